@@ -1,0 +1,283 @@
+"""The command `leadcast`: the local stack, and sending leads from a shell. Each command imports what it needs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from leadcast.local.client import Api
+    from leadcast.local.home import Home
+
+EXIT_FAILED = 1
+EXIT_NOT_RUNNING = 3
+
+app = typer.Typer(
+    help="Sends one lead to several integrations at once, on Apache Airflow.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,  # they hold leads and tokens
+)
+
+Url = Annotated[str, typer.Option(envvar="LEADCAST_URL", help="Airflow's api-server. Default: the local stack.")]
+Token = Annotated[
+    str, typer.Option(envvar="LEADCAST_TOKEN", show_envvar=True, help="Airflow token. Default: of the local stack.")
+]
+User = Annotated[str, typer.Option(help="User of the local stack: admin, user or viewer.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait until the batch has ended and show its deliveries.")]
+
+
+@app.command()
+def up(
+    demo: Annotated[bool, typer.Option("--demo", help="Then store lead 123 and send it to all five.")] = False,
+) -> None:
+    """Start the local stack: PostgreSQL, Airflow, the sandbox services."""
+    from rich.console import Console
+
+    from leadcast.local import show, stack
+    from leadcast.local.progress import Progress
+
+    console = Console()
+    with _plain_errors():
+        home = _home()
+        console.print(f"Leadcast's local stack in {home.root}", highlight=False)
+        if not stack.up(home, progress=Progress(console), inherited=os.environ):
+            console.print("It runs already.", highlight=False)
+        status = stack.status(home)
+        console.print(show.programs(status))
+        if demo:
+            _demo(home)
+        console.print(show.addresses(status.ports, home))
+
+
+def _demo(home: Home) -> None:
+    from rich.console import Console
+
+    from leadcast.local import show, stack
+    from leadcast.local.demo import send_demo_lead
+
+    console = Console()
+    console.print("Lead 123 goes to all five integrations:", highlight=False)
+    body = send_demo_lead(home, stack.log_in(home, user="user"))
+    console.print(show.batch(body))
+    if body["status"] != "completed":
+        console.print(f"[red]✗[/] The batch is {body['status']}, not completed. See: leadcast doctor", highlight=False)
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def down() -> None:
+    """End every process of the local stack. What it has stored stays."""
+    from rich.console import Console
+
+    from leadcast.local import stack
+    from leadcast.local.progress import Progress
+
+    console = Console()
+    with _plain_errors():
+        home = _home()
+        ended = stack.down(home, progress=Progress(console))
+        console.print("Ended." if ended else f"No stack runs in {home.root}.", highlight=False)
+
+
+@app.command()
+def status() -> None:
+    """Show the local stack's programs and addresses. Exit code 3 when it does not run, 1 when it is unwell."""
+    from rich.console import Console
+
+    from leadcast.local import show, stack
+
+    console = Console()
+    with _plain_errors():
+        home = _home()
+        now = stack.status(home)
+        if not now.is_running:
+            console.print(f"No stack runs in {home.root}. Start one: leadcast up", highlight=False)
+            raise typer.Exit(EXIT_NOT_RUNNING)
+        console.print(show.programs(now))
+        console.print(show.addresses(now.ports, home))
+        if not now.is_healthy:
+            raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def token(user: User = "admin") -> None:
+    """Print an Airflow token for the local stack.
+
+    For another Airflow, ask its own: POST /auth/token with {"username": …, "password": …}, or its single sign-on.
+    """
+    from leadcast.local import stack
+
+    with _plain_errors():
+        typer.echo(stack.log_in(_home(), user=user).token)
+
+
+@app.command()
+def send(
+    file: Annotated[typer.FileBinaryRead, typer.Argument(help="JSON body of send-batch; - reads standard input.")],
+    url: Url = "",
+    token: Token = "",
+    user: User = "user",
+    idempotency_key: Annotated[str, typer.Option(help="The same key sends the same body once.")] = "",
+    wait: Wait = False,
+) -> None:
+    """Send a lead: POST the file, byte for byte, to /api/integrations/send-batch."""
+    from leadcast.local.batches import await_batch
+
+    with _plain_errors():
+        api = _api(url, token, user)
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        answer = api.call("POST", "/api/integrations/send-batch", data=file.read(), headers=headers)
+        if not wait:
+            typer.echo(f"{answer['batch_id']}  {answer['status']}  see: leadcast batch {answer['batch_id']}")
+            return
+        _show_batch(await_batch(api, answer["batch_id"]))
+
+
+@app.command()
+def batch(batch_id: str, url: Url = "", token: Token = "", user: User = "viewer", wait: Wait = False) -> None:
+    """Show a batch and its deliveries."""
+    from leadcast.local.batches import await_batch, read_batch
+
+    with _plain_errors():
+        api = _api(url, token, user)
+        _show_batch(await_batch(api, batch_id) if wait else read_batch(api, batch_id))
+
+
+@app.command()
+def retry(batch_id: str, url: Url = "", token: Token = "", user: User = "user", wait: Wait = False) -> None:
+    """Send a batch's failed and unknown deliveries again; never those that were delivered."""
+    from leadcast.local.batches import await_batch, read_batch, retry_batch
+
+    with _plain_errors():
+        api = _api(url, token, user)
+        retry_batch(api, batch_id)
+        _show_batch(await_batch(api, batch_id) if wait else read_batch(api, batch_id))
+
+
+def _show_batch(body: dict[str, object]) -> None:
+    from rich.console import Console
+
+    from leadcast.local import show
+
+    Console().print(show.batch(body))
+    if body["status"] in ("failed", "partial", "cancelled"):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def sandbox(host: str = "127.0.0.1", base_port: int = 8090) -> None:
+    """Run the stand-ins of amoCRM, Bitrix24, Telegram, a webhook receiver and a mail server until interrupted."""
+    from leadcast.sandbox import SandboxPorts, run
+
+    run(host=host, ports=SandboxPorts.from_base(base_port))
+
+
+@app.command()
+def init() -> None:
+    """Make what Leadcast needs: the store's tables, Airflow's pools. Again is harmless."""
+    with _plain_errors():
+        _adopt_stack()
+        from leadcast.engine.init import initialise
+
+        for line in initialise():
+            typer.echo(line)
+
+
+@app.command()
+def doctor() -> None:
+    """Look for what is misconfigured, and say the mend. Exit code 1 when something does not work."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from leadcast.local import show
+
+    with _plain_errors():
+        _adopt_stack()
+        from leadcast.engine.doctor import examine
+
+        findings = examine()
+        table = Table("", "finding", "mend", header_style="bold")
+        for finding in findings:
+            table.add_row(show.coloured(str(finding.level)), escape(finding.what), escape(finding.mend))
+        Console().print(table)
+        if any(str(finding.level) == "fail" for finding in findings):
+            raise typer.Exit(EXIT_FAILED)
+
+
+@app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []})
+def airflow(context: typer.Context) -> None:
+    """Run Airflow's own command line against the local stack: leadcast airflow dags list."""
+    from leadcast.local import stack
+
+    with _plain_errors():
+        env = stack.environment(_home(), inherited=os.environ)
+        done = subprocess.run([sys.executable, "-m", "airflow", *context.args], env=env, check=False)  # noqa: S603
+        raise typer.Exit(done.returncode)
+
+
+def _home() -> Home:
+    from leadcast.local.home import Home
+
+    return Home.find(os.environ, cwd=Path.cwd())
+
+
+def _api(url: str, token: str, user: str) -> Api:
+    from leadcast.local import stack
+    from leadcast.local.client import Api
+    from leadcast.local.errors import StackError
+
+    if token:
+        return Api(url or os.environ.get("AIRFLOW__LEADCAST__API_URL") or "http://127.0.0.1:8080", token)
+    api = stack.log_in(_home(), user=user)
+    if url and url.rstrip("/") != api.url:
+        raise StackError(
+            f"{url} is not the local stack, and no token is given.",
+            mend=f"POST {url.rstrip('/')}/auth/token with username and password, then set LEADCAST_TOKEN.",
+        )
+    return api
+
+
+def _adopt_stack() -> None:
+    """Takes on the local stack's settings, where the environment names no store and a stack was started here."""
+    from leadcast.local import stack
+    from leadcast.local.errors import StackError
+
+    if "AIRFLOW__LEADCAST__STORE_URL" in os.environ:
+        return
+    try:
+        os.environ.update(stack.environment(_home(), inherited=os.environ))
+    except StackError:
+        return  # then Airflow's own configuration decides
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Turns what can go wrong into lines that a person can use, and exit code 1."""
+    from rich.console import Console
+
+    from leadcast.core.errors import LeadcastError
+    from leadcast.local import show
+    from leadcast.local.client import ApiError
+    from leadcast.local.errors import StackError
+
+    console = Console(stderr=True)
+    try:
+        yield
+    except ApiError as error:
+        show.refusal(error, console)
+        raise typer.Exit(EXIT_FAILED) from error
+    except StackError as error:
+        show.trouble(error, console)
+        raise typer.Exit(EXIT_FAILED) from error
+    except LeadcastError as error:
+        console.print(f"✗ {error}", style="red", markup=False, highlight=False)
+        raise typer.Exit(EXIT_FAILED) from error

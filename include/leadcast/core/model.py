@@ -1,0 +1,203 @@
+"""What Leadcast speaks of: lead, batch, delivery, receipt, their states and which state may follow which."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class BatchStatus(StrEnum):
+    """Where a batch stands. `completed`: all delivered, `partial`: some, `failed`: none."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more happens by itself."""
+        return self not in (BatchStatus.PENDING, BatchStatus.PROCESSING)
+
+
+class DeliveryState(StrEnum):
+    """Where one delivery stands. `unknown`: sent, the answer never seen, and the service cannot be asked."""
+
+    PENDING = "pending"
+    SENDING = "sending"
+    DELIVERED = "delivered"
+    RETRYING = "retrying"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more happens by itself."""
+        return self in (
+            DeliveryState.DELIVERED,
+            DeliveryState.FAILED,
+            DeliveryState.CANCELLED,
+            DeliveryState.UNKNOWN,
+        )
+
+    def may_become(self, new: DeliveryState) -> bool:
+        """Whether the ledger may write `new` over this state."""
+        return new in _NEXT[self]
+
+
+_D = DeliveryState
+_NEXT: Mapping[DeliveryState, frozenset[DeliveryState]] = {
+    _D.PENDING: frozenset({_D.SENDING, _D.FAILED, _D.CANCELLED}),
+    # SENDING → SENDING: the attempt before died in mid-air, the next one takes over
+    _D.SENDING: frozenset({_D.SENDING, _D.DELIVERED, _D.RETRYING, _D.FAILED, _D.UNKNOWN}),
+    _D.RETRYING: frozenset({_D.SENDING, _D.FAILED, _D.UNKNOWN, _D.CANCELLED}),
+    # a person cleared the task or asked for a retry
+    _D.FAILED: frozenset({_D.SENDING, _D.PENDING}),
+    _D.UNKNOWN: frozenset({_D.SENDING, _D.PENDING}),
+    _D.DELIVERED: frozenset(),
+    _D.CANCELLED: frozenset(),
+}
+
+
+class AttemptOutcome(StrEnum):
+    """How one attempt ended. `died`: the process was gone before the outcome was written."""
+
+    RUNNING = "running"
+    DELIVERED = "delivered"
+    TRANSIENT = "transient"
+    RATE_LIMITED = "rate_limited"
+    REJECTED = "rejected"
+    CREDENTIALS = "credentials"
+    BLOCKED = "blocked"
+    UNKNOWN = "unknown"
+    DIED = "died"
+
+
+class Priority(StrEnum):
+    """Which batches a wave claims first."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+    @property
+    def rank(self) -> int:
+        """0 goes first."""
+        return (Priority.HIGH, Priority.NORMAL, Priority.LOW).index(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lead:
+    """One inquiry. All but the id is personal or may be: never in logs above DEBUG."""
+
+    id: str
+    name: str = ""
+    phone: str = ""
+    email: str = ""
+    company: str = ""
+    comment: str = ""
+    source: str = ""
+    utm: Mapping[str, str] = field(default_factory=dict)
+    custom: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Lead(id={self.id!r})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """What the other side answered on success.
+
+    external_id: the id it gave (lead id, message id, Message-ID); empty where it gives none.
+    merged: the service recognised the lead as one that it had.
+    detail: further facts worth keeping, small and without secrets or personal data (say, `{"contact_id": 5}`).
+    reconciled: found by asking the service, not by sending again.
+    """
+
+    external_id: str = ""
+    merged: bool = False
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    reconciled: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """One lead to one integration, as the ledger has it."""
+
+    id: str
+    batch_id: str
+    lead_id: str
+    type: str
+    state: DeliveryState
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    attempts: int = 0
+    in_doubt: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counters:
+    """How far a batch is. `processed` counts what has ended, however; `failed` includes unknown."""
+
+    total: int
+    delivered: int
+    failed: int
+    cancelled: int
+    pending: int
+
+    @property
+    def processed(self) -> int:
+        """Deliveries that have ended."""
+        return self.total - self.pending
+
+    @property
+    def progress(self) -> int:
+        """0-100; 100 exactly when nothing is pending."""
+        return 100 if not self.pending else min(99, self.processed * 100 // self.total)
+
+    @classmethod
+    def of(cls, states: Iterable[DeliveryState]) -> Counters:
+        """Counts a batch's deliveries."""
+        all_states = list(states)
+        delivered = all_states.count(DeliveryState.DELIVERED)
+        cancelled = all_states.count(DeliveryState.CANCELLED)
+        failed = sum(state in (DeliveryState.FAILED, DeliveryState.UNKNOWN) for state in all_states)
+        total = len(all_states)
+        return cls(
+            total=total,
+            delivered=delivered,
+            failed=failed,
+            cancelled=cancelled,
+            pending=total - delivered - cancelled - failed,
+        )
+
+
+def status_of(counters: Counters) -> BatchStatus:
+    """The status that a batch with these deliveries has. The ledger decides, nothing else does."""
+    if counters.pending:
+        return BatchStatus.PROCESSING
+    if counters.delivered == counters.total:
+        return BatchStatus.COMPLETED
+    if counters.delivered:
+        return BatchStatus.PARTIAL
+    if counters.cancelled == counters.total:
+        return BatchStatus.CANCELLED
+    return BatchStatus.FAILED
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """One lead with the integrations asked for it, and how far it is."""
+
+    id: str
+    lead_id: str
+    status: BatchStatus
+    counters: Counters
+    accepted_at: datetime
+    wave_id: str | None = None
+    finished_at: datetime | None = None

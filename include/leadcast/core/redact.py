@@ -1,0 +1,45 @@
+"""Keeps secrets and personal data out of what people and logs see."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pydantic import SecretStr
+
+MASK = "***"
+_SHORTEST_SECRET = 4
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]+")
+
+
+def scrub(text: str, *, secrets: Iterable[str]) -> str:
+    """`text` with every secret in it replaced by `***`. Values shorter than 4 characters are left: they match all."""
+    for secret in sorted(set(secrets), key=len, reverse=True):
+        if len(secret) >= _SHORTEST_SECRET:
+            text = text.replace(secret, MASK)
+    return text
+
+
+def one_line(text: str, *, limit: int = 500) -> str:
+    """`text` without control characters (no CR/LF, so no forged log lines or headers), cut to `limit` characters."""
+    text = _CONTROL.sub(" ", text).strip()
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def secrets_in(value: Any) -> Iterator[str]:
+    """Every `SecretStr` in a nested structure, opened: for masking."""
+    if isinstance(value, SecretStr):
+        yield value.get_secret_value()
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from secrets_in(item)
+    elif isinstance(value, (list, tuple, set)):
+        for item in value:
+            yield from secrets_in(item)
+
+
+def masked_email(address: str) -> str:
+    """`a***@example.com`: enough to recognise one's own address, not enough to write to it."""
+    name, at, domain = address.partition("@")
+    return f"{name[:1]}{MASK}{at}{domain}"

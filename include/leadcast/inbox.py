@@ -1,0 +1,123 @@
+"""Accepts a request: lead, batch and deliveries in one transaction. From here on nothing can be lost."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import structlog
+
+from leadcast.core.clock import Clock, utc_now
+from leadcast.core.errors import IdempotencyConflict, LeadNotFound
+from leadcast.core.model import Lead
+from leadcast.core.settings import Settings
+from leadcast.request import SendBatch, fingerprint, validate
+from leadcast.store import batches, bell, leads
+from leadcast.store.database import Store
+
+log = structlog.get_logger("leadcast.inbox")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accepted:
+    """The answer to a request.
+
+    run_id: the wave that will carry the batch, as far as it is known by now.
+    must_ring: the caller must create that run now. If it cannot, the next arrival or the sweep does.
+    repeated: the same request came before under its idempotency key; nothing was written.
+    """
+
+    batch_id: str
+    lead_id: str
+    total_jobs: int
+    run_id: str | None
+    must_ring: bool = False
+    repeated: bool = False
+
+
+@dataclass(frozen=True)
+class Inbox:
+    """Where requests are accepted."""
+
+    store: Store
+    settings: Settings
+    lead_source: leads.LeadSource = field(default_factory=leads.StoredLeads)
+    clock: Clock = utc_now
+    new_id: Callable[[], str] = lambda: str(uuid.uuid4())
+
+    def accept(self, data: Any, *, idempotency_key: str | None = None, caller: str = "") -> Accepted:
+        """Validates and stores a request, and answers the bell.
+
+        Args:
+            data: the request's JSON, parsed.
+            idempotency_key: the same key and body return the first answer.
+            caller: who asks; two callers may use the same key for different requests.
+
+        Raises:
+            InvalidRequest, LeadNotFound, IdempotencyConflict: nothing was stored.
+            StoreError: the store could not be used; nothing was stored.
+        """
+        request = validate(data)
+        body_sha256 = fingerprint(data)
+        key = None if idempotency_key is None else _scoped(caller, idempotency_key)
+        with self.store.begin() as connection:
+            lead = self._lead(connection, request)
+            batch = batches.NewBatch(
+                id=self.new_id(),
+                lead=lead,
+                priority=request.priority,
+                callback_url_sealed=self._sealed({"url": request.callback_url}) if request.callback_url else None,
+                idempotency_key=key,
+                body_sha256=body_sha256,
+                accepted_at=self.clock(),
+                deliveries=self._deliveries(request),
+            )
+            known = batches.write(connection, batch)
+            if known is not None:
+                return _first_answer(known, body_sha256=body_sha256, total_jobs=len(request.integrations))
+            rung = bell.answer(connection, now=self.clock(), timeout=timedelta(seconds=self.settings.bell_timeout_s))
+        log.info("batch accepted", batch_id=batch.id, lead_id=lead.id, jobs_count=len(batch.deliveries))
+        return Accepted(
+            batch_id=batch.id,
+            lead_id=lead.id,
+            total_jobs=len(batch.deliveries),
+            run_id=rung.run_id,
+            must_ring=rung.must_ring,
+        )
+
+    def _lead(self, connection: Any, request: SendBatch) -> Lead:
+        if request.lead is not None:
+            lead = request.lead.to_lead(request.lead_id)
+            leads.put(connection, lead)
+            return lead
+        found = self.lead_source.find(connection, request.lead_id)
+        if found is None:
+            raise LeadNotFound(request.lead_id)
+        return found
+
+    def _deliveries(self, request: SendBatch) -> list[batches.NewDelivery]:
+        sealed = {kind: self._sealed(given) for kind, given in request.credentials.items() if given}
+        return [
+            batches.NewDelivery(type=item.type, settings=item.settings, credentials_sealed=sealed.get(item.type))
+            for item in request.integrations
+        ]
+
+    def _sealed(self, value: dict[str, Any]) -> str:
+        return self.store.sealer.seal(value)
+
+
+def _scoped(caller: str, key: str) -> str:
+    return hashlib.sha256(f"{caller}\0{key}".encode()).hexdigest()
+
+
+def _first_answer(known: batches.Known, *, body_sha256: str, total_jobs: int) -> Accepted:
+    if known.body_sha256 != body_sha256:
+        raise IdempotencyConflict
+    log.info("batch known", batch_id=known.batch_id, lead_id=known.lead_id)
+    return Accepted(
+        batch_id=known.batch_id, lead_id=known.lead_id, total_jobs=total_jobs, run_id=known.wave_id, repeated=True
+    )

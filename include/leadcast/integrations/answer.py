@@ -1,0 +1,54 @@
+"""What came back from a service: status, headers, a bounded body, and how to read them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from json import loads
+from typing import Any
+
+LONGEST_PAUSE_S = 86400.0
+
+
+def pause_s(value: Any) -> float | None:
+    """The pause that a service asks for, in seconds, 0 to a day; None when `value` is no number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        seconds = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return min(max(seconds, 0.0), LONGEST_PAUSE_S) if math.isfinite(seconds) else None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back. `headers` are found in any case; `body` may be cut (`max_answer_bytes`)."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+    @property
+    def text(self) -> str:
+        """The body as UTF-8; what is not becomes U+FFFD."""
+        return self.body.decode("utf-8", errors="replace")
+
+    def json(self) -> Any:
+        """The body's JSON, or None when it is not JSON."""
+        try:
+            return loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+
+    def retry_after_s(self, *, now: datetime | None = None) -> float | None:
+        """The header `Retry-After` in seconds (RFC 9110 10.2.3: a number or a date), 0 to a day; None without one."""
+        value = self.headers.get("Retry-After", "").strip()
+        try:
+            date = parsedate_to_datetime(value)
+        except ValueError:
+            return pause_s(value)
+        return pause_s((date.astimezone(UTC) - (now or datetime.now(UTC))).total_seconds())

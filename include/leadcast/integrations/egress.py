@@ -1,0 +1,233 @@
+"""The one way out over HTTP: bounded in time and size, one attempt, and sure of whether anything was sent.
+
+It stands on urllib3's connections, which `requests` is built on, because they let us connect and send in two steps.
+What fails in the first was not sent; what fails in the second may have been executed. An exception's class cannot tell
+the two apart (a TLS error may come from either), and a lead that is sent twice is the worst that can happen here.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property
+from json import dumps
+from threading import Event, Timer
+from time import monotonic
+from types import MappingProxyType, TracebackType
+from typing import Any, Self
+
+import certifi
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, HTTPError
+from urllib3.response import HTTPResponse
+
+from leadcast.core.errors import Blocked, RejectedError, TransientError, UnknownOutcome
+from leadcast.integrations.address import Network, Target, may_reach, resolve
+from leadcast.integrations.answer import Answer
+
+__all__ = ["Answer", "Egress"]
+
+USER_AGENT = "Leadcast/0.1"
+MAX_ADDRESSES = 4
+"""How many addresses of one host are tried."""
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_OURS = frozenset({"host", "connection", "content-length", "transfer-encoding"})
+
+
+class _Alarm:
+    """Shuts the socket when time is up, so that no read outlives it, however slowly its bytes come."""
+
+    def __init__(self, sock: socket.socket, *, after_s: float) -> None:
+        self._sock = sock
+        self._rang = Event()
+        self._timer = Timer(max(after_s, 0), self._ring)
+        self._timer.daemon = True
+
+    def _ring(self) -> None:
+        self._rang.set()
+        with suppress(OSError):
+            # not SSLSocket.shutdown: that one drops the TLS layer under the thread which is reading
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+
+    @property
+    def rang(self) -> bool:
+        return self._rang.is_set()
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._timer.cancel()
+        self._timer.join()  # it must not touch the socket's number once somebody else has it
+
+
+class Egress:
+    """Sends HTTP requests: each once, on a connection of its own, without proxies, cookies or redirects.
+
+    Args:
+        allowed_networks: private networks that `public_only` requests may reach all the same.
+        connect_timeout_s: how long to try to connect, TLS included, to each address of a host.
+    """
+
+    def __init__(self, *, allowed_networks: Sequence[Network] = (), connect_timeout_s: float = 10.0) -> None:
+        self._allowed_networks = tuple(allowed_networks)
+        self._connect_timeout_s = connect_timeout_s
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] = _NOTHING,
+        json: Any = None,
+        body: bytes | None = None,
+        timeout_s: float = 60.0,
+        max_answer_bytes: int = 65536,
+        public_only: bool = False,
+    ) -> Answer:
+        """Sends once and returns the answer, whatever its status.
+
+        Args:
+            json: sent as JSON in UTF-8, instead of `body`.
+            timeout_s: for all of it, from connecting to the answer's last byte (the system's name lookup apart).
+            max_answer_bytes: what is longer is cut.
+            public_only: the URL is a stranger's: reach public addresses and `allowed_networks` only.
+
+        Raises:
+            TransientError: nothing was sent.
+            UnknownOutcome: it was sent, and no whole answer came.
+            Blocked: the address is not one that we send to.
+            RejectedError: a header cannot be sent.
+        """
+        target = Target.of(url)
+        content, all_headers = _prepared(target, headers, json, body)
+        deadline = monotonic() + timeout_s
+        connection = self._connected(target, public_only=public_only, deadline=deadline)
+        try:
+            return _exchange(connection, target, method, all_headers, content, deadline, max_answer_bytes)
+        finally:
+            connection.close()
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        context.load_verify_locations(certifi.where())  # the system's authorities may be missing in a container
+        return context
+
+    def _connected(self, target: Target, *, public_only: bool, deadline: float) -> HTTPConnection:
+        why = "no address"
+        for address in self._addresses(target, public_only=public_only)[:MAX_ADDRESSES]:
+            timeout_s = min(self._connect_timeout_s, deadline - monotonic())
+            if timeout_s <= 0:
+                raise TransientError(f"No time was left to reach {target.origin}; nothing was sent.", code="timeout")
+            connection = self._connection(target, address, timeout_s)
+            try:
+                connection.connect()
+            except (HTTPError, OSError) as error:
+                connection.close()
+                why = _why(error)
+            else:
+                return connection
+        raise TransientError(f"Cannot reach {target.origin}: {why}; nothing was sent.", code="unreachable")
+
+    def _addresses(self, target: Target, *, public_only: bool) -> list[str]:
+        try:
+            found = resolve(target.host, target.port)
+        except UnicodeError:
+            raise Blocked("The address holds an impossible host name; nothing was sent.", code="bad_url") from None
+        except OSError:
+            raise TransientError(
+                f"The name of {target.origin} cannot be resolved; nothing was sent.", code="dns"
+            ) from None
+        if not public_only:
+            return found
+        fit = [text for text in found if may_reach(text, allowed_networks=self._allowed_networks)]
+        if not fit:
+            raise Blocked(
+                f"{target.origin} is not a public address; nothing was sent. "
+                "To allow it, add its network to [leadcast] allowed_networks.",
+                code="private_address",
+            )
+        return fit
+
+    def _connection(self, target: Target, address: str, timeout_s: float) -> HTTPConnection:
+        if target.scheme == "http":
+            return HTTPConnection(address, target.port, timeout=timeout_s)
+        # The address is the one that was checked; the certificate must be for the name.
+        return HTTPSConnection(
+            address, target.port, timeout=timeout_s, ssl_context=self._tls, server_hostname=target.host
+        )
+
+
+def _prepared(
+    target: Target, headers: Mapping[str, str], json: Any, body: bytes | None
+) -> tuple[bytes | None, dict[str, str]]:
+    base = {"User-Agent": USER_AGENT, "Accept": "application/json"}
+    if json is not None:
+        body = dumps(json, ensure_ascii=False, separators=(",", ":")).encode()
+        base["Content-Type"] = "application/json"
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name) or name.lower() in _OURS or not _HEADER_VALUE.fullmatch(value):
+            raise RejectedError(f"The header {name[:64]!r} cannot be sent.", code="bad_header")
+    given = {name.lower() for name in headers}
+    merged = {name: value for name, value in base.items() if name.lower() not in given} | dict(headers)
+    # identity: an answer that is small on the wire and huge when unpacked would slip past max_answer_bytes
+    return body, {**merged, "Host": target.netloc, "Connection": "close", "Accept-Encoding": "identity"}
+
+
+def _exchange(
+    connection: HTTPConnection,
+    target: Target,
+    method: str,
+    headers: Mapping[str, str],
+    content: bytes | None,
+    deadline: float,
+    max_answer_bytes: int,
+) -> Answer:
+    assert connection.sock is not None
+    left_s = max(deadline - monotonic(), 0.001)
+    connection.timeout = left_s
+    with _Alarm(connection.sock, after_s=left_s) as alarm:
+        try:
+            connection.request(method, target.path, content, headers, preload_content=False, decode_content=False)
+            response = connection.getresponse()
+            taken = _bounded(response, max_answer_bytes)
+        except Exception as error:
+            # Whatever went wrong from here on, the request may have arrived.
+            if alarm.rang or isinstance(error, TimeoutError):
+                raise _unanswered(target) from None
+            raise UnknownOutcome(
+                f"{target.origin} broke off before it had answered; it may have taken the request.", code="no_answer"
+            ) from None
+        if alarm.rang:  # an answer without a length ends when the socket does, even when it was us who shut it
+            raise _unanswered(target)
+    return Answer(status=response.status, headers=response.headers, body=taken)
+
+
+def _bounded(response: HTTPResponse, size_bytes: int) -> bytes:
+    taken = b""
+    # until nothing comes: only that read tells an end from a break
+    while len(taken) < size_bytes and (chunk := response.read(size_bytes - len(taken), decode_content=False)):
+        taken += chunk
+    return taken
+
+
+def _unanswered(target: Target) -> UnknownOutcome:
+    return UnknownOutcome(f"{target.origin} did not answer in time; it may have taken the request.", code="timeout")
+
+
+def _why(error: Exception) -> str:
+    cause = error.__cause__ if isinstance(error, HTTPError) and isinstance(error.__cause__, OSError) else error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({cause.verify_message})"
+    if isinstance(cause, ssl.SSLError):
+        return "the TLS handshake failed"
+    if isinstance(cause, (TimeoutError, ConnectTimeoutError)):
+        return "no connection in time"
+    return (getattr(cause, "strerror", None) or "connection failed").lower()

@@ -1,0 +1,65 @@
+"""Which integrations there are: the entry-point group `leadcast.integrations`, loaded only when used.
+
+A DAG file asks for the types and their queues at every parse, so these are known without importing an integration:
+the shipped ones are listed here, others (a user's own) are read from their class.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+from leadcast.core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from leadcast.integrations.base import Integration
+
+GROUP = "leadcast.integrations"
+SHIPPED = {
+    "email": ("leadcast.integrations.email:Email", "integration-email"),
+    "amocrm": ("leadcast.integrations.amocrm:AmoCrm", "integration-amocrm"),
+    "telegram": ("leadcast.integrations.telegram:Telegram", "integration-telegram"),
+    "bitrix24": ("leadcast.integrations.bitrix24:Bitrix24", "integration-bitrix24"),
+    "webhook": ("leadcast.integrations.webhook:Webhook", "integration-webhooks"),
+}
+NOTIFICATIONS_QUEUE = "notifications"
+
+
+@cache
+def _targets() -> dict[str, str]:
+    """Type → import path. The shipped ones work without an installed distribution, too."""
+    own = {point.name: point.value for point in entry_points(group=GROUP) if point.name not in SHIPPED}
+    return {name: path for name, (path, _) in SHIPPED.items()} | dict(sorted(own.items()))
+
+
+def types() -> tuple[str, ...]:
+    """The registered types, the seed's five first, in the order of the seed's queues."""
+    return tuple(_targets())
+
+
+def queue_of(integration_type: str) -> str:
+    """Name of the pool and Celery queue of a type, without importing a shipped integration."""
+    if integration_type in SHIPPED:
+        return SHIPPED[integration_type][1]
+    return get(integration_type).queue_name()
+
+
+@cache
+def get(integration_type: str) -> Integration[Any, Any]:
+    """The integration of this type, imported now if it was not before.
+
+    Raises:
+        SettingsError: there is none, or it cannot be imported.
+    """
+    path = _targets().get(integration_type)
+    if path is None:
+        raise SettingsError(f"No integration {integration_type!r}; there are: {', '.join(types())}.")
+    from importlib import import_module
+
+    module, _, name = path.partition(":")
+    try:
+        integration: Integration[Any, Any] = getattr(import_module(module), name)()
+    except (ImportError, AttributeError) as error:
+        raise SettingsError(f"Integration {integration_type!r} at {path} cannot be loaded: {error}") from error
+    return integration

@@ -1,0 +1,55 @@
+"""Batches over the API: read one, wait for one, retry one."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from urllib.parse import quote
+
+from leadcast.core.model import BatchStatus
+from leadcast.local.client import Api
+from leadcast.local.errors import StackError
+
+_POLL_S = 0.5
+_TIMEOUT_S = 600
+
+
+def read_batch(api: Api, batch_id: str) -> dict[str, Any]:
+    """`GET /batches/{id}`.
+
+    Raises:
+        ApiError: no such batch, or not for this user.
+    """
+    body: dict[str, Any] = api.call("GET", f"/api/integrations/batches/{quote(batch_id, safe='')}")
+    return body
+
+
+def retry_batch(api: Api, batch_id: str) -> None:
+    """`POST /batches/{id}/retry`.
+
+    Raises:
+        ApiError: no such batch, nothing to retry, or not for this user.
+    """
+    api.call("POST", f"/api/integrations/batches/{quote(batch_id, safe='')}/retry", json={})
+
+
+def await_batch(api: Api, batch_id: str, *, timeout_s: float = _TIMEOUT_S) -> dict[str, Any]:
+    """The batch once it has ended, shown on a terminal while it has not.
+
+    Raises:
+        StackError: it has not ended in time.
+        ApiError: no such batch, or not for this user.
+    """
+    from rich.console import Console
+
+    deadline = time.monotonic() + timeout_s
+    with Console(stderr=True).status(f"Batch {batch_id} …") as spinner:
+        while not BatchStatus((body := read_batch(api, batch_id))["status"]).is_final:
+            if time.monotonic() > deadline:
+                raise StackError(
+                    f"Batch {batch_id} is still {body['status']} after {timeout_s:.0f} s.",
+                    mend=f"It goes on. Look again: leadcast batch {batch_id}",
+                )
+            spinner.update(f"Batch {batch_id}: {body['status']}, {body.get('progress', 0)} %")
+            time.sleep(_POLL_S)
+    return body

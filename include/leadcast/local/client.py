@@ -1,0 +1,121 @@
+"""The HTTP client of the command line and of the stack's own checks: Airflow's API and Leadcast's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+
+_TIMEOUT_S = 30
+_CHECK_TIMEOUT_S = 5
+
+
+class ApiError(Exception):
+    """An answer that is no success, or none. `problem` is the body where it is a JSON object."""
+
+    def __init__(self, message: str, *, status: int = 0, problem: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.problem = problem or {}
+
+
+@dataclass(frozen=True)
+class Api:
+    """One Airflow with Leadcast in it, as one user."""
+
+    url: str
+    token: str = field(default="", repr=False)
+
+    @classmethod
+    def log_in(cls, url: str, *, user: str, password: str) -> Api:
+        """An API with a token for this user.
+
+        Raises:
+            ApiError: wrong password, or nobody answers.
+        """
+        answer = cls(url).call("POST", "/auth/token", json={"username": user, "password": password})
+        return cls(url, answer["access_token"])
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        data: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        timeout_s: float = _TIMEOUT_S,
+    ) -> Any:
+        """One call; returns the answer's JSON. `data` goes out byte for byte as application/json.
+
+        Raises:
+            ApiError: any answer but a success, or none.
+        """
+        sent = dict(headers or {})
+        if data is not None:
+            sent.setdefault("Content-Type", "application/json")
+        url = self.url.rstrip("/") + path
+        try:
+            with requests.Session() as session:
+                # A proxy of the environment's is for the world outside.
+                session.trust_env = urlsplit(url).hostname not in ("127.0.0.1", "localhost", "::1")
+                answer = session.request(
+                    method,
+                    url,
+                    json=json,
+                    data=data,
+                    headers=sent,
+                    auth=self._authorise,
+                    timeout=timeout_s,
+                    allow_redirects=False,
+                )
+        except requests.RequestException as error:
+            raise ApiError(f"{self.url} does not answer ({type(error).__name__}).") from error
+        body = _json(answer)
+        if not answer.ok or answer.is_redirect or body is None:
+            problem = body if isinstance(body, dict) else {}
+            raise ApiError(
+                f"{method} {path}: {answer.status_code} {answer.reason}", status=answer.status_code, problem=problem
+            )
+        return body
+
+    def _authorise(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        # Not among the headers, where an entry of ~/.netrc would take its place.
+        if self.token:
+            request.headers["Authorization"] = f"Bearer {self.token}"
+        return request
+
+    def health(self) -> dict[str, str]:
+        """Airflow's components with their status: healthy or not. Empty when it does not answer."""
+        try:
+            answer = self.call("GET", "/api/v2/monitor/health", timeout_s=_CHECK_TIMEOUT_S)
+        except ApiError:
+            return {}
+        return {name: str(part.get("status")) for name, part in answer.items() if isinstance(part, dict)}
+
+    def is_unpaused(self, dag_id: str) -> bool:
+        """Whether this DAG is there and runs are let through."""
+        try:
+            dag = self.call("GET", f"/api/v2/dags/{dag_id}", timeout_s=_CHECK_TIMEOUT_S)
+        except ApiError:
+            return False
+        return not dag["is_paused"] and not dag["is_stale"]
+
+    def import_errors(self) -> list[str]:
+        """The DAG files that cannot be imported, with the last line of why."""
+        try:
+            answer = self.call("GET", "/api/v2/importErrors", timeout_s=_CHECK_TIMEOUT_S)
+        except ApiError:
+            return []
+        return [
+            f"{item['filename']}: {item['stack_trace'].strip().splitlines()[-1]}" for item in answer["import_errors"]
+        ]
+
+
+def _json(answer: requests.Response) -> Any:
+    try:
+        return answer.json()
+    except requests.JSONDecodeError:
+        return None

@@ -1,0 +1,145 @@
+"""The local stack as a whole: start it, end it, ask how it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from leadcast.local import checks, processes
+from leadcast.local.client import Api, ApiError
+from leadcast.local.environment import stack_environment
+from leadcast.local.errors import StackError
+from leadcast.local.home import Home
+from leadcast.local.keys import Keys
+from leadcast.local.ports import Ports
+from leadcast.local.progress import Progress
+from leadcast.local.start import start
+from leadcast.local.stop import end, stop_programs
+from leadcast.local.supervisor import Program, ProgramState, Supervisor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """How a stack is. No programs: it does not run."""
+
+    home: Home
+    ports: Ports
+    programs: tuple[ProgramState, ...]
+    health: Mapping[str, str]
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its supervisor answers."""
+        return bool(self.programs)
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether every program lives and Airflow calls every part healthy."""
+        watched = [program.health_name for program in Program if program.health_name]
+        alive = self.is_running and all(state.is_up for state in self.programs)
+        return alive and all(self.health.get(name) == "healthy" for name in watched)
+
+
+def status(home: Home) -> Status:
+    """How the stack in this home is."""
+    state = home.read_state()
+    if state is None or not Supervisor(home).is_reachable():
+        return Status(home=home, ports=Ports.from_environment(os.environ), programs=(), health={})
+    return Status(
+        home=home,
+        ports=state.ports,
+        programs=tuple(Supervisor(home).states()),
+        health=Api(state.ports.api_url).health(),
+    )
+
+
+def environment(home: Home, *, inherited: Mapping[str, str]) -> dict[str, str]:
+    """The environment of the stack in this home, for programs that belong to it.
+
+    Raises:
+        StackError: no stack was ever started there.
+    """
+    keys = Keys.read(home)
+    state = home.read_state()
+    ports = state.ports if state else Ports.from_environment(inherited)
+    return stack_environment(inherited, home=home, ports=ports, keys=keys)
+
+
+def log_in(home: Home, *, user: str) -> Api:
+    """Leadcast's API as one of the stack's users.
+
+    Raises:
+        StackError: no such user, or the stack does not answer.
+    """
+    state = home.read_state()
+    passwords = Keys.read(home).users
+    if state is None:
+        raise StackError(f"No stack runs in {home.root}.", mend="Start one: leadcast up")
+    if user not in passwords:
+        raise StackError(f"The local stack has no user {user!r}.", mend=f"Take one of: {', '.join(passwords)}")
+    try:
+        return Api.log_in(state.ports.api_url, user=user, password=passwords[user].get_secret_value())
+    except ApiError as error:
+        raise StackError(str(error), mend="See: leadcast status") from error
+
+
+def up(home: Home, *, progress: Progress, inherited: Mapping[str, str]) -> bool:
+    """Starts the stack and returns when all of it is of use. Returns False when it ran already.
+
+    Raises:
+        StackError: something is in the way, or a part did not come up; the stack is then stopped again.
+    """
+    with home.lock():
+        state = home.read_state()
+        if state is not None and state.ready and Supervisor(home).is_reachable():
+            return False
+        _clean(home, progress)
+        ports = Ports.from_environment(inherited)
+        checks.check(home, ports)
+        try:
+            start(home, ports=ports, progress=progress, inherited=inherited)
+        except BaseException:
+            with progress.step("Stopping again"):
+                end(home)
+            raise
+        return True
+
+
+def down(home: Home, *, progress: Progress) -> bool:
+    """Ends every process of the stack. Returns False when there was none.
+
+    Raises:
+        StackError: processes that cannot be ended.
+    """
+    if not home.root.exists() and not processes.of_stack(home):
+        return False
+    with home.lock():
+        if not Supervisor(home).is_reachable() and not processes.of_stack(home):
+            home.forget_state()
+            return False
+        with progress.step("Airflow, sandbox"):
+            stop_programs(home, *(program for program in Program if program is not Program.POSTGRES))
+        with progress.step("PostgreSQL, supervisor"):
+            stop_programs(home, Program.POSTGRES)
+            end(home)
+    return True
+
+
+def _clean(home: Home, progress: Progress) -> None:
+    """Ends what a stack that was killed, or stopped half-way, has left."""
+    if Supervisor(home).is_reachable() or processes.of_stack(home):
+        with progress.step("Ending what a stack before has left"):
+            end(home)
+    home.forget_state()
+
+
+def log_tail(path: Path, *, lines: int = 25) -> list[str]:
+    """The last lines of a log."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 20_000))
+            return file.read().decode(errors="replace").splitlines()[-lines:]
+    except OSError:
+        return []

@@ -1,0 +1,158 @@
+"""Starting a stack, step by step, each waited for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import partial
+
+from leadcast.local import postgres, processes, wait
+from leadcast.local.client import Api, ApiError
+from leadcast.local.environment import MARK, stack_environment
+from leadcast.local.errors import StackError
+from leadcast.local.home import Home, State
+from leadcast.local.keys import Keys
+from leadcast.local.ports import Ports, loopback_url
+from leadcast.local.progress import Progress
+from leadcast.local.supervisor import Program, Supervisor
+
+DAG_ID = "send_lead"
+_DEFAULT_TIMEOUT_S = 180
+
+
+def start(home: Home, *, ports: Ports, progress: Progress, inherited: Mapping[str, str]) -> None:
+    keys = Keys.ensure(home)
+    env = stack_environment(inherited, home=home, ports=ports, keys=keys)
+    timeout_s = _timeout_s(inherited)
+    supervisor = Supervisor(home)
+    with progress.step("PostgreSQL"):
+        postgres.ensure_cluster(home, keys)
+        supervisor.launch(ports=ports, environment=env)
+        home.write_state(State(ports=ports))
+        supervisor.start(Program.POSTGRES)
+        wait.until(
+            lambda: postgres.is_answering(ports, keys),
+            program=Program.POSTGRES,
+            what="PostgreSQL answers",
+            home=home,
+            timeout_s=timeout_s,
+        )
+        postgres.ensure_databases(ports, keys)
+    supervisor.start(Program.SANDBOX)
+    with progress.step("Airflow's database"):
+        _migrate(home, env, timeout_s=timeout_s)
+    supervisor.start(Program.API_SERVER, Program.TRIGGERER)
+    with progress.step("Leadcast's store, pools"):
+        # Before the scheduler and the DAGs, which count on both.
+        _run(home, "init", [sys.executable, "-m", "leadcast", "init"], env, timeout_s=timeout_s)
+    supervisor.start(Program.SCHEDULER, Program.DAG_PROCESSOR)
+    _await_all(home, ports=ports, progress=progress, timeout_s=timeout_s)
+    home.write_state(State(ports=ports, ready=True))
+
+
+def _await_all(home: Home, *, ports: Ports, progress: Progress, timeout_s: float) -> None:
+    supervisor = Supervisor(home)
+    api = Api(ports.api_url)
+
+    def ours_answers() -> bool:
+        pid = supervisor.state(Program.API_SERVER).pid
+        # Asked in this order: until it listens, anybody's answer on this port would do.
+        return bool(pid) and processes.listens(pid, port=ports.api) and api.health().get("metadatabase") == "healthy"
+
+    def is_healthy(program: Program) -> bool:
+        return api.health().get(program.health_name) == "healthy"
+
+    with progress.step("Airflow's api-server"):
+        wait.until(
+            ours_answers,
+            program=Program.API_SERVER,
+            what=f"the api-server answers on {ports.api_url}",
+            home=home,
+            timeout_s=timeout_s,
+        )
+    for program in (Program.SCHEDULER, Program.DAG_PROCESSOR, Program.TRIGGERER):
+        with progress.step(f"Airflow's {program}"):
+            wait.until(
+                partial(is_healthy, program),
+                program=program,
+                what=f"the {program}'s heart beats",
+                home=home,
+                timeout_s=timeout_s,
+            )
+    with progress.step("Sandbox services"):
+        wait.until(
+            lambda: _answers(loopback_url(ports.sandbox.control)),
+            program=Program.SANDBOX,
+            what="the sandbox answers",
+            home=home,
+            timeout_s=timeout_s,
+        )
+    with progress.step(f"DAG {DAG_ID}"):
+        _await_dag(home, ports=ports, timeout_s=timeout_s)
+
+
+def _await_dag(home: Home, *, ports: Ports, timeout_s: float) -> None:
+    viewer = Keys.read(home).users["viewer"]
+    api = Api.log_in(ports.api_url, user="viewer", password=viewer.get_secret_value())
+    try:
+        wait.until(
+            lambda: api.is_unpaused(DAG_ID),
+            program=Program.DAG_PROCESSOR,
+            what=f"the DAG {DAG_ID} is there and not paused",
+            home=home,
+            timeout_s=timeout_s,
+        )
+    except StackError as error:
+        if errors := api.import_errors():
+            raise StackError(f"A DAG file cannot be imported. {' / '.join(errors)}", log=error.log) from error
+        raise
+
+
+def _answers(url: str) -> bool:
+    try:
+        Api(url).call("GET", "/", timeout_s=2)
+    except ApiError as error:
+        return error.status != 0
+    return True
+
+
+def _migrate(home: Home, env: Mapping[str, str], *, timeout_s: float) -> None:
+    from importlib.metadata import version
+
+    wanted = version("apache-airflow-core")
+    try:
+        if home.migrated_file.read_text() == wanted:
+            return
+    except OSError:
+        pass  # never migrated
+    _run(home, "migrate", [sys.executable, "-m", "airflow", "db", "migrate"], env, timeout_s=timeout_s)
+    home.migrated_file.write_text(wanted)
+
+
+def _run(home: Home, name: str, words: list[str], env: Mapping[str, str], *, timeout_s: float) -> None:
+    log = home.logs / f"{name}.log"
+    with log.open("wb") as output:
+        try:
+            done = subprocess.run(
+                words,
+                env={**env, MARK: str(home.root)},
+                cwd=home.work,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                timeout=timeout_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise StackError(f"`{name}` has not ended after {timeout_s:.0f} s.", log=log) from None
+    if done.returncode != 0:
+        raise StackError(f"`{name}` failed with exit code {done.returncode}.", log=log)
+
+
+def _timeout_s(environ: Mapping[str, str]) -> float:
+    text = environ.get("LEADCAST_TIMEOUT_S") or str(_DEFAULT_TIMEOUT_S)
+    try:
+        return float(text)
+    except ValueError:
+        raise StackError(f"LEADCAST_TIMEOUT_S is {text!r}; it must be seconds.", mend="Unset it.") from None

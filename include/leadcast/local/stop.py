@@ -1,0 +1,37 @@
+"""Ending a stack, whatever state it is in."""
+
+from __future__ import annotations
+
+import time
+
+from leadcast.local import processes
+from leadcast.local.errors import StackError
+from leadcast.local.home import Home
+from leadcast.local.supervisor import Program, Supervisor
+
+_STOP_TIMEOUT_S = 20
+
+
+def stop_programs(home: Home, *programs: Program) -> None:
+    supervisor = Supervisor(home)
+    if not supervisor.is_reachable():
+        return
+    supervisor.stop(*programs)
+    deadline = time.monotonic() + _STOP_TIMEOUT_S
+    while time.monotonic() < deadline and any(state.pid for state in supervisor.states() if state.program in programs):
+        time.sleep(0.1)
+
+
+def end(home: Home) -> None:
+    supervisor = Supervisor(home)
+    if supervisor.is_reachable():
+        stop_programs(home, *Program)
+        supervisor.shutdown()
+    deadline = time.monotonic() + _STOP_TIMEOUT_S
+    while supervisor.is_reachable() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    processes.end(processes.of_stack(home))
+    if left := processes.of_stack(home):
+        raise StackError(f"Cannot end: {', '.join(f'{process.name()} (pid {process.pid})' for process in left)}.")
+    (home.postgres / "postmaster.pid").unlink(missing_ok=True)
+    home.forget_state()

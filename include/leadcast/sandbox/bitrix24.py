@@ -1,0 +1,256 @@
+"""Bitrix24's REST API as vendors.md section 2 describes it: addressing, credentials, limits, envelope, errors."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from pydantic import Field
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from leadcast.sandbox.bitrix24_batch import run_batch
+from leadcast.sandbox.bitrix24_methods import Methods, Outcome
+from leadcast.sandbox.bitrix24_store import ENTITY_NAMES, BitrixError, Portal
+from leadcast.sandbox.faults import Fault, FaultKind
+from leadcast.sandbox.http_service import HttpService, ServiceSettings, call_of, gateway_page
+from leadcast.sandbox.php import parse_query
+from leadcast.sandbox.ports import ServiceName
+from leadcast.sandbox.received import Received, fingerprint
+
+_ERRORS = {
+    400: ("CRM_FIELD_ERROR_VALUE_NOT_VALID", "Недопустимое значение поля"),
+    401: ("NO_AUTH_FOUND", "Wrong authorization data"),
+    403: ("ACCESS_DENIED", "REST API is available only on commercial plans"),
+    404: ("ERROR_METHOD_NOT_FOUND", "Method not found!"),
+    405: ("ERROR_BATCH_METHOD_NOT_ALLOWED", "Method is not allowed for batch usage"),
+    429: ("OPERATION_TIME_LIMIT", "Method is blocked due to operation time limit"),
+    500: ("INTERNAL_SERVER_ERROR", "Internal server error"),
+    503: ("QUERY_LIMIT_EXCEEDED", "Too many requests"),
+}
+
+
+class CrmMode(StrEnum):
+    """Does the portal have leads? A simple one turns them into deals (vendors.md 2.5)."""
+
+    CLASSIC = "classic"
+    SIMPLE = "simple"
+
+
+class BitrixSettings(ServiceSettings):
+    """What can be set about the portal."""
+
+    leaky_bucket: bool = False
+    drain_per_s: float = Field(default=2, gt=0)
+    burst: int = Field(default=50, ge=1)
+    crm_mode: CrmMode = CrmMode.CLASSIC
+    user_id: int = 1
+    access_token_lifetime_s: int = Field(default=3_600, ge=1)
+
+
+class Bitrix24(HttpService):
+    """The Bitrix24 portal of the sandbox, and its OAuth server at /oauth/token/."""
+
+    name: ClassVar[ServiceName] = ServiceName.BITRIX24
+    settings_model = BitrixSettings
+    settings: BitrixSettings
+
+    def routes(self) -> list[BaseRoute]:
+        return [
+            Route("/rest/{address:path}", self._call, methods=["GET", "POST"]),
+            Route("/oauth/token/", self._oauth_token, methods=["GET", "POST"]),
+        ]
+
+    def forget(self) -> None:
+        self.portal = Portal()
+        self._level = 0.0
+        self._drained_at = time.monotonic()
+        self._issued: dict[str, float] = {}
+        self._used_refresh_tokens: set[str] = set()
+
+    def stored(self) -> dict[str, list[dict[str, Any]]]:
+        items = {f"{name}s": self.portal.items(kind) for kind, name in ENTITY_NAMES.items() if name != "company"}
+        return {**items, "companies": self.portal.items(4), "comments": self.portal.comments}
+
+    def exception_handlers(self) -> Mapping[Any, Any]:
+        return {HTTPException: _http_error, BitrixError: _bitrix_error}
+
+    def identify(self, request: Request, call: Received) -> None:
+        parts = request.url.path.split("/")
+        secret = ""
+        if len(parts) >= 5 and parts[1] == "rest":
+            secret = parts[3]
+            parts[3] = fingerprint(secret)
+            call.path = "/".join(parts)
+        else:
+            secret = _token(request)
+        call.credential = fingerprint(secret) if secret else None
+
+    def error(self, status: int) -> Response:
+        if status in (502, 504):
+            return gateway_page(status, "Bad Gateway" if status == 502 else "Gateway Time-out")
+        code, text = _ERRORS.get(status, ("ERROR_UNEXPECTED_ANSWER", "Server returned an unexpected response"))
+        return _error(BitrixError(code, text, status=status))
+
+    def rate_limited(self, retry_after_s: int) -> Response:
+        # No Retry-After: Bitrix24 documents none (vendors.md 2.3).
+        return self.error(503)
+
+    def special(self, fault: Fault, request: Request, call: Received) -> Response | None:
+        match fault.kind:
+            case FaultKind.EXPIRED_TOKEN if request.url.path.startswith("/rest/"):
+                if self._issued.get(_token(request), 0.0) > fault.set_at:
+                    return None
+                return _error(BitrixError("expired_token", "The access token provided has expired.", status=401))
+            case FaultKind.RENAME:
+                return Response(status_code=302, headers={"Location": _renamed(request, fault.location)})
+            case FaultKind.ERROR:
+                code = "ERROR_CORE" if fault.code is None else str(fault.code)
+                return _error(BitrixError(code, fault.text or "", status=fault.status or 400))
+            case _:
+                return None
+
+    def refuse(self, request: Request, call: Received) -> Response | None:
+        if not request.url.path.startswith("/rest/"):
+            return None
+        if self.settings.leaky_bucket and self._is_bucket_full():
+            return self.error(503)
+        parts = request.url.path.strip("/").split("/")
+        if len(parts) == 4:
+            return self.error(401) if parts[2].startswith("revoked") else None
+        token = _token(request)
+        if not token or token.startswith("revoked"):
+            return self.error(401)
+        if token.startswith("expired"):
+            return _error(BitrixError("expired_token", "The access token provided has expired.", status=401))
+        return None
+
+    def _is_bucket_full(self) -> bool:
+        """vendors.md 2.4: level = max(0, level - elapsed * drain) + 1, refused above the burst."""
+        now = time.monotonic()
+        level = max(0.0, self._level - (now - self._drained_at) * self.settings.drain_per_s) + 1
+        self._drained_at = now
+        if level > self.settings.burst:
+            self._level = level - 1
+            return True
+        self._level = level
+        return False
+
+    async def _call(self, request: Request) -> Response:
+        parts = request.path_params["address"].strip("/").split("/")
+        if len(parts) not in (1, 3):
+            raise BitrixError("ERROR_METHOD_NOT_FOUND", "Method not found!", status=404)
+        started = time.time()
+        method = parts[-1].lower().removesuffix(".json")
+        call_of(request).details["rest_method"] = method
+        is_webhook = len(parts) == 3
+        user_id = int(parts[0]) if is_webhook and parts[0].isdigit() else self.settings.user_id
+        methods = Methods(self.portal, is_simple_crm=self.settings.crm_mode is CrmMode.SIMPLE, user_id=user_id)
+        params = _params(request)
+        if method == "batch":
+            outcome = run_batch(params, methods.run, lambda: _times(started))
+        else:
+            outcome = methods.run(method, params)
+        call_of(request).stored.extend(outcome.stored)
+        return JSONResponse(_envelope(outcome, started))
+
+    async def _oauth_token(self, request: Request) -> Response:
+        params = _params(request)
+        refresh = str(params.get("refresh_token") or params.get("code") or "")
+        if not params.get("client_id") or not params.get("client_secret"):
+            return _error(BitrixError("invalid_client", "Client is not known"))
+        if not refresh or refresh in self._used_refresh_tokens or refresh.startswith(("revoked", "expired")):
+            return _error(BitrixError("invalid_grant", "The refresh token or the code is used up or has expired"))
+        # Whether the old refresh token dies at once is not documented; the strict case (vendors.md 2.1).
+        self._used_refresh_tokens.add(refresh)
+        access = secrets.token_hex(35)
+        self._issued[access] = time.monotonic()
+        lifetime_s = self.settings.access_token_lifetime_s
+        answer = {
+            "access_token": access,
+            "expires": int(time.time()) + lifetime_s,
+            "expires_in": lifetime_s,
+            "scope": "crm,user",
+            "domain": request.url.netloc,
+            "server_endpoint": f"{request.base_url}rest/",
+            "client_endpoint": f"{request.base_url}rest/",
+            "status": "L",
+            "member_id": "a223c6b3710f85df22e9377d6c4f7553",
+            "user_id": self.settings.user_id,
+            "refresh_token": secrets.token_hex(35),
+        }
+        return JSONResponse(answer)
+
+
+def _params(request: Request) -> dict[str, Any]:
+    """Query and body together, the body wins; form or JSON."""
+    try:
+        params = parse_query(request.url.query)
+        body: bytes = request.state.raw_body
+        if not body.strip():
+            return params
+        if "json" in request.headers.get("content-type", ""):
+            given = json.loads(body)
+            return {**params, **given} if isinstance(given, dict) else params
+        return {**params, **parse_query(body.decode("utf-8", "replace"))}
+    except (ValueError, RecursionError):
+        raise BitrixError("INVALID_REQUEST", "The request cannot be read") from None
+
+
+def _token(request: Request) -> str:
+    try:
+        return str(_params(request).get("auth") or "")
+    except BitrixError:
+        return ""
+
+
+def _times(started: float) -> dict[str, Any]:
+    now = time.time()
+    return {
+        "start": started,
+        "finish": now,
+        "duration": now - started,
+        "processing": now - started,
+        "date_start": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
+        "date_finish": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
+        "operating_reset_at": int(now) + 600,
+        "operating": 0,
+    }
+
+
+def _envelope(outcome: Outcome, started: float) -> dict[str, Any]:
+    body: dict[str, Any] = {"result": outcome.result}
+    if outcome.next is not None:
+        body["next"] = outcome.next
+    if outcome.total is not None:
+        body["total"] = outcome.total
+    return {**body, "time": _times(started)}
+
+
+def _renamed(request: Request, location: str | None) -> str:
+    """Where the portal moved to: `location` with this request's path if it has none of its own."""
+    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    base = location or str(request.base_url).rstrip("/")
+    return base if urlsplit(base).path.strip("/") else base.rstrip("/") + here
+
+
+def _error(error: BitrixError) -> JSONResponse:
+    return JSONResponse(error.as_json(), status_code=error.status)
+
+
+async def _bitrix_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, BitrixError)
+    return _error(error)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _error(BitrixError("ERROR_METHOD_NOT_FOUND", "Method not found!", status=error.status_code))

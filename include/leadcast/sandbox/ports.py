@@ -1,0 +1,72 @@
+"""Which services the sandbox has, and the ports they listen on."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
+
+DEFAULT_BASE_PORT = 8090
+
+
+class ServiceName(StrEnum):
+    """The outside services that the sandbox stands in for."""
+
+    AMOCRM = "amocrm"
+    BITRIX24 = "bitrix24"
+    TELEGRAM = "telegram"
+    WEBHOOK = "webhook"
+    SMTP = "smtp"
+
+
+class PortTaken(OSError):
+    """A port cannot be listened on. The message names it and says what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SandboxPorts:
+    """One TCP port a service. 0 means: any free port (the real ones are in `Sandbox.ports`)."""
+
+    control: int = DEFAULT_BASE_PORT
+    amocrm: int = DEFAULT_BASE_PORT + 1
+    bitrix24: int = DEFAULT_BASE_PORT + 2
+    telegram: int = DEFAULT_BASE_PORT + 3
+    webhook: int = DEFAULT_BASE_PORT + 4
+    smtp: int = DEFAULT_BASE_PORT + 5
+
+    @classmethod
+    def from_base(cls, base: int = DEFAULT_BASE_PORT) -> Self:
+        """Six ports in a row, `base` being the control service's."""
+        return cls(
+            control=base,
+            amocrm=base + 1,
+            bitrix24=base + 2,
+            telegram=base + 3,
+            webhook=base + 4,
+            smtp=base + 5,
+        )
+
+    @classmethod
+    def any_free(cls) -> Self:
+        """Whatever ports are free, for tests."""
+        return cls(control=0, amocrm=0, bitrix24=0, telegram=0, webhook=0, smtp=0)
+
+
+def listen(host: str, port: int, *, what: str) -> socket.socket:
+    """A listening socket on `host`:`port`; raises `PortTaken` when that is not possible."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(1024)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        reason = getattr(error, "strerror", None) or str(error)
+        raise PortTaken(
+            f"sandbox: cannot listen on {host}:{port} for {what} ({reason}). "
+            f"Stop what uses it, or choose another base port."
+        ) from None
+    listener.setblocking(False)
+    return listener

@@ -1,0 +1,114 @@
+"""Connections to the store: transactions, and locks that end with the process that holds them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Boolean, Connection, Engine, create_engine, select
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.sql import func
+from sqlalchemy.sql.functions import Function
+
+from leadcast.core.errors import SettingsError, StoreError
+from leadcast.core.settings import Settings
+from leadcast.store.sealing import Sealer
+
+CONNECT_TIMEOUT_S = 10
+STATEMENT_TIMEOUT_S = 60
+LOCK_TIMEOUT_S = 30
+
+
+def open_engine(url: str, *, pool_size: int = 5) -> Engine:
+    """An engine for the store. Connects at first use.
+
+    Raises:
+        SettingsError: the URL is missing or not PostgreSQL's; never repeats it, it may hold a password.
+    """
+    if not url:
+        raise SettingsError(
+            "[leadcast] store_url is not set. Give it a PostgreSQL database: "
+            "AIRFLOW__LEADCAST__STORE_URL=postgresql+psycopg2://user:password@host/leadcast"
+        )
+    try:
+        engine = create_engine(
+            url,
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_pre_ping=True,
+            pool_recycle=1800,
+            hide_parameters=True,
+            connect_args={
+                "connect_timeout": CONNECT_TIMEOUT_S,
+                "application_name": "leadcast",
+                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_S}s -c lock_timeout={LOCK_TIMEOUT_S}s",
+            },
+        )
+    except (ArgumentError, ImportError, TypeError):
+        raise SettingsError("[leadcast] store_url is not a SQLAlchemy URL of a PostgreSQL database.") from None
+    if engine.dialect.name != "postgresql":
+        raise SettingsError(f"[leadcast] store_url points to {engine.dialect.name}; the store needs PostgreSQL.")
+    return engine
+
+
+class Store:
+    """The store as the stages use it."""
+
+    def __init__(self, engine: Engine, sealer: Sealer) -> None:
+        self.engine = engine
+        self.sealer = sealer
+
+    @classmethod
+    def of(cls, settings: Settings, *, pool_size: int = 5) -> Store:
+        """The store that the settings name."""
+        engine = open_engine(settings.store_url.get_secret_value(), pool_size=pool_size)
+        return cls(engine, Sealer(settings.fernet_key.get_secret_value()))
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """One transaction: committed at the end, rolled back by an exception.
+
+        Raises:
+            StoreError: the database could not be used. What it says has no statement and no parameters in it.
+        """
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise StoreError(f"The store could not be used: {type(error).__name__}: {_cause(error)}") from None
+
+    @contextmanager
+    def lock(self, name: str) -> Iterator[bool]:
+        """Holds the lock of this name, or says False at once where another process holds it.
+
+        It lives in the database session: a process that dies lets go of it, whatever killed it. That is how a later
+        attempt can tell an attempt that died from one that is still on its way.
+        """
+        with self.locks([name]) as held:
+            yield bool(held)
+
+    @contextmanager
+    def locks(self, names: Iterable[str]) -> Iterator[set[str]]:
+        """Holds those of these locks that are free, and says which they are."""
+        try:
+            connection = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            with connection:
+                held = {name for name in names if connection.execute(select(_try_lock(name))).scalar()}
+                try:
+                    yield held
+                finally:
+                    # the session's end lets go of its locks, even where the session is broken
+                    connection.invalidate()
+        except SQLAlchemyError as error:
+            raise StoreError(f"The store could not be used: {type(error).__name__}: {_cause(error)}") from None
+
+
+def _try_lock(name: str) -> Function[bool]:
+    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+    return func.pg_try_advisory_lock(int.from_bytes(digest, signed=True), type_=Boolean)
+
+
+def _cause(error: SQLAlchemyError) -> str:
+    lines = str(getattr(error, "orig", None) or "").strip().splitlines()
+    return lines[0] if lines else "no further words"

@@ -1,0 +1,50 @@
+"""Leads as people stored them with `PUT /leads/{id}`. The seam for a lead table of the user's own: `LeadSource`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, func, literal_column, select
+from sqlalchemy.dialects.postgresql import insert
+
+from leadcast.core.model import Lead
+from leadcast.store.schema import leads
+
+
+class LeadSource(Protocol):
+    """Where a lead's data is found when a request brings only its id."""
+
+    def find(self, connection: Connection, lead_id: str) -> Lead | None:
+        """The lead, or None where nobody knows it."""
+
+
+class StoredLeads:
+    """The leads of our own store."""
+
+    def find(self, connection: Connection, lead_id: str) -> Lead | None:
+        """The lead, or None where nobody stored it."""
+        data = connection.execute(select(leads.c.data).where(leads.c.id == lead_id)).scalar()
+        return None if data is None else from_data(lead_id, data)
+
+
+def put(connection: Connection, lead: Lead) -> bool:
+    """Stores the lead over what was there. True: it is new."""
+    statement = insert(leads).values(id=lead.id, data=to_data(lead))
+    statement = statement.on_conflict_do_update(
+        index_elements=[leads.c.id], set_={"data": statement.excluded.data, "updated_at": func.now()}
+    )
+    # xmax is 0 for a row that this statement inserted
+    return bool(connection.execute(statement.returning(literal_column("xmax = 0"))).scalar())
+
+
+def to_data(lead: Lead) -> dict[str, Any]:
+    """The lead as JSON columns hold it: without its id."""
+    data = asdict(lead)
+    del data["id"]
+    return data
+
+
+def from_data(lead_id: str, data: dict[str, Any]) -> Lead:
+    """The lead from a JSON column."""
+    return Lead(id=lead_id, **data)

@@ -1,0 +1,14 @@
+"""Alembic's environment: the connection comes from `store.migrate`, so that one transaction holds it all."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from leadcast.store.migrate import VERSION_TABLE
+from leadcast.store.schema import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"], target_metadata=metadata, version_table=VERSION_TABLE
+)
+with context.begin_transaction():
+    context.run_migrations()

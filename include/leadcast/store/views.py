@@ -1,0 +1,196 @@
+"""What people and hooks see of batches and deliveries. Reads only; no lead data but the id, no credentials."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, exists, select, tuple_
+
+from leadcast.core.model import BatchStatus, Counters, DeliveryState, Priority
+from leadcast.integrations import registry
+from leadcast.store.schema import attempts, batches, deliveries
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptView:
+    """One attempt. `finished_at` None: it runs, or died and nobody has noticed yet."""
+
+    number: int
+    outcome: str
+    code: str | None
+    message: str | None
+    worker: str | None
+    started_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveryView:
+    """One delivery. `error` has class, code, message, detail, may_pass."""
+
+    id: str
+    type: str
+    queue: str
+    state: DeliveryState
+    attempts: int
+    receipt: Mapping[str, Any] | None
+    error: Mapping[str, Any] | None
+    next_attempt_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    history: Sequence[AttemptView] = ()
+
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds from the first attempt's start to the end."""
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return (self.finished_at - self.started_at).total_seconds()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchView:
+    """One batch with its deliveries."""
+
+    id: str
+    lead_id: str
+    status: BatchStatus
+    priority: Priority
+    run_id: str | None
+    critical: str | None
+    accepted_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    deliveries: Sequence[DeliveryView] = field(default_factory=tuple)
+
+    @property
+    def counters(self) -> Counters:
+        """How far it is."""
+        return Counters.of(delivery.state for delivery in self.deliveries)
+
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds from acceptance to the final status."""
+        return None if self.finished_at is None else (self.finished_at - self.accepted_at).total_seconds()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """Which batches to list. `before`: (accepted_at, id) of the last one seen, for the next page."""
+
+    status: BatchStatus | None = None
+    lead_id: str | None = None
+    type: str | None = None
+    since: datetime | None = None
+    before: tuple[datetime, str] | None = None
+    limit: int = 50
+
+
+def batch(connection: Connection, batch_id: str) -> BatchView | None:
+    """One batch with its deliveries and their attempts, or None."""
+    row = connection.execute(_BATCHES.where(batches.c.id == batch_id)).one_or_none()
+    return None if row is None else _with_deliveries(connection, [row], history=True)[0]
+
+
+def listing(connection: Connection, wanted: Filter) -> list[BatchView]:
+    """Batches, newest first, up to `limit`."""
+    query = _BATCHES.order_by(batches.c.accepted_at.desc(), batches.c.id.desc()).limit(wanted.limit)
+    if wanted.status is not None:
+        query = query.where(batches.c.status == wanted.status)
+    if wanted.lead_id is not None:
+        query = query.where(batches.c.lead_id == wanted.lead_id)
+    if wanted.type is not None:
+        query = query.where(exists().where(deliveries.c.batch_id == batches.c.id, deliveries.c.type == wanted.type))
+    if wanted.since is not None:
+        query = query.where(batches.c.accepted_at >= wanted.since)
+    if wanted.before is not None:
+        query = query.where(tuple_(batches.c.accepted_at, batches.c.id) < wanted.before)
+    return _with_deliveries(connection, list(connection.execute(query)))
+
+
+def oldest_waiting(connection: Connection) -> datetime | None:
+    """When the oldest batch that no wave has claimed was accepted."""
+    return connection.execute(
+        select(batches.c.accepted_at)
+        .where(batches.c.status == BatchStatus.PENDING)
+        .order_by(batches.c.accepted_at)
+        .limit(1)
+    ).scalar()
+
+
+_BATCHES: Select[Any] = select(
+    batches.c.id,
+    batches.c.lead_id,
+    batches.c.status,
+    batches.c.priority,
+    batches.c.wave_id,
+    batches.c.critical,
+    batches.c.accepted_at,
+    batches.c.started_at,
+    batches.c.finished_at,
+)
+# not `select(deliveries)`: sealed credentials are never read where nobody needs them
+_DELIVERIES: Select[Any] = select(*(column for column in deliveries.c if column.name != "credentials_sealed"))
+
+
+def _with_deliveries(connection: Connection, rows: Sequence[Row[Any]], *, history: bool = False) -> list[BatchView]:
+    ids = [row.id for row in rows]
+    found = connection.execute(_DELIVERIES.where(deliveries.c.batch_id.in_(ids)).order_by(deliveries.c.index)).all()
+    told = _history(connection, [row.id for row in found]) if history else {}
+    by_batch: dict[str, list[DeliveryView]] = defaultdict(list)
+    for row in found:
+        by_batch[row.batch_id].append(_delivery(row, told.get(row.id, ())))
+    return [_batch(row, by_batch[row.id]) for row in rows]
+
+
+def _history(connection: Connection, ids: Sequence[str]) -> dict[str, list[AttemptView]]:
+    rows = connection.execute(select(attempts).where(attempts.c.delivery_id.in_(ids)).order_by(attempts.c.id))
+    told: dict[str, list[AttemptView]] = defaultdict(list)
+    for row in rows:
+        told[row.delivery_id].append(
+            AttemptView(
+                number=row.number,
+                outcome=row.outcome,
+                code=row.code,
+                message=row.message,
+                worker=row.worker,
+                started_at=row.started_at,
+                finished_at=row.finished_at,
+            )
+        )
+    return told
+
+
+def _delivery(row: Row[Any], history: Sequence[AttemptView]) -> DeliveryView:
+    return DeliveryView(
+        id=row.id,
+        type=row.type,
+        queue=registry.queue_of(row.type) if row.type in registry.types() else "",
+        state=DeliveryState(row.state),
+        attempts=row.attempts,
+        receipt=row.receipt,
+        error=row.error,
+        next_attempt_at=row.next_attempt_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        history=history,
+    )
+
+
+def _batch(row: Row[Any], listed: Sequence[DeliveryView]) -> BatchView:
+    return BatchView(
+        id=row.id,
+        lead_id=row.lead_id,
+        status=BatchStatus(row.status),
+        priority=tuple(Priority)[row.priority],
+        run_id=row.wave_id,
+        critical=row.critical,
+        accepted_at=row.accepted_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        deliveries=listed,
+    )

@@ -1,0 +1,413 @@
+"""The one way out: what counts as sent, what is refused, and what no server can make it do."""
+
+from __future__ import annotations
+
+import datetime as dt
+import gzip
+import re
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from leadcast.core.errors import Blocked, DeliveryError, RejectedError, TransientError, UnknownOutcome
+from leadcast.integrations.address import may_reach
+from leadcast.integrations.answer import Answer
+from leadcast.integrations.egress import Egress
+
+LOOPBACK = ip_network("127.0.0.0/8")
+SECRET_WAY = "/hook/s3cret-path?token=s3cret-query"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Kind: test\r\n\r\nok"
+
+
+class RawServer:
+    """A server that answers with these very bytes, however wrong they are, and keeps what it was sent."""
+
+    def __init__(self, behave: Callable[[socket.socket], None], *, tls: ssl.SSLContext | None = None) -> None:
+        self.requests: list[bytes] = []
+        self._behave = behave
+        self._tls = tls
+        self.stopping = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                plain, _ = self._listener.accept()
+            except OSError:
+                return
+            with plain:
+                try:
+                    connection = self._tls.wrap_socket(plain, server_side=True) if self._tls else plain
+                    with connection:
+                        connection.settimeout(5)
+                        self.requests.append(_whole_request(connection))
+                        self._behave(connection)
+                except OSError:
+                    continue
+
+    def __enter__(self) -> RawServer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stopping.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(timeout=10)
+
+
+def _whole_request(connection: socket.socket) -> bytes:
+    received = b""
+    while b"\r\n\r\n" not in received and received[:1] != b"\x16":  # a TLS client begins with 0x16
+        received += connection.recv(65536) or b"\r\n\r\n"
+    head, _, body = received.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)content-length: (\d+)", head)
+    while length and len(body) < int(length[1]):
+        body += connection.recv(65536)
+    return head + b"\r\n\r\n" + body
+
+
+def answering(content: bytes) -> RawServer:
+    return RawServer(lambda connection: connection.sendall(content))
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port that is taken but on which nobody listens."""
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        yield reserved.getsockname()[1]
+
+
+def test_an_answer_holds_status_headers_in_any_case_and_body() -> None:
+    with answering(OK) as server:
+        answer = Egress().send("GET", f"http://127.0.0.1:{server.port}/")
+
+    assert (answer.status, answer.body, answer.text) == (200, b"ok", "ok")
+    assert answer.headers["x-kind"] == answer.headers["X-KIND"] == "test"
+    assert answer.json() is None
+
+
+def test_json_is_sent_as_utf_8_on_a_connection_of_its_own() -> None:
+    with answering(OK) as server:
+        Egress().send("POST", f"http://127.0.0.1:{server.port}/leads?a=1", json={"name": "Анна"})
+
+    head, _, body = server.requests[0].partition(b"\r\n\r\n")
+    lines = head.decode().lower().split("\r\n")
+    assert lines[0] == "post /leads?a=1 http/1.1"
+    assert {"connection: close", "content-type: application/json", f"host: 127.0.0.1:{server.port}"} <= set(lines)
+    assert body.decode() == '{"name":"Анна"}'
+
+
+def test_the_exact_bytes_of_a_body_are_sent_with_the_headers_given() -> None:
+    with answering(OK) as server:
+        Egress().send(
+            "POST", f"http://127.0.0.1:{server.port}/", body=b'{"a": 1}', headers={"content-type": "text/plain"}
+        )
+
+    assert server.requests[0].endswith(b'\r\n\r\n{"a": 1}')
+    assert server.requests[0].lower().count(b"content-type") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("X-A", "1\r\nX-B: 2"), ("X-A\r\nX-B", "1"), ("X-A", "имя"), ("Host", "elsewhere"), ("content-length", "0")],
+)
+def test_a_header_that_would_change_the_request_is_refused(name: str, value: str) -> None:
+    with answering(OK) as server, pytest.raises(RejectedError) as refused:
+        Egress().send("POST", f"http://127.0.0.1:{server.port}/", headers={name: value})
+
+    assert server.requests == []
+    assert value not in str(refused.value)
+
+
+def test_where_nobody_listens_nothing_was_sent(closed_port: int) -> None:
+    with pytest.raises(TransientError, match=f"http://127.0.0.1:{closed_port}: connection refused; nothing was sent"):
+        Egress().send("POST", f"http://127.0.0.1:{closed_port}{SECRET_WAY}")
+
+
+def test_a_name_that_nobody_knows_means_nothing_was_sent() -> None:
+    with pytest.raises(TransientError, match="cannot be resolved; nothing was sent"):
+        Egress().send("POST", f"https://nobody.invalid{SECRET_WAY}")
+
+
+def test_a_failed_tls_handshake_means_nothing_was_sent() -> None:
+    with answering(b"this is not TLS") as server, pytest.raises(TransientError, match="TLS handshake failed"):
+        Egress().send("POST", f"https://127.0.0.1:{server.port}{SECRET_WAY}")
+
+
+def test_no_time_left_means_nothing_was_sent() -> None:
+    with answering(OK) as server, pytest.raises(TransientError, match="nothing was sent"):
+        Egress().send("POST", f"http://127.0.0.1:{server.port}/", timeout_s=0)
+
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
+        b"no HTTP at all\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70_000,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ],
+)
+def test_a_request_without_a_whole_answer_may_have_been_executed(cut: bytes) -> None:
+    with answering(cut) as server, pytest.raises(UnknownOutcome, match="may have taken the request"):
+        Egress().send("POST", f"http://127.0.0.1:{server.port}{SECRET_WAY}")
+
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        b"HTTP/1.1 200 OK\r\nX-Slow: ",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ],
+    ids=["in the headers", "in the body", "in a body without a length", "in a chunk's size"],
+)
+def test_the_time_holds_against_a_server_that_answers_byte_by_byte(beginning: bytes) -> None:
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(beginning)
+        while not server.stopping.wait(0.02):
+            connection.sendall(b"1")
+
+    with RawServer(drip) as server, pytest.raises(UnknownOutcome, match="did not answer in time"):
+        Egress().send("POST", f"http://127.0.0.1:{server.port}/", timeout_s=0.3)
+
+
+def test_a_server_that_never_answers_is_left_in_time() -> None:
+    with (
+        RawServer(lambda _: server.stopping.wait(5) and None) as server,
+        pytest.raises(UnknownOutcome, match="did not answer in time"),
+    ):
+        Egress().send("POST", f"http://127.0.0.1:{server.port}/", timeout_s=0.2)
+
+
+def test_a_long_answer_is_cut() -> None:
+    with answering(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 200_000) as server:
+        answer = Egress().send("GET", f"http://127.0.0.1:{server.port}/", max_answer_bytes=1000)
+
+    assert answer.body == b"x" * 1000
+
+
+def test_a_packed_answer_is_not_unpacked() -> None:
+    bomb = gzip.compress(b"0" * 10_000_000)
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n".encode()
+    with answering(head + bomb) as server:
+        answer = Egress().send("GET", f"http://127.0.0.1:{server.port}/")
+
+    assert answer.body == bomb
+
+
+def test_a_redirect_is_an_answer_and_is_not_followed() -> None:
+    with answering(b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n") as server:
+        answer = Egress().send("POST", f"http://127.0.0.1:{server.port}/")
+
+    assert (answer.status, len(server.requests)) == (302, 1)
+
+
+def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch, closed_port: int) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed_port}")
+    with answering(OK) as server:
+        assert Egress().send("GET", f"http://127.0.0.1:{server.port}/").status == 200
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1/",
+        "http://localhost/",
+        "http://127.1/",
+        "http://2130706433/",
+        "http://0.0.0.0/",
+        "http://10.0.0.1/",
+        "http://169.254.169.254/latest/meta-data",
+        "http://[::1]/",
+        "http://[::ffff:127.0.0.1]/",
+        "http://[64:ff9b::7f00:1]/",
+    ],
+)
+def test_a_strangers_url_reaches_no_private_address(url: str) -> None:
+    with pytest.raises(Blocked, match="not a public address"):
+        Egress().send("POST", url, public_only=True)
+
+
+def test_a_private_network_that_the_operator_has_opened_is_reached() -> None:
+    with answering(OK) as server:
+        egress = Egress(allowed_networks=[LOOPBACK])
+        assert egress.send("POST", f"http://localhost:{server.port}/", public_only=True).status == 200
+
+    assert f"Host: localhost:{server.port}\r\n".encode() in server.requests[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "is_public"),
+    [
+        ("93.184.216.34", True),
+        ("2606:2800:220:1::1", True),
+        ("0.1.2.3", False),
+        ("10.1.2.3", False),
+        ("100.64.0.1", False),
+        ("127.0.0.1", False),
+        ("169.254.1.1", False),
+        ("172.16.0.1", False),
+        ("192.168.1.1", False),
+        ("198.18.0.1", False),
+        ("224.0.0.1", False),
+        ("239.1.1.1", False),
+        ("240.0.0.1", False),
+        ("255.255.255.255", False),
+        ("::", False),
+        ("::1", False),
+        ("::127.0.0.1", False),
+        ("::ffff:93.184.216.34", False),
+        ("64:ff9b::5db8:d822", False),
+        ("64:ff9b:1::1", False),
+        ("2001::1", False),
+        ("2002:7f00:1::", False),
+        ("fc00::1", False),
+        ("fe80::1", False),
+        ("fe80::1%eth0", False),
+        ("fec0::1", False),
+        ("ff02::1", False),
+    ],
+)
+def test_an_address_is_public_only_when_nothing_private_is_in_it(text: str, is_public: bool) -> None:
+    assert may_reach(text, allowed_networks=()) is is_public
+
+
+def test_an_opened_network_opens_nothing_else() -> None:
+    opened = [ip_network("10.1.0.0/16")]
+    assert may_reach("10.1.2.3", allowed_networks=opened)
+    assert not may_reach("10.2.2.3", allowed_networks=opened)
+    assert not may_reach(str(ip_address("::ffff:10.1.2.3")), allowed_networks=opened)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://example.com/",
+        "file:///etc/passwd",
+        "example.com/path",
+        "http://",
+        "",
+        "http://user:pa55word@example.com/",
+        "http://example.com:port/",
+        f"http://{'a' * 70}.example.com/",
+    ],
+)
+def test_what_is_not_a_plain_http_url_is_refused_without_being_repeated(url: str) -> None:
+    with pytest.raises(Blocked) as refused:
+        Egress().send("GET", url)
+
+    assert "pa55word" not in str(refused.value)
+    assert "passwd" not in str(refused.value)
+
+
+def test_no_error_tells_more_of_the_url_than_its_origin(closed_port: int) -> None:
+    with answering(b"") as server:
+        urls = [
+            f"http://127.0.0.1:{closed_port}{SECRET_WAY}",
+            f"https://nobody.invalid{SECRET_WAY}",
+            f"http://127.0.0.1:{server.port}{SECRET_WAY}",
+            f"https://127.0.0.1:{server.port}{SECRET_WAY}",
+        ]
+        for url in urls:
+            with pytest.raises(DeliveryError) as failed:
+                Egress().send("POST", url, headers={"Authorization": "s3cret-header"}, json={"a": "s3cret-body"})
+            assert "s3cret" not in f"{failed.value} {failed.value.detail} {failed.value.code}"
+            assert failed.value.__suppress_context__ or failed.value.__context__ is None
+
+
+@pytest.fixture(scope="module")
+def localhost_certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Key and certificate in one file, for the name `localhost` only."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "localhost.pem"
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path.write_bytes(private + certificate.public_bytes(pem))
+    return path
+
+
+@pytest.fixture
+def tls_server(localhost_certificate: Path) -> Iterator[RawServer]:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(localhost_certificate)
+    with RawServer(lambda connection: connection.sendall(OK), tls=context) as server:
+        yield server
+
+
+def test_a_certificate_that_nobody_vouches_for_means_nothing_was_sent(tls_server: RawServer) -> None:
+    with pytest.raises(TransientError, match=r"its certificate is not trusted \(self-signed certificate\)"):
+        Egress().send("POST", f"https://localhost:{tls_server.port}{SECRET_WAY}")
+
+    assert tls_server.requests == []
+
+
+def test_the_certificate_must_be_for_the_name_though_the_checked_address_is_connected_to(
+    tls_server: RawServer, localhost_certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(localhost_certificate))
+    egress = Egress(allowed_networks=[LOOPBACK])
+
+    assert egress.send("POST", f"https://localhost:{tls_server.port}/", public_only=True).status == 200
+    with pytest.raises(TransientError, match="its certificate is not trusted"):
+        egress.send("POST", f"https://127.0.0.1:{tls_server.port}/", public_only=True)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("3", 3.0),
+        ("0.5", 0.5),
+        ("Thu, 01 Jan 2026 00:00:30 GMT", 30.0),
+        ("Wed, 31 Dec 2025 23:59:00 GMT", 0.0),
+        ("1e12", 86400.0),
+        ("-5", 0.0),
+        ("nan", None),
+        ("soon", None),
+        ("", None),
+    ],
+)
+def test_retry_after_is_a_number_of_seconds_or_a_date(value: str, seconds: float | None) -> None:
+    answer = Answer(503, {"Retry-After": value}, b"")
+
+    assert answer.retry_after_s(now=dt.datetime(2026, 1, 1, tzinfo=dt.UTC)) == seconds
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"\xff\xfe", b"[" * 100_000, b"1" * 10_000])
+def test_a_body_that_is_no_json_is_none(body: bytes) -> None:
+    assert Answer(200, {}, body).json() is None
