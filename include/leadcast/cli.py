@@ -99,7 +99,8 @@ def status() -> None:
         home = _home()
         now = stack.status(home)
         if not now.is_running:
-            console.print(f"No stack runs in {home.root}. Start one: leadcast up", highlight=False)
+            left = f" Of one that was killed, {now.orphans} processes are left: leadcast down" if now.orphans else ""
+            console.print(f"No stack runs in {home.root}. Start one: leadcast up.{left}", highlight=False)
             raise typer.Exit(EXIT_NOT_RUNNING)
         console.print(show.programs(now))
         console.print(show.addresses(now.ports, home))

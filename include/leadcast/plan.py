@@ -54,3 +54,11 @@ def plan(
         deliveries={kind: len(listed) for kind, listed in work.items()},
     )
     return Plan(work=work, next_run_id=rest.run_id if rest and rest.must_ring else None)
+
+
+def ring_for_rest(store: Store, settings: Settings, *, clock: Clock = utc_now) -> str | None:
+    """The run that must be created for batches which wait and have none; None: nothing waits, or it was asked for."""
+    timeout = timedelta(seconds=settings.bell_timeout_s)
+    with store.begin() as connection:
+        rest = bell.ring_for_rest(connection, now=clock(), timeout=timeout)
+    return rest.run_id if rest and rest.must_ring else None

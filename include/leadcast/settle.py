@@ -41,42 +41,49 @@ class Settler:
     settings: Settings
     clock: Clock = utc_now
 
-    def wave(self, run_id: str, *, over: bool, critical: str = "") -> list[Settled]:
+    def wave(self, run_id: str, *, over: bool, critical: str = "", give_back: bool = False) -> list[Settled]:
         """Settles every batch of a wave.
 
         Args:
             over: nothing of this wave works any more, so what is still open in the ledger will not end by itself.
-            critical: why the wave could not be run (`timed out`, …); empty: it could. People are told.
+            critical: what to say of batches that are still open: why the wave could not be run to its end.
+            give_back: a batch that nobody has begun goes back to the inbox, up to `max_claims` times.
         """
         with self.store.begin() as connection:
             ids = batches.of_wave(connection, run_id=run_id)
-        settled = []
-        for batch_id in ids:
-            result = self.batch(batch_id, over=over, critical=critical)
-            if result is not None:
-                settled.append(result)
-        return settled
+        results = [self.batch(batch_id, over=over, critical=critical, give_back=give_back) for batch_id in ids]
+        if give_back and (not ids or None in results):
+            self._tell_of_wave(run_id, critical)
+        return [result for result in results if result is not None]
 
-    def batch(self, batch_id: str, *, over: bool, critical: str = "") -> Settled | None:
-        """Settles one batch. None: it was given back to the inbox, since nobody had begun it."""
+    def batch(self, batch_id: str, *, over: bool, critical: str = "", give_back: bool = False) -> Settled | None:
+        """Settles one batch. None: it was given back to the inbox."""
+        opened = self._open(batch_id) if over else []
         # whoever still sends one of these holds its lock, and what it writes counts, not what we would guess
-        locks = {f"delivery:{delivery_id}": delivery_id for delivery_id in (self._open(batch_id) if over else ())}
+        locks = {f"delivery:{item.id}": item.id for item in opened}
         with self.store.locks(locks) as free, self.store.begin() as connection:
             known = batches.lock(connection, batch_id=batch_id)
-            if critical and self._not_begun(connection, batch_id) and known.claims < self.settings.max_claims:
+            begun = any(item.attempts for item in ledger.standing(connection, batch_id=batch_id))
+            if give_back and not begun and known.claims < self.settings.max_claims:
                 batches.release(connection, batch_id=batch_id)
                 log.warning("batch given back", batch_id=batch_id, lead_id=known.lead_id, reason=critical)
                 return None
             for name in free:
                 self._close(connection, locks[name])
-            return self._write_status(connection, known, critical=critical)
+            return self._write_status(connection, known, critical=critical if opened else "")
 
-    def _open(self, batch_id: str) -> list[str]:
+    def _tell_of_wave(self, run_id: str, critical: str) -> None:
         with self.store.begin() as connection:
-            return [item.id for item in ledger.standing(connection, batch_id=batch_id) if not item.state.is_final]
+            for channel in _channels(self.settings, Occasion.CRITICAL):
+                key = f"{run_id}:{channel}:{Occasion.CRITICAL}"
+                outbox.queue(
+                    connection,
+                    outbox.New(key=key, batch_id=None, channel=channel, occasion=Occasion.CRITICAL, reason=critical),
+                )
 
-    def _not_begun(self, connection: Connection, batch_id: str) -> bool:
-        return all(item.attempts == 0 for item in ledger.standing(connection, batch_id=batch_id))
+    def _open(self, batch_id: str) -> list[ledger.Standing]:
+        with self.store.begin() as connection:
+            return [item for item in ledger.standing(connection, batch_id=batch_id) if not item.state.is_final]
 
     def _close(self, connection: Connection, delivery_id: str) -> None:
         item = ledger.standing_of(connection, delivery_id=delivery_id)
@@ -126,13 +133,20 @@ def told(settings: Settings, known: batches.Standing, status: BatchStatus, *, cr
     occasion = Occasion.CRITICAL if critical else Occasion.of(status)
     if occasion is None:
         return
-    if occasion in settings.notify_on:
-        if settings.notify_emails:
-            yield row(outbox.Channel.EMAIL, occasion)
-        if settings.notifier:
-            yield row(outbox.Channel.NOTIFIER, occasion)
+    for channel in _channels(settings, occasion):
+        yield row(channel, occasion)
     if known.has_callback_url:
         yield row(outbox.Channel.CALLBACK_URL, f"batch.{occasion}")
+
+
+def _channels(settings: Settings, occasion: Occasion) -> Iterator[outbox.Channel]:
+    """How people are told of this: as the settings say; a notifier stands instead of e-mail."""
+    if occasion not in settings.notify_on:
+        return
+    if settings.notifier:
+        yield outbox.Channel.NOTIFIER
+    elif settings.notify_emails:
+        yield outbox.Channel.EMAIL
 
 
 def _verdict(item: ledger.Standing) -> tuple[DeliveryState, DeliveryError | None]:

@@ -95,10 +95,6 @@ class Settings(BaseModel):
         default="",
         description="Python file with your own then, catch, finally_; empty: include/hooks.py, if it is there.",
     )
-    hooks_file: str = Field(
-        default="",
-        description="Python file with your own then, catch, finally_; empty: include/hooks.py, if it is there.",
-    )
     tries: int = Field(default=3, ge=1, le=20, description="Attempts of a delivery in all, the first included.")
     retry_delay_s: float = Field(
         default=10, gt=0, le=3600, description="Seconds to pause after the first failure; doubles each time."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +20,19 @@ class ApiError(Exception):
         super().__init__(message)
         self.status = status
         self.problem = problem or {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """What Airflow says of one of its parts: `healthy` or not, and when its heart last beat."""
+
+    status: str
+    beat_at: datetime | None
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether Airflow is content."""
+        return self.status == "healthy"
 
 
 @dataclass(frozen=True)
@@ -87,13 +101,17 @@ class Api:
             request.headers["Authorization"] = f"Bearer {self.token}"
         return request
 
-    def health(self) -> dict[str, str]:
-        """Airflow's components with their status: healthy or not. Empty when it does not answer."""
+    def health(self) -> dict[str, Health]:
+        """Airflow's parts with their health. Empty when it does not answer."""
         try:
             answer = self.call("GET", "/api/v2/monitor/health", timeout_s=_CHECK_TIMEOUT_S)
         except ApiError:
             return {}
-        return {name: str(part.get("status")) for name, part in answer.items() if isinstance(part, dict)}
+        return {
+            name: Health(status=str(part.get("status")), beat_at=_moment(part.get(f"latest_{name}_heartbeat")))
+            for name, part in answer.items()
+            if isinstance(part, dict)
+        }
 
     def is_unpaused(self, dag_id: str) -> bool:
         """Whether this DAG is there and runs are let through."""
@@ -112,6 +130,10 @@ class Api:
         return [
             f"{item['filename']}: {item['stack_trace'].strip().splitlines()[-1]}" for item in answer["import_errors"]
         ]
+
+
+def _moment(text: object) -> datetime | None:
+    return datetime.fromisoformat(text) if isinstance(text, str) else None
 
 
 def _json(answer: requests.Response) -> Any:

@@ -16,7 +16,7 @@ import psutil
 from leadcast.local.environment import MARK
 from leadcast.local.home import Home
 
-_TERM_TIMEOUT_S = 10
+_TERM_TIMEOUT_S = 5
 _KILL_TIMEOUT_S = 5
 
 
@@ -27,17 +27,23 @@ def of_stack(home: Home) -> list[psutil.Process]:
     return [process for process in psutil.process_iter() if process.pid not in ours and _belongs(process, home)]
 
 
-def end(processes: Iterable[psutil.Process]) -> int:
-    """Ends processes: asks, waits, then kills. Returns how many were ended."""
-    asked = list(processes)
-    for process in asked:
-        # For PostgreSQL, SIGINT is the fast shutdown; SIGTERM would wait for its clients.
-        _send(process, signal.SIGINT if _is_postgres(process) else signal.SIGTERM)
-    _, alive = psutil.wait_procs(asked, timeout=_TERM_TIMEOUT_S)
+def end(processes: Iterable[psutil.Process]) -> None:
+    """Ends processes: asks, waits, then kills. PostgreSQL comes last, for the others would wait for it."""
+    servers, clients = [], []
+    for process in processes:
+        (servers if _is_postgres(process) else clients).append(process)
+    _end(clients, ask=signal.SIGTERM)
+    # The fast shutdown; SIGTERM would wait for clients.
+    _end(servers, ask=signal.SIGINT)
+
+
+def _end(processes: list[psutil.Process], *, ask: signal.Signals) -> None:
+    for process in processes:
+        _send(process, ask)
+    _, alive = psutil.wait_procs(processes, timeout=_TERM_TIMEOUT_S)
     for process in alive:
         _send(process, signal.SIGKILL)
     psutil.wait_procs(alive, timeout=_KILL_TIMEOUT_S)
-    return len(asked)
 
 
 def listens(pid: int, *, port: int) -> bool:
@@ -93,7 +99,5 @@ def _send(process: psutil.Process, number: signal.Signals) -> None:
 
 
 def _has_listener(process: psutil.Process, port: int) -> bool:
-    return any(
-        connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
-        for connection in process.net_connections("tcp")
-    )
+    connections = process.net_connections("tcp")
+    return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in connections)

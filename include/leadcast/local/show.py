@@ -36,9 +36,15 @@ def programs(status: Status) -> Table:
     for heading in ("program", "state", "health", "pid", "up for"):
         table.add_column(heading)
     for state in status.programs:
-        health = status.health.get(state.program.health_name, "")
+        health = status.health.get(state.program.health_name)
         since = state.description.partition("uptime ")[2]
-        table.add_row(state.program, coloured(state.state), coloured(health), str(state.pid or ""), escape(since))
+        table.add_row(
+            state.program,
+            coloured(state.state),
+            coloured(health.status if health else ""),
+            str(state.pid or ""),
+            escape(since),
+        )
     return table
 
 

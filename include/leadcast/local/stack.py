@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leadcast.local import checks, processes
-from leadcast.local.client import Api, ApiError
+from leadcast.local.client import Api, ApiError, Health
 from leadcast.local.environment import stack_environment
 from leadcast.local.errors import StackError
 from leadcast.local.home import Home
@@ -22,12 +22,13 @@ from leadcast.local.supervisor import Program, ProgramState, Supervisor
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """How a stack is. No programs: it does not run."""
+    """How a stack is. No programs: its supervisor does not run; `orphans` counts the processes that do all the same."""
 
     home: Home
     ports: Ports
     programs: tuple[ProgramState, ...]
-    health: Mapping[str, str]
+    health: Mapping[str, Health]
+    orphans: int = 0
 
     @property
     def is_running(self) -> bool:
@@ -37,16 +38,17 @@ class Status:
     @property
     def is_healthy(self) -> bool:
         """Whether every program lives and Airflow calls every part healthy."""
-        watched = [program.health_name for program in Program if program.health_name]
         alive = self.is_running and all(state.is_up for state in self.programs)
-        return alive and all(self.health.get(name) == "healthy" for name in watched)
+        watched = [self.health.get(program.health_name) for program in Program if program.health_name]
+        return alive and all(health is not None and health.is_healthy for health in watched)
 
 
 def status(home: Home) -> Status:
     """How the stack in this home is."""
     state = home.read_state()
     if state is None or not Supervisor(home).is_reachable():
-        return Status(home=home, ports=Ports.from_environment(os.environ), programs=(), health={})
+        ports = state.ports if state else Ports.from_environment(os.environ)
+        return Status(home=home, ports=ports, programs=(), health={}, orphans=len(processes.of_stack(home)))
     return Status(
         home=home,
         ports=state.ports,

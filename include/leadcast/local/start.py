@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import partial
 
 from leadcast.local import postgres, processes, wait
@@ -22,7 +23,10 @@ _DEFAULT_TIMEOUT_S = 180
 
 
 def start(home: Home, *, ports: Ports, progress: Progress, inherited: Mapping[str, str]) -> None:
+    started_at = datetime.now(UTC)
     keys = Keys.ensure(home)
+    # Every setting comes from the environment. Without a file, each program would write one with all defaults.
+    (home.airflow / "airflow.cfg").touch()
     env = stack_environment(inherited, home=home, ports=ports, keys=keys)
     timeout_s = _timeout_s(inherited)
     supervisor = Supervisor(home)
@@ -39,29 +43,32 @@ def start(home: Home, *, ports: Ports, progress: Progress, inherited: Mapping[st
             timeout_s=timeout_s,
         )
         postgres.ensure_databases(ports, keys)
-    supervisor.start(Program.SANDBOX)
+    # The api-server takes longest to start, and needs the tables only once it is asked.
+    supervisor.start(Program.SANDBOX, Program.API_SERVER)
     with progress.step("Airflow's database"):
         _migrate(home, env, timeout_s=timeout_s)
-    supervisor.start(Program.API_SERVER, Program.TRIGGERER)
+    supervisor.start(Program.TRIGGERER)
     with progress.step("Leadcast's store, pools"):
         # Before the scheduler and the DAGs, which count on both.
         _run(home, "init", [sys.executable, "-m", "leadcast", "init"], env, timeout_s=timeout_s)
     supervisor.start(Program.SCHEDULER, Program.DAG_PROCESSOR)
-    _await_all(home, ports=ports, progress=progress, timeout_s=timeout_s)
+    _await_all(home, ports=ports, started_at=started_at, progress=progress, timeout_s=timeout_s)
     home.write_state(State(ports=ports, ready=True))
 
 
-def _await_all(home: Home, *, ports: Ports, progress: Progress, timeout_s: float) -> None:
+def _await_all(home: Home, *, ports: Ports, started_at: datetime, progress: Progress, timeout_s: float) -> None:
     supervisor = Supervisor(home)
     api = Api(ports.api_url)
 
     def ours_answers() -> bool:
         pid = supervisor.state(Program.API_SERVER).pid
         # Asked in this order: until it listens, anybody's answer on this port would do.
-        return bool(pid) and processes.listens(pid, port=ports.api) and api.health().get("metadatabase") == "healthy"
+        return bool(pid) and processes.listens(pid, port=ports.api) and "metadatabase" in api.health()
 
     def is_healthy(program: Program) -> bool:
-        return api.health().get(program.health_name) == "healthy"
+        # A part that was killed counts as healthy for half a minute more: only a beat of this start will do.
+        health = api.health().get(program.health_name)
+        return health is not None and health.is_healthy and health.beat_at is not None and health.beat_at >= started_at
 
     with progress.step("Airflow's api-server"):
         wait.until(

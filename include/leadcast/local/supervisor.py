@@ -79,7 +79,7 @@ def log_file(home: Home, program: Program) -> Path:
 
 def render(home: Home, command_lines: Mapping[Program, Sequence[str]]) -> str:
     """The configuration file. It holds no secret: those are in the environment that the supervisor passes on."""
-    sections = [
+    sections: list[tuple[str, dict[str, object]]] = [
         ("unix_http_server", {"file": home.supervisor_socket, "chmod": "0600"}),
         ("rpcinterface:supervisor", {"supervisor.rpcinterface_factory": _RPC_FACTORY}),
         (

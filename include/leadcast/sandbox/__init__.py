@@ -7,7 +7,7 @@ In a test::
         ...
         assert sandbox.received("amocrm")
 
-From the command line: ``leadcast sandbox``, which calls `run`. Names load on first use: the servers are heavy to import.
+From the command line: ``leadcast sandbox``, which calls `run`. Names load on first use: servers are heavy to import.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from leadcast.sandbox.ports import PortTaken, SandboxPorts, ServiceName
-    from leadcast.sandbox.server import Sandbox, run
+    from leadcast.sandbox.ports import PortTakenError, SandboxPorts, ServiceName
+    from leadcast.sandbox.server import run
+    from leadcast.sandbox.threaded import Sandbox
 
-__all__ = ["PortTaken", "Sandbox", "SandboxPorts", "ServiceName", "run"]
+__all__ = ["PortTakenError", "Sandbox", "SandboxPorts", "ServiceName", "run"]
 
 _HOME = {
-    "PortTaken": "leadcast.sandbox.ports",
-    "Sandbox": "leadcast.sandbox.server",
+    "PortTakenError": "leadcast.sandbox.ports",
+    "Sandbox": "leadcast.sandbox.threaded",
     "SandboxPorts": "leadcast.sandbox.ports",
     "ServiceName": "leadcast.sandbox.ports",
     "run": "leadcast.sandbox.server",

@@ -6,7 +6,6 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any, ClassVar
 
 from pydantic import Field, SecretStr
@@ -15,18 +14,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from leadcast.sandbox.amocrm_oauth import OAuthRefused, RefreshMode, TokenBook
+from leadcast.sandbox.amocrm_oauth import OAuthError, RefreshMode, TokenBook
 from leadcast.sandbox.amocrm_reads import AmoReads
 from leadcast.sandbox.amocrm_store import AmoStore
 from leadcast.sandbox.amocrm_validation import Problem, not_a_choice
-from leadcast.sandbox.amocrm_writes import AmoWrites, InvalidItems, TooMany
+from leadcast.sandbox.amocrm_writes import AmoWrites, InvalidItemsError, TooManyItemsError
 from leadcast.sandbox.faults import Fault, FaultKind
 from leadcast.sandbox.http_service import (
-    BadJson,
     HttpService,
+    NotJsonError,
     ServiceSettings,
     gateway_page,
     json_body,
+    reason_phrase,
 )
 from leadcast.sandbox.ports import ServiceName
 from leadcast.sandbox.received import Received, fingerprint, without_secrets
@@ -59,7 +59,7 @@ class AmoSettings(ServiceSettings):
 
 def problem(status: int, detail: str | None = None, **more: Any) -> JSONResponse:
     """An error body (vendors.md 1.4)."""
-    title = HTTPStatus(status).phrase if status in HTTPStatus else "Error"
+    title = reason_phrase(status)
     body = {
         "title": title,
         "type": f"https://httpstatus.es/{status}",
@@ -97,7 +97,12 @@ class AmoCrm(HttpService):
         return {"leads": leads, **others}
 
     def exception_handlers(self) -> Mapping[Any, Any]:
-        return {HTTPException: _http_error, BadJson: _bad_json, InvalidItems: _invalid, TooMany: _too_many}
+        return {
+            HTTPException: _http_error,
+            NotJsonError: _bad_json,
+            InvalidItemsError: _invalid,
+            TooManyItemsError: _too_many,
+        }
 
     def identify(self, request: Request, call: Received) -> None:
         token = _bearer(request)
@@ -107,7 +112,7 @@ class AmoCrm(HttpService):
 
     def error(self, status: int) -> Response:
         if status in (502, 503, 504):
-            return gateway_page(status, HTTPStatus(status).phrase)
+            return gateway_page(status, reason_phrase(status))
         if status == 429:
             return self.rate_limited(self.settings.retry_after_s)
         if status == 500:
@@ -163,7 +168,7 @@ class AmoCrm(HttpService):
         try:
             given = await json_body(request)
             if not isinstance(given, dict):
-                raise OAuthRefused.because("Check the `grant_type` parameter")
+                raise OAuthError.because("Check the `grant_type` parameter")
             answer = self._tokens.grant(
                 given,
                 mode=self.settings.refresh_mode,
@@ -171,10 +176,10 @@ class AmoCrm(HttpService):
                 clients=self.settings.clients,
                 api_domain=request.url.netloc,
             )
-        except BadJson:
+        except NotJsonError:
             # A form instead of JSON is refused as an unknown client (vendors.md 1.2, unconfirmed).
             return JSONResponse({"title": "Некорректный клиент", "status": 401}, status_code=401)
-        except OAuthRefused as refused:
+        except OAuthError as refused:
             return JSONResponse(refused.body, status_code=refused.status, media_type="application/problem+json")
         return JSONResponse(answer)
 
@@ -204,12 +209,10 @@ async def _bad_json(request: Request, error: Exception) -> Response:
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, InvalidItems)
+    assert isinstance(error, InvalidItemsError)
     return validation_errors(error.problems)
 
 
 async def _too_many(request: Request, error: Exception) -> Response:
-    assert isinstance(error, TooMany)
+    assert isinstance(error, TooManyItemsError)
     return problem(422, f"Limit {error.limit} per page")
-
-

@@ -1,4 +1,4 @@
-"""What the sandbox's amoCRM account is set up with: pipelines, users, custom fields (ids as in vendors.md's samples)."""
+"""How the sandbox's amoCRM account is set up: pipelines, users, custom fields (ids as in vendors.md's samples)."""
 
 from __future__ import annotations
 

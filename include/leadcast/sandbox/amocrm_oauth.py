@@ -34,7 +34,7 @@ class RefreshMode(StrEnum):
     GRACE = "grace"
 
 
-class OAuthRefused(Exception):  # noqa: N818 - reads as what happened
+class OAuthError(Exception):
     """The token endpoint says no; `body` is its answer."""
 
     def __init__(self, status: int, body: dict[str, Any]) -> None:
@@ -43,7 +43,7 @@ class OAuthRefused(Exception):  # noqa: N818 - reads as what happened
         self.body = body
 
     @classmethod
-    def because(cls, hint: str, *, status: int = 400) -> OAuthRefused:
+    def because(cls, hint: str, *, status: int = 400) -> OAuthError:
         return cls(status, {"hint": hint, **_BAD_REQUEST, "status": status})
 
 
@@ -76,12 +76,12 @@ class TokenBook:
         clients: Mapping[str, SecretStr] | None,
         api_domain: str,
     ) -> dict[str, Any]:
-        """The answer of POST /oauth2/access_token; raises `OAuthRefused`."""
+        """The answer of POST /oauth2/access_token; raises `OAuthError`."""
         client_id = _required(request, "client_id")
         secret = _required(request, "client_secret")
         known = None if clients is None else clients.get(client_id)
         if clients is not None and (known is None or known.get_secret_value() != secret):
-            raise OAuthRefused(401, _BAD_CLIENT)
+            raise OAuthError(401, _BAD_CLIENT)
         _required(request, "redirect_uri")
         match request.get("grant_type"):
             case "authorization_code":
@@ -93,7 +93,7 @@ class TokenBook:
                 pair = self._issue(client_id, lifetime_s, api_domain)
                 self._successor[old] = pair
             case _:
-                raise OAuthRefused.because("Check the `grant_type` parameter")
+                raise OAuthError.because("Check the `grant_type` parameter")
         return {
             "token_type": "Bearer",
             "expires_in": lifetime_s,
@@ -117,16 +117,16 @@ class TokenBook:
 
     def _use_code(self, code: str) -> None:
         if code.startswith("expired"):
-            raise OAuthRefused.because("Authorization code has expired")
+            raise OAuthError.because("Authorization code has expired")
         if code in self._used_codes or code.startswith("revoked"):
-            raise OAuthRefused.because("Authorization code has been revoked")
+            raise OAuthError.because("Authorization code has been revoked")
         self._used_codes.add(code)
 
     def _check_refresh(self, refresh: str, mode: RefreshMode) -> None:
         successor = self._successor.get(refresh)
         is_used_up = successor is not None and (mode is RefreshMode.STRICT or successor.was_used)
         if is_used_up or refresh.startswith(("revoked", "expired")):
-            raise OAuthRefused.because("Token has been revoked", status=401)
+            raise OAuthError.because("Token has been revoked", status=401)
         if refresh in self._by_refresh:
             self._by_refresh[refresh].was_used = True
 
@@ -146,7 +146,7 @@ class TokenBook:
 def _required(request: Mapping[str, Any], name: str) -> str:
     value = request.get(name)
     if not isinstance(value, str) or not value:
-        raise OAuthRefused.because(f"Check the `{name}` parameter")
+        raise OAuthError.because(f"Check the `{name}` parameter")
     return value
 
 

@@ -85,7 +85,7 @@ class AmoStore:
         return item
 
     def search(self, entity: str, query: str | None, *, not_after: float) -> list[dict[str, Any]]:
-        """What holds the text in any filled field, newest first; entities created after `not_after` are not seen yet."""
+        """What holds the text in any filled field, newest first; what was created after `not_after` is not seen yet."""
         found = [item for item in self.all(entity) if item["_created"] <= not_after]
         if query:
             found = [item for item in found if self._holds(item, query.casefold())]

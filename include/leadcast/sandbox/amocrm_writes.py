@@ -29,7 +29,7 @@ MAX_ITEMS = 250
 Item = dict[str, Any]
 
 
-class InvalidItems(Exception):  # noqa: N818 - reads as what happened
+class InvalidItemsError(Exception):
     """Some items did not pass the checks: the whole request fails and nothing is created."""
 
     def __init__(self, problems: dict[str, list[Problem]]) -> None:
@@ -37,7 +37,7 @@ class InvalidItems(Exception):  # noqa: N818 - reads as what happened
         self.problems = problems
 
 
-class TooMany(Exception):  # noqa: N818 - reads as what happened
+class TooManyItemsError(Exception):
     """More items than the endpoint takes."""
 
     def __init__(self, limit: int) -> None:
@@ -95,9 +95,7 @@ class AmoWrites:
 
     async def _add_notes(self, request: Request) -> Response:
         lead_id: int | None = request.path_params.get("lead_id")
-        items = await _items(
-            request, MAX_ITEMS, lambda note: problems_of_note(note, needs_entity_id=lead_id is None)
-        )
+        items = await _items(request, MAX_ITEMS, lambda note: problems_of_note(note, needs_entity_id=lead_id is None))
         targets = [lead_id or item["entity_id"] for _, item in items]
         if any(self._account.store.get("leads", target) is None for target in targets):
             raise HTTPException(404)
@@ -119,7 +117,7 @@ class AmoWrites:
     async def _change_lead(self, request: Request) -> Response:
         item = await json_body(request)
         if not isinstance(item, dict):
-            raise InvalidItems({"0": [wrong_type("", "array")]})
+            raise InvalidItemsError({"0": [wrong_type("", "array")]})
         _check([("0", item)], lambda lead: problems_of_lead(lead, is_complex=False))
         lead = self._account.store.change("leads", request.path_params["lead_id"], item)
         if lead is None:
@@ -141,17 +139,15 @@ class AmoWrites:
         return JSONResponse(body, media_type="application/hal+json")
 
 
-async def _items(
-    request: Request, limit: int, check: Callable[[Item], Iterator[Problem]]
-) -> list[tuple[str, Item]]:
+async def _items(request: Request, limit: int, check: Callable[[Item], Iterator[Problem]]) -> list[tuple[str, Item]]:
     """The items of the body with their request ids; raises what the exception handlers of `amocrm` answer."""
     body = await json_body(request)
     if not body:
         raise HTTPException(400)
     if not isinstance(body, list) or not all(isinstance(item, dict) for item in body):
-        raise InvalidItems({"0": [wrong_type("", "array")]})
+        raise InvalidItemsError({"0": [wrong_type("", "array")]})
     if len(body) > limit:
-        raise TooMany(limit)
+        raise TooManyItemsError(limit)
     items = [(str(item.get("request_id", index)), item) for index, item in enumerate(body)]
     _check(items, check)
     return items
@@ -164,7 +160,7 @@ def _check(items: list[tuple[str, Item]], check: Callable[[Item], Iterator[Probl
         if found:
             problems.setdefault(request_id, []).extend(found)
     if problems:
-        raise InvalidItems(problems)
+        raise InvalidItemsError(problems)
 
 
 def _keys_of(lead: Item) -> set[str]:

@@ -29,7 +29,12 @@ _STATUSES = {
     "SOURCE": {"CALL": "Звонок", "EMAIL": "Электронная почта", "WEB": "Веб-сайт", "ADVERTISING": "Реклама"}
     | {"PARTNER": "Существующий клиент", "RECOMMENDATION": "По рекомендации", "TRADE_SHOW": "Выставка"}
     | {"WEBFORM": "CRM-форма", "CALLBACK": "Обратный звонок", "STORE": "Интернет-магазин", "OTHER": "Другое"},
-    "DEAL_STAGE": {"NEW": "Новая", "PREPARATION": "Подготовка документов", "WON": "Сделка успешна", "LOSE": "Провалена"},
+    "DEAL_STAGE": {
+        "NEW": "Новая",
+        "PREPARATION": "Подготовка документов",
+        "WON": "Сделка успешна",
+        "LOSE": "Провалена",
+    },
 }
 _OLD_NAMES = {"STATUS_ID": "stageId", "ASSIGNED_BY_ID": "assignedById"}
 _OLD_MULTIFIELDS = ("PHONE", "EMAIL", "WEB", "IM")

@@ -75,7 +75,9 @@ class Fault(BaseModel):
     service: ServiceName
     kind: FaultKind
     times: int | None = Field(default=1, ge=1, description="how many calls; null: until cleared")
-    match: str | None = Field(default=None, min_length=1, description="must appear in the path, the body or a recipient")
+    match: str | None = Field(
+        default=None, min_length=1, description="must appear in the path, the body or a recipient"
+    )
     status: int | None = Field(default=None, ge=200, le=599)
     retry_after: int = Field(default=1, ge=0, le=86_400, description="seconds")
     delay_s: float | None = Field(default=None, gt=0, le=3_600)

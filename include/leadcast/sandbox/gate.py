@@ -86,9 +86,7 @@ class Gate:
         self._service.identify(request, call)
         return call
 
-    async def _apply_fault(
-        self, request: Request, call: Received, body: bytes
-    ) -> tuple[Fault | None, Response | None]:
+    async def _apply_fault(self, request: Request, call: Received, body: bytes) -> tuple[Fault | None, Response | None]:
         haystack = f"{request.url.path}?{request.url.query}\n{body.decode('utf-8', 'replace')}"
         for fault in self._board.matching(self._service.name, haystack):
             answer = self._own_answer(fault, request, call)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute
 
 from leadcast.sandbox.faults import Fault, FaultBoard
@@ -24,7 +25,7 @@ class ServiceSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class BadJson(ValueError):
+class NotJsonError(ValueError):
     """The body is not JSON."""
 
 
@@ -36,11 +37,16 @@ def call_of(request: Request) -> Received:
 
 
 async def json_body(request: Request) -> Any:
-    """The body as JSON; raises `BadJson`."""
+    """The body as JSON; raises `NotJsonError`."""
     try:
         return json.loads(await request.body())
     except (ValueError, RecursionError):
-        raise BadJson from None
+        raise NotJsonError from None
+
+
+def reason_phrase(status: int) -> str:
+    """`Not Found` for 404."""
+    return http.client.responses.get(status, "Error")
 
 
 def gateway_page(status: int, title: str) -> HTMLResponse:
@@ -105,8 +111,3 @@ class HttpService(ABC):
     def refuse(self, request: Request, call: Received) -> Response | None:
         """What is checked before a call is executed: rate, credentials. None lets it pass."""
         return None
-
-
-def compact_json(content: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """A JSON answer."""
-    return JSONResponse(content, status_code=status, headers=dict(headers or {}))

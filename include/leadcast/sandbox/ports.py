@@ -20,7 +20,7 @@ class ServiceName(StrEnum):
     SMTP = "smtp"
 
 
-class PortTaken(OSError):
+class PortTakenError(OSError):
     """A port cannot be listened on. The message names it and says what to do."""
 
 
@@ -54,7 +54,7 @@ class SandboxPorts:
 
 
 def listen(host: str, port: int, *, what: str) -> socket.socket:
-    """A listening socket on `host`:`port`; raises `PortTaken` when that is not possible."""
+    """A listening socket on `host`:`port`; raises `PortTakenError` when that is not possible."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -64,7 +64,7 @@ def listen(host: str, port: int, *, what: str) -> socket.socket:
     except (OSError, OverflowError) as error:
         listener.close()
         reason = getattr(error, "strerror", None) or str(error)
-        raise PortTaken(
+        raise PortTakenError(
             f"sandbox: cannot listen on {host}:{port} for {what} ({reason}). "
             f"Stop what uses it, or choose another base port."
         ) from None

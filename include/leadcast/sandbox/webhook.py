@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections import OrderedDict
-from http import HTTPStatus
 from typing import Any, ClassVar
 
 from pydantic import Field, SecretStr, field_validator
@@ -14,7 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from leadcast.sandbox.faults import Fault, FaultKind
-from leadcast.sandbox.http_service import HttpService, ServiceSettings, call_of
+from leadcast.sandbox.http_service import HttpService, ServiceSettings, call_of, reason_phrase
 from leadcast.sandbox.ports import ServiceName
 from leadcast.sandbox.received import Received, fingerprint, is_secret_name
 
@@ -70,7 +69,7 @@ class WebhookReceiver(HttpService):
         call.details |= {"webhook_id": webhook_id, "verified": self._is_verified(request), "repeat": False}
 
     def error(self, status: int) -> Response:
-        return PlainTextResponse(HTTPStatus(status).phrase if status in HTTPStatus else "Error", status_code=status)
+        return PlainTextResponse(reason_phrase(status), status_code=status)
 
     def rate_limited(self, retry_after_s: int) -> Response:
         return PlainTextResponse("Too Many Requests", status_code=429, headers={"Retry-After": str(retry_after_s)})

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, case, insert, select, update
+from sqlalchemy import Connection, case, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from leadcast.core.model import BatchStatus, DeliveryState, Lead, Priority
@@ -130,6 +130,18 @@ def open_refs(connection: Connection, *, run_id: str) -> list[Ref]:
         .order_by(batches.c.priority, batches.c.accepted_at, deliveries.c.index)
     )
     return [Ref(row.id, row.batch_id, row.lead_id, row.type) for row in rows]
+
+
+def open_waves(connection: Connection, *, begun_before: datetime, limit: int) -> list[str]:
+    """Waves that claimed batches before this moment and have not settled them, the oldest first."""
+    rows = connection.execute(
+        select(batches.c.wave_id)
+        .where(batches.c.status == BatchStatus.PROCESSING, batches.c.started_at < begun_before)
+        .group_by(batches.c.wave_id)
+        .order_by(func.min(batches.c.started_at))
+        .limit(limit)
+    )
+    return [wave for wave in rows.scalars() if wave is not None]
 
 
 def of_wave(connection: Connection, *, run_id: str) -> list[str]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
 
 from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -44,7 +42,7 @@ class Row:
     batch_id: str | None
     channel: Channel
     occasion: str
-    payload: Mapping[str, Any]
+    reason: str
     attempts: int
 
 
@@ -75,12 +73,12 @@ def queue(connection: Connection, new: New) -> None:
     )
 
 
-def take(connection: Connection, *, now: datetime, first: int = 0) -> Row | None:
-    """The next row that is due, locked until the transaction ends; others step over it. `first`: only ids above it."""
+def take(connection: Connection, *, now: datetime, after_id: int = 0) -> Row | None:
+    """The next due row with an id above `after_id`, locked until the transaction ends; others step over it."""
     row = connection.execute(
         select(notifications)
         .where(notifications.c.state == OutboxState.PENDING, notifications.c.next_attempt_at <= now)
-        .where(notifications.c.id > first)
+        .where(notifications.c.id > after_id)
         .order_by(notifications.c.id)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -93,7 +91,7 @@ def take(connection: Connection, *, now: datetime, first: int = 0) -> Row | None
         batch_id=row.batch_id,
         channel=Channel(row.channel),
         occasion=row.occasion,
-        payload=row.payload,
+        reason=row.payload.get("reason", ""),
         attempts=row.attempts,
     )
 

@@ -112,6 +112,11 @@ def listing(connection: Connection, wanted: Filter) -> list[BatchView]:
     return _with_deliveries(connection, list(connection.execute(query)))
 
 
+def callback_url_sealed(connection: Connection, batch_id: str) -> str | None:
+    """Where the caller wants to hear of a batch, sealed; None: nowhere."""
+    return connection.execute(select(batches.c.callback_url_sealed).where(batches.c.id == batch_id)).scalar()
+
+
 def oldest_waiting(connection: Connection) -> datetime | None:
     """When the oldest batch that no wave has claimed was accepted."""
     return connection.execute(

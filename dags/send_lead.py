@@ -1,0 +1,11 @@
+"""send_lead: one wave. It claims what waits in the inbox, delivers it, and settles it.
+
+    plan → deliver_<integration> (one mapped operator each, own pool and queue) → settle
+
+Triggered by the doors (docs/api.md) with an empty conf, or by you with a request as conf, or from the Trigger form.
+"""
+
+from leadcast.engine.config import settings
+from leadcast.engine.dags import send_lead_dag
+
+dag = send_lead_dag(settings(), tags=["leadcast"], doc_md=__doc__)

@@ -1,0 +1,8 @@
+"""sweep: every few minutes, what no wave is going to do any more.
+
+Rings for batches that wait without a wave, settles what dead runs have left, sends what is left in the outbox.
+"""
+
+from leadcast.engine.dags import sweep_dag
+
+dag = sweep_dag(tags=["leadcast"], doc_md=__doc__)

@@ -1,0 +1,52 @@
+"""What is done when a wave is over: settle what is left, then tell people. Called by the settle task and by the run.
+
+The settle task's callbacks run at once in its worker, but not when the run timed out, the process was killed, or
+somebody marked the run; the run's own callbacks run in those cases too, in the dag-processor, where a slow mail server
+would hold up parsing. Both call the same function; what one has done the other finds done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+log = structlog.get_logger("leadcast.callbacks")
+
+IN_WORKER_S = 30.0
+IN_DAG_PROCESSOR_S = 5.0
+IN_SWEEP_S = 60.0
+
+
+def after_settle(context: Mapping[str, Any]) -> None:
+    """Callback of the settle task, success and failure alike."""
+    tell(context, bound_s=IN_WORKER_S)
+
+
+def after_run(context: Mapping[str, Any]) -> None:
+    """Callback of the run, success and failure alike. Logs its own errors: Airflow shows those of a run to nobody."""
+    try:
+        _settle(context)
+        tell(context, bound_s=IN_DAG_PROCESSOR_S)
+    except Exception:
+        log.exception("callback failed", run_id=context.get("run_id"))
+
+
+def _settle(context: Mapping[str, Any]) -> None:
+    from leadcast.engine import config
+    from leadcast.settle import Settler
+
+    timed_out = context.get("reason") == "timed_out"
+    why = "the run timed out" if timed_out else "the run ended before its deliveries did: stopped by hand, or killed"
+    Settler(store=config.store(), settings=config.settings()).wave(context["run_id"], over=True, critical=why)
+
+
+def tell(context: Mapping[str, Any], *, bound_s: float) -> None:
+    """Sends what is due in the outbox, beginning nothing after `bound_s` seconds."""
+    from leadcast.engine import config, connections
+    from leadcast.engine.senders import Senders
+    from leadcast.notify import Dispatcher
+
+    senders = Senders(config.settings(), connections.fields, context)
+    Dispatcher(store=config.store(), senders=senders.by_channel()).flush(bound_s=bound_s)

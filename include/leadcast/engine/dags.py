@@ -1,0 +1,134 @@
+"""Builds the DAGs, so that the files in the DAG folder stay pages that show the flow."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG, Param
+
+from leadcast.core.settings import Settings
+from leadcast.engine import callbacks
+from leadcast.engine.operators import (
+    RING_STUB,
+    SEND_LEAD,
+    DeliverOperator,
+    PlanOperator,
+    RingOperator,
+    SettleOperator,
+    SweepOperator,
+    stub_of,
+)
+from leadcast.engine.policy import LedgerRetryPolicy
+from leadcast.integrations import registry
+
+PLAN_RETRIES = 2
+PLAN_RETRY_DELAY_S = 5
+SWEEP_EVERY_MIN = 2
+
+
+def form() -> dict[str, Param]:
+    """The fields of Airflow's Trigger form. Their checks are loose and repeat no secret: the real ones are ours."""
+    return {
+        "lead_id": Param(None, type=["string", "integer", "null"], title="Lead", description="Id of the lead."),
+        "integrations": Param(
+            None,
+            type=["array", "null"],
+            items={"type": "object"},
+            title="Integrations",
+            description=f'[{{"type": "telegram", "settings": {{}}}}]; there are: {", ".join(registry.types())}.',
+        ),
+        "credentials": Param(
+            None,
+            type=["object", "null"],
+            title="Credentials",
+            description='By type; sealed before they are stored. Or {"telegram": {"conn_id": "…"}}, or none: the '
+            "connections leadcast_<type> are used.",
+        ),
+        "lead": Param(
+            None, type=["object", "null"], title="Lead data", description="name, phone, email, …; empty: a stored lead."
+        ),
+        "callback_url": Param(None, type=["string", "null"], title="Callback URL"),
+        "priority": Param("normal", type=["string", "null"], enum=["high", "normal", "low", None], title="Priority"),
+    }
+
+
+def send_lead_dag(settings: Settings, **kwargs: Any) -> DAG:
+    """plan → a mapped deliver operator per registered integration, in its own pool and queue → settle."""
+    with DAG(
+        dag_id=SEND_LEAD,
+        schedule=None,
+        catchup=False,
+        params=form(),
+        render_template_as_native_obj=False,
+        max_active_runs=16,
+        dagrun_timeout=timedelta(seconds=settings.wave_timeout_s),
+        on_success_callback=callbacks.after_run,
+        on_failure_callback=callbacks.after_run,
+        default_args={"owner": "leadcast"},
+        **kwargs,
+    ) as dag:
+        plan = PlanOperator(
+            task_id="plan",
+            retries=PLAN_RETRIES,
+            retry_delay=timedelta(seconds=PLAN_RETRY_DELAY_S),
+            execution_timeout=timedelta(seconds=settings.timeout_s),
+            **_in(registry.NOTIFICATIONS_QUEUE),
+        )
+        settle = SettleOperator(
+            task_id="settle",
+            trigger_rule="all_done",
+            execution_timeout=timedelta(seconds=settings.timeout_s),
+            on_success_callback=callbacks.after_settle,
+            on_failure_callback=callbacks.after_settle,
+            **_in(registry.NOTIFICATIONS_QUEUE),
+        )
+        for kind in registry.types():
+            stub = EmptyOperator(task_id=stub_of(kind))
+            plan >> stub >> _deliver(kind, settings).expand(work=stub.output) >> settle
+        plan >> _ring() >> settle
+    return dag
+
+
+def sweep_dag(**kwargs: Any) -> DAG:
+    """sweep → ring: what no wave is going to do any more."""
+    with DAG(
+        dag_id="sweep",
+        schedule=timedelta(minutes=SWEEP_EVERY_MIN),
+        start_date=datetime(2026, 1, 1, tzinfo=UTC),
+        catchup=False,
+        max_active_runs=1,
+        dagrun_timeout=timedelta(minutes=10),
+        default_args={"owner": "leadcast"},
+        **kwargs,
+    ) as dag:
+        sweep = SweepOperator(task_id="sweep", **_in(registry.NOTIFICATIONS_QUEUE))
+        sweep >> _ring()
+    return dag
+
+
+def _ring() -> Any:
+    """Creates the run whose id the task before has put into the stub; nothing, and no process, where there is none."""
+    stub = EmptyOperator(task_id=RING_STUB)
+    return RingOperator.partial(task_id="ring", **_in(registry.NOTIFICATIONS_QUEUE)).expand(run=stub.output)
+
+
+def _deliver(kind: str, settings: Settings) -> Any:
+    rules = settings.delivering(kind)
+    return DeliverOperator.partial(
+        task_id=f"deliver_{kind}",
+        integration=kind,
+        retries=rules.tries - 1,
+        retry_delay=timedelta(seconds=rules.retry_delay_s),
+        retry_policy=LedgerRetryPolicy(),
+        # the attempt bounds its own calls; this is for what hangs elsewhere
+        execution_timeout=timedelta(seconds=rules.timeout_s + 30),
+        map_index_template="{{ label }}",
+        **_in(registry.queue_of(kind)),
+    )
+
+
+def _in(name: str) -> dict[str, Any]:
+    """A pool and the Celery queue of the same name."""
+    return {"pool": name, "queue": name}

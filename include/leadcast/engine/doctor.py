@@ -1,0 +1,140 @@
+"""`leadcast doctor`: what is misconfigured, and the mend. Reads only; run it where Airflow's own commands run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from leadcast.core.errors import LeadcastError
+from leadcast.engine import config
+from leadcast.engine.init import wanted_pools
+from leadcast.integrations import registry
+
+DAGS = ("send_lead", "sweep")
+INIT = "Run: leadcast init"
+
+
+class Level(StrEnum):
+    """How bad it is. `fail`: leads will not go out."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. `mend`: what to do about it; empty where it is well."""
+
+    level: Level
+    what: str
+    mend: str = ""
+
+
+def examine() -> list[Finding]:
+    """Looks at everything. A check that cannot be made is a finding, too."""
+    findings: list[Finding] = []
+    for check in (_settings, _integrations, _store, _pools, _dags, _connections, _notifications):
+        findings += _safely(check)
+        if check is _settings and findings[-1].level is Level.FAIL:
+            return findings
+    return findings
+
+
+def missing_pools() -> list[str]:
+    """Pools that the DAGs use and Airflow does not have: their tasks would wait for ever, without a word."""
+    from airflow.models.pool import Pool
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        there = {pool.pool for pool in Pool.get_pools(session=session)}
+    return [name for name in wanted_pools(config.settings()) if name not in there]
+
+
+def _safely(check: Callable[[], Iterator[Finding]]) -> list[Finding]:
+    try:
+        return list(check())
+    except LeadcastError as error:
+        return [Finding(Level.FAIL, str(error), "See docs/settings.md")]
+    except Exception as error:
+        what = f"{check.__name__.strip('_')}: could not be looked at ({type(error).__name__})"
+        return [Finding(Level.FAIL, what, "Is Airflow's database up and migrated? airflow db check")]
+
+
+def _settings() -> Iterator[Finding]:
+    config.settings()
+    yield Finding(Level.OK, "settings: section [leadcast] can be read")
+
+
+def _integrations() -> Iterator[Finding]:
+    for kind in registry.types():
+        registry.get(kind)
+    yield Finding(Level.OK, f"integrations: {', '.join(registry.types())}")
+
+
+def _store() -> Iterator[Finding]:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from leadcast.store import migrate
+
+    store = config.store()
+    try:
+        with store.engine.connect() as connection:
+            at = migrate.current(connection)
+    except SQLAlchemyError as error:
+        yield Finding(Level.FAIL, f"store: does not answer ({type(error).__name__})", "Check [leadcast] store_url")
+        return
+    if at != migrate.newest():
+        yield Finding(Level.FAIL, f"store: at revision {at or 'none'}, this code needs {migrate.newest()}", INIT)
+    else:
+        yield Finding(Level.OK, f"store: answers, at revision {at}")
+
+
+def _pools() -> Iterator[Finding]:
+    missing = missing_pools()
+    for name in missing:
+        yield Finding(Level.FAIL, f"pool {name}: missing, its tasks wait for ever", INIT)
+    if not missing:
+        yield Finding(Level.OK, f"pools: all {len(wanted_pools(config.settings()))} are there")
+
+
+def _dags() -> Iterator[Finding]:
+    from airflow.models.dag import DagModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        known = session.execute(select(DagModel.dag_id, DagModel.is_paused).where(DagModel.dag_id.in_(DAGS)))
+        paused = {row.dag_id: row.is_paused for row in known}
+    for dag_id in DAGS:
+        if dag_id not in paused:
+            yield Finding(Level.FAIL, f"DAG {dag_id}: Airflow does not have it", "Is [core] dags_folder right?")
+        elif paused[dag_id]:
+            yield Finding(Level.FAIL, f"DAG {dag_id}: paused", f"Run: airflow dags unpause {dag_id}")
+        else:
+            yield Finding(Level.OK, f"DAG {dag_id}: there, not paused")
+
+
+def _connections() -> Iterator[Finding]:
+    from leadcast.engine import connections
+
+    for kind in registry.types():
+        conn_id = registry.get(kind).conn_id()
+        try:
+            connections.fields(conn_id)
+        except LeadcastError:
+            what = f"connection {conn_id}: none, so requests must bring credentials for {kind}"
+            yield Finding(Level.WARN, what, f"Make it under Admin → Connections, or AIRFLOW_CONN_{conn_id.upper()}")
+        else:
+            yield Finding(Level.OK, f"connection {conn_id}: there")
+
+
+def _notifications() -> Iterator[Finding]:
+    settings = config.settings()
+    if not settings.notify_emails and not settings.notifier:
+        yield Finding(
+            Level.WARN, "notifications: nobody is told of failed leads", "Set [leadcast] notify_emails, or notifier"
+        )
+    else:
+        yield Finding(Level.OK, f"notifications: on {', '.join(settings.notify_on)}")

