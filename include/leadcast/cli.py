@@ -47,14 +47,14 @@ def up(
     console = Console()
     with _plain_errors():
         home = _home()
-        console.print(f"Leadcast's local stack in {home.root}", highlight=False)
+        console.print(f"Leadcast's local stack in {home.root}", highlight=False, soft_wrap=True)
         if not stack.up(home, progress=Progress(console), inherited=os.environ):
             console.print("It runs already.", highlight=False)
         status = stack.status(home)
         console.print(show.programs(status))
         if demo:
             _demo(home)
-        console.print(show.addresses(status.ports, home))
+        show.addresses(status.ports, home, console)
 
 
 def _demo(home: Home) -> None:
@@ -103,7 +103,7 @@ def status() -> None:
             console.print(f"No stack runs in {home.root}. Start one: leadcast up.{left}", highlight=False)
             raise typer.Exit(EXIT_NOT_RUNNING)
         console.print(show.programs(now))
-        console.print(show.addresses(now.ports, home))
+        show.addresses(now.ports, home, console)
         if not now.is_healthy:
             raise typer.Exit(EXIT_FAILED)
 

@@ -11,12 +11,12 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from leadcast.core.errors import CredentialsError, DeliveryError, UnknownOutcome
 from leadcast.core.model import Lead, Priority, Receipt
 from leadcast.integrations.amocrm_client import AmoCrmClient
+from leadcast.integrations.amocrm_search import TAG_PREFIX, embedded, find_lead
 from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, ModelClass, RequestModel
 from leadcast.integrations.connection import base_url_of, lacking, refuse_inline
 from leadcast.integrations.remarks import remarks
 
 MAX_NAME_CHARS = 255
-_TAG_PREFIX = "ext:"
 _LABEL = r"(?i)^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 
 Tag = Annotated[str, Field(min_length=1, max_length=255)]
@@ -34,6 +34,7 @@ class AmoCrmSettings(RequestModel):
     price: int | None = Field(default=None, ge=0, description="Whole units of the account's currency.")
     key_field: Id | Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{0,64}$")] = Field(
         default="",
+        union_mode="left_to_right",
         description="Code or id of a text field of leads that holds the delivery's key. Empty: a tag, ext:<key>.",
     )
 
@@ -79,15 +80,14 @@ class AmoCrm(Integration[AmoCrmSettings, AmoCrmCredentials]):
     def find(
         self, lead: Lead, *, settings: AmoCrmSettings, account: Account[AmoCrmCredentials], call: Call
     ) -> Receipt | None:
-        """The search is full text and lags some seconds behind, so each hit is compared exactly (vendors.md 1.7)."""
+        """Looks for the lead that holds the delivery's key."""
         client = AmoCrmClient(account, call=call, lead=lead)
-        body = client.read("/api/v4/leads", {"query": call.key, "with": "contacts", "limit": 50})
-        for found in _embedded(body, "leads"):
-            if isinstance(found.get("id"), int) and _has_key(found, settings=settings, key=call.key):
-                contacts = _embedded(found, "contacts")
-                detail = {"contact_id": contacts[0]["id"]} if contacts and "id" in contacts[0] else {}
-                return Receipt(external_id=str(found["id"]), detail=detail)
-        return None
+        found = find_lead(client, key=call.key, key_field=settings.key_field, not_before=call.accepted_at)
+        if found is None:
+            return None
+        contacts = embedded(found, "contacts")
+        detail = {"contact_id": contacts[0]["id"]} if contacts and "id" in contacts[0] else {}
+        return Receipt(external_id=str(found["id"]), detail=detail)
 
     @classmethod
     def from_connection(cls, connection: ConnectionFields, inline: Mapping[str, Any]) -> Account[AmoCrmCredentials]:
@@ -123,7 +123,7 @@ def _lead(lead: Lead, *, settings: AmoCrmSettings, key: str) -> dict[str, Any]:
         name = "field_id" if isinstance(settings.key_field, int) else "field_code"
         item["custom_fields_values"] = [{name: settings.key_field, "values": [{"value": key}]}]
     else:
-        tags.append(_TAG_PREFIX + key)
+        tags.append(TAG_PREFIX + key)
     item["_embedded"] = _filled(
         tags=[{"name": tag} for tag in dict.fromkeys(tags)],
         contacts=_contacts(lead, settings.responsible_user_id),
@@ -162,24 +162,3 @@ def _noted(client: AmoCrmClient, lead_id: int, text: str) -> bool:
     except DeliveryError:
         return False
     return True
-
-
-def _has_key(found: Mapping[str, Any], *, settings: AmoCrmSettings, key: str) -> bool:
-    if not settings.key_field:
-        return any(tag.get("name") == _TAG_PREFIX + key for tag in _embedded(found, "tags"))
-    name = "field_id" if isinstance(settings.key_field, int) else "field_code"
-    return any(
-        value.get("value") == key
-        for custom in _mappings(found.get("custom_fields_values"))
-        if custom.get(name) == settings.key_field
-        for value in _mappings(custom.get("values"))
-    )
-
-
-def _embedded(body: Any, name: str) -> list[dict[str, Any]]:
-    embedded = body.get("_embedded") if isinstance(body, dict) else None
-    return _mappings(embedded.get(name)) if isinstance(embedded, dict) else []
-
-
-def _mappings(value: Any) -> list[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

@@ -32,6 +32,8 @@ CALL_TIMEOUT_S = 30.0
 RATE_LIMIT_PAUSE_S = 60.0
 """When a 429 does not say how long (vendors.md 1.3)."""
 MAX_PROBLEMS_SHOWN = 10
+MAX_ANSWER_BYTES = 8 * 1024 * 1024
+"""A page of 100 leads with all their fields."""
 
 
 class AmoCrmClient:
@@ -86,7 +88,7 @@ class AmoCrmClient:
             headers={"Authorization": f"Bearer {token}"},
             json=json,
             timeout_s=self._deadline.left_s(CALL_TIMEOUT_S),
-            max_answer_bytes=1024 * 1024,
+            max_answer_bytes=MAX_ANSWER_BYTES,
         )
 
     def _exchange(self, refresh: str) -> TokenPair:

@@ -35,10 +35,11 @@ OAUTH_SERVER = "https://oauth.bitrix24.tech"
 QUERY_LIMIT_PAUSE_S = 2.0
 """The bucket drains two requests a second (vendors.md 2.4)."""
 OPERATION_LIMIT_PAUSE_S = 600.0
-# The zones of Bitrix24's cloud portals.
-_ZONES = tuple(
-    f".bitrix24.{zone}"
-    for zone in "ru com by kz ua eu de fr it es pl in cn jp vn id com.br com.tr".split()  # noqa: SIM905
+# The zones of Bitrix24's cloud portals: each portal is a name under one of them.
+_ZONES = (
+    *(".bitrix24.ru", ".bitrix24.com", ".bitrix24.by", ".bitrix24.kz", ".bitrix24.ua", ".bitrix24.eu", ".bitrix24.de"),
+    *(".bitrix24.fr", ".bitrix24.it", ".bitrix24.es", ".bitrix24.pl", ".bitrix24.in", ".bitrix24.cn", ".bitrix24.jp"),
+    *(".bitrix24.vn", ".bitrix24.id", ".bitrix24.com.br", ".bitrix24.com.tr"),
 )
 
 
@@ -72,7 +73,7 @@ class Bitrix24Client:
         """The `result` of a method that changes nothing."""
         try:
             answer = self._called(method, params)
-            result = self._result(answer, changes=False)
+            result = self.result_of(answer, changes=False)
         except UnknownOutcome as error:
             raise TransientError(error.message, code=error.code, detail=error.detail) from None
         if result is None:
@@ -82,7 +83,7 @@ class Bitrix24Client:
     def write(self, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
         """The `result` of a method that creates something."""
         answer = self._called(method, params)
-        result = self._result(answer, changes=True)
+        result = self.result_of(answer, changes=True)
         if result is None:
             raise UnknownOutcome(f"Bitrix24's answer cannot be read ({answer.status}).", code="not_json")
         return result
@@ -168,7 +169,7 @@ class Bitrix24Client:
             code=code,
         )
 
-    def _result(self, answer: Answer, *, changes: bool) -> Mapping[str, Any] | None:
+    def result_of(self, answer: Answer, *, changes: bool) -> Mapping[str, Any] | None:
         """The `result`, or None when there is none to be read. Errors come with HTTP 200, too (vendors.md 2.1)."""
         body = answer.json()
         has_error = isinstance(body, dict) and "error" in body

@@ -20,12 +20,11 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 
 from leadcast.core.errors import CredentialsError, SettingsError
 from leadcast.core.model import Lead, Receipt
-from leadcast.core.redact import one_line
 from leadcast.core.settings import Language
 from leadcast.integrations import smtp
 from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, ModelClass, RequestModel
-from leadcast.integrations.mail_server import MailServer, mail_address
-from leadcast.integrations.templating import NEW_LEAD, EmailText, Line, TemplateName
+from leadcast.integrations.mail_server import MailServer, header_text, mail_address
+from leadcast.integrations.templating import MAX_LINE_CHARS, NEW_LEAD, EmailText, Line, TemplateName
 
 MAX_RECIPIENTS = 50
 _NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9._-]")
@@ -139,11 +138,13 @@ def _message(lead: Lead, *, settings: EmailSettings, account: EmailAccount, call
 def _answer_to(message: EmailMessage, lead: Lead) -> None:
     # The lead wrote its address itself: what is not exactly one is left out.
     with suppress(ValueError):
-        message["Reply-To"] = Address(display_name=one_line(lead.name, limit=100), addr_spec=mail_address(lead.email))
+        message["Reply-To"] = Address(
+            display_name=header_text(lead.name, limit=100), addr_spec=mail_address(lead.email)
+        )
 
 
 def _fill(message: EmailMessage, text: EmailText) -> None:
-    message["Subject"] = one_line(text.subject, limit=998)
+    message["Subject"] = header_text(text.subject, limit=MAX_LINE_CHARS)
     message.set_content(text.text, cte=_encoding(text.text))
     if text.html:
         message.add_alternative(text.html, subtype="html", cte=_encoding(text.html))

@@ -54,6 +54,11 @@ def mail_address(text: str) -> str:
     return address
 
 
+def header_text(text: str, *, limit: int) -> str:
+    """`text` as a header takes it: one line, also for those who take U+0085 for the end of one, as Python does."""
+    return one_line(" ".join(text.splitlines()), limit=limit)
+
+
 @dataclass(frozen=True, kw_only=True)
 class MailServer:
     """A mail server with its account.
@@ -83,7 +88,7 @@ class MailServer:
             ValueError: it is no address.
         """
         name, address = parseaddr(self.from_email)
-        return Address(display_name=one_line(name, limit=100), addr_spec=mail_address(address))
+        return Address(display_name=header_text(name, limit=100), addr_spec=mail_address(address))
 
     def tls_context(self) -> ssl.SSLContext:
         """The TLS settings. Without one of ours, `smtplib` would check no certificate (vendors.md 5.1)."""

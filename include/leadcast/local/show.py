@@ -13,7 +13,7 @@ from leadcast.local.client import ApiError
 from leadcast.local.errors import StackError
 from leadcast.local.home import Home
 from leadcast.local.ports import Ports, loopback_url
-from leadcast.local.stack import Status, log_tail
+from leadcast.local.stack import Status
 
 _COLOURS = {
     **dict.fromkeys(("completed", "delivered", "RUNNING", "healthy", "ok"), "green"),
@@ -48,26 +48,22 @@ def programs(status: Status) -> Table:
     return table
 
 
-def addresses(ports: Ports, home: Home) -> Table:
-    """Where to look, and what to try next."""
+def addresses(ports: Ports, home: Home, console: Console) -> None:
+    """Where to look, and what to try next. Lines are not broken, so that addresses can be copied."""
     api = f"{ports.api_url}/api/integrations"
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
     for what, where in (
-        ("Airflow", f"{ports.api_url}  (users admin, user, viewer; passwords: {home.passwords_file})"),
+        ("Airflow", f"{ports.api_url}  users admin, user, viewer; passwords in {home.passwords_file}"),
         ("Monitor", f"{api}/ui"),
         ("API docs", f"{api}/docs"),
         (
             "Sandbox",
-            f"{loopback_url(ports.sandbox.control)}  (what the services have received, and how to make them fail)",
+            f"{loopback_url(ports.sandbox.control)}  what the services have received, and how to make them fail",
         ),
-        ("Logs", str(home.logs)),
+        ("Logs", f"{home.logs}"),
         ("Next", "leadcast send examples/lead-123.json --wait"),
         ("", "leadcast status · leadcast doctor · leadcast token · leadcast down"),
     ):
-        table.add_row(what, escape(where))
-    return table
+        console.print(f"[bold]{what:<9}[/]{escape(where)}", highlight=False, soft_wrap=True)
 
 
 def batch(body: Mapping[str, Any]) -> Table:
@@ -122,7 +118,7 @@ def trouble(error: StackError, console: Console) -> None:
     """What went wrong, the end of the log that tells why, and the mend."""
     console.print(f"[red]✗[/] {escape(str(error))}", highlight=False)
     if error.log is not None:
-        for line in log_tail(error.log):
+        for line in error.log_tail:
             console.print(f"  [dim]│ {escape(line)}[/]", highlight=False, soft_wrap=True)
         console.print(f"  The whole log: {escape(str(error.log))}", highlight=False, soft_wrap=True)
     if error.mend:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from leadcast.local import checks, processes
 from leadcast.local.client import Api, ApiError, Health
@@ -135,13 +134,3 @@ def _clean(home: Home, progress: Progress) -> None:
         with progress.step("Ending what a stack before has left"):
             end(home)
     home.forget_state()
-
-
-def log_tail(path: Path, *, lines: int = 25) -> list[str]:
-    """The last lines of a log."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 20_000))
-            return file.read().decode(errors="replace").splitlines()[-lines:]
-    except OSError:
-        return []

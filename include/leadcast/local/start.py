@@ -102,18 +102,19 @@ def _await_all(home: Home, *, ports: Ports, started_at: datetime, progress: Prog
 def _await_dag(home: Home, *, ports: Ports, timeout_s: float) -> None:
     viewer = Keys.read(home).users["viewer"]
     api = Api.log_in(ports.api_url, user="viewer", password=viewer.get_secret_value())
-    try:
-        wait.until(
-            lambda: api.is_unpaused(DAG_ID),
-            program=Program.DAG_PROCESSOR,
-            what=f"the DAG {DAG_ID} is there and not paused",
-            home=home,
-            timeout_s=timeout_s,
-        )
-    except StackError as error:
+
+    def is_there() -> bool:
         if errors := api.import_errors():
-            raise StackError(f"A DAG file cannot be imported. {' / '.join(errors)}", log=error.log) from error
-        raise
+            raise StackError(f"A DAG file cannot be imported: {'; '.join(errors)}")
+        return api.is_unpaused(DAG_ID)
+
+    wait.until(
+        is_there,
+        program=Program.DAG_PROCESSOR,
+        what=f"the DAG {DAG_ID} is there and not paused",
+        home=home,
+        timeout_s=timeout_s,
+    )
 
 
 def _answers(url: str) -> bool:

@@ -13,6 +13,7 @@ _STOP_TIMEOUT_S = 20
 
 
 def stop_programs(home: Home, *programs: Program) -> None:
+    """Stops programs by the supervisor, where it lives, and waits until they have ended or the time is up."""
     supervisor = Supervisor(home)
     if not supervisor.is_reachable():
         return
@@ -23,9 +24,16 @@ def stop_programs(home: Home, *programs: Program) -> None:
 
 
 def end(home: Home) -> None:
+    """Ends every process of this home, with the supervisor's help or without, and removes what they leave.
+
+    Raises:
+        StackError: processes that cannot be ended.
+    """
     supervisor = Supervisor(home)
     if supervisor.is_reachable():
-        stop_programs(home, *Program)
+        # The database last: the others would wait for it, and fill their logs.
+        stop_programs(home, *(program for program in Program if program is not Program.POSTGRES))
+        stop_programs(home, Program.POSTGRES)
         supervisor.shutdown()
     deadline = time.monotonic() + _STOP_TIMEOUT_S
     while supervisor.is_reachable() and time.monotonic() < deadline:

@@ -6,7 +6,7 @@ import base64
 import json
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -59,9 +59,10 @@ class Pair:
 
 
 class TokenBook:
-    """Every token that was issued or used up."""
+    """Every token that was issued or used up. `clock` gives seconds, as `time.monotonic` does."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._by_access: dict[str, Pair] = {}
         self._by_refresh: dict[str, Pair] = {}
         self._successor: dict[str, Pair] = {}
@@ -110,7 +111,7 @@ class TokenBook:
         pair = self._by_access.get(access)
         if pair is None:
             return unknown and not_before is None and not access.startswith(("expired", "revoked"))
-        now = time.monotonic()
+        now = self._clock()
         is_good = now < pair.expires_at and (not_before is None or pair.issued_at > not_before)
         pair.was_used = pair.was_used or is_good
         return is_good
@@ -131,7 +132,7 @@ class TokenBook:
             self._by_refresh[refresh].was_used = True
 
     def _issue(self, client_id: str, lifetime_s: int, api_domain: str) -> Pair:
-        now = time.monotonic()
+        now = self._clock()
         pair = Pair(
             access=_jwt(client_id, lifetime_s, api_domain),
             refresh="def50200" + secrets.token_hex(32),

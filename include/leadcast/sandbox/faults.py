@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Literal, Self
 
@@ -119,15 +120,17 @@ class Fault(BaseModel):
 
 
 class FaultBoard:
-    """The faults that are set. A fault that has happened `times` times is gone."""
+    """The faults that are set. A fault that has happened `times` times is gone. `on_change` hears of every change."""
 
     def __init__(self) -> None:
         self._ids = itertools.count(1)
         self._faults: list[Fault] = []
+        self.on_change: Callable[[], None] = lambda: None
 
     def set(self, fault: Fault) -> Fault:
         fault.id = next(self._ids)
         self._faults.append(fault)
+        self.on_change()
         return fault
 
     def all(self) -> list[Fault]:
@@ -154,7 +157,16 @@ class FaultBoard:
     def remove(self, fault_id: int) -> bool:
         before = len(self._faults)
         self._faults = [fault for fault in self._faults if fault.id != fault_id]
+        self.on_change()
         return len(self._faults) < before
 
     def clear(self) -> None:
         self._faults = []
+        self.on_change()
+
+    def is_down(self, service: ServiceName) -> bool:
+        """Down for everybody, until cleared: connections are refused. Otherwise they are closed when a call comes."""
+        return any(
+            fault.service is service and fault.kind is FaultKind.DOWN and fault.times is None and fault.match is None
+            for fault in self._faults
+        )

@@ -53,20 +53,32 @@ class SandboxPorts:
         return cls(control=0, amocrm=0, bitrix24=0, telegram=0, webhook=0, smtp=0)
 
 
+def bind(host: str, port: int, *, family: socket.AddressFamily) -> socket.socket:
+    """A socket that holds `host`:`port` and does not listen; raises OSError."""
+    holder = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind((host, port))
+    except BaseException:
+        holder.close()
+        raise
+    holder.setblocking(False)
+    return holder
+
+
 def listen(host: str, port: int, *, what: str) -> socket.socket:
     """A listening socket on `host`:`port`; raises `PortTakenError` when that is not possible."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(1024)
+        listener = bind(host, port, family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        try:
+            listener.listen()
+        except OSError:
+            listener.close()
+            raise
     except (OSError, OverflowError) as error:
-        listener.close()
         reason = getattr(error, "strerror", None) or str(error)
         raise PortTakenError(
             f"sandbox: cannot listen on {host}:{port} for {what} ({reason}). "
             f"Stop what uses it, or choose another base port."
         ) from None
-    listener.setblocking(False)
     return listener

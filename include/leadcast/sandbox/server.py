@@ -13,6 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from leadcast.sandbox.control import control_app
+from leadcast.sandbox.doors import Door, follow_faults
 from leadcast.sandbox.gate import ReachableConnection
 from leadcast.sandbox.ports import PortTakenError, SandboxPorts, ServiceName, listen
 from leadcast.sandbox.services import Services
@@ -40,11 +41,8 @@ class Listeners:
         except PortTakenError:
             self.close()
             raise
-
-    @property
-    def ports(self) -> SandboxPorts:
-        """The ports as they really are."""
-        return SandboxPorts(**{name: listener.getsockname()[1] for name, listener in self.sockets.items()})
+        #: the ports as they really are, also where 0 was asked for
+        self.ports = SandboxPorts(**{name: item.getsockname()[1] for name, item in self.sockets.items()})
 
     def url(self, name: str) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -59,31 +57,47 @@ class Listeners:
 async def serve(listeners: Listeners, services: Services, *, when_ready: Callable[[], None]) -> None:
     """Serve until `services.stopping` is set."""
     urls = {name: listeners.url(name) for name in ServiceName}
-    apps: dict[str, ASGIApp] = {CONTROL: control_app(services, urls)}
-    apps |= {name.value: services.gate(name) for name in services.http}
-    servers = {name: _Server(_config(app)) for name, app in apps.items()}
-    tasks = [
-        asyncio.create_task(server.serve(sockets=[listeners.sockets[name]]), name=f"sandbox {name}")
-        for name, server in servers.items()
-    ]
-    mail = await asyncio.get_running_loop().create_server(
-        services.smtp.connection, sock=listeners.sockets[ServiceName.SMTP.value]
+    control = _Server(_config(control_app(services, urls)))
+    servers = {name: _Server(_config(services.gate(name))) for name in services.http}
+    tasks = [asyncio.create_task(server.serve(sockets=[])) for server in (control, *servers.values())]
+    doors = {name: _http_door(listeners.sockets[name.value], server) for name, server in servers.items()}
+    doors[ServiceName.SMTP] = Door(
+        listeners.sockets[ServiceName.SMTP.value],
+        answer=services.smtp.connection,
+        hang_up=services.smtp.hang_up_on_all,
     )
-    while not all(server.started for server in servers.values()):
-        await asyncio.sleep(0.005)
+    control_door = _http_door(listeners.sockets[CONTROL], control)
+    for door in (control_door, *doors.values()):
+        await door.open()
+    services.board.on_change = lambda: follow_faults(doors, services.board)
     when_ready()
     await services.stopping.wait()
-    mail.close()
+    for door in (control_door, *doors.values()):
+        door.close()
     services.smtp.hang_up_on_all()
-    for server in servers.values():
+    for server in (control, *servers.values()):
         server.should_exit = True
     await asyncio.gather(*tasks)
+
+
+def _http_door(listener: socket.socket, server: uvicorn.Server) -> Door:
+    """uvicorn serves the connections; that they come in is up to the door."""
+
+    def answer() -> asyncio.BaseProtocol:
+        return ReachableConnection(config=server.config, server_state=server.server_state, app_state={})
+
+    def hang_up() -> None:
+        for connection in tuple(server.server_state.connections):
+            if isinstance(connection, ReachableConnection):
+                connection.transport.abort()
+
+    return Door(listener, answer=answer, hang_up=hang_up)
 
 
 def _config(app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=ReachableConnection,
+        http="h11",
         ws="none",
         lifespan="off",
         log_config=None,

@@ -98,10 +98,17 @@ class Store:
                 try:
                     yield held
                 finally:
-                    # the session's end lets go of its locks, even where the session is broken
-                    connection.invalidate()
+                    _let_go(connection)
         except SQLAlchemyError as error:
             raise StoreError(f"The store could not be used: {type(error).__name__}: {_cause(error)}") from None
+
+
+def _let_go(connection: Connection) -> None:
+    """Lets go of all locks at once. Where the session is broken its end does so, a moment later."""
+    try:
+        connection.execute(select(func.pg_advisory_unlock_all()))
+    except SQLAlchemyError:
+        connection.invalidate()
 
 
 def _try_lock(name: str) -> Function[bool]:

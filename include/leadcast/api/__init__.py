@@ -1,0 +1,1 @@
+"""The HTTP face: a FastAPI application that Airflow's api-server mounts at /api/integrations."""

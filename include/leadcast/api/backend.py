@@ -1,0 +1,70 @@
+"""What the routes work with, each opened at first use: an api-server starts even where Leadcast is not set up yet."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, Protocol
+
+from fastapi import Depends, Request
+
+from leadcast.core.settings import Settings
+from leadcast.inbox import Inbox
+from leadcast.monitor import Monitor
+from leadcast.store.database import Store
+
+STORE_CONNECTIONS = 20
+"""Kept open per api-server process; as many again are opened under load, so that its 40 threads never wait."""
+
+
+class Ring(Protocol):
+    """Creates a wave's run in the name of the caller; says whether it is there."""
+
+    def __call__(self, run_id: str, *, token: str) -> Awaitable[bool]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backend:
+    """The seam between the routes and what is behind them.
+
+    pools: names of the pools that Airflow has.
+    """
+
+    store: Callable[[], Store]
+    settings: Callable[[], Settings]
+    ring: Ring
+    pools: Callable[[], set[str]]
+
+    def inbox(self) -> Inbox:
+        """Where requests are accepted."""
+        return Inbox(self.store(), self.settings())
+
+    def monitor(self) -> Monitor:
+        """The read side."""
+        return Monitor(self.store())
+
+
+def airflow_backend() -> Backend:
+    """The backend of a real api-server."""
+    from leadcast.engine import bell, config
+
+    return Backend(
+        store=lambda: config.store(STORE_CONNECTIONS), settings=config.settings, ring=bell.ring, pools=_airflow_pools
+    )
+
+
+def _airflow_pools() -> set[str]:
+    from airflow.models.pool import Pool
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        return set(session.scalars(select(Pool.pool)))
+
+
+def _backend(request: Request) -> Backend:
+    backend: Backend = request.app.state.backend
+    return backend
+
+
+BackendDep = Annotated[Backend, Depends(_backend)]

@@ -1,0 +1,127 @@
+"""Errors as `application/problem+json` (RFC 9457). No answer repeats what was sent, and none shows a stack trace."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, cast
+
+import structlog
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from leadcast.core.errors import FieldError, LeadcastError, RequestRejected, SettingsError, StoreError
+
+log = structlog.get_logger("leadcast.api")
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_S = 5
+_SIGN_IN = (
+    "Send an Airflow token, as in Authorization: Bearer …; "
+    "POST /auth/token gives one for a user name and a password, `leadcast token` one of the local stack."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One error, as it is told."""
+
+    status: int
+    title: str
+    detail: str
+    errors: Sequence[FieldError] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """The members of RFC 9457, and `errors` with the way to each field at fault."""
+        slug = re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
+        return {
+            "type": f"urn:leadcast:problem:{slug}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "errors": [{"loc": list(error.loc), "msg": error.msg} for error in self.errors],
+        }
+
+    def response(self, headers: Mapping[str, str] | None = None) -> Response:
+        """The HTTP answer."""
+        return JSONResponse(self.as_json(), status_code=self.status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def of_error(error: LeadcastError) -> Problem:
+    """Our own errors: their text is fit to be shown."""
+    if isinstance(error, RequestRejected):
+        return Problem(status=error.status, title=error.title, detail=error.detail, errors=error.errors)
+    if isinstance(error, StoreError):
+        return Problem(
+            status=503,
+            title="Store not available",
+            detail="The store cannot be used just now. Nothing was changed; try again in a few seconds.",
+        )
+    if isinstance(error, SettingsError):
+        return Problem(status=503, title="Not set up", detail=str(error))
+    return _unexpected()
+
+
+def of_validation(error: RequestValidationError) -> Problem:
+    """FastAPI's findings in path, query and headers, without the values."""
+    errors = [FieldError(tuple(item["loc"]), item["msg"]) for item in error.errors()]
+    where = ".".join(str(part) for part in errors[0].loc)
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return Problem(status=422, title="Invalid request", detail=f"{where}: {errors[0].msg}{more}", errors=errors)
+
+
+def of_http(error: StarletteHTTPException) -> Problem:
+    """What Starlette, FastAPI and Airflow's access checks raise."""
+    title = HTTPStatus(error.status_code).phrase
+    detail = error.detail if isinstance(error.detail, str) and error.detail != title else ""
+    if error.status_code == HTTPStatus.UNAUTHORIZED:
+        detail = f"{detail or 'Not authenticated'}. {_SIGN_IN}"
+    elif error.status_code == HTTPStatus.FORBIDDEN and not detail:
+        detail = "Your user lacks the right: reading needs to see, writing to trigger runs of the DAG send_lead."
+    return Problem(status=error.status_code, title=title, detail=detail or f"{title}.")
+
+
+def handle_with(app: FastAPI, page: Any = None) -> None:
+    """Puts every error of the app into this form. `page(request, problem)`: for people, who get HTML instead."""
+
+    def answer(request: Request, problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+        html = page(request, problem, headers) if page else None
+        return html or problem.response(headers)
+
+    def on_ours(request: Request, error: Exception) -> Response:
+        problem = of_error(cast(LeadcastError, error))
+        if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            log.error("request failed", path=request.url.path, error=type(error).__name__, reason=str(error))
+        retry = {"Retry-After": str(RETRY_AFTER_S)} if isinstance(error, StoreError) else None
+        return answer(request, problem, retry)
+
+    def on_http(request: Request, error: Exception) -> Response:
+        error = cast(HTTPException, error)
+        headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.UNAUTHORIZED:
+            headers["WWW-Authenticate"] = "Bearer"
+        return answer(request, of_http(error), headers)
+
+    def on_validation(request: Request, error: Exception) -> Response:
+        return answer(request, of_validation(cast(RequestValidationError, error)))
+
+    def on_anything(request: Request, error: Exception) -> Response:
+        # Starlette raises it on after this answer, so the server's log has the trace
+        return answer(request, _unexpected())
+
+    app.add_exception_handler(LeadcastError, on_ours)
+    app.add_exception_handler(StarletteHTTPException, on_http)
+    app.add_exception_handler(RequestValidationError, on_validation)
+    app.add_exception_handler(Exception, on_anything)
+
+
+def _unexpected() -> Problem:
+    return Problem(
+        status=500,
+        title="Internal error",
+        detail="An error of ours, not of your request. The api-server's log says more.",
+    )

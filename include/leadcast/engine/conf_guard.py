@@ -1,0 +1,152 @@
+"""Keeps inline secrets of a run's `conf` out of Airflow's database, whichever door the run comes through.
+
+A sealed conf is the same request with `"credentials": {"sealed": "gAAAA…"}`; the sealed text holds the credentials and
+the callback URL, which may have a token in it. Three guards put it so, each before Airflow writes anything:
+`api.trigger_guard` (REST, the trigger form), `engine.command_line` (what a shell sends, before its audit row), and
+`watch` here, below every door, the last one. Light to import: the plugin and every Airflow process load it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from leadcast.core.errors import FieldError, InvalidRequest, LeadNotFound, RequestRejected, SettingsError, StoreError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+    from sqlalchemy.orm import Mapper
+
+    from leadcast.store.database import Store
+    from leadcast.store.sealing import Sealer
+
+DAG_ID = "send_lead"
+SEALED = "sealed"
+_SECRET_FIELDS = ("credentials", "callback_url")
+_AIRFLOWS_OWN = "airflow/"
+_WHAT_TO_DO = (
+    'Name Airflow connections instead, as in "credentials": {"amocrm": {"conn_id": "…"}}, '
+    "or send the request to POST /api/integrations/send-batch."
+)
+
+
+def body_of(conf: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The request that a run's conf holds, or None for a bell: a run without a request of its own.
+
+    The trigger form sends every param, so what is null or empty counts as absent, and a priority alone is no request.
+    """
+    body = {
+        key: value
+        for key, value in (conf or {}).items()
+        if value is not None and value != {} and value != "" and not key.startswith(_AIRFLOWS_OWN)
+    }
+    return body if body.keys() - {"priority"} else None
+
+
+def has_secrets(conf: Mapping[str, Any]) -> bool:
+    """Whether this conf holds, in clear, what must be sealed."""
+    return any(conf.get(key) for key in _SECRET_FIELDS if key != "credentials" or not is_sealed(conf))
+
+
+def seal_conf(conf: Mapping[str, Any], sealer: Sealer) -> dict[str, Any]:
+    """The same conf with its secrets sealed. One without secrets, or sealed before, comes back as it is.
+
+    Raises:
+        InvalidRequest: part of it is sealed already, with another key.
+    """
+    if not has_secrets(conf):
+        return dict(conf)
+    opened = open_conf(conf, sealer)
+    secret = {key: opened[key] for key in _SECRET_FIELDS if opened.get(key)}
+    rest = {key: value for key, value in opened.items() if key not in secret}
+    return rest | {"credentials": {SEALED: sealer.seal(secret)}}
+
+
+def open_conf(conf: Mapping[str, Any], sealer: Sealer) -> dict[str, Any]:
+    """The conf as it was before it was sealed. One that is not sealed comes back as it is.
+
+    Raises:
+        InvalidRequest: what is sealed cannot be opened here, or is not what we sealed.
+    """
+    if not is_sealed(conf):
+        return dict(conf)
+    try:
+        secret = sealer.open(conf["credentials"][SEALED])
+    except (SettingsError, ValueError):
+        secret = None
+    if not isinstance(secret, dict) or not secret.keys() <= set(_SECRET_FIELDS):
+        msg = "cannot be opened here: it was sealed with another key. Send the credentials anew"
+        raise InvalidRequest(f"credentials.sealed: {msg}.", errors=[FieldError(("credentials", SEALED), msg)])
+    # what stands beside it in clear was given later, say in the trigger form of an old run's conf
+    later = {key: value for key, value in conf.items() if key != "credentials" and (value or key not in secret)}
+    return secret | later
+
+
+def is_sealed(conf: Mapping[str, Any]) -> bool:
+    """Whether the credentials of this conf are sealed."""
+    credentials = conf.get("credentials")
+    return isinstance(credentials, Mapping) and isinstance(credentials.get(SEALED), str) and len(credentials) == 1
+
+
+def checked(conf: Mapping[str, Any], sealer: Sealer) -> dict[str, Any]:
+    """The conf as Airflow may store it: validated like any request, and sealed.
+
+    Raises:
+        InvalidRequest: with every field at fault.
+    """
+    from leadcast.request import validate
+
+    body = body_of(open_conf(conf, sealer))
+    if body is not None:
+        validate(body)
+    return seal_conf(conf, sealer)
+
+
+def watch() -> None:
+    """From now on no run of `send_lead` is written by this process with a conf that is open or wrong. May be repeated.
+
+    Listens to all mappers, so that the models of Airflow need not be imported for it.
+    """
+    from sqlalchemy import event
+    from sqlalchemy.orm import Mapper
+
+    for moment in ("before_insert", "before_update"):
+        if not event.contains(Mapper, moment, _before_write):
+            event.listen(Mapper, moment, _before_write)
+
+
+def _before_write(mapper: Mapper[Any], connection: Connection, target: Any) -> None:
+    if getattr(mapper.local_table, "name", "") != "dag_run":
+        return
+    from sqlalchemy import inspect
+
+    if inspect(target).attrs.conf.history.has_changes() and target.dag_id == DAG_ID and body_of(target.conf):
+        target.conf = _admitted(target.conf)
+
+
+def _admitted(conf: Mapping[str, Any]) -> dict[str, Any]:
+    """The conf as it may be stored.
+
+    Raises:
+        RequestRejected: which Airflow, since it is a ValueError, answers with 400 and the text.
+    """
+    from leadcast.engine import config
+
+    try:
+        store = config.store()
+        admitted = checked(conf, store.sealer)
+        _refuse_unknown_lead(body_of(admitted) or {}, store)
+    except (SettingsError, StoreError) as error:
+        raise RequestRejected(f"This run cannot be accepted: {error} {_WHAT_TO_DO}") from None
+    return admitted
+
+
+def _refuse_unknown_lead(body: Mapping[str, Any], store: Store) -> None:
+    from leadcast.store.leads import StoredLeads
+
+    if "lead" in body:
+        return
+    lead_id = str(body["lead_id"])
+    with store.begin() as connection:
+        if StoredLeads().find(connection, lead_id) is None:
+            raise LeadNotFound(lead_id)

@@ -1,0 +1,136 @@
+"""The read side: batches, leads and the store's health, as the API and its pages show them. Writes nothing."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cache
+
+from sqlalchemy import func, select
+
+from leadcast.core.errors import BatchNotFound, FieldError, InvalidRequest, LeadcastError, LeadNotFound
+from leadcast.core.model import BatchStatus, Lead
+from leadcast.store import views
+from leadcast.store.database import Store
+from leadcast.store.leads import StoredLeads
+from leadcast.store.schema import batches
+from leadcast.store.views import BatchView, Filter
+
+_BATCH_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
+BATCHES_OF_LEAD = 50
+
+
+@dataclass(frozen=True)
+class Page:
+    """Batches, newest first. `next_cursor`: where the next page begins; None: this is the last."""
+
+    batches: Sequence[BatchView]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True)
+class LeadView:
+    """A lead with its newest batches."""
+
+    lead: Lead
+    batches: Sequence[BatchView]
+
+
+@dataclass(frozen=True)
+class StoreHealth:
+    """How the store is. `oldest_pending_at`: since when the oldest batch waits that no wave has claimed."""
+
+    reachable: bool
+    migrated: bool
+    oldest_pending_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """Reads the store. Every method may raise StoreError, but `health`."""
+
+    store: Store
+
+    def batch(self, batch_id: str) -> BatchView:
+        """One batch with its deliveries and their attempts.
+
+        Raises:
+            BatchNotFound: there is none of this id.
+        """
+        if _BATCH_ID.fullmatch(batch_id):
+            with self.store.begin() as connection:
+                found = views.batch(connection, batch_id)
+            if found is not None:
+                return found
+        raise BatchNotFound(batch_id[:64])
+
+    def page(self, wanted: Filter, *, cursor: str | None = None) -> Page:
+        """One page of batches.
+
+        Raises:
+            InvalidRequest: the cursor is none of ours.
+        """
+        before = None if cursor is None else _read_cursor(cursor)
+        with self.store.begin() as connection:
+            found = views.listing(connection, replace(wanted, before=before, limit=wanted.limit + 1))
+        shown = found[: wanted.limit]
+        return Page(shown, _cursor(shown[-1]) if len(found) > len(shown) else None)
+
+    def lead(self, lead_id: str) -> LeadView:
+        """A lead with its newest batches.
+
+        Raises:
+            LeadNotFound: nobody stored it.
+        """
+        with self.store.begin() as connection:
+            lead = StoredLeads().find(connection, lead_id)
+            if lead is None:
+                raise LeadNotFound(lead_id)
+            found = views.listing(connection, Filter(lead_id=lead_id, limit=BATCHES_OF_LEAD))
+        return LeadView(lead, found)
+
+    def counts(self, *, since: datetime) -> Mapping[BatchStatus, int]:
+        """How many batches accepted since then have each status."""
+        query = select(batches.c.status, func.count()).where(batches.c.accepted_at >= since).group_by(batches.c.status)
+        with self.store.begin() as connection:
+            found = {BatchStatus(status): count for status, count in connection.execute(query)}
+        return {status: found.get(status, 0) for status in BatchStatus}
+
+    def health(self) -> StoreHealth:
+        """Whether the store answers, has the tables that this code needs, and keeps up."""
+        from leadcast.store import migrate
+
+        try:
+            with self.store.begin() as connection:
+                migrated = migrate.current(connection) == _newest_revision()
+                return StoreHealth(True, migrated, views.oldest_waiting(connection) if migrated else None)
+        except LeadcastError:
+            return StoreHealth(reachable=False, migrated=False, oldest_pending_at=None)
+
+
+@cache
+def _newest_revision() -> str:
+    from leadcast.store import migrate
+
+    return migrate.newest()
+
+
+def _cursor(last: BatchView) -> str:
+    text = json.dumps([last.accepted_at.isoformat(), last.id])
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, str]:
+    try:
+        accepted_at, batch_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        moment = datetime.fromisoformat(accepted_at)
+        if moment.tzinfo is None or not _BATCH_ID.fullmatch(batch_id):
+            raise ValueError
+    except (ValueError, TypeError, RecursionError):
+        msg = "is not a cursor of an earlier answer; take links.next as it is"
+        raise InvalidRequest(f"cursor {msg}.", errors=[FieldError(("query", "cursor"), msg)]) from None
+    return moment, batch_id

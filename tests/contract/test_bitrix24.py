@@ -1,0 +1,411 @@
+"""Bitrix24: what is filed where, what its codes mean, where its secrets may go, and how tokens are renewed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from leadcast.core.errors import (
+    Blocked,
+    CredentialsError,
+    DeliveryError,
+    RateLimited,
+    RejectedError,
+    TransientError,
+    UnknownOutcome,
+)
+from leadcast.core.model import Lead, Receipt
+from leadcast.integrations.answer import Answer
+from leadcast.integrations.base import Account, Call, ConnectionFields
+from leadcast.integrations.bitrix24 import Bitrix24, Bitrix24Credentials, Bitrix24Settings
+from leadcast.integrations.bitrix24_client import Bitrix24Client, is_vendors_host
+from leadcast.sandbox import Sandbox
+
+MakeCall = Callable[..., Call]
+CODE = "s3cretc0de42abcd"
+WEBHOOK = {"webhook_url": f"https://example.bitrix24.ru/rest/1/{CODE}/"}
+OAUTH = {
+    "domain": "example.bitrix24.ru",
+    "access_token": "expired-access",
+    "refresh_token": "refresh-0",
+    "client_id": "app.1a2b",
+    "client_secret": "client-s3cret",
+}
+
+
+def account_of(base_url: str, **credentials: Any) -> Account[Bitrix24Credentials]:
+    return Account(credentials=Bitrix24Credentials.model_validate(credentials or WEBHOOK), base_url=base_url)
+
+
+def deliver(
+    lead: Lead, sandbox: Sandbox, call: Call, *, settings: dict[str, Any] | None = None, **credentials: Any
+) -> Receipt:
+    return Bitrix24().deliver(
+        lead,
+        settings=Bitrix24Settings.model_validate(settings or {}),
+        account=account_of(sandbox.bitrix24_url, **credentials),
+        call=call,
+    )
+
+
+def find(lead: Lead, sandbox: Sandbox, call: Call, **settings: Any) -> Receipt | None:
+    return Bitrix24().find(
+        lead,
+        settings=Bitrix24Settings.model_validate(settings),
+        account=account_of(sandbox.bitrix24_url),
+        call=call,
+    )
+
+
+def only(items: list[dict[str, Any]]) -> dict[str, Any]:
+    assert len(items) == 1
+    return items[0]
+
+
+def methods(sandbox: Sandbox) -> list[tuple[str, int | None]]:
+    """The last part of each path, and what was answered."""
+    return [(entry["path"].rstrip("/").rsplit("/", 1)[1], entry["status"]) for entry in sandbox.received("bitrix24")]
+
+
+def test_a_lead_is_filed_with_all_that_it_says_under_our_key(sandbox: Sandbox, make_call: MakeCall, lead: Lead) -> None:
+    call = make_call()
+    receipt = deliver(lead, sandbox, call)
+
+    item = only(sandbox.stored("bitrix24")["leads"])
+    assert receipt == Receipt(external_id=str(item["id"]))
+    assert {name: item[name] for name in ("title", "name", "companyTitle", "sourceId", "sourceDescription")} == {
+        "title": "Анна Пример",
+        "name": "Анна Пример",
+        "companyTitle": "ООО Ромашка",
+        "sourceId": "WEB",
+        "sourceDescription": "landing-a",
+    }
+    assert (item["originatorId"], item["originId"], item["opened"]) == ("LEADCAST", call.key, "Y")
+    assert (item["utmSource"], item["utmMedium"], item["utmCampaign"]) == ("yandex", "cpc", None)
+    assert [(way["typeId"], way["valueType"], way["value"]) for way in item["fm"]] == [
+        ("PHONE", "WORK", "+79990000001"),
+        ("EMAIL", "WORK", "anna@example.com"),
+    ]
+    assert item["comments"].splitlines() == [
+        "Comment: Перезвоните &lt;b&gt;завтра&lt;/b&gt; &amp; не позже 12:00",
+        "Source: landing-a",
+        "utm_extra: x1",
+        "Площадь: 42",
+        "Срочно: true",
+    ]
+
+
+def test_a_deal_has_a_contact_of_its_own(sandbox: Sandbox, make_call: MakeCall, lead: Lead) -> None:
+    call = make_call()
+    receipt = deliver(lead, sandbox, call, settings={"entity": "deal", "category_id": 0, "assigned_by_id": 6})
+
+    stored = sandbox.stored("bitrix24")
+    contact, deal = only(stored["contacts"]), only(stored["deals"])
+    assert stored["leads"] == []
+    assert receipt == Receipt(external_id=str(deal["id"]), detail={"contact_id": contact["id"]})
+    assert (deal["contactId"], deal["categoryId"], deal["assignedById"]) == (contact["id"], 0, 6)
+    assert deal["comments"].startswith("Company: ООО Ромашка\n")
+    assert (contact["name"], contact["originId"]) == ("Анна Пример", f"{call.key}-contact")
+    assert [way["value"] for way in contact["fm"]] == ["+79990000001", "anna@example.com"]
+
+
+def test_a_deal_of_nobody_has_no_contact(sandbox: Sandbox, make_call: MakeCall) -> None:
+    receipt = deliver(Lead(id="42", comment="?"), sandbox, make_call(), settings={"entity": "deal"})
+
+    assert sandbox.stored("bitrix24")["contacts"] == []
+    assert receipt.detail == {}
+    assert only(sandbox.stored("bitrix24")["deals"])["title"] == "Lead 42"
+
+
+def test_a_contact_without_a_deal_is_used_by_the_next_attempt(
+    sandbox: Sandbox, make_call: MakeCall, lead: Lead
+) -> None:
+    sandbox.fault(service="bitrix24", kind="hang_up_before", match='"entityTypeId":2')
+    with pytest.raises(UnknownOutcome):
+        deliver(lead, sandbox, make_call(), settings={"entity": "deal"})
+    assert find(lead, sandbox, make_call(), entity="deal") is None
+
+    receipt = deliver(lead, sandbox, make_call(attempt=2), settings={"entity": "deal"})
+
+    contact = only(sandbox.stored("bitrix24")["contacts"])
+    assert receipt.detail == {"contact_id": contact["id"]}
+    assert find(lead, sandbox, make_call(), entity="deal") == receipt
+
+
+def test_the_settings_say_how_the_lead_is_filed(sandbox: Sandbox, make_call: MakeCall, lead: Lead) -> None:
+    settings = {"stage_id": "IN_PROCESS", "source_id": "CALLBACK", "title": "Сайт: {lead_name}", "category_id": 3}
+    deliver(lead, sandbox, make_call(), settings=settings)
+
+    item = only(sandbox.stored("bitrix24")["leads"])
+    assert (item["stageId"], item["sourceId"], item["title"]) == ("IN_PROCESS", "CALLBACK", "Сайт: Анна Пример")
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "expected"),
+    [
+        ("NO_AUTH_FOUND", 401, CredentialsError),
+        ("INVALID_CREDENTIALS", 403, CredentialsError),
+        ("insufficient_scope", 401, CredentialsError),
+        ("insufficient_scope", 200, CredentialsError),
+        ("ACCESS_DENIED", 400, CredentialsError),
+        ("PAYMENT_REQUIRED", 401, CredentialsError),
+        ("OVERLOAD_LIMIT", 503, CredentialsError),
+        ("PORTAL_DELETED", 500, CredentialsError),
+        ("SOMETHING_NEW", 403, CredentialsError),
+        ("CRM_FIELD_ERROR_VALUE_NOT_VALID", 400, RejectedError),
+        ("CRM_FIELD_ERROR_REQUIRED", 200, RejectedError),
+        ("100", 400, RejectedError),
+        ("", 400, RejectedError),
+        ("ERROR_METHOD_NOT_FOUND", 404, RejectedError),
+        ("QUERY_LIMIT_EXCEEDED", 503, RateLimited),
+        ("query_limit_exceeded", 200, RateLimited),
+        ("OPERATION_TIME_LIMIT", 429, RateLimited),
+        ("INTERNAL_SERVER_ERROR", 500, UnknownOutcome),
+        ("ERROR_UNEXPECTED_ANSWER", 200, UnknownOutcome),
+        ("SOMETHING_NEW", 502, UnknownOutcome),
+    ],
+)
+def test_the_code_decides_what_an_error_means_whatever_the_status(
+    sandbox: Sandbox, make_call: MakeCall, lead: Lead, code: str, status: int, expected: type[DeliveryError]
+) -> None:
+    sandbox.fault(service="bitrix24", kind="error", code=code, status=status, text=f"no: {lead.phone} {CODE}")
+
+    with pytest.raises(DeliveryError) as failed:
+        deliver(lead, sandbox, make_call())
+
+    assert type(failed.value) is expected
+    assert failed.value.code == (code.upper() or str(status))
+    assert sandbox.stored("bitrix24")["leads"] == []
+
+
+def test_the_portals_words_are_repeated_without_secrets_and_the_leads_data(
+    sandbox: Sandbox, make_call: MakeCall, lead: Lead
+) -> None:
+    text = f"Поле Телефон: {lead.phone} {CODE}"
+    sandbox.fault(service="bitrix24", kind="error", code="CRM_FIELD_ERROR_VALUE_NOT_VALID", text=text)
+
+    with pytest.raises(RejectedError) as refused:
+        deliver(lead, sandbox, make_call())
+    assert str(refused.value) == ("Bitrix24 refused the lead (CRM_FIELD_ERROR_VALUE_NOT_VALID): Поле Телефон: *** ***.")
+
+
+def test_a_blocked_method_waits_for_ten_minutes(sandbox: Sandbox, make_call: MakeCall, lead: Lead) -> None:
+    sandbox.fault(service="bitrix24", kind="status", status=429)
+
+    with pytest.raises(RateLimited) as limited:
+        deliver(lead, sandbox, make_call())
+    assert limited.value.retry_after_s == 600
+
+
+def test_a_blocked_method_waits_until_the_time_that_the_portal_names(make_call: MakeCall, lead: Lead) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    reset_at = int(now.timestamp()) + 90
+    body = b'{"error":"OPERATION_TIME_LIMIT","time":{"operating_reset_at":%d}}' % reset_at
+    client = Bitrix24Client(account_of("https://box.example"), call=make_call(clock=lambda: now), lead=lead)
+
+    with pytest.raises(RateLimited) as limited:
+        client.result_of(Answer(429, {}, body), changes=True)
+    assert limited.value.retry_after_s == 90
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_a_gateways_page_leaves_the_outcome_open(
+    sandbox: Sandbox, make_call: MakeCall, lead: Lead, status: int
+) -> None:
+    sandbox.fault(service="bitrix24", kind="non_json", status=status)
+
+    with pytest.raises(UnknownOutcome):
+        deliver(lead, sandbox, make_call())
+
+
+def test_a_yes_that_names_no_item_is_no_yes(sandbox: Sandbox, make_call: MakeCall, lead: Lead) -> None:
+    sandbox.fault(service="bitrix24", kind="non_json", status=200)
+
+    with pytest.raises(UnknownOutcome, match="cannot be read"):
+        deliver(lead, sandbox, make_call())
+
+
+def test_a_portal_that_moved_is_followed_once_with_the_whole_request(
+    sandbox: Sandbox, make_call: MakeCall, lead: Lead
+) -> None:
+    sandbox.fault(service="bitrix24", kind="rename")
+
+    receipt = deliver(lead, sandbox, make_call())
+
+    assert receipt.external_id == str(only(sandbox.stored("bitrix24")["leads"])["id"])
+    assert methods(sandbox) == [("crm.item.add.json", 302), ("crm.item.add.json", 200)]
+
+
+def test_a_portal_that_keeps_moving_is_left(sandbox: Sandbox, make_call: MakeCall, lead: Lead) -> None:
+    sandbox.fault(service="bitrix24", kind="rename", times=None)
+
+    with pytest.raises(RejectedError, match="redirects"):
+        deliver(lead, sandbox, make_call())
+    assert len(methods(sandbox)) == 2
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["https://evil.example/rest/", "http://example.bitrix24.ru/", "https://bitrix24.ru.evil.example/"],
+)
+def test_a_secret_does_not_follow_to_a_strange_host(
+    sandbox: Sandbox, make_call: MakeCall, lead: Lead, location: str
+) -> None:
+    sandbox.fault(service="bitrix24", kind="rename", location=location)
+
+    with pytest.raises(RejectedError, match="not its own"):
+        deliver(lead, sandbox, make_call())
+    assert len(methods(sandbox)) == 1
+
+
+@pytest.mark.parametrize(
+    ("host", "is_theirs"),
+    [
+        ("example.bitrix24.ru", True),
+        ("Example.Bitrix24.COM", True),
+        ("b24-abc.bitrix24.com.br", True),
+        ("bitrix24.ru", False),
+        ("evilbitrix24.ru", False),
+        ("example.bitrix24.ru.evil.example", False),
+        ("example.bitrix24.evil", False),
+        ("", False),
+    ],
+)
+def test_which_hosts_are_the_vendors(host: str, is_theirs: bool) -> None:
+    assert is_vendors_host(host) is is_theirs
+
+
+@pytest.mark.parametrize(
+    "credentials",
+    [
+        {"webhook_url": "https://evil.example/rest/1/abc/"},
+        {"webhook_url": "http://example.bitrix24.ru/rest/1/abc/"},
+        {"webhook_url": "https://127.0.0.1/rest/1/abc/"},
+        OAUTH | {"domain": "evil.example"},
+    ],
+)
+def test_without_the_operators_word_only_the_vendors_hosts_are_sent_to(
+    make_call: MakeCall, lead: Lead, credentials: dict[str, str]
+) -> None:
+    with pytest.raises(Blocked, match="bitrix24_base_url"):
+        Bitrix24().deliver(lead, settings=Bitrix24Settings(), account=account_of("", **credentials), call=make_call())
+
+
+@pytest.mark.parametrize(
+    "credentials",
+    [
+        {"webhook_url": "https://example.bitrix24.ru/"},
+        {"webhook_url": "https://example.bitrix24.ru/rest/1/abc/?x=1"},
+        {"webhook_url": "https://u:p@example.bitrix24.ru/rest/1/abc/"},
+        {"webhook_url": "https://example.bitrix24.ru/rest/1/../../abc/"},
+        {"webhook_url": "ftp://example.bitrix24.ru/rest/1/abc/"},
+        {"webhook_url": WEBHOOK["webhook_url"] + "\nx"},
+        WEBHOOK | OAUTH,
+        WEBHOOK | {"domain": "example.bitrix24.ru"},
+        {"domain": "example.bitrix24.ru"},
+        {"access_token": "a"},
+        OAUTH | {"domain": "evil.example/x?"},
+        OAUTH | {"domain": "a@evil.example"},
+        OAUTH | {"client_secret": ""},
+    ],
+)
+def test_credentials_must_be_one_whole_form(credentials: dict[str, str]) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Bitrix24Credentials.model_validate(credentials)
+    assert CODE not in str(refused.value)
+
+
+def test_no_credentials_are_no_form() -> None:
+    with pytest.raises(ValidationError, match="either webhook_url"):
+        Bitrix24Credentials()
+
+
+def test_an_expired_token_is_renewed_once_and_kept(
+    sandbox: Sandbox, make_call: MakeCall, lead: Lead, vault: Any
+) -> None:
+    deliver(lead, sandbox, make_call(), **OAUTH)
+    deliver(lead, sandbox, make_call(key="another-1"), **OAUTH)
+
+    assert len(sandbox.stored("bitrix24")["leads"]) == 2
+    assert methods(sandbox) == [
+        ("crm.item.add.json", 401),
+        ("token", 200),
+        ("crm.item.add.json", 200),
+        ("crm.item.add.json", 200),
+    ]
+    [pair] = vault.stored.values()
+    assert pair.refresh.get_secret_value() != "refresh-0"
+
+
+def test_a_used_up_refresh_token_asks_for_a_new_installation(sandbox: Sandbox, make_call: MakeCall, lead: Lead) -> None:
+    with pytest.raises(CredentialsError, match="Install the application again") as refused:
+        deliver(lead, sandbox, make_call(), **OAUTH | {"refresh_token": "revoked-r"})
+    assert refused.value.code == "INVALID_GRANT"
+
+
+def test_a_renewal_that_fails_has_not_sent_the_lead(sandbox: Sandbox, make_call: MakeCall, lead: Lead) -> None:
+    for fault in ({"kind": "status", "status": 502}, {"kind": "hang_up_before"}):
+        sandbox.fault(service="bitrix24", match="/oauth/", **fault)
+        with pytest.raises(TransientError):
+            deliver(lead, sandbox, make_call(), **OAUTH)
+    assert sandbox.stored("bitrix24")["leads"] == []
+
+
+def test_an_expired_token_without_a_refresh_token_says_so(sandbox: Sandbox, make_call: MakeCall, lead: Lead) -> None:
+    token = {"domain": "example.bitrix24.ru", "access_token": "expired-access"}
+
+    with pytest.raises(CredentialsError, match="has expired"):
+        deliver(lead, sandbox, make_call(), **token)
+    assert len(methods(sandbox)) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "base_url"),
+    [
+        ({"host": WEBHOOK["webhook_url"]}, ""),
+        ({"host": WEBHOOK["webhook_url"].removeprefix("https://")}, ""),
+        ({"password": SecretStr(WEBHOOK["webhook_url"])}, ""),
+        ({"extra": WEBHOOK}, ""),
+        ({"host": f"https://box.example:8443/rest/1/{CODE}/"}, "https://box.example:8443"),
+        ({"host": f"http://127.0.0.1:8092/rest/1/{CODE}"}, "http://127.0.0.1:8092"),
+        (
+            {"host": "http://127.0.0.1:8092", "password": SecretStr(WEBHOOK["webhook_url"])},
+            "http://127.0.0.1:8092",
+        ),
+    ],
+)
+def test_a_connection_may_hold_a_webhooks_url(fields: dict[str, Any], base_url: str) -> None:
+    account = Bitrix24.from_connection(ConnectionFields(conn_id="b24", **fields), {})
+
+    assert account.base_url == base_url
+    assert CODE in account.credentials.webhook_url.get_secret_value()
+
+
+@pytest.mark.parametrize(
+    ("host", "base_url"), [("example.bitrix24.ru", ""), ("https://box.example:8443", "https://box.example:8443")]
+)
+def test_a_connection_may_hold_oauth_tokens(host: str, base_url: str) -> None:
+    extra = {"client_id": "c", "client_secret": "s", "refresh_token": "r"}
+    connection = ConnectionFields(conn_id="b24", host=host, password=SecretStr("t0ken"), extra=extra)
+
+    account = Bitrix24.from_connection(connection, {})
+
+    assert account.base_url == base_url
+    assert account.credentials.access_token.get_secret_value() == "t0ken"
+    assert account.credentials.domain == host.removeprefix("https://").partition(":")[0]
+
+
+def test_a_connection_that_lacks_something_is_told_what() -> None:
+    with pytest.raises(CredentialsError, match=r"Connection 'b24': .*webhook's URL as host or password"):
+        Bitrix24.from_connection(ConnectionFields(conn_id="b24", host="example.bitrix24.ru"), {})
+
+
+def test_a_caller_cannot_send_a_connections_secret_elsewhere() -> None:
+    connection = ConnectionFields(conn_id="b24", host="example.bitrix24.ru", password=SecretStr("t0ken"))
+
+    with pytest.raises(CredentialsError, match="remove from the request: domain"):
+        Bitrix24.from_connection(connection, {"domain": "theirs.bitrix24.ru"})

@@ -1,0 +1,349 @@
+"""E-mail: what arrives, who is mailed when the server refuses some, and what each trouble is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from leadcast.core.errors import (
+    Blocked,
+    CredentialsError,
+    RejectedError,
+    SettingsError,
+    TransientError,
+    UnknownOutcome,
+)
+from leadcast.core.model import Lead, Receipt
+from leadcast.integrations.base import Account, Call, ConnectionFields
+from leadcast.integrations.email import Email, EmailAccount, EmailCredentials, EmailSettings
+from leadcast.integrations.smtp import MailServer, TlsMode
+from leadcast.sandbox import Sandbox
+
+SEED = {
+    "emails": ["admin@example.com", "notifications@example.com"],
+    "template": "new_lead",
+    "subject": "New Lead: {lead_name}",
+}
+ADMIN, NOTIFICATIONS = SEED["emails"]
+MakeCall = Callable[..., Call]
+
+
+def connection(sandbox: Sandbox, **changes: Any) -> ConnectionFields:
+    extra = {"disable_ssl": True, "disable_tls": True, "from_email": "Leads <leads@example.com>", "timeout": 5}
+    return ConnectionFields(
+        conn_id="smtp_default",
+        host=sandbox.smtp_host,
+        port=sandbox.smtp_port,
+        login=changes.pop("login", ""),
+        password=SecretStr(changes.pop("password", "")),
+        extra=extra | changes,
+    )
+
+
+def deliver(
+    sandbox: Sandbox, lead: Lead, call: Call, *, settings: Any = None, inline: Any = None, **changes: Any
+) -> Receipt:
+    account = Email.from_connection(connection(sandbox, **changes), SEED if inline is None else inline)
+    return Email().deliver(lead, settings=EmailSettings.model_validate(settings or {}), account=account, call=call)
+
+
+def letters(sandbox: Sandbox) -> list[dict[str, Any]]:
+    return sandbox.stored("smtp")["letters"]
+
+
+def headers(letter: dict[str, Any]) -> dict[str, str]:
+    return {name.lower(): value for name, value in letter["mail_headers"]}
+
+
+def test_the_seeds_email_arrives_at_both_addresses(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
+    call = make_call()
+    receipt = deliver(sandbox, lead, call)
+    [letter] = letters(sandbox)
+    assert letter["rcpt_tos"] == [ADMIN, NOTIFICATIONS]
+    assert letter["mail_from"] == "leads@example.com"
+    assert letter["from"] == "Leads <leads@example.com>"
+    assert letter["to"] == f"{ADMIN}, {NOTIFICATIONS}"
+    assert letter["subject"] == f"New Lead: {lead.name}"
+    assert lead.phone in letter["text"]
+    assert lead.phone in letter["html"]
+    assert headers(letter)["auto-submitted"] == "auto-generated"
+    assert letter["message_id"] == f"<{call.key}@example.com>" == receipt.external_id
+    assert receipt.detail == {"accepted": 2, "refused": []}
+
+
+def test_the_settings_win_over_the_credentials(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
+    deliver(sandbox, lead, make_call(), settings={"subject": "№ {lead_id}", "language": "en"})
+    [letter] = letters(sandbox)
+    assert letter["subject"] == f"№ {lead.id}"
+    assert "New lead" in letter["text"]
+
+
+def test_without_a_subject_the_template_has_one(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
+    deliver(sandbox, lead, make_call(), inline={"emails": [ADMIN]}, settings={"language": "en"})
+    assert letters(sandbox)[0]["subject"] == f"New lead {lead.id}: {lead.name}"
+
+
+def test_an_unknown_template_is_refused_before_anything_is_sent(
+    sandbox: Sandbox, lead: Lead, make_call: MakeCall
+) -> None:
+    with pytest.raises(RejectedError, match="new_lead"):
+        deliver(sandbox, lead, make_call(), settings={"template": "nope"})
+    assert sandbox.received("smtp") == []
+
+
+def test_an_answer_goes_to_the_lead(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
+    deliver(sandbox, replace(lead, name="Анна", email="anna@example.ru"), make_call())
+    assert letters(sandbox)[0]["reply_to"] == "Анна <anna@example.ru>"
+
+
+@pytest.mark.parametrize(
+    "address", ["", "anna", "anna@", "a@b.ru, eve@example.com", "Anna <a@b.ru>", "a@b.ru\r\nBcc: eve@example.com"]
+)
+def test_an_answer_goes_to_nobody_where_the_lead_has_not_one_address(
+    sandbox: Sandbox, lead: Lead, make_call: MakeCall, address: str
+) -> None:
+    deliver(sandbox, replace(lead, email=address), make_call())
+    assert letters(sandbox)[0]["reply_to"] is None
+
+
+def test_an_answer_need_not_go_to_the_lead(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
+    deliver(sandbox, replace(lead, email="anna@example.ru"), make_call(), settings={"reply_to_lead": False})
+    assert letters(sandbox)[0]["reply_to"] is None
+
+
+def test_a_lead_cannot_add_headers(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
+    evil = replace(lead, name="Anna\r\nBcc: eve@example.com\x85\u2028\r\n\r\nHello", email="anna@example.ru")
+    deliver(sandbox, evil, make_call())
+    [letter] = letters(sandbox)
+    assert " ".join(letter["subject"].split()) == "New Lead: Anna Bcc: eve@example.com Hello"
+    assert "bcc" not in headers(letter)
+    assert letter["rcpt_tos"] == [ADMIN, NOTIFICATIONS]
+
+
+def test_every_attempt_sends_the_same_letter(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
+    call = make_call()
+    deliver(sandbox, lead, call)
+    deliver(sandbox, lead, replace(call, attempt=2))
+    first, second = letters(sandbox)
+    assert second["repeat"]
+    for name in ("message_id", "date", "subject", "text", "html", "from", "to"):
+        assert first[name] == second[name]
+
+
+def test_while_one_recipient_is_put_off_nobody_is_mailed_and_then_everybody_once(
+    sandbox: Sandbox, lead: Lead, make_call: MakeCall
+) -> None:
+    sandbox.fault(service="smtp", kind="greylist", match=NOTIFICATIONS)
+    with pytest.raises(TransientError, match=r"puts off 1 of 2 .* n\*\*\*@example.com") as caught:
+        deliver(sandbox, lead, make_call(attempt=1))
+    assert letters(sandbox) == []
+    assert NOTIFICATIONS not in str(caught.value) + caught.value.detail
+    deliver(sandbox, lead, make_call(attempt=2))
+    [letter] = letters(sandbox)
+    assert letter["rcpt_tos"] == [ADMIN, NOTIFICATIONS]
+
+
+def test_on_the_last_attempt_those_who_can_be_mailed_are(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
+    sandbox.fault(service="smtp", kind="reject", code="452", match=NOTIFICATIONS)
+    call = make_call()
+    receipt = deliver(sandbox, lead, replace(call, attempt=call.settings.delivering("email").tries))
+    [letter] = letters(sandbox)
+    assert letter["rcpt_tos"] == [ADMIN]
+    assert receipt.detail == {"accepted": 1, "refused": [{"to": "n***@example.com", "code": "452"}]}
+
+
+def test_a_recipient_refused_for_good_does_not_keep_the_others_waiting(
+    sandbox: Sandbox, lead: Lead, make_call: MakeCall
+) -> None:
+    sandbox.fault(service="smtp", kind="reject", code="550", match=ADMIN)
+    receipt = deliver(sandbox, lead, make_call(attempt=1))
+    assert letters(sandbox)[0]["rcpt_tos"] == [NOTIFICATIONS]
+    assert receipt.detail == {"accepted": 1, "refused": [{"to": "a***@example.com", "code": "550"}]}
+
+
+def test_when_everybody_is_refused_so_is_the_delivery(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
+    sandbox.fault(service="smtp", kind="reject", code="550", times=2)
+    with pytest.raises(RejectedError, match="refuses 2 of 2") as caught:
+        deliver(sandbox, lead, make_call())
+    assert caught.value.code == "550"
+    assert ADMIN not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("stage", "code", "error"),
+    [
+        ("mail", "451", TransientError),
+        ("mail", "550", CredentialsError),
+        ("mail", "530", CredentialsError),
+        ("mail", "552", RejectedError),
+        ("rcpt", "421", TransientError),
+        ("rcpt", "530", CredentialsError),
+        ("data", "451", TransientError),
+        ("data", "554", RejectedError),
+    ],
+)
+def test_a_reply_means_what_its_code_says(
+    sandbox: Sandbox, lead: Lead, make_call: MakeCall, stage: str, code: str, error: type[Exception]
+) -> None:
+    sandbox.fault(service="smtp", kind="reject", stage=stage, code=code)
+    with pytest.raises(error) as caught:
+        deliver(sandbox, lead, make_call())
+    assert type(caught.value) is error
+    assert caught.value.code == code  # type: ignore[attr-defined]
+    assert letters(sandbox) == []
+
+
+def test_an_answer_lost_after_the_message_is_unknown_and_its_repetition_can_be_recognised(
+    sandbox: Sandbox, lead: Lead, make_call: MakeCall
+) -> None:
+    sandbox.fault(service="smtp", kind="drop_after_dot")
+    with pytest.raises(UnknownOutcome):
+        deliver(sandbox, lead, make_call())
+    deliver(sandbox, lead, make_call(attempt=2))
+    assert [letter["repeat"] for letter in letters(sandbox)] == [False, True]
+    assert Email.repeatable
+
+
+def test_a_silent_server_is_left_when_time_is_up(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
+    sandbox.fault(service="smtp", kind="slow", delay_s=60)
+    with pytest.raises(UnknownOutcome):
+        deliver(sandbox, lead, replace(make_call(), timeout_s=0.5))
+
+
+@pytest.mark.parametrize("kind", ["hang_up_before", "down"])
+def test_a_server_that_hangs_up_before_the_message_is_tried_again(
+    sandbox: Sandbox, lead: Lead, make_call: MakeCall, kind: str
+) -> None:
+    sandbox.fault(service="smtp", kind=kind, times=1)
+    with pytest.raises(TransientError, match="nothing was sent"):
+        deliver(sandbox, lead, make_call())
+
+
+def test_a_server_that_is_not_there_is_tried_again(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
+    account = Email.from_connection(replace(connection(sandbox), port=1), SEED)
+    with pytest.raises(TransientError, match=r"127\.0\.0\.1:1"):
+        Email().deliver(lead, settings=EmailSettings(), account=account, call=make_call())
+
+
+def test_the_login_is_used(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
+    sandbox.configure("smtp", user="robot", password="hunter2-hunter2")
+    deliver(sandbox, lead, make_call(), login="robot", password="hunter2-hunter2")
+    assert len(letters(sandbox)) == 1
+
+
+def test_a_refused_login_is_a_matter_of_credentials_and_stays_secret(
+    sandbox: Sandbox, lead: Lead, make_call: MakeCall
+) -> None:
+    sandbox.configure("smtp", user="robot", password="hunter2-hunter2")
+    with pytest.raises(CredentialsError) as caught:
+        deliver(sandbox, lead, make_call(), login="robot", password="wrong-password")
+    assert caught.value.code == "535"
+    assert "wrong-password" not in f"{caught.value}{caught.value.detail}"
+
+
+def test_a_server_without_starttls_gets_nothing_in_clear(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
+    with pytest.raises(Blocked, match="STARTTLS"):
+        deliver(sandbox, lead, make_call(), disable_tls=False, login="robot", password="hunter2-hunter2")
+    assert sandbox.received("smtp") == []
+
+
+def test_a_certificate_that_is_not_trusted_is_refused_unless_the_operator_says_so(
+    sandbox: Sandbox, lead: Lead, make_call: MakeCall
+) -> None:
+    sandbox.configure("smtp", starttls=True)
+    with pytest.raises(TransientError, match="self-signed"):
+        deliver(sandbox, lead, make_call(), disable_tls=False)
+    assert letters(sandbox) == []
+    deliver(sandbox, lead, make_call(), disable_tls=False, ssl_context="none")
+    assert len(letters(sandbox)) == 1
+
+
+def test_a_port_without_tls_says_what_to_set(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
+    with pytest.raises(TransientError, match="disable_ssl"):
+        deliver(sandbox, lead, make_call(), disable_ssl=False)
+
+
+def test_email_without_a_mail_server_is_a_matter_of_setup(lead: Lead, make_call: MakeCall) -> None:
+    account = Account(credentials=EmailCredentials.model_validate(SEED))
+    with pytest.raises(SettingsError, match="smtp_default"):
+        Email().deliver(lead, settings=EmailSettings(), account=account, call=make_call())
+
+
+@pytest.mark.parametrize(
+    ("extra", "mode", "port"),
+    [
+        ({}, TlsMode.TLS, 465),
+        ({"disable_tls": True}, TlsMode.TLS, 465),
+        ({"disable_ssl": True}, TlsMode.STARTTLS, 587),
+        ({"disable_ssl": "true", "disable_tls": "false"}, TlsMode.STARTTLS, 587),
+        ({"disable_ssl": True, "disable_tls": True}, TlsMode.PLAIN, 25),
+    ],
+)
+def test_a_connection_is_read_as_airflow_reads_it(extra: dict[str, Any], mode: TlsMode, port: int) -> None:
+    fields = ConnectionFields(conn_id="c", host="mail.example.com", login="leads@example.com", extra=extra)
+    server = MailServer.from_connection(fields)
+    assert (server.mode, server.port, server.verify) == (mode, port, True)
+    assert server.sender.addr_spec == "leads@example.com"
+    assert server.timeout_s == 30
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"host": ""}, "host"),
+        ({"login": ""}, "from_email"),
+        ({"login": "robot"}, "from_email"),
+        ({"extra": {"auth_type": "oauth2"}}, "OAuth2"),
+        ({"extra": {"ssl_context": "whatever"}}, "ssl_context"),
+        ({"extra": {"timeout": "soon"}}, "timeout"),
+        ({"extra": {"from_email": "Robot <nobody>"}}, "from_email"),
+    ],
+)
+def test_a_connection_that_lacks_something_says_what(changes: dict[str, Any], word: str) -> None:
+    fields = ConnectionFields(conn_id="my_smtp", host="mail.example.com", login="leads@example.com")
+    with pytest.raises(CredentialsError, match=word) as caught:
+        Email.from_connection(replace(fields, **changes), SEED)
+    assert "my_smtp" in str(caught.value)
+
+
+def test_recipients_may_lie_in_the_connection_and_the_request_wins(sandbox: Sandbox) -> None:
+    fields = connection(sandbox, emails="a@example.com, b@example.com", subject="From the connection")
+    account = Email.from_connection(fields, {})
+    assert isinstance(account, EmailAccount)
+    assert account.credentials.emails == ("a@example.com", "b@example.com")
+    assert account.credentials.subject == "From the connection"
+    assert Email.from_connection(fields, {"emails": [ADMIN]}).credentials.emails == (ADMIN,)
+
+
+def test_without_recipients_it_says_where_to_put_them(sandbox: Sandbox) -> None:
+    with pytest.raises(CredentialsError, match=r"credentials\.email\.emails"):
+        Email.from_connection(connection(sandbox), {})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"emails": []},
+        {"emails": ["nobody"]},
+        {"emails": ["a@b.ru, c@d.ru"]},
+        {"emails": ["a@b.ru\r\nRCPT TO:<eve@example.com>"]},
+        {"emails": ["a@b.ru>"]},
+        {"emails": [f"a{number}@b.ru" for number in range(51)]},
+        {"template": "../../etc/passwd"},
+        {"subject": "{% for x in y %}"},
+        {"subject": "x" * 999},
+        {"password": "mine"},
+    ],
+)
+def test_credentials_that_do_not_fit_are_refused_at_the_door(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        EmailCredentials.model_validate(SEED | wrong)
+
+
+def test_an_address_written_twice_is_mailed_once_and_a_russian_domain_is_fine() -> None:
+    credentials = EmailCredentials.model_validate({"emails": ["A@b.ru", "info@пример.рф", "a@b.ru"]})
+    assert credentials.emails == ("A@b.ru", "info@xn--e1afmkfd.xn--p1ai")

@@ -1,0 +1,133 @@
+"""A store with batches in it, and a service whose answers a test writes down beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from leadcast.core.model import Lead, Receipt
+from leadcast.core.settings import Settings
+from leadcast.deliver import Courier
+from leadcast.inbox import Accepted, Inbox
+from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, RequestModel
+from leadcast.settle import Settler
+from leadcast.store.database import Store
+from leadcast.store.tokens import StoredTokens
+
+SECRET = "whsec_a-secret-that-must-not-appear"
+
+
+class AnySettings(RequestModel):
+    """Whatever the real integration of that type takes is not looked at here."""
+
+    model_config = RequestModel.model_config | {"extra": "ignore"}
+
+
+class OneSecret(RequestModel):
+    token: SecretStr = SecretStr(SECRET)
+
+
+@dataclass
+class Service(Integration[AnySettings, OneSecret]):
+    """A destination that does what it was told: answers a receipt, or raises. Remembers what it got."""
+
+    answers: list[Receipt | BaseException] = field(default_factory=list)
+    finds: list[Receipt | None | BaseException] = field(default_factory=list)
+    got: list[Call] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    while_sending: Callable[[], None] = lambda: None
+    repeatable: bool = False  # type: ignore[misc]
+    can_find: bool = False  # type: ignore[misc]
+
+    type = "scripted"
+    settings_model = AnySettings
+    credentials_model = OneSecret
+
+    def deliver(self, lead: Lead, *, settings: AnySettings, account: Account[OneSecret], call: Call) -> Receipt:
+        self.got.append(call)
+        self.while_sending()
+        return self._next(self.answers) or Receipt(external_id=f"ext-{len(self.got)}")
+
+    def find(self, lead: Lead, *, settings: AnySettings, account: Account[OneSecret], call: Call) -> Receipt | None:
+        self.asked.append(call.key)
+        return self._next(self.finds)
+
+    @classmethod
+    def from_connection(cls, connection: ConnectionFields, inline: Mapping[str, Any]) -> Account[OneSecret]:
+        return Account(credentials=OneSecret())
+
+    @staticmethod
+    def _next(planned: list[Any]) -> Any:
+        answer = planned.pop(0) if planned else None
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+
+class StoppedClock:
+    """A clock that goes only when told to."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def pass_s(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock() -> StoppedClock:
+    return StoppedClock()
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings(notify_emails=("sales@example.com",))
+
+
+@pytest.fixture
+def inbox(store: Store, settings: Settings, clock: StoppedClock) -> Inbox:
+    return Inbox(store, settings, clock=clock)
+
+
+@pytest.fixture
+def accept(inbox: Inbox) -> Callable[..., Accepted]:
+    """Accepts a batch for the given types, lead inline."""
+
+    def accept(*types: str, lead_id: int = 123, **more: Any) -> Accepted:
+        integrations = [{"type": kind} for kind in types or ("telegram",)]
+        return inbox.accept({"lead_id": lead_id, "lead": {"name": "Анна"}, "integrations": integrations, **more})
+
+    return accept
+
+
+@pytest.fixture
+def hidden() -> list[str]:
+    """What the engine was told to mask."""
+    return []
+
+
+@pytest.fixture
+def courier(store: Store, settings: Settings, clock: StoppedClock, hidden: list[str]) -> Courier:
+    return Courier(
+        store=store,
+        settings=settings,
+        accounts=lambda integration, inline: Account(credentials=OneSecret()),
+        tokens=StoredTokens(store),
+        hide=hidden.append,
+        worker="test",
+        clock=clock,
+        chance=lambda: 1.0,
+    )
+
+
+@pytest.fixture
+def settler(store: Store, settings: Settings, clock: StoppedClock) -> Settler:
+    return Settler(store=store, settings=settings, clock=clock)

@@ -1,0 +1,128 @@
+"""The bell: a batch that waits always has a wave which will claim it, and not a wave each."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import func, select
+
+from leadcast.core.model import BatchStatus
+from leadcast.core.settings import Settings
+from leadcast.inbox import Accepted, Inbox
+from leadcast.plan import plan, ring_for_rest
+from leadcast.store.database import Store
+from leadcast.store.schema import batches
+
+from .conftest import StoppedClock
+
+pytestmark = pytest.mark.store
+Accept = Callable[..., Accepted]
+
+
+def unclaimed(store: Store) -> int:
+    with store.begin() as connection:
+        waiting = select(func.count()).select_from(batches).where(batches.c.status == BatchStatus.PENDING)
+        return connection.execute(waiting).scalar_one()
+
+
+def test_the_first_arrival_rings_and_later_ones_ride_along(accept: Accept) -> None:
+    first, second = accept(lead_id=1), accept(lead_id=2)
+    assert first.must_ring
+    assert not second.must_ring
+    assert second.run_id == first.run_id
+
+
+def test_after_the_wave_is_planned_the_next_arrival_rings_again(
+    store: Store, settings: Settings, accept: Accept
+) -> None:
+    first = accept(lead_id=1)
+    plan(store, settings, run_id=str(first.run_id))
+    second = accept(lead_id=2)
+    assert second.must_ring
+    assert second.run_id != first.run_id
+
+
+def test_a_bell_that_nobody_heard_is_rung_again_by_the_next_arrival(accept: Accept, clock: StoppedClock) -> None:
+    accept(lead_id=1)
+    clock.pass_s(31)
+    assert accept(lead_id=2).must_ring
+
+
+def test_the_sweep_rings_for_what_waits_and_only_then(
+    store: Store, settings: Settings, accept: Accept, clock: StoppedClock
+) -> None:
+    assert ring_for_rest(store, settings, clock=clock) is None
+    accept()
+    assert ring_for_rest(store, settings, clock=clock) is None, "it was just asked for"
+    clock.pass_s(31)
+    assert ring_for_rest(store, settings, clock=clock) is not None
+
+
+def test_a_wave_claims_urgent_batches_first_and_rings_for_the_rest(
+    store: Store, inbox: Inbox, accept: Accept, clock: StoppedClock
+) -> None:
+    for lead_id, priority in ((1, "low"), (2, "normal"), (3, "high")):
+        accept("email", "telegram", lead_id=lead_id, priority=priority)
+        clock.pass_s(1)
+    made = plan(store, Settings(wave_max_batches=2), run_id="w1", clock=clock)
+    assert [ref.lead_id for ref in made.work["email"]] == ["3", "2"]
+    assert [ref.lead_id for ref in made.work["telegram"]] == ["3", "2"]
+    clock.pass_s(31)
+    assert plan(store, Settings(wave_max_batches=1), run_id="w2", clock=clock).next_run_id is None
+    assert unclaimed(store) == 0
+
+
+def test_what_a_full_wave_leaves_behind_has_a_wave_of_its_own(store: Store, accept: Accept) -> None:
+    first = accept(lead_id=1)
+    accept(lead_id=2)
+    made = plan(store, Settings(wave_max_batches=1), run_id=str(first.run_id))
+    assert made.next_run_id is not None
+    assert unclaimed(store) == 1
+
+
+def test_a_run_that_was_triggered_with_a_batch_claims_that_one_first(store: Store, accept: Accept) -> None:
+    accept(lead_id=1, priority="high")
+    own = accept(lead_id=2, priority="low")
+    made = plan(store, Settings(wave_max_batches=1), run_id="w", own_batch_id=own.batch_id)
+    assert [ref.lead_id for ref in made.work["telegram"]] == ["2"]
+
+
+def test_a_plan_that_is_done_again_finds_its_claims(store: Store, settings: Settings, accept: Accept) -> None:
+    accepted = accept("email", "telegram")
+    first = plan(store, settings, run_id=str(accepted.run_id))
+    assert plan(store, settings, run_id=str(accepted.run_id)).work == first.work
+
+
+def test_a_wave_without_batches_has_no_work(store: Store, settings: Settings) -> None:
+    made = plan(store, settings, run_id="w")
+    assert made.work == {}
+    assert made.next_run_id is None
+
+
+def test_no_batch_is_left_without_a_wave_however_arrivals_and_plans_fall_together(
+    store: Store, settings: Settings, accept: Accept
+) -> None:
+    """Whoever must ring starts a plan at once, in its own thread, as Airflow would. Nothing else starts plans."""
+    claimed: list[str] = []
+    guard = threading.Lock()
+
+    def run(run_id: str) -> None:
+        made = plan(store, settings, run_id=run_id)
+        with guard:
+            claimed.extend(ref.batch_id for refs in made.work.values() for ref in refs)
+        if made.next_run_id:
+            run(made.next_run_id)
+
+    def arrive(number: int) -> str:
+        accepted = accept(lead_id=number)
+        if accepted.must_ring:
+            run(str(accepted.run_id))
+        return accepted.batch_id
+
+    with ThreadPoolExecutor(8) as pool:
+        accepted = list(pool.map(arrive, range(200)))
+    assert unclaimed(store) == 0
+    assert sorted(claimed) == sorted(accepted), "each is claimed exactly once"

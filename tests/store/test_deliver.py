@@ -1,0 +1,300 @@
+"""One attempt: ledger → service → ledger. Nothing sent twice, and whatever kills an attempt, the next one knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import structlog
+from sqlalchemy import select
+
+from leadcast.core.errors import (
+    AttemptFailed,
+    CredentialsError,
+    RateLimited,
+    RejectedError,
+    SettingsError,
+    StoreError,
+    TransientError,
+    UnknownOutcome,
+)
+from leadcast.core.model import DeliveryState, Receipt
+from leadcast.deliver import Courier
+from leadcast.inbox import Accepted
+from leadcast.store import ledger, views
+from leadcast.store.database import Store
+from leadcast.store.schema import deliveries
+
+from .conftest import SECRET, Service, StoppedClock
+
+pytestmark = pytest.mark.store
+Accept = Callable[..., Accepted]
+D = DeliveryState
+
+
+@pytest.fixture
+def delivery_id(accept: Accept) -> str:
+    return f"{accept('telegram').batch_id}-0"
+
+
+def seen(store: Store, delivery_id: str) -> views.DeliveryView:
+    with store.begin() as connection:
+        batch = views.batch(connection, delivery_id.rsplit("-", 1)[0])
+    assert batch is not None
+    return next(item for item in batch.deliveries if item.id == delivery_id)
+
+
+def in_doubt(store: Store, delivery_id: str) -> bool:
+    with store.begin() as connection:
+        return bool(connection.execute(select(deliveries.c.in_doubt).where(deliveries.c.id == delivery_id)).scalar())
+
+
+def attempt(courier: Courier, delivery_id: str, service: Service, *, last_try: bool = False) -> Receipt | AttemptFailed:
+    try:
+        receipt = courier.deliver(delivery_id, integration=service, last_try=last_try)
+    except AttemptFailed as failed:
+        return failed
+    assert receipt is not None
+    return receipt
+
+
+def die_in_mid_air(store: Store, delivery_id: str, clock: StoppedClock) -> None:
+    """What a process that was killed while sending leaves behind."""
+    with store.begin() as connection:
+        ledger.begin(connection, delivery_id, worker="dead", now=clock())
+
+
+def test_a_delivery_is_written_with_its_receipt(store: Store, courier: Courier, delivery_id: str) -> None:
+    service = Service(answers=[Receipt(external_id="42", merged=True, detail={"contact_id": 5})])
+    attempt(courier, delivery_id, service)
+    view = seen(store, delivery_id)
+    assert (view.state, view.attempts, view.error) == (D.DELIVERED, 1, None)
+    assert view.receipt == {"external_id": "42", "merged": True, "detail": {"contact_id": 5}, "reconciled": False}
+    assert [item.outcome for item in view.history] == ["delivered"]
+
+
+def test_the_key_is_the_deliverys_own_and_the_same_on_every_attempt(courier: Courier, delivery_id: str) -> None:
+    service = Service(answers=[TransientError("no"), TransientError("no")])
+    for _ in range(3):
+        attempt(courier, delivery_id, service)
+    assert [call.key for call in service.got] == [delivery_id] * 3
+    assert [call.attempt for call in service.got] == [1, 2, 3]
+    assert len({call.accepted_at for call in service.got}) == 1
+
+
+def test_what_is_delivered_is_never_sent_again(store: Store, courier: Courier, delivery_id: str) -> None:
+    service = Service()
+    attempt(courier, delivery_id, service)
+    assert courier.deliver(delivery_id, integration=service, last_try=False) is None
+    assert len(service.got) == 1
+    assert seen(store, delivery_id).attempts == 1
+
+
+def test_the_ledger_says_sending_before_the_call_goes_out(store: Store, courier: Courier, delivery_id: str) -> None:
+    states: list[D] = []
+    service = Service(while_sending=lambda: states.append(seen(store, delivery_id).state))
+    attempt(courier, delivery_id, service)
+    assert states == [D.SENDING]
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "outcome", "again_in_s"),
+    [
+        (TransientError("down", code="503"), D.RETRYING, "transient", 10),
+        (RateLimited("slow down", retry_after_s=20), D.RETRYING, "rate_limited", 22),
+        (RejectedError("no such field", code="400"), D.FAILED, "rejected", None),
+        (CredentialsError("token revoked", code="401"), D.FAILED, "credentials", None),
+    ],
+)
+def test_each_kind_of_error_has_its_state_and_its_next_attempt(
+    store: Store,
+    courier: Courier,
+    clock: StoppedClock,
+    delivery_id: str,
+    error: Any,
+    state: D,
+    outcome: str,
+    again_in_s: float | None,
+) -> None:
+    failed = attempt(courier, delivery_id, Service(answers=[error]))
+    assert isinstance(failed, AttemptFailed)
+    assert failed.retry_in_s == (None if again_in_s is None else pytest.approx(again_in_s))
+    view = seen(store, delivery_id)
+    assert view.state is state
+    assert view.error is not None
+    assert view.error["code"] == error.code
+    assert view.next_attempt_at == (None if again_in_s is None else clock() + timedelta(seconds=failed.retry_in_s or 0))
+    assert [item.outcome for item in view.history] == [outcome]
+    assert not in_doubt(store, delivery_id)
+
+
+def test_on_the_last_try_a_passing_error_is_final(store: Store, courier: Courier, delivery_id: str) -> None:
+    failed = attempt(courier, delivery_id, Service(answers=[TransientError("down")]), last_try=True)
+    assert isinstance(failed, AttemptFailed)
+    assert failed.retry_in_s is None
+    assert seen(store, delivery_id).state is D.FAILED
+
+
+def test_a_failed_delivery_may_be_sent_again_by_a_person(store: Store, courier: Courier, delivery_id: str) -> None:
+    service = Service(answers=[RejectedError("no")])
+    attempt(courier, delivery_id, service)
+    attempt(courier, delivery_id, service)
+    view = seen(store, delivery_id)
+    assert (view.state, view.attempts, view.error) == (D.DELIVERED, 2, None)
+
+
+def test_after_silence_a_service_that_can_be_asked_is_asked_first(
+    store: Store, courier: Courier, delivery_id: str
+) -> None:
+    service = Service(can_find=True, answers=[UnknownOutcome("no answer")], finds=[Receipt(external_id="7")])
+    failed = attempt(courier, delivery_id, service)
+    assert isinstance(failed, AttemptFailed)
+    assert failed.retry_in_s is not None
+    receipt = attempt(courier, delivery_id, service)
+    assert receipt == Receipt(external_id="7", reconciled=True)
+    assert len(service.got) == 1, "it had arrived, so it is not sent again"
+
+
+def test_what_the_asked_service_does_not_have_is_sent_again(store: Store, courier: Courier, delivery_id: str) -> None:
+    service = Service(can_find=True, answers=[UnknownOutcome("no answer")], finds=[None])
+    attempt(courier, delivery_id, service)
+    attempt(courier, delivery_id, service)
+    assert (len(service.asked), len(service.got)) == (1, 2)
+    assert seen(store, delivery_id).state is D.DELIVERED
+
+
+def test_while_the_service_cannot_answer_the_question_nothing_is_sent(
+    store: Store, courier: Courier, delivery_id: str
+) -> None:
+    service = Service(
+        can_find=True, answers=[UnknownOutcome("x")], finds=[UnknownOutcome("x"), TransientError("x"), Receipt()]
+    )
+    for _ in range(3):
+        attempt(courier, delivery_id, service)
+        assert in_doubt(store, delivery_id)
+    attempt(courier, delivery_id, service)
+    assert (len(service.got), seen(store, delivery_id).state) == (1, D.DELIVERED)
+
+
+def test_after_silence_a_repeatable_call_is_simply_repeated(store: Store, courier: Courier, delivery_id: str) -> None:
+    service = Service(repeatable=True, answers=[UnknownOutcome("no answer")])
+    attempt(courier, delivery_id, service)
+    attempt(courier, delivery_id, service)
+    assert (len(service.got), service.asked) == (2, [])
+    assert seen(store, delivery_id).state is D.DELIVERED
+
+
+def test_after_silence_what_cannot_be_asked_or_repeated_is_held_for_a_person(
+    store: Store, courier: Courier, delivery_id: str
+) -> None:
+    service = Service(answers=[UnknownOutcome("no answer")])
+    failed = attempt(courier, delivery_id, service)
+    assert isinstance(failed, AttemptFailed)
+    assert failed.retry_in_s is None
+    assert seen(store, delivery_id).state is D.UNKNOWN
+
+
+def test_a_held_delivery_is_sent_when_a_person_starts_it_again(
+    store: Store, courier: Courier, delivery_id: str
+) -> None:
+    service = Service(answers=[UnknownOutcome("no answer")])
+    attempt(courier, delivery_id, service)
+    attempt(courier, delivery_id, service)
+    assert (len(service.got), seen(store, delivery_id).state) == (2, D.DELIVERED)
+
+
+def test_after_a_death_in_mid_air_the_service_is_asked_first(
+    store: Store, courier: Courier, clock: StoppedClock, delivery_id: str
+) -> None:
+    die_in_mid_air(store, delivery_id, clock)
+    service = Service(can_find=True, finds=[Receipt(external_id="7")])
+    attempt(courier, delivery_id, service)
+    assert service.got == []
+    view = seen(store, delivery_id)
+    assert view.state is D.DELIVERED
+    assert [item.outcome for item in view.history] == ["died", "delivered"]
+
+
+def test_after_a_death_in_mid_air_what_cannot_be_asked_is_not_sent_again_by_itself(
+    store: Store, courier: Courier, clock: StoppedClock, delivery_id: str
+) -> None:
+    die_in_mid_air(store, delivery_id, clock)
+    service = Service()
+    attempt(courier, delivery_id, service)
+    assert service.got == []
+    assert seen(store, delivery_id).state is D.UNKNOWN
+
+
+def test_two_attempts_at_once_never_send_both(store: Store, courier: Courier, delivery_id: str) -> None:
+    second: list[Receipt | AttemptFailed] = []
+    other = Service()
+    service = Service(while_sending=lambda: second.append(attempt(courier, delivery_id, other)))
+    attempt(courier, delivery_id, service)
+    (busy,) = second
+    assert isinstance(busy, AttemptFailed)
+    assert busy.error.code == "busy"
+    assert busy.retry_in_s is not None
+    assert (len(service.got), len(other.got)) == (1, 0)
+    assert seen(store, delivery_id).state is D.DELIVERED
+
+
+def test_a_fault_of_ours_while_sending_leaves_the_outcome_unknown(
+    store: Store, courier: Courier, delivery_id: str
+) -> None:
+    attempt(courier, delivery_id, Service(answers=[KeyError("id")]))
+    assert in_doubt(store, delivery_id)
+    view = seen(store, delivery_id)
+    assert view.state is D.UNKNOWN
+    assert view.error is not None
+    assert "KeyError" in view.error["message"]
+
+
+def test_a_fault_of_ours_before_sending_is_known_not_to_have_sent(
+    store: Store, courier: Courier, delivery_id: str
+) -> None:
+    def broken(*_: object) -> Any:
+        raise SettingsError("there is no key")
+
+    object.__setattr__(courier, "accounts", broken)
+    attempt(courier, delivery_id, Service())
+    assert not in_doubt(store, delivery_id)
+    assert seen(store, delivery_id).state is D.FAILED
+
+
+def test_a_task_that_is_stopped_while_sending_writes_that_down(
+    store: Store, courier: Courier, delivery_id: str
+) -> None:
+    with pytest.raises(SystemExit):
+        courier.deliver(delivery_id, integration=Service(answers=[SystemExit()]), last_try=False)
+    assert seen(store, delivery_id).state is D.UNKNOWN
+
+
+def test_an_unknown_delivery_is_an_error(courier: Courier) -> None:
+    with pytest.raises(StoreError, match="no-such"):
+        courier.deliver("no-such", integration=Service(), last_try=False)
+
+
+def test_no_secret_and_no_forged_line_comes_through_an_error(
+    store: Store, courier: Courier, delivery_id: str, hidden: list[str]
+) -> None:
+    with structlog.testing.capture_logs() as logs:
+        failed = attempt(courier, delivery_id, Service(answers=[RejectedError(f"bad {SECRET}\r\nforged: yes")]))
+    view = seen(store, delivery_id)
+    assert view.error is not None
+    assert view.error["message"] == "bad *** forged: yes"
+    assert SECRET not in str(failed)
+    assert SECRET not in str(logs)
+    assert SECRET in hidden
+
+
+def test_every_log_line_names_batch_lead_and_integration_and_nothing_personal(
+    courier: Courier, delivery_id: str
+) -> None:
+    with structlog.testing.capture_logs() as logs:
+        attempt(courier, delivery_id, Service(answers=[TransientError("down")]))
+    (line,) = [line for line in logs if line["event"] == "attempt ended"]
+    assert (line["lead_id"], line["integration"], line["attempt"]) == ("123", "telegram", 1)
+    assert (line["batch_id"], line["outcome"], line["duration_s"]) == (delivery_id[:-2], "transient", 0.0)
+    assert "Анна" not in str(logs)

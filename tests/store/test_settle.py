@@ -1,0 +1,214 @@
+"""From the ledger to a status that is right, and each thing told once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import select
+
+from leadcast.core.errors import AttemptFailed, RejectedError, TransientError
+from leadcast.core.model import BatchStatus, DeliveryState
+from leadcast.core.settings import Occasion, Settings
+from leadcast.deliver import Courier
+from leadcast.engine.sweep import settle_dead_waves
+from leadcast.inbox import Accepted
+from leadcast.plan import plan
+from leadcast.settle import Settler, all_failed
+from leadcast.store import ledger, views
+from leadcast.store.database import Store
+from leadcast.store.schema import notifications
+
+from .conftest import Service, StoppedClock
+
+pytestmark = pytest.mark.store
+Accept = Callable[..., Accepted]
+D = DeliveryState
+GOOD = None
+BAD = RejectedError("no such pipeline", code="400")
+
+
+@pytest.fixture
+def wave(store: Store, settings: Settings, courier: Courier, accept: Accept) -> Callable[..., str]:
+    """A wave with one batch, whose deliveries have been tried with these outcomes. Returns the batch's id."""
+
+    def wave(*outcomes: Exception | None, run_id: str = "w", types: tuple[str, ...] = ("amocrm", "email")) -> str:
+        batch_id = accept(*types).batch_id
+        plan(store, settings, run_id=run_id)
+        for index, outcome in enumerate(outcomes):
+            send(courier, f"{batch_id}-{index}", outcome)
+        return batch_id
+
+    return wave
+
+
+def send(courier: Courier, delivery_id: str, outcome: Exception | None) -> None:
+    service = Service(answers=[outcome] if outcome else [])
+    try:
+        courier.deliver(delivery_id, integration=service, last_try=True)
+    except AttemptFailed:
+        assert outcome is not None
+
+
+def status(store: Store, batch_id: str) -> BatchStatus:
+    with store.begin() as connection:
+        view = views.batch(connection, batch_id)
+    assert view is not None
+    assert (view.finished_at is not None) == view.status.is_final
+    return view.status
+
+
+def states(store: Store, batch_id: str) -> list[D]:
+    with store.begin() as connection:
+        return [item.state for item in ledger.standing(connection, batch_id=batch_id)]
+
+
+def told(store: Store) -> list[tuple[str, str]]:
+    with store.begin() as connection:
+        rows = connection.execute(
+            select(notifications.c.channel, notifications.c.occasion).order_by(notifications.c.id)
+        )
+        return [(row.channel, row.occasion) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected"),
+    [
+        ((GOOD, GOOD), BatchStatus.COMPLETED),
+        ((GOOD, BAD), BatchStatus.PARTIAL),
+        ((BAD, BAD), BatchStatus.FAILED),
+    ],
+)
+def test_the_status_follows_from_the_ledger_and_is_told_once(
+    store: Store,
+    settler: Settler,
+    wave: Callable[..., str],
+    outcomes: tuple[Exception | None, ...],
+    expected: BatchStatus,
+) -> None:
+    batch_id = wave(*outcomes)
+    for _ in range(3):
+        settler.wave("w", over=True)
+    assert status(store, batch_id) is expected
+    assert told(store) == [("hook", "then"), ("hook", "finally"), ("email", expected.value)]
+
+
+def test_a_wave_in_which_every_batch_failed_is_known(settler: Settler, wave: Callable[..., str]) -> None:
+    wave(BAD, BAD)
+    assert all_failed(settler.wave("w", over=True))
+    wave(GOOD, BAD)
+    assert not all_failed(settler.wave("w", over=True))
+    assert not all_failed(settler.wave("an empty wave", over=True))
+
+
+def test_a_delivery_that_was_cleared_and_succeeded_changes_the_status_and_that_is_told(
+    store: Store, settler: Settler, courier: Courier, wave: Callable[..., str]
+) -> None:
+    batch_id = wave(GOOD, BAD)
+    settler.wave("w", over=True)
+    send(courier, f"{batch_id}-1", GOOD)
+    settler.wave("w", over=True)
+    assert status(store, batch_id) is BatchStatus.COMPLETED
+    assert [occasion for channel, occasion in told(store) if channel == "email"] == ["partial", "completed"]
+
+
+def test_what_a_dead_worker_left_in_mid_air_is_unknown_or_failed_where_repeating_is_safe(
+    store: Store, settler: Settler, clock: StoppedClock, wave: Callable[..., str]
+) -> None:
+    batch_id = wave(types=("telegram", "webhook", "email"))
+    for index in (0, 1):
+        with store.begin() as connection:
+            ledger.begin(connection, f"{batch_id}-{index}", worker="dead", now=clock())
+    settler.wave("w", over=True)
+    assert states(store, batch_id) == [D.UNKNOWN, D.FAILED, D.FAILED]
+    assert status(store, batch_id) is BatchStatus.FAILED
+
+
+def test_what_is_still_being_sent_is_left_alone_and_settled_later(
+    store: Store, settler: Settler, courier: Courier, wave: Callable[..., str]
+) -> None:
+    batch_id = wave(types=("telegram",))
+    service = Service(while_sending=lambda: settler.wave("w", over=True) and None)
+    courier.deliver(f"{batch_id}-0", integration=service, last_try=True)
+    assert states(store, batch_id) == [D.DELIVERED]
+    assert status(store, batch_id) is BatchStatus.PROCESSING
+    settler.wave("w", over=True)
+    assert status(store, batch_id) is BatchStatus.COMPLETED
+
+
+def test_while_the_wave_goes_on_open_deliveries_stay_open(
+    store: Store, settler: Settler, wave: Callable[..., str]
+) -> None:
+    batch_id = wave(GOOD)
+    settler.wave("w", over=False)
+    assert states(store, batch_id) == [D.DELIVERED, D.PENDING]
+    assert status(store, batch_id) is BatchStatus.PROCESSING
+    assert told(store) == []
+
+
+def test_a_run_that_ended_early_is_critical_and_its_reason_is_told(
+    store: Store, settler: Settler, wave: Callable[..., str]
+) -> None:
+    batch_id = wave(GOOD)
+    settler.wave("w", over=True, critical="the run timed out")
+    assert states(store, batch_id) == [D.DELIVERED, D.FAILED]
+    assert status(store, batch_id) is BatchStatus.PARTIAL
+    assert told(store) == [("hook", "catch"), ("hook", "then"), ("hook", "finally"), ("email", "critical")]
+    with store.begin() as connection:
+        view = views.batch(connection, batch_id)
+    assert view is not None
+    assert view.critical == "the run timed out"
+
+
+def test_a_run_that_ended_with_everything_sent_is_not_critical(
+    store: Store, settler: Settler, wave: Callable[..., str]
+) -> None:
+    batch_id = wave(GOOD, GOOD)
+    settler.wave("w", over=True, critical="settle was killed")
+    assert status(store, batch_id) is BatchStatus.COMPLETED
+    assert ("email", "critical") not in told(store)
+
+
+def test_after_a_failed_plan_the_batches_go_back_and_the_next_wave_takes_them(
+    store: Store, settings: Settings, settler: Settler, wave: Callable[..., str]
+) -> None:
+    batch_id = wave()
+    assert settler.wave("w", over=True, critical="the plan failed", give_back=True) == []
+    assert status(store, batch_id) is BatchStatus.PENDING
+    assert told(store) == [("email", "critical")]
+    assert set(plan(store, settings, run_id="w2").work) == {"amocrm", "email"}
+
+
+def test_a_batch_that_kills_every_wave_is_given_up_as_critical(
+    store: Store, settings: Settings, settler: Settler, wave: Callable[..., str]
+) -> None:
+    batch_id = wave(run_id="w0")
+    for number in range(settings.max_claims):
+        settler.wave(f"w{number}", over=True, critical="the plan failed", give_back=True)
+        plan(store, settings, run_id=f"w{number + 1}")
+    assert status(store, batch_id) is BatchStatus.FAILED
+
+
+def test_people_hear_only_of_what_they_asked_for(store: Store, clock: StoppedClock, wave: Callable[..., str]) -> None:
+    wave(GOOD, GOOD)
+    quiet = Settings(notify_on=(Occasion.FAILED,), notify_emails=("a@example.com",))
+    Settler(store=store, settings=quiet, clock=clock).wave("w", over=True)
+    assert [row for row in told(store) if row[0] == "email"] == []
+
+
+def test_the_sweep_settles_waves_whose_run_is_gone_and_no_others(
+    store: Store, settings: Settings, courier: Courier, clock: StoppedClock, wave: Callable[..., str]
+) -> None:
+    gone, running = wave(GOOD, run_id="gone"), wave(GOOD, run_id="running")
+    clock.pass_s(120)
+    state = {"running": "running"}.get
+    assert settle_dead_waves(store, settings, run_state=state, clock=clock) == 1
+    assert (status(store, gone), status(store, running)) == (BatchStatus.PARTIAL, BatchStatus.PROCESSING)
+
+
+def test_an_error_that_may_pass_says_so_in_the_ledger(store: Store, wave: Callable[..., str]) -> None:
+    batch_id = wave(TransientError("down"), BAD)
+    with store.begin() as connection:
+        view = views.batch(connection, batch_id)
+    assert view is not None
+    assert [item.error["may_pass"] for item in view.deliveries if item.error] == [True, False]
