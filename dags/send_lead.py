@@ -2,9 +2,11 @@
 
     plan → deliver_<integration> (one mapped operator each, own pool and queue) → settle
 
-Triggered by the doors (docs/api.md) with an empty conf, or by you with a request as conf, or from the Trigger form.
+Triggered by the doors (docs/api.md) with an empty conf, or by you with a request as conf, or from Airflow's Trigger
+form.
 """
 
+# Airflow parses only files in which the words "airflow" and "dag" stand
 from leadcast.engine.config import settings
 from leadcast.engine.dags import send_lead_dag
 

@@ -23,7 +23,7 @@ app = typer.Typer(
     help="Sends one lead to several integrations at once, on Apache Airflow.",
     no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_show_locals=False,  # they hold leads and tokens
+    pretty_exceptions_enable=False,  # they show source and values
 )
 
 Url = Annotated[str, typer.Option(envvar="LEADCAST_URL", help="Airflow's api-server. Default: the local stack.")]
@@ -42,6 +42,7 @@ def up(
     from rich.console import Console
 
     from leadcast.local import show, stack
+    from leadcast.local.errors import StackError
     from leadcast.local.progress import Progress
 
     console = Console()
@@ -50,11 +51,13 @@ def up(
         console.print(f"Leadcast's local stack in {home.root}", highlight=False, soft_wrap=True)
         if not stack.up(home, progress=Progress(console), inherited=os.environ):
             console.print("It runs already.", highlight=False)
-        status = stack.status(home)
-        console.print(show.programs(status))
+        now = stack.status(home)
+        console.print(show.programs(now))
+        if not now.is_healthy:
+            raise StackError("It is not well.", mend="Look into the logs, or: leadcast down, then leadcast up")
         if demo:
             _demo(home)
-        show.addresses(status.ports, home, console)
+        show.addresses(now.ports, home, console)
 
 
 def _demo(home: Home) -> None:

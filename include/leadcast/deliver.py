@@ -23,7 +23,7 @@ from leadcast.core.errors import (
     UnknownOutcome,
 )
 from leadcast.core.model import AttemptOutcome, DeliveryState, Receipt
-from leadcast.core.redact import one_line, scrub, secrets_in
+from leadcast.core.redact import one_line, scrub
 from leadcast.core.settings import Settings
 from leadcast.integrations.base import Account, Call, Integration, TokenVault
 from leadcast.store import ledger
@@ -149,7 +149,7 @@ class _Attempt:
         if self.begun.credentials_sealed:
             inline = self.courier.store.sealer.open(self.begun.credentials_sealed)
         account = self.courier.accounts(self.integration, inline)
-        for secret in secrets_in(account.credentials.model_dump()):
+        for secret in account.secrets():
             self.secrets.append(secret)
             self.courier.hide(secret)
         return account
@@ -170,6 +170,7 @@ class _Attempt:
             settings=settings,
             clock=self.courier.clock,
             timeout_s=self.rules.timeout_s,
+            last_try=self.last_try,
         )
 
     def _broken(self, error: BaseException) -> DeliveryError:

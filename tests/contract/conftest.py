@@ -58,7 +58,7 @@ def vault() -> MemoryVault:
 @pytest.fixture
 def make_call(vault: MemoryVault) -> Callable[..., Call]:
     """Builds the `Call` of one attempt; what is given wins: `make_call(attempt=2, timeout_s=1)`."""
-    settings = Settings(allowed_networks=("127.0.0.0/8",), language=Language.EN)  # type: ignore[arg-type]
+    settings = Settings(allowed_networks=("127.0.0.0/8",), language=Language.EN)
 
     def make(**given: Any) -> Call:
         own_settings: Settings = given.get("settings", settings)

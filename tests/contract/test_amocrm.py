@@ -18,7 +18,7 @@ from leadcast.integrations.base import Account, Call, ConnectionFields, TokenPai
 from leadcast.sandbox import Sandbox
 
 MakeCall = Callable[..., Call]
-TOKENS = {"access_token": "expired-access", "refresh_token": "refresh-0"}
+TOKENS: dict[str, Any] = {"access_token": "expired-access", "refresh_token": "refresh-0"}
 
 
 def account_of(base_url: str, **credentials: Any) -> Account[AmoCrmCredentials]:

@@ -28,7 +28,7 @@ from leadcast.sandbox import Sandbox
 MakeCall = Callable[..., Call]
 CODE = "s3cretc0de42abcd"
 WEBHOOK = {"webhook_url": f"https://example.bitrix24.ru/rest/1/{CODE}/"}
-OAUTH = {
+OAUTH: dict[str, Any] = {
     "domain": "example.bitrix24.ru",
     "access_token": "expired-access",
     "refresh_token": "refresh-0",
@@ -356,7 +356,7 @@ def test_a_renewal_that_fails_has_not_sent_the_lead(sandbox: Sandbox, make_call:
 
 
 def test_an_expired_token_without_a_refresh_token_says_so(sandbox: Sandbox, make_call: MakeCall, lead: Lead) -> None:
-    token = {"domain": "example.bitrix24.ru", "access_token": "expired-access"}
+    token: dict[str, Any] = {"domain": "example.bitrix24.ru", "access_token": "expired-access"}
 
     with pytest.raises(CredentialsError, match="has expired"):
         deliver(lead, sandbox, make_call(), **token)

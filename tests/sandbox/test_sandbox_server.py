@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import smtplib
 import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -72,25 +74,34 @@ def test_in_the_foreground_it_tells_its_addresses_and_stops_cleanly_on_a_signal(
     assert (process.returncode, error) == (0, "")
 
 
-def test_it_stops_at_once_though_a_slow_answer_is_pending() -> None:
+def send_mail(sandbox: Sandbox) -> None:
+    with smtplib.SMTP(sandbox.smtp_host, sandbox.smtp_port, timeout=60) as connection:
+        connection.sendmail("a@x.ru", ["b@x.ru"], "Subject: x\r\n\r\nx")
+
+
+def post(sandbox: Sandbox) -> None:
+    requests.post(f"{sandbox.webhook_url}/x", data=b"{}", timeout=60)
+
+
+@pytest.mark.parametrize(("service", "send"), [("webhook", post), ("smtp", send_mail)])
+def test_it_stops_at_once_though_a_slow_answer_is_pending(service: str, send: Callable[[Sandbox], None]) -> None:
     failures: list[Exception] = []
+
+    def try_to_send() -> None:
+        try:
+            send(sandbox)
+        except Exception as error:
+            failures.append(error)
+
     with Sandbox.start(ports=SandboxPorts.any_free()) as sandbox:
-        sandbox.fault(service="webhook", kind="slow", delay_s=600)
-        url = f"{sandbox.webhook_url}/x"
-
-        def post() -> None:
-            try:
-                requests.post(url, data=b"{}", timeout=60)
-            except requests.RequestException as error:
-                failures.append(error)
-
-        client = threading.Thread(target=post)
+        sandbox.fault(service=service, kind="slow", delay_s=600)
+        client = threading.Thread(target=try_to_send)
         client.start()
         while requests.get(f"{sandbox.control_url}/faults", timeout=5).json():
             pass  # until the fault has been spent on the call
     client.join(timeout=20)
     assert not client.is_alive()
-    assert isinstance(failures[0], requests.ConnectionError)
+    assert isinstance(failures[0], requests.ConnectionError | smtplib.SMTPServerDisconnected)
 
 
 def test_stopping_twice_is_harmless_and_the_ports_are_free_again() -> None:

@@ -37,7 +37,7 @@ class Service(Integration[AnySettings, OneSecret]):
     """A destination that does what it was told: answers a receipt, or raises. Remembers what it got."""
 
     answers: list[Receipt | BaseException] = field(default_factory=list)
-    finds: list[Receipt | None | BaseException] = field(default_factory=list)
+    finds: list[Receipt | BaseException | None] = field(default_factory=list)
     got: list[Call] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     while_sending: Callable[[], None] = lambda: None

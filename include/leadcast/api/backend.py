@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
 
@@ -20,7 +20,7 @@ STORE_CONNECTIONS = 20
 class Ring(Protocol):
     """Creates a wave's run in the name of the caller; says whether it is there."""
 
-    def __call__(self, run_id: str, *, token: str) -> Awaitable[bool]: ...
+    def __call__(self, run_id: str, *, token: str) -> Coroutine[Any, Any, bool]: ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 MASK = "***"
 _SHORTEST_SECRET = 4
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 def scrub(text: str, *, secrets: Iterable[str]) -> str:

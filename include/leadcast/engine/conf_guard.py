@@ -24,7 +24,7 @@ DAG_ID = "send_lead"
 SEALED = "sealed"
 _SECRET_FIELDS = ("credentials", "callback_url")
 _AIRFLOWS_OWN = "airflow/"
-_WHAT_TO_DO = (
+WHAT_TO_DO = (
     'Name Airflow connections instead, as in "credentials": {"amocrm": {"conn_id": "…"}}, '
     "or send the request to POST /api/integrations/send-batch."
 )
@@ -137,7 +137,7 @@ def _admitted(conf: Mapping[str, Any]) -> dict[str, Any]:
         admitted = checked(conf, store.sealer)
         _refuse_unknown_lead(body_of(admitted) or {}, store)
     except (SettingsError, StoreError) as error:
-        raise RequestRejected(f"This run cannot be accepted: {error} {_WHAT_TO_DO}") from None
+        raise RequestRejected(f"This run cannot be accepted: {error} {WHAT_TO_DO}") from None
     return admitted
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG, BaseOperator, Param
 
 from leadcast.core.settings import Settings
 from leadcast.engine import callbacks
+from leadcast.engine.mapping import WorkList
 from leadcast.engine.operators import (
     RING_STUB,
     SEND_LEAD,
@@ -85,9 +85,9 @@ def send_lead_dag(settings: Settings, **kwargs: Any) -> DAG:
             **_in(registry.NOTIFICATIONS_QUEUE),
         )
         for kind in registry.types():
-            stub = EmptyOperator(task_id=stub_of(kind))
+            stub = WorkList(task_id=stub_of(kind), source=plan.task_id)
             plan >> stub >> _deliver(kind, settings).expand(work=stub.output) >> settle
-        plan >> _ring() >> settle
+        _ring(plan) >> settle
     return dag
 
 
@@ -104,14 +104,16 @@ def sweep_dag(**kwargs: Any) -> DAG:
         **kwargs,
     ) as dag:
         sweep = SweepOperator(task_id="sweep", **_in(registry.NOTIFICATIONS_QUEUE))
-        sweep >> _ring()
+        _ring(sweep)
     return dag
 
 
-def _ring() -> Any:
-    """Creates the run whose id the task before has put into the stub; nothing, and no process, where there is none."""
-    stub = EmptyOperator(task_id=RING_STUB)
-    return RingOperator.partial(task_id="ring", **_in(registry.NOTIFICATIONS_QUEUE)).expand(run=stub.output)
+def _ring(source: BaseOperator) -> Any:
+    """Creates the run whose id `source` has put into the list; nothing, and no process, where there is none."""
+    stub = WorkList(task_id=RING_STUB, source=source.task_id)
+    ring = RingOperator.partial(task_id="ring", **_in(registry.NOTIFICATIONS_QUEUE)).expand(run=stub.output)
+    source >> stub
+    return ring
 
 
 def _deliver(kind: str, settings: Settings) -> Any:

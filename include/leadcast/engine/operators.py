@@ -44,9 +44,8 @@ class PlanOperator(BaseOperator):
 
     def _accept_conf(self, context: Context) -> str | None:
         """The batch of a run that was triggered with a request as its `conf`; None for a bell."""
-        from leadcast.engine.conf_guard import body_of, open_conf
-
         from leadcast.engine import config
+        from leadcast.engine.conf_guard import body_of, open_conf
         from leadcast.inbox import Inbox
 
         body = body_of(context["dag_run"].conf or {})

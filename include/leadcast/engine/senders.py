@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +12,6 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from leadcast.core.errors import Blocked, RateLimited, RejectedError, TransientError
-from leadcast.core.redact import one_line
 from leadcast.core.settings import Occasion, Settings
 from leadcast.engine import hooks
 from leadcast.notify import Sender, Story
@@ -72,40 +70,36 @@ class Senders:
 
     def callback_url(self, story: Story) -> None:
         """A signed POST to the caller's URL (Standard Webhooks, vendors.md 4)."""
-        from standardwebhooks import Webhook
-
         from leadcast.integrations.egress import Egress
+        from leadcast.integrations.webhook import message_body, signed_headers
 
         if story.batch is None or not story.callback_url:
             return
-        body = json.dumps(_event(story.occasion, story.batch), separators=(",", ":")).encode()
-        message_id = "msg_" + hashlib.sha256(story.key.encode()).hexdigest()[:32]
-        now = datetime.now(UTC)
-        headers = {
-            "Content-Type": "application/json",
-            "webhook-id": message_id,
-            "webhook-timestamp": str(int(now.timestamp())),
-        }
-        secret = self.settings.callback_secret.get_secret_value()
-        if secret:
-            headers["webhook-signature"] = Webhook(secret).sign(message_id, now, body.decode())
+        batch = story.batch
+        body = message_body(story.occasion, at=batch.finished_at or batch.accepted_at, data=_outcome(batch))
+        secret = self.settings.callback_secret
+        headers = signed_headers(
+            body,
+            message_id=f"msg_{_digest(story.key)}",
+            secret=secret if secret.get_secret_value() else None,
+            at=datetime.now(UTC),
+        )
         answer = Egress(allowed_networks=self.settings.allowed_networks).send(
             "POST", story.callback_url, headers=headers, body=body, timeout_s=_ANSWER_TIMEOUT_S, public_only=True
         )
         _check(answer.status)
 
     def _message(self, story: Story, *, sender: Address) -> EmailMessage:
+        from leadcast.integrations.email import fill
+
         words = self._words(story)
         message = EmailMessage()
-        message["Subject"] = one_line(words.subject, limit=900)
         message["From"] = sender
         message["To"] = ", ".join(self.settings.notify_emails)
         message["Date"] = datetime.now(UTC)
-        message["Message-ID"] = f"<{hashlib.sha256(story.key.encode()).hexdigest()[:32]}@{sender.domain}>"
+        message["Message-ID"] = f"<{_digest(story.key)}@{sender.domain}>"
         message["Auto-Submitted"] = "auto-generated"
-        message.set_content(words.text)
-        if words.html:
-            message.add_alternative(words.html, subtype="html")
+        fill(message, words)
         return message
 
     def _words(self, story: Story) -> EmailText:
@@ -146,21 +140,20 @@ def _delivery(item: views.DeliveryView) -> dict[str, Any]:
     }
 
 
-def _event(event: str, batch: views.BatchView) -> dict[str, Any]:
-    at = batch.finished_at or batch.accepted_at
-    counters = batch.counters
+def _outcome(batch: views.BatchView) -> dict[str, Any]:
     return {
-        "type": event,
-        "timestamp": at.isoformat().replace("+00:00", "Z"),
-        "data": {
-            "batch_id": batch.id,
-            "lead_id": batch.lead_id,
-            "status": batch.status.value,
-            "total_jobs": counters.total,
-            "failed_jobs": counters.failed,
-            "deliveries": [_delivery(item) for item in batch.deliveries],
-        },
+        "batch_id": batch.id,
+        "lead_id": batch.lead_id,
+        "status": batch.status.value,
+        "total_jobs": batch.counters.total,
+        "failed_jobs": batch.counters.failed,
+        "deliveries": [_delivery(item) for item in batch.deliveries],
     }
+
+
+def _digest(key: str) -> str:
+    """A row's key as ids of messages hold it: the same whenever the row is sent."""
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
 def _check(status: int) -> None:

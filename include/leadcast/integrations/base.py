@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 
 from leadcast.core.clock import Clock, utc_now
 from leadcast.core.model import Lead, Receipt
+from leadcast.core.redact import secrets_in
 from leadcast.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -53,6 +54,10 @@ class Account(Generic[CredentialsT]):
     credentials: CredentialsT
     base_url: str = ""
 
+    def secrets(self) -> list[str]:
+        """Every secret of the account, opened: what logs and errors must not show."""
+        return list(secrets_in(self.credentials.model_dump()))
+
 
 @dataclass(frozen=True, kw_only=True)
 class TokenPair:
@@ -83,6 +88,7 @@ class Call:
     key: the delivery's stable key, `<batch id>-<index>`: the same on every attempt.
     accepted_at: when the batch was accepted, UTC: the same on every attempt.
     attempt: 1 for the first.
+    last_try: no attempt follows this one by itself.
     timeout_s: how long this attempt may take in all.
     """
 
@@ -97,6 +103,7 @@ class Call:
     """Leadcast's own settings (language, base URLs)."""
     clock: Clock = utc_now
     timeout_s: float = 300
+    last_try: bool = False
 
 
 class Integration(ABC, Generic[SettingsT, CredentialsT]):
@@ -151,7 +158,8 @@ class Integration(ABC, Generic[SettingsT, CredentialsT]):
 
         Args:
             connection: the connection's fields.
-            inline: what the request's credentials held besides `conn_id` (say, the e-mail's recipients); it wins.
+            inline: what the request's credentials held besides `conn_id` (say, the e-mail's recipients); it
+                wins, or is refused where it would send the connection's secrets elsewhere.
 
         Raises:
             CredentialsError: the connection lacks something; says which field.

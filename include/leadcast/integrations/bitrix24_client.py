@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlencode, urlsplit
@@ -182,7 +183,7 @@ class Bitrix24Client:
         """The code decides, since the statuses conflict; without a code that is known, the status (vendors.md 2.3)."""
         status, known = answer.status, _code_of(answer)
         code = known or str(status)
-        words = self._fit_to_show(str(body.get("error_description") or ""))
+        words = self._fit_to_show(str(body.get("error_description") or body.get("error") or ""))
         if known == "QUERY_LIMIT_EXCEEDED":
             raise RateLimited("Bitrix24 has had too many requests.", retry_after_s=QUERY_LIMIT_PAUSE_S, code=code)
         if known == "OPERATION_TIME_LIMIT" or status == 429:
@@ -212,10 +213,10 @@ class Bitrix24Client:
 
 
 def _code_of(answer: Answer) -> str:
-    """The error's code, upper-cased since both cases occur; empty without one (vendors.md 2.2)."""
+    """The error's code, upper-cased since both cases occur; empty where it is none (vendors.md 2.2, 2.7)."""
     body = answer.json()
-    code = body.get("error") if isinstance(body, dict) else None
-    return one_line(str(code), limit=64).upper() if isinstance(code, (str, int)) else ""
+    code = str(body.get("error")) if isinstance(body, dict) else ""
+    return code.upper() if re.fullmatch(r"\w{1,64}", code, re.ASCII) else ""
 
 
 def _origin(url: str) -> str:

@@ -64,6 +64,10 @@ class EmailAccount(Account[EmailCredentials]):
 
     server: MailServer
 
+    def secrets(self) -> list[str]:
+        """The mail server's password."""
+        return [*super().secrets(), self.server.password.get_secret_value()]
+
 
 class Email(Integration[EmailSettings, EmailCredentials]):
     """A lead by e-mail."""
@@ -83,8 +87,9 @@ class Email(Integration[EmailSettings, EmailCredentials]):
             raise SettingsError("E-mail needs the connection of a mail server, such as smtp_default.")
         recipients = account.credentials.emails
         message = _message(lead, settings=settings, account=account, call=call)
-        is_last = call.attempt >= call.settings.delivering(self.type).tries
-        refused = smtp.send(account.server, message, recipients, all_or_none=not is_last, timeout_s=call.timeout_s)
+        refused = smtp.send(
+            account.server, message, recipients, all_or_none=not call.last_try, timeout_s=call.timeout_s
+        )
         return Receipt(
             external_id=message["Message-ID"],
             detail={"accepted": len(recipients) - len(refused), "refused": smtp.masked(refused)},
@@ -131,7 +136,7 @@ def _message(lead: Lead, *, settings: EmailSettings, account: EmailAccount, call
     message["Auto-Submitted"] = "auto-generated"
     if settings.reply_to_lead:
         _answer_to(message, lead)
-    _fill(message, text)
+    fill(message, text)
     return message
 
 
@@ -143,7 +148,8 @@ def _answer_to(message: EmailMessage, lead: Lead) -> None:
         )
 
 
-def _fill(message: EmailMessage, text: EmailText) -> None:
+def fill(message: EmailMessage, text: EmailText) -> None:
+    """Puts the words into a message: subject, text, and HTML where there is some."""
     message["Subject"] = header_text(text.subject, limit=MAX_LINE_CHARS)
     message.set_content(text.text, cte=_encoding(text.text))
     if text.html:

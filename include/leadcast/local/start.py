@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 
-from leadcast.local import postgres, processes, wait
+from leadcast.local import postgres, processes
 from leadcast.local.client import Api, ApiError
 from leadcast.local.environment import MARK, stack_environment
 from leadcast.local.errors import StackError
@@ -17,6 +17,7 @@ from leadcast.local.keys import Keys
 from leadcast.local.ports import Ports, loopback_url
 from leadcast.local.progress import Progress
 from leadcast.local.supervisor import Program, Supervisor
+from leadcast.local.wait import Watch
 
 DAG_ID = "send_lead"
 _DEFAULT_TIMEOUT_S = 180
@@ -30,17 +31,16 @@ def start(home: Home, *, ports: Ports, progress: Progress, inherited: Mapping[st
     env = stack_environment(inherited, home=home, ports=ports, keys=keys)
     timeout_s = _timeout_s(inherited)
     supervisor = Supervisor(home)
+    watch = Watch(home, timeout_s=timeout_s)
     with progress.step("PostgreSQL"):
         postgres.ensure_cluster(home, keys)
         supervisor.launch(ports=ports, environment=env)
         home.write_state(State(ports=ports))
         supervisor.start(Program.POSTGRES)
-        wait.until(
+        watch.until(
             lambda: postgres.is_answering(ports, keys),
             program=Program.POSTGRES,
             what="PostgreSQL answers",
-            home=home,
-            timeout_s=timeout_s,
         )
         postgres.ensure_databases(ports, keys)
     # The api-server takes longest to start, and needs the tables only once it is asked.
@@ -52,11 +52,11 @@ def start(home: Home, *, ports: Ports, progress: Progress, inherited: Mapping[st
         # Before the scheduler and the DAGs, which count on both.
         _run(home, "init", [sys.executable, "-m", "leadcast", "init"], env, timeout_s=timeout_s)
     supervisor.start(Program.SCHEDULER, Program.DAG_PROCESSOR)
-    _await_all(home, ports=ports, started_at=started_at, progress=progress, timeout_s=timeout_s)
+    _await_all(home, ports=ports, started_at=started_at, progress=progress, watch=watch)
     home.write_state(State(ports=ports, ready=True))
 
 
-def _await_all(home: Home, *, ports: Ports, started_at: datetime, progress: Progress, timeout_s: float) -> None:
+def _await_all(home: Home, *, ports: Ports, started_at: datetime, progress: Progress, watch: Watch) -> None:
     supervisor = Supervisor(home)
     api = Api(ports.api_url)
 
@@ -71,35 +71,29 @@ def _await_all(home: Home, *, ports: Ports, started_at: datetime, progress: Prog
         return health is not None and health.is_healthy and health.beat_at is not None and health.beat_at >= started_at
 
     with progress.step("Airflow's api-server"):
-        wait.until(
+        watch.until(
             ours_answers,
             program=Program.API_SERVER,
             what=f"the api-server answers on {ports.api_url}",
-            home=home,
-            timeout_s=timeout_s,
         )
     for program in (Program.SCHEDULER, Program.DAG_PROCESSOR, Program.TRIGGERER):
         with progress.step(f"Airflow's {program}"):
-            wait.until(
+            watch.until(
                 partial(is_healthy, program),
                 program=program,
                 what=f"the {program}'s heart beats",
-                home=home,
-                timeout_s=timeout_s,
             )
     with progress.step("Sandbox services"):
-        wait.until(
+        watch.until(
             lambda: _answers(loopback_url(ports.sandbox.control)),
             program=Program.SANDBOX,
             what="the sandbox answers",
-            home=home,
-            timeout_s=timeout_s,
         )
     with progress.step(f"DAG {DAG_ID}"):
-        _await_dag(home, ports=ports, timeout_s=timeout_s)
+        _await_dag(home, ports=ports, watch=watch)
 
 
-def _await_dag(home: Home, *, ports: Ports, timeout_s: float) -> None:
+def _await_dag(home: Home, *, ports: Ports, watch: Watch) -> None:
     viewer = Keys.read(home).users["viewer"]
     api = Api.log_in(ports.api_url, user="viewer", password=viewer.get_secret_value())
 
@@ -108,12 +102,10 @@ def _await_dag(home: Home, *, ports: Ports, timeout_s: float) -> None:
             raise StackError(f"A DAG file cannot be imported: {'; '.join(errors)}")
         return api.is_unpaused(DAG_ID)
 
-    wait.until(
+    watch.until(
         is_there,
         program=Program.DAG_PROCESSOR,
         what=f"the DAG {DAG_ID} is there and not paused",
-        home=home,
-        timeout_s=timeout_s,
     )
 
 

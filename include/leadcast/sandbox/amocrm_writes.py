@@ -179,15 +179,16 @@ def _complex_answer(lead: Item, *, is_merged: bool) -> Item:
     }
 
 
-def _links(request: Request, entity: str, item_id: int | None = None) -> Item:
-    path = f"{request.base_url}api/v4/{entity}"
+def _links(request: Request, path: str, item_id: int | None = None) -> Item:
+    path = f"{request.base_url}api/v4/{path}"
     return {"self": {"href": path if item_id is None else f"{path}/{item_id}"}}
 
 
 def _added(request: Request, entity: str, items: list[tuple[str, Item, Item]]) -> Response:
-    answers = [
-        {"id": item["id"], **more, "request_id": request_id, "_links": _links(request, entity, item["id"])}
-        for request_id, item, more in items
-    ]
+    answers = []
+    for request_id, item, more in items:
+        path = f"leads/{item['entity_id']}/notes" if entity == "notes" else entity
+        links = _links(request, path, item["id"])
+        answers.append({"id": item["id"], **more, "request_id": request_id, "_links": links})
     body = {"_links": _links(request, entity), "_embedded": {entity: answers}}
     return JSONResponse(body, media_type="application/hal+json")

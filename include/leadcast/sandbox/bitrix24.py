@@ -83,14 +83,13 @@ class Bitrix24(HttpService):
         return {HTTPException: _http_error, BitrixError: _bitrix_error}
 
     def identify(self, request: Request, call: Received) -> None:
-        parts = request.url.path.split("/")
-        secret = ""
-        if len(parts) >= 5 and parts[1] == "rest":
-            secret = parts[3]
-            parts[3] = fingerprint(secret)
-            call.path = "/".join(parts)
-        else:
-            secret = _token(request)
+        parts = request.url.path.strip("/").split("/")
+        secret = _token(request)
+        if parts[0] == "rest" and len(parts) >= 3:
+            secret = parts[2]
+            call.path = "/" + "/".join([*parts[:2], fingerprint(secret), *parts[3:]])
+        elif parts[0] not in ("rest", "oauth"):
+            call.path = fingerprint(request.url.path)  # an address that was put together wrongly holds the code too
         call.credential = fingerprint(secret) if secret else None
 
     def error(self, status: int) -> Response:

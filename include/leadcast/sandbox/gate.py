@@ -72,14 +72,13 @@ class Gate:
 
     def _new_call(self, request: Request, body: bytes) -> Received:
         request.state.raw_body = body
-        query = {name: values if len(values) > 1 else values[0] for name, values in _parsed(request.url.query).items()}
         call = Received(
             service=self._service.name,
             method=request.method,
             path=request.url.path,
-            query=without_secrets(query),
+            query=without_secrets(_single(_parsed(request.url.query))),
             headers={name: request.headers[name] for name in _KEPT_HEADERS if name in request.headers},
-            body=without_secrets(_readable(body, request.headers.get("content-type", ""))),
+            body=without_secrets(_readable(body)),
             size_bytes=len(body) + 1_000,
         )
         request.state.call = call
@@ -170,13 +169,16 @@ def _parsed(text: str) -> dict[str, list[str]]:
         return {}
 
 
-def _readable(body: bytes, content_type: str) -> Any:
+def _readable(body: bytes) -> Any:
+    """The body as JSON, as a form, or else as text: by what it is, since a secret is found by its field's name."""
     if not body:
         return None
     text = body.decode("utf-8", "replace")
-    if content_type.startswith("application/x-www-form-urlencoded"):
-        return {name: values if len(values) > 1 else values[0] for name, values in _parsed(text).items()}
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        return text
+        return _single(_parsed(text)) or text
+
+
+def _single(fields: dict[str, list[str]]) -> dict[str, Any]:
+    return {name: values if len(values) > 1 else values[0] for name, values in fields.items()}

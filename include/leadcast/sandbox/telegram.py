@@ -87,6 +87,8 @@ class Telegram(HttpService):
         if match is not None:
             call.credential = fingerprint(match["token"])
             call.path = f"/bot{call.credential}{match['rest'] or ''}"
+        else:
+            call.path = fingerprint(request.url.path)  # an address that was put together wrongly holds the token too
 
     def error(self, status: int) -> Response:
         if status == 429:

@@ -1,0 +1,111 @@
+"""Routes: a batch is sent, looked at, listed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+
+from leadcast.api import answers, schema
+from leadcast.api.answers import AcceptedAnswer, BatchDetail, PageAnswer
+from leadcast.api.backend import Backend, BackendDep
+from leadcast.api.body import read_json
+from leadcast.api.caller import CallerDep
+from leadcast.api.links import LinksDep
+from leadcast.core.errors import FieldError, InvalidRequest
+from leadcast.core.model import BatchStatus
+from leadcast.integrations import registry
+from leadcast.request import MAX_KEY_LENGTH, LeadId
+from leadcast.store.views import Filter
+
+router = APIRouter(tags=["batches"])
+
+MAX_PAGE = 200
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=MAX_KEY_LENGTH,
+        pattern=r"^[\x21-\x7e]+$",
+        description="The same key and body return the first answer and send nothing; a different body is 409.",
+    ),
+]
+
+
+class ListQuery(BaseModel):
+    """Which batches to list."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    status: BatchStatus | None = None
+    lead_id: LeadId | None = None
+    type: str | None = Field(default=None, description="Batches with a delivery to this integration.")
+    since: AwareDatetime | None = Field(default=None, description="Accepted at or after this time, ISO 8601 with zone.")
+    cursor: str | None = Field(default=None, max_length=512, description="From `links.next` of the page before.")
+    limit: int = Field(default=50, ge=1, le=MAX_PAGE)
+
+    def filter(self) -> Filter:
+        """The same for the store.
+
+        Raises:
+            InvalidRequest: no such integration.
+        """
+        if self.type is not None and self.type not in registry.types():
+            msg = f"unknown integration; there are: {', '.join(registry.types())}"
+            raise InvalidRequest(f"type: {msg}.", errors=[FieldError(("query", "type"), msg)])
+        return Filter(status=self.status, lead_id=self.lead_id, type=self.type, since=self.since, limit=self.limit)
+
+
+@router.post("/send-batch", status_code=202, openapi_extra=schema.body("SendBatch", example=schema.EXAMPLE))
+async def send_batch(
+    request: Request,
+    response: Response,
+    backend: BackendDep,
+    caller: CallerDep,
+    links: LinksDep,
+    idempotency_key: IdempotencyKey = None,
+) -> AcceptedAnswer:
+    """Send one lead to several integrations.
+
+    Answers as soon as the request is stored; from then on nothing can lose it. `links.self` tells how far it is.
+    """
+    data = await read_json(request)
+    accepted = await run_in_threadpool(
+        lambda: backend.inbox().accept(data, idempotency_key=idempotency_key, caller=caller.id)
+    )
+    if accepted.must_ring and accepted.run_id:
+        _ring(backend, accepted.run_id, token=caller.token)
+    answer = AcceptedAnswer.of(accepted, links)
+    response.headers["Location"] = answer.links.self
+    if accepted.repeated:
+        response.headers["Idempotency-Replayed"] = "true"
+    return answer
+
+
+_ringing: set[asyncio.Task[bool]] = set()
+
+
+def _ring(backend: Backend, run_id: str, *, token: str) -> None:
+    # Besides the answer, not before it: the batch is stored, and ringing takes three times as long as that. Not a
+    # background task of the answer's either, after which the caller's next request on this connection would wait.
+    task = asyncio.create_task(backend.ring(run_id, token=token))
+    # asyncio itself keeps no hold of a task
+    _ringing.add(task)
+    task.add_done_callback(_ringing.discard)
+
+
+@router.get("/batches")
+def list_batches(
+    request: Request, backend: BackendDep, links: LinksDep, query: Annotated[ListQuery, Query()]
+) -> PageAnswer:
+    """List batches, newest first."""
+    return answers.page(backend.monitor().page(query.filter(), cursor=query.cursor), request, links)
+
+
+@router.get("/batches/{batch_id}")
+def get_batch(batch_id: str, backend: BackendDep, links: LinksDep) -> BatchDetail:
+    """Look at one batch: its status, its deliveries, and every attempt made."""
+    return answers.batch_detail(backend.monitor().batch(batch_id), links)

@@ -1,0 +1,117 @@
+"""`GET /health`: whether leads get through. The one route without a token; it names nothing secret."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime
+from enum import StrEnum
+
+import structlog
+from fastapi import Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
+
+from leadcast.api.backend import Backend
+from leadcast.core.clock import Clock, utc_now
+from leadcast.core.errors import LeadcastError
+from leadcast.integrations import registry
+from leadcast.monitor import StoreHealth
+
+log = structlog.get_logger("leadcast.api")
+
+KEPT_S = 2.0
+LATE_S = 300.0
+
+
+class Status(StrEnum):
+    """`degraded`: leads are accepted, but something keeps them from being sent as they should."""
+
+    OK = "ok"
+    DEGRADED = "degraded"
+    DOWN = "down"
+
+
+class HealthAnswer(BaseModel):
+    """How Leadcast is. Answered with 503 when it is down."""
+
+    status: Status
+    store_reachable: bool
+    store_migrated: bool
+    oldest_pending_s: float | None = Field(description="Age of the oldest batch that no wave has claimed.")
+    missing_pools: list[str] | None = Field(description="Deliveries of their integrations never start. null: unknown.")
+    hints: list[str] = Field(description="What to do.")
+
+
+class Health:
+    """Looks at most every two seconds, however often it is asked."""
+
+    def __init__(self, backend: Backend, *, clock: Clock = utc_now, timer: Callable[[], float] = time.monotonic):
+        self._backend = backend
+        self._clock = clock
+        self._timer = timer
+        self._lock = threading.Lock()
+        self._known: tuple[float, HealthAnswer] | None = None
+
+    def answer(self) -> HealthAnswer:
+        """How it is, or was within the last two seconds."""
+        with self._lock:
+            now = self._timer()
+            if self._known is None or now - self._known[0] >= KEPT_S:
+                self._known = (now, self._look())
+            return self._known[1]
+
+    def _look(self) -> HealthAnswer:
+        try:
+            store = self._backend.monitor().health()
+        except LeadcastError as error:
+            log.error("not set up", reason=str(error))
+            store = StoreHealth(reachable=False, migrated=False, oldest_pending_at=None)
+        return judge(store, missing_pools=self._missing_pools(), now=self._clock())
+
+    def _missing_pools(self) -> list[str] | None:
+        wanted = {*map(registry.queue_of, registry.types()), registry.NOTIFICATIONS_QUEUE}
+        try:
+            return sorted(wanted - self._backend.pools())
+        except Exception as error:
+            log.warning("pools not read", reason=type(error).__name__)
+            return None
+
+
+def judge(store: StoreHealth, *, missing_pools: list[str] | None, now: datetime) -> HealthAnswer:
+    """What these findings mean."""
+    oldest_s = None
+    if store.oldest_pending_at is not None:
+        oldest_s = round(max(0.0, (now - store.oldest_pending_at).total_seconds()), 1)
+    late = oldest_s is not None and oldest_s > LATE_S
+    hints = []
+    if not store.reachable:
+        hints.append("The store cannot be reached: see [leadcast] store_url and the api-server's log.")
+    elif not store.migrated:
+        hints.append("The store's tables are not those of this version: run its migrations.")
+    if missing_pools:
+        hints.append("Create the missing pools: airflow pools set NAME 10 ''")
+    if late:
+        hints.append("Batches wait: is the DAG send_lead paused, is the scheduler running?")
+    if not store.migrated:
+        status = Status.DOWN
+    else:
+        status = Status.DEGRADED if late or missing_pools or missing_pools is None else Status.OK
+    return HealthAnswer(
+        status=status,
+        store_reachable=store.reachable,
+        store_migrated=store.migrated,
+        oldest_pending_s=oldest_s,
+        missing_pools=missing_pools,
+        hints=hints,
+    )
+
+
+async def health(request: Request) -> Response:
+    """Says how Leadcast is: 200, or 503 when it is down."""
+    known: Health = request.app.state.health
+    answer = await run_in_threadpool(known.answer)
+    code = 503 if answer.status is Status.DOWN else 200
+    return JSONResponse(answer.model_dump(mode="json"), status_code=code, headers={"Cache-Control": "no-store"})

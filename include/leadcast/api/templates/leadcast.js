@@ -1,0 +1,54 @@
+// Shows times as local ones, refreshes the page's content in place, and opens Airflow's pages outside of the frame.
+"use strict";
+
+const local = new Intl.DateTimeFormat(undefined, { dateStyle: "short", timeStyle: "medium" });
+
+function showLocalTimes(root) {
+  for (const time of root.querySelectorAll("time")) time.textContent = local.format(new Date(time.dateTime));
+}
+
+// The frame that Airflow shows us in may not navigate the window around it, but a link of that window may.
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[data-airflow]");
+  if (!link || window === window.top || event.ctrlKey || event.metaKey || event.button) return;
+  event.preventDefault();
+  const outer = window.top.document.createElement("a");
+  outer.href = link.href;
+  window.top.document.body.append(outer);
+  outer.click();
+  outer.remove();
+});
+
+const live = document.querySelector("main[data-refresh-s]");
+const freshness = document.getElementById("freshness");
+let shown = live?.innerHTML;
+
+function isBusy() {
+  return document.hidden || live.contains(document.activeElement) || !window.getSelection().isCollapsed;
+}
+
+async function refresh() {
+  if (isBusy()) return true;
+  const answer = await fetch(window.location.href, { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(10000) });
+  if (!answer.ok) throw new Error(String(answer.status));
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main");
+  freshness.textContent = "";
+  if (isBusy() || page.innerHTML === shown) return page.dataset.refreshS !== undefined;
+  shown = page.innerHTML;
+  live.innerHTML = shown;
+  showLocalTimes(live);
+  return page.dataset.refreshS !== undefined;
+}
+
+async function keepFresh() {
+  let goesOn = true;
+  try {
+    goesOn = await refresh();
+  } catch {
+    freshness.textContent = "not up to date: Airflow does not answer";
+  }
+  if (goesOn) setTimeout(keepFresh, live.dataset.refreshS * 1000);
+}
+
+showLocalTimes(document);
+if (live) setTimeout(keepFresh, live.dataset.refreshS * 1000);

@@ -1,0 +1,110 @@
+"""Real DAG runs of `send_lead` in this process, against the real store and the sandbox."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from leadcast.core.clock import utc_now
+from leadcast.inbox import Accepted, Inbox
+from leadcast.sandbox import Sandbox, SandboxPorts
+from leadcast.store.database import Store
+
+if TYPE_CHECKING:
+    from airflow.models.dagrun import DagRun
+
+ROOT = Path(__file__).parents[2]
+BOT_TOKEN = "700:a-telegram-token-of-the-tests"
+
+
+@pytest.fixture(scope="session")
+def sandbox_server() -> Iterator[Sandbox]:
+    with Sandbox.start(ports=SandboxPorts.any_free()) as running:
+        yield running
+
+
+@pytest.fixture
+def sandbox(sandbox_server: Sandbox) -> Sandbox:
+    """The sandbox, empty and without faults."""
+    sandbox_server.reset()
+    return sandbox_server
+
+
+@pytest.fixture(scope="session")
+def environment(postgres_url: str, fernet_key: str, sandbox_server: Sandbox) -> Iterator[None]:
+    """What `make up` sets, as far as a run in one process needs it."""
+    from leadcast.engine import config
+
+    values = {
+        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__FERNET_KEY": fernet_key,
+        "AIRFLOW__LEADCAST__STORE_URL": postgres_url,
+        "AIRFLOW__LEADCAST__AMOCRM_BASE_URL": sandbox_server.amocrm_url,
+        "AIRFLOW__LEADCAST__BITRIX24_BASE_URL": sandbox_server.bitrix24_url,
+        "AIRFLOW__LEADCAST__TELEGRAM_BASE_URL": sandbox_server.telegram_url,
+        "AIRFLOW__LEADCAST__ALLOWED_NETWORKS": "127.0.0.0/8",
+        "AIRFLOW__LEADCAST__RETRY_DELAY_S": "0.1",
+        "AIRFLOW__LEADCAST__NOTIFY_EMAILS": "sales@example.com",
+        "AIRFLOW_CONN_SMTP_DEFAULT": (
+            f"smtp://{sandbox_server.smtp_host}:{sandbox_server.smtp_port}"
+            "/?disable_ssl=true&disable_tls=true&from_email=leadcast%40example.com"
+        ),
+    }
+    os.environ.update(values)
+    config.settings.cache_clear()
+    config.store.cache_clear()
+    yield
+    for name in values:
+        del os.environ[name]
+    config.settings.cache_clear()
+    config.store.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def send_lead(environment: None) -> Any:
+    """The DAG, serialised into Airflow's database (SQLite: one process, no server)."""
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+    from airflow.utils.db import initdb
+
+    initdb()
+    DagBundlesManager().sync_bundles_to_db()
+    bag = DagBag(str(ROOT / "dags"), bundle_path=ROOT / "dags", bundle_name="dags-folder")
+    assert bag.import_errors == {}
+    sync_bag_to_db(bag, bundle_name="dags-folder", bundle_version=None)
+    return bag.dags["send_lead"]
+
+
+@pytest.fixture
+def run(send_lead: Any, store: Store) -> Callable[..., DagRun]:
+    """Runs the DAG once, from start to end."""
+
+    def run(conf: dict[str, Any] | None = None) -> DagRun:
+        return send_lead.test(run_conf=conf or {}, logical_date=utc_now())
+
+    return run
+
+
+@pytest.fixture
+def accept(store: Store, environment: None) -> Callable[..., Accepted]:
+    """Puts a batch into the inbox, as the REST door does."""
+    from leadcast.engine import config
+
+    def accept(*integrations: dict[str, Any], **more: Any) -> Accepted:
+        body = {"lead_id": 123, "lead": {"name": "Анна"}, "integrations": list(integrations), **more}
+        return Inbox(store, config.settings()).accept(body)
+
+    return accept
+
+
+def task_states(run: DagRun) -> dict[str, str]:
+    """Task id, with its map index where it has one → state."""
+    return {
+        ti.task_id + (f"[{ti.map_index}]" if ti.map_index >= 0 else ""): str(ti.state)
+        for ti in run.get_task_instances()
+    }

@@ -1,0 +1,141 @@
+"""The outbox: each thing goes out once, and what cannot go out now goes out later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import structlog
+from sqlalchemy import select
+
+from leadcast.core.errors import RejectedError, TransientError
+from leadcast.inbox import Accepted
+from leadcast.notify import Dispatcher, Story
+from leadcast.store import outbox
+from leadcast.store.database import Store
+from leadcast.store.outbox import Channel
+from leadcast.store.schema import notifications
+
+from .conftest import StoppedClock
+
+pytestmark = pytest.mark.store
+Accept = Callable[..., Accepted]
+
+
+class Post:
+    """Keeps what was sent, or fails as told."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.failures = list(failures)
+        self.stories: list[Story] = []
+
+    def __call__(self, story: Story) -> None:
+        self.stories.append(story)
+        if self.failures:
+            raise self.failures.pop(0)
+
+
+def queue(
+    store: Store, clock: StoppedClock, *keys: str, batch_id: str | None = None, channel: Channel = Channel.EMAIL
+) -> None:
+    with store.begin() as connection:
+        for key in keys:
+            outbox.queue(
+                connection, outbox.New(key=key, batch_id=batch_id, channel=channel, occasion="failed", reason="why")
+            )
+        connection.execute(notifications.update().values(next_attempt_at=clock()))
+
+
+def dispatcher(store: Store, clock: StoppedClock, post: Post) -> Dispatcher:
+    return Dispatcher(store=store, senders=dict.fromkeys(Channel, post), clock=clock)
+
+
+def states(store: Store) -> list[tuple[str, int]]:
+    with store.begin() as connection:
+        rows = connection.execute(select(notifications.c.state, notifications.c.attempts).order_by(notifications.c.id))
+        return [(row.state, row.attempts) for row in rows]
+
+
+def test_what_is_queued_goes_out_once(store: Store, clock: StoppedClock, accept: Accept) -> None:
+    batch_id = accept(callback_url="https://example.com/hook").batch_id
+    queue(store, clock, "a", batch_id=batch_id)
+    queue(store, clock, "a", batch_id=batch_id)
+    post = Post()
+    assert dispatcher(store, clock, post).flush(bound_s=10) == 1
+    assert dispatcher(store, clock, post).flush(bound_s=10) == 0
+    (story,) = post.stories
+    assert (story.occasion, story.reason, story.callback_url) == ("failed", "why", "https://example.com/hook")
+    assert story.batch is not None
+    assert story.batch.lead_id == "123"
+
+
+def test_two_processes_never_send_the_same_row(store: Store, clock: StoppedClock) -> None:
+    queue(store, clock, *(f"k{number}" for number in range(40)))
+    post = Post()
+    with ThreadPoolExecutor(4) as pool:
+        sent = list(pool.map(lambda _: dispatcher(store, clock, post).flush(bound_s=30), range(4)))
+    assert sum(sent) == 40
+    assert sorted(story.key for story in post.stories) == sorted(f"k{number}" for number in range(40))
+
+
+def test_what_fails_is_sent_later_after_a_pause_that_grows(store: Store, clock: StoppedClock) -> None:
+    queue(store, clock, "a")
+    post = Post(TransientError("server away"), OSError("server away"))
+    for pause_s, state in ((0, ("pending", 1)), (29, ("pending", 1)), (1, ("pending", 2)), (60, ("sent", 3))):
+        clock.pass_s(pause_s)
+        dispatcher(store, clock, post).flush(bound_s=10)
+        assert states(store) == [state]
+
+
+def test_a_failure_does_not_hold_up_the_others(store: Store, clock: StoppedClock) -> None:
+    queue(store, clock, "a", "b")
+    assert dispatcher(store, clock, Post(TransientError("no"))).flush(bound_s=10) == 1
+    assert states(store) == [("pending", 1), ("sent", 1)]
+
+
+def test_what_will_never_pass_is_given_up_at_once(store: Store, clock: StoppedClock) -> None:
+    queue(store, clock, "a")
+    dispatcher(store, clock, Post(RejectedError("410"))).flush(bound_s=10)
+    assert states(store) == [("dead", 1)]
+
+
+def test_what_fails_for_ever_is_given_up_in_the_end(store: Store, clock: StoppedClock) -> None:
+    queue(store, clock, "a")
+    post = Post(*[TransientError("no")] * outbox.MAX_ATTEMPTS)
+    for _ in range(outbox.MAX_ATTEMPTS + 5):
+        dispatcher(store, clock, post).flush(bound_s=10)
+        clock.pass_s(3601)
+    assert states(store) == [("dead", outbox.MAX_ATTEMPTS)]
+
+
+def test_a_hook_that_raises_has_run_and_is_not_called_again(store: Store, clock: StoppedClock) -> None:
+    queue(store, clock, "a", channel=Channel.HOOK)
+    dispatcher(store, clock, Post(ValueError("in the user's code"))).flush(bound_s=10)
+    assert states(store) == [("dead", 1)]
+
+
+def test_a_hook_may_ask_to_be_called_again(store: Store, clock: StoppedClock) -> None:
+    queue(store, clock, "a", channel=Channel.HOOK)
+    dispatcher(store, clock, Post(TransientError("later"))).flush(bound_s=10)
+    assert states(store) == [("pending", 1)]
+
+
+def test_when_the_time_is_over_the_rest_waits(store: Store, clock: StoppedClock) -> None:
+    queue(store, clock, "a", "b")
+
+    class Slow(Post):
+        def __call__(self, story: Story) -> None:
+            clock.pass_s(60)
+
+    assert dispatcher(store, clock, Slow()).flush(bound_s=5) == 1
+    assert [state for state, _ in states(store)] == ["sent", "pending"]
+
+
+def test_the_words_of_a_foreign_error_are_not_kept(store: Store, clock: StoppedClock) -> None:
+    queue(store, clock, "a")
+    with structlog.testing.capture_logs() as logs:
+        dispatcher(store, clock, Post(ValueError("password=s3cret"))).flush(bound_s=10)
+    with store.begin() as connection:
+        assert connection.execute(select(notifications.c.error)).scalar() == "ValueError"
+    assert "s3cret" not in str(logs)
