@@ -5,15 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from leadcast.local.client import Api
     from leadcast.local.home import Home
 
 EXIT_FAILED = 1
@@ -41,13 +37,13 @@ def up(
     """Start the local stack: PostgreSQL, Airflow, the sandbox services."""
     from rich.console import Console
 
-    from leadcast.local import show, stack
+    from leadcast.local import session, show, stack
     from leadcast.local.errors import StackError
     from leadcast.local.progress import Progress
 
     console = Console()
-    with _plain_errors():
-        home = _home()
+    with session.plain_errors():
+        home = session.home_here()
         console.print(f"Leadcast's local stack in {home.root}", highlight=False, soft_wrap=True)
         if not stack.up(home, progress=Progress(console), inherited=os.environ):
             console.print("It runs already.", highlight=False)
@@ -80,12 +76,12 @@ def down() -> None:
     """End every process of the local stack. What it has stored stays."""
     from rich.console import Console
 
-    from leadcast.local import stack
+    from leadcast.local import session, stack
     from leadcast.local.progress import Progress
 
     console = Console()
-    with _plain_errors():
-        home = _home()
+    with session.plain_errors():
+        home = session.home_here()
         ended = stack.down(home, progress=Progress(console))
         console.print("Ended." if ended else f"No stack runs in {home.root}.", highlight=False)
 
@@ -95,11 +91,11 @@ def status() -> None:
     """Show the local stack's programs and addresses. Exit code 3 when it does not run, 1 when it is unwell."""
     from rich.console import Console
 
-    from leadcast.local import show, stack
+    from leadcast.local import session, show, stack
 
     console = Console()
-    with _plain_errors():
-        home = _home()
+    with session.plain_errors():
+        home = session.home_here()
         now = stack.status(home)
         if not now.is_running:
             left = f" Of one that was killed, {now.orphans} processes are left: leadcast down" if now.orphans else ""
@@ -117,10 +113,10 @@ def token(user: User = "admin") -> None:
 
     For another Airflow, ask its own: POST /auth/token with {"username": …, "password": …}, or its single sign-on.
     """
-    from leadcast.local import stack
+    from leadcast.local import session, stack
 
-    with _plain_errors():
-        typer.echo(stack.log_in(_home(), user=user).token)
+    with session.plain_errors():
+        typer.echo(stack.log_in(session.home_here(), user=user).token)
 
 
 @app.command()
@@ -133,10 +129,11 @@ def send(
     wait: Wait = False,
 ) -> None:
     """Send a lead: POST the file, byte for byte, to /api/integrations/send-batch."""
+    from leadcast.local import session
     from leadcast.local.batches import await_batch
 
-    with _plain_errors():
-        api = _api(url, token, user)
+    with session.plain_errors():
+        api = session.connect(url, token=token, user=user)
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         answer = api.call("POST", "/api/integrations/send-batch", data=file.read(), headers=headers)
         if not wait:
@@ -148,20 +145,22 @@ def send(
 @app.command()
 def batch(batch_id: str, url: Url = "", token: Token = "", user: User = "viewer", wait: Wait = False) -> None:
     """Show a batch and its deliveries."""
+    from leadcast.local import session
     from leadcast.local.batches import await_batch, read_batch
 
-    with _plain_errors():
-        api = _api(url, token, user)
+    with session.plain_errors():
+        api = session.connect(url, token=token, user=user)
         _show_batch(await_batch(api, batch_id) if wait else read_batch(api, batch_id))
 
 
 @app.command()
 def retry(batch_id: str, url: Url = "", token: Token = "", user: User = "user", wait: Wait = False) -> None:
     """Send a batch's failed and unknown deliveries again; never those that were delivered."""
+    from leadcast.local import session
     from leadcast.local.batches import await_batch, read_batch, retry_batch
 
-    with _plain_errors():
-        api = _api(url, token, user)
+    with session.plain_errors():
+        api = session.connect(url, token=token, user=user)
         retry_batch(api, batch_id)
         _show_batch(await_batch(api, batch_id) if wait else read_batch(api, batch_id))
 
@@ -187,8 +186,10 @@ def sandbox(host: str = "127.0.0.1", base_port: int = 8090) -> None:
 @app.command()
 def init() -> None:
     """Make what Leadcast needs: the store's tables, Airflow's pools. Again is harmless."""
-    with _plain_errors():
-        _adopt_stack()
+    from leadcast.local import session
+
+    with session.plain_errors():
+        session.adopt_stack()
         from leadcast.engine.init import initialise
 
         for line in initialise():
@@ -202,10 +203,10 @@ def doctor() -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from leadcast.local import show
+    from leadcast.local import session, show
 
-    with _plain_errors():
-        _adopt_stack()
+    with session.plain_errors():
+        session.adopt_stack()
         from leadcast.engine.doctor import examine
 
         findings = examine()
@@ -220,68 +221,9 @@ def doctor() -> None:
 @app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []})
 def airflow(context: typer.Context) -> None:
     """Run Airflow's own command line against the local stack: leadcast airflow dags list."""
-    from leadcast.local import stack
+    from leadcast.local import session, stack
 
-    with _plain_errors():
-        env = stack.environment(_home(), inherited=os.environ)
+    with session.plain_errors():
+        env = stack.environment(session.home_here(), inherited=os.environ)
         done = subprocess.run([sys.executable, "-m", "airflow", *context.args], env=env, check=False)  # noqa: S603
         raise typer.Exit(done.returncode)
-
-
-def _home() -> Home:
-    from leadcast.local.home import Home
-
-    return Home.find(os.environ, cwd=Path.cwd())
-
-
-def _api(url: str, token: str, user: str) -> Api:
-    from leadcast.local import stack
-    from leadcast.local.client import Api
-    from leadcast.local.errors import StackError
-
-    if token:
-        return Api(url or os.environ.get("AIRFLOW__LEADCAST__API_URL") or "http://127.0.0.1:8080", token)
-    api = stack.log_in(_home(), user=user)
-    if url and url.rstrip("/") != api.url:
-        raise StackError(
-            f"{url} is not the local stack, and no token is given.",
-            mend=f"POST {url.rstrip('/')}/auth/token with username and password, then set LEADCAST_TOKEN.",
-        )
-    return api
-
-
-def _adopt_stack() -> None:
-    """Takes on the local stack's settings, where the environment names no store and a stack was started here."""
-    from leadcast.local import stack
-    from leadcast.local.errors import StackError
-
-    if "AIRFLOW__LEADCAST__STORE_URL" in os.environ:
-        return
-    try:
-        os.environ.update(stack.environment(_home(), inherited=os.environ))
-    except StackError:
-        return  # then Airflow's own configuration decides
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    """Turns what can go wrong into lines that a person can use, and exit code 1."""
-    from rich.console import Console
-
-    from leadcast.core.errors import LeadcastError
-    from leadcast.local import show
-    from leadcast.local.client import ApiError
-    from leadcast.local.errors import StackError
-
-    console = Console(stderr=True)
-    try:
-        yield
-    except ApiError as error:
-        show.refusal(error, console)
-        raise typer.Exit(EXIT_FAILED) from error
-    except StackError as error:
-        show.trouble(error, console)
-        raise typer.Exit(EXIT_FAILED) from error
-    except LeadcastError as error:
-        console.print(f"✗ {error}", style="red", markup=False, highlight=False)
-        raise typer.Exit(EXIT_FAILED) from error

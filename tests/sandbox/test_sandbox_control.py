@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import smtplib
 from typing import Any
 
+import pytest
 import requests
 
 from leadcast.sandbox import Sandbox
@@ -81,6 +83,21 @@ def test_an_empty_page_says_what_to_do_next(sandbox: Sandbox) -> None:
     page = ask(sandbox, "GET", "/").text
     assert page.count("Nothing has come in yet.") == 5
     assert f"{sandbox.bitrix24_url}/rest/1/any-code/" in page
+
+
+def test_the_page_has_a_row_for_every_call_newest_first_with_its_fault(sandbox: Sandbox) -> None:
+    sandbox.fault(service="webhook", kind="hang_up_after", match="second")
+    requests.post(f"{sandbox.webhook_url}/first", timeout=5)
+    with pytest.raises(requests.ConnectionError):
+        requests.post(f"{sandbox.webhook_url}/second", timeout=5)
+    with smtplib.SMTP(sandbox.smtp_host, sandbox.smtp_port, timeout=5) as connection:
+        connection.sendmail("a@x.ru", ["b@x.ru"], "Subject: Hello there\r\n\r\nx")
+
+    page = ask(sandbox, "GET", "/").text
+    assert page.index("POST /second") < page.index("POST /first")
+    assert "hung up" in page
+    assert "hang_up_after" in page
+    assert "<summary>Hello there</summary>" in page
 
 
 def test_the_page_shows_what_came_escaped_and_with_utc_on_hover(sandbox: Sandbox) -> None:

@@ -121,15 +121,18 @@ class Api:
             return False
         return not dag["is_paused"] and not dag["is_stale"]
 
-    def import_errors(self) -> list[str]:
-        """The DAG files that cannot be imported, with the last line of why."""
+    def import_errors(self, *, since: datetime) -> list[str]:
+        """The DAG files that could not be imported since then, with the last line of why."""
         try:
             answer = self.call("GET", "/api/v2/importErrors", timeout_s=_CHECK_TIMEOUT_S)
         except ApiError:
             return []
-        return [
-            f"{item['filename']}: {item['stack_trace'].strip().splitlines()[-1]}" for item in answer["import_errors"]
-        ]
+        found = []
+        for error in answer["import_errors"]:
+            trace = error["stack_trace"].strip().splitlines() or ["?"]
+            if (at := _moment(error["timestamp"])) and at >= since:
+                found.append(f"{error['filename']}: {trace[-1]}")
+        return found
 
 
 def _moment(text: object) -> datetime | None:

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -29,10 +30,9 @@ def of_stack(home: Home) -> list[psutil.Process]:
 
 def end(processes: Iterable[psutil.Process]) -> None:
     """Ends processes: asks, waits, then kills. PostgreSQL comes last, for the others would wait for it."""
-    servers, clients = [], []
-    for process in processes:
-        (servers if _is_postgres(process) else clients).append(process)
-    _end(clients, ask=signal.SIGTERM)
+    all_processes = list(processes)
+    servers = [process for process in all_processes if _is_postgres(process)]
+    _end([process for process in all_processes if process not in servers], ask=signal.SIGTERM)
     # The fast shutdown; SIGTERM would wait for clients.
     _end(servers, ask=signal.SIGINT)
 
@@ -62,7 +62,7 @@ def who_listens(port: int) -> str:
     """Who has a port, as far as the system tells us: `nginx (pid 812)`, or nothing."""
     try:
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            if _listens(connection, port) and connection.pid:
                 return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
     except psutil.Error:
         pass
@@ -99,5 +99,8 @@ def _send(process: psutil.Process, number: signal.Signals) -> None:
 
 
 def _has_listener(process: psutil.Process, port: int) -> bool:
-    connections = process.net_connections("tcp")
-    return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in connections)
+    return any(_listens(connection, port) for connection in process.net_connections("tcp"))
+
+
+def _listens(connection: Any, port: int) -> bool:
+    return bool(connection.status == psutil.CONN_LISTEN and connection.laddr.port == port)

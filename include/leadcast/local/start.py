@@ -24,6 +24,11 @@ _DEFAULT_TIMEOUT_S = 180
 
 
 def start(home: Home, *, ports: Ports, progress: Progress, inherited: Mapping[str, str]) -> None:
+    """Starts everything and returns when all of it is of use.
+
+    Raises:
+        StackError: a part did not come up. What has been started is still there then.
+    """
     started_at = datetime.now(UTC)
     keys = Keys.ensure(home)
     # Every setting comes from the environment. Without a file, each program would write one with all defaults.
@@ -90,15 +95,15 @@ def _await_all(home: Home, *, ports: Ports, started_at: datetime, progress: Prog
             what="the sandbox answers",
         )
     with progress.step(f"DAG {DAG_ID}"):
-        _await_dag(home, ports=ports, watch=watch)
+        _await_dag(home, ports=ports, started_at=started_at, watch=watch)
 
 
-def _await_dag(home: Home, *, ports: Ports, watch: Watch) -> None:
+def _await_dag(home: Home, *, ports: Ports, started_at: datetime, watch: Watch) -> None:
     viewer = Keys.read(home).users["viewer"]
     api = Api.log_in(ports.api_url, user="viewer", password=viewer.get_secret_value())
 
     def is_there() -> bool:
-        if errors := api.import_errors():
+        if errors := api.import_errors(since=started_at):
             raise StackError(f"A DAG file cannot be imported: {'; '.join(errors)}")
         return api.is_unpaused(DAG_ID)
 

@@ -153,10 +153,15 @@ def _row(entry: Received) -> dict[str, Any]:
         "answer": "hung up" if entry.status is None else str(entry.status),
         "outcome": "executed" if entry.executed else "not executed",
         "fault": entry.fault,
-        "body": _short(shown["subject"] if entry.service is ServiceName.SMTP and entry.executed else entry.body),
-        "stored": _short(entry.stored) if entry.stored else "",
+        "what": _summary(entry),
         "all": _short(shown),
     }
+
+
+def _summary(entry: Received) -> str:
+    """One line: the subject of a letter, else what the call made, else what it carried."""
+    value = entry.details.get("subject") or entry.stored or entry.body
+    return _short(value) if value else "(empty)"
 
 
 def _short(value: Any) -> str:

@@ -26,7 +26,8 @@ from leadcast.sandbox.telegram_text import TextError, message_text
 
 MAX_MESSAGES = 200_000
 _PATH = re.compile(r"^/bot(?P<token>[^/]*)(?P<rest>/.*)?$")
-_TOKEN = re.compile(r"^[0-9]{1,20}:[A-Za-z0-9_-]{3,}$")
+_TOKEN = re.compile(r"^(?P<bot>[0-9]{1,20}):(?P<secret>[A-Za-z0-9_-]{3,})$")
+SEED_TOKEN = "your_bot_token"  # noqa: S105  # the seed's request, byte for byte, is to be delivered here
 _ECHOED = ("message_thread_id", "link_preview_options", "has_protected_content")
 
 
@@ -115,14 +116,15 @@ class Telegram(HttpService):
 
     async def _call(self, request: Request) -> Response:
         token: str = request.path_params["token"]
-        if not _TOKEN.match(token):
+        parts = _TOKEN.match(token if token != SEED_TOKEN else f"1:{token}")
+        if parts is None:
             raise TelegramError(404, "Not Found")
         known = self.settings.tokens
         is_known = known is None or any(token == item.get_secret_value() for item in known)
-        if not is_known or token.split(":", 1)[1].startswith(("revoked", "expired")):
+        if not is_known or parts["secret"].startswith(("revoked", "expired")):
             raise TelegramError(401, "Unauthorized")
         params = _params(request) | await _form(request)
-        bot_id = int(token.split(":", 1)[0])
+        bot_id = int(parts["bot"])
         match request.path_params["method"].lower():
             case "getme":
                 result = _bot(bot_id) | {"can_join_groups": True, "can_read_all_group_messages": False}

@@ -1,0 +1,75 @@
+# What people and CI run. `make up` on a fresh machine needs make and Python 3.11, 3.12 or 3.13, nothing else.
+
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.9
+FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+# The first Python that fits; say another with: make up PYTHON=/path/to/python3.12
+PYTHON ?= $(firstword $(foreach python,python3 python3.13 python3.12 python3.11,\
+	$(shell $(python) -c '$(FITS)' 2>/dev/null && echo $(python))) python3)
+
+# With it, each of Airflow's processes would compile a thousand modules anew at every start.
+unexport PYTHONDONTWRITEBYTECODE
+
+.DEFAULT_GOAL := help
+.PHONY: help up down status test bench chaos lint format requirements clean
+
+help:  ## Show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: $(VENV)/.installed  ## Start everything on this machine, send one lead to all five integrations, show how it went
+	@$(BIN)/leadcast up --demo
+
+down:  ## End every process that `make up` has started; what it has stored stays
+	@if [ -x $(BIN)/leadcast ]; then $(BIN)/leadcast down; else echo "Nothing is installed, so nothing runs."; fi
+
+status: $(VENV)/.installed  ## Show what runs and where
+	@$(BIN)/leadcast status
+
+test: $(VENV)/.installed-dev  ## Run every test
+	CI=true $(BIN)/pytest
+
+bench: $(VENV)/.installed-dev  ## Measure, and print the table
+	$(BIN)/python -m bench
+
+chaos: $(VENV)/.installed-dev  ## Kill its parts while leads are on their way, and count that none is lost or sent twice
+	$(BIN)/python -m bench.chaos
+
+lint: $(VENV)/.installed-dev  ## Check style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-dev  ## Format the code
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+requirements: $(VENV)/.uv  ## Pin the packages anew, from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --extra local -o requirements.txt --no-emit-index-url --upgrade
+	$(BIN)/uv pip compile pyproject.toml --extra dev -c requirements.txt -o requirements-dev.txt --no-emit-index-url --upgrade
+
+clean: down  ## End everything and remove all that `make` has made: packages, databases, logs
+	rm -rf $(VENV) .leadcast build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.uv:
+	@$(PYTHON) -c '$(FITS)' 2>/dev/null || { \
+		echo "$(PYTHON) is $$($(PYTHON) --version 2>&1 || true)."; \
+		echo "Leadcast needs Python 3.11, 3.12 or 3.13 with venv (Debian, Ubuntu: apt install python3-venv)."; \
+		echo "Say which one: make $(or $(MAKECMDGOALS),up) PYTHON=/path/to/python3.12"; \
+		exit 1; }
+	@echo "Making $(VENV) with $$($(PYTHON) --version) …"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.uv requirements.txt pyproject.toml
+	@echo "Installing packages …"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
+	@echo "Installing packages for development …"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,67 @@
+"""What a command of the command line means: which stack, which API; and how it says what went wrong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from leadcast.core.errors import LeadcastError
+from leadcast.local import show, stack
+from leadcast.local.client import Api, ApiError
+from leadcast.local.errors import StackError
+from leadcast.local.home import Home
+from leadcast.local.ports import DEFAULT_PORT, loopback_url
+
+
+def home_here() -> Home:
+    """The home that the environment and the working folder mean."""
+    return Home.find(os.environ, cwd=Path.cwd())
+
+
+def connect(url: str, *, token: str, user: str) -> Api:
+    """The API that a command speaks to: with a token whichever it names, without one the local stack's.
+
+    Raises:
+        StackError: no token, and the local stack is not meant or does not answer.
+    """
+    if token:
+        return Api(url or os.environ.get("AIRFLOW__LEADCAST__API_URL") or loopback_url(DEFAULT_PORT), token)
+    api = stack.log_in(home_here(), user=user)
+    if url and url.rstrip("/") != api.url:
+        raise StackError(
+            f"{url} is not the local stack, and no token is given.",
+            mend=f"POST {url.rstrip('/')}/auth/token with username and password, then set LEADCAST_TOKEN.",
+        )
+    return api
+
+
+def adopt_stack() -> None:
+    """Takes on the local stack's settings, where the environment names no store and a stack was started here."""
+    if "AIRFLOW__LEADCAST__STORE_URL" in os.environ:
+        return
+    try:
+        os.environ.update(stack.environment(home_here(), inherited=os.environ))
+    except StackError:
+        return  # then Airflow's own configuration decides
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Turns what can go wrong into lines that a person can use, and exit code 1."""
+    console = Console(stderr=True)
+    try:
+        yield
+    except ApiError as error:
+        show.refusal(error, console)
+        raise typer.Exit(1) from error
+    except StackError as error:
+        show.trouble(error, console)
+        raise typer.Exit(1) from error
+    except LeadcastError as error:
+        console.print(f"✗ {error}", style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from error
