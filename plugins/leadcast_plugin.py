@@ -34,7 +34,7 @@ class LeadcastPlugin(AirflowPlugin):
         conf_guard.watch()
 
     @cached_property
-    def fastapi_apps(self) -> list[dict[str, Any]]:
+    def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]  # lazy is the point
         """The API with its pages."""
         from leadcast.api.app import create_app
         from leadcast.api.links import MOUNT
@@ -42,7 +42,7 @@ class LeadcastPlugin(AirflowPlugin):
         return [{"app": create_app(), "url_prefix": MOUNT, "name": "Leadcast"}]
 
     @cached_property
-    def fastapi_root_middlewares(self) -> list[dict[str, Any]]:
+    def fastapi_root_middlewares(self) -> list[dict[str, Any]]:  # type: ignore[override]
         """What looks at Airflow's own trigger before Airflow does."""
         from leadcast.api.trigger_guard import TriggerGuard
         from leadcast.engine import config

@@ -33,9 +33,7 @@ def batch(store: Store, accepted: Accepted) -> views.BatchView:
 
 
 def test_one_lead_to_two_integrations(run: Run, accept: Accept, store: Store, sandbox: Sandbox) -> None:
-    accepted = accept(
-        TELEGRAM, {"type": "email"}, credentials=CREDENTIALS | {"email": {"emails": ["a@example.com"]}}
-    )
+    accepted = accept(TELEGRAM, {"type": "email"}, credentials=CREDENTIALS | {"email": {"emails": ["a@example.com"]}})
     done = run()
     assert done.state == "success"
     assert batch(store, accepted).status is BatchStatus.COMPLETED

@@ -27,13 +27,13 @@ class Ring(Protocol):
 class Backend:
     """The seam between the routes and what is behind them.
 
-    pools: names of the pools that Airflow has.
+    missing_pools: names of the pools that the DAGs use and Airflow does not have.
     """
 
     store: Callable[[], Store]
     settings: Callable[[], Settings]
     ring: Ring
-    pools: Callable[[], set[str]]
+    missing_pools: Callable[[], list[str]]
 
     def inbox(self) -> Inbox:
         """Where requests are accepted."""
@@ -46,20 +46,14 @@ class Backend:
 
 def airflow_backend() -> Backend:
     """The backend of a real api-server."""
-    from leadcast.engine import bell, config
+    from leadcast.engine import bell, config, doctor
 
     return Backend(
-        store=lambda: config.store(STORE_CONNECTIONS), settings=config.settings, ring=bell.ring, pools=_airflow_pools
+        store=lambda: config.store(STORE_CONNECTIONS),
+        settings=config.settings,
+        ring=bell.ring,
+        missing_pools=doctor.missing_pools,
     )
-
-
-def _airflow_pools() -> set[str]:
-    from airflow.models.pool import Pool
-    from airflow.utils.session import create_session
-    from sqlalchemy import select
-
-    with create_session() as session:
-        return set(session.scalars(select(Pool.pool)))
 
 
 def _backend(request: Request) -> Backend:

@@ -17,7 +17,6 @@ from starlette.concurrency import run_in_threadpool
 from leadcast.api.backend import Backend
 from leadcast.core.clock import Clock, utc_now
 from leadcast.core.errors import LeadcastError
-from leadcast.integrations import registry
 from leadcast.monitor import StoreHealth
 
 log = structlog.get_logger("leadcast.api")
@@ -72,9 +71,8 @@ class Health:
         return judge(store, missing_pools=self._missing_pools(), now=self._clock())
 
     def _missing_pools(self) -> list[str] | None:
-        wanted = {*map(registry.queue_of, registry.types()), registry.NOTIFICATIONS_QUEUE}
         try:
-            return sorted(wanted - self._backend.pools())
+            return self._backend.missing_pools()
         except Exception as error:
             log.warning("pools not read", reason=type(error).__name__)
             return None
@@ -90,9 +88,9 @@ def judge(store: StoreHealth, *, missing_pools: list[str] | None, now: datetime)
     if not store.reachable:
         hints.append("The store cannot be reached: see [leadcast] store_url and the api-server's log.")
     elif not store.migrated:
-        hints.append("The store's tables are not those of this version: run its migrations.")
+        hints.append("The store's tables are not those of this version. Run: leadcast init")
     if missing_pools:
-        hints.append("Create the missing pools: airflow pools set NAME 10 ''")
+        hints.append("Pools are missing. Run: leadcast init")
     if late:
         hints.append("Batches wait: is the DAG send_lead paused, is the scheduler running?")
     if not store.migrated:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import SecretStr, ValidationError
@@ -54,9 +55,10 @@ def account(integration: Integration[Any, Any], inline: Mapping[str, Any], *, se
         return integration.from_inline(_credentials(integration, rest), base_url=_base_url(integration, settings))
     conn_id = inline.get("conn_id") or integration.conn_id()
     try:
-        return integration.from_connection(fields(conn_id), rest)
+        found = integration.from_connection(fields(conn_id), rest)
     except ValidationError as error:
         raise _unfit(f"Connection {conn_id!r} does not suffice for {integration.type}", error) from None
+    return found if found.base_url else replace(found, base_url=_base_url(integration, settings))
 
 
 def _credentials(integration: Integration[Any, Any], given: Mapping[str, Any]) -> Any:

@@ -7,7 +7,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -165,6 +165,9 @@ class Home:
         """Removes what a stack that no longer runs has left."""
         for path in (self.run / "state.json", self.supervisor_socket, self.run / "supervisord.pid"):
             path.unlink(missing_ok=True)
+        if self.supervisor_socket.parent != self.run:
+            with suppress(OSError):
+                self.supervisor_socket.parent.rmdir()
 
 
 def find_project(cwd: Path) -> Path:

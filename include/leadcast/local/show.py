@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from leadcast.local.client import ApiError
 from leadcast.local.errors import StackError
@@ -51,6 +56,7 @@ def programs(status: Status) -> Table:
 def addresses(ports: Ports, home: Home, console: Console) -> None:
     """Where to look, and what to try next. Lines are not broken, so that addresses can be copied."""
     api = f"{ports.api_url}/api/integrations"
+    program = "leadcast" if shutil.which("leadcast") else os.path.relpath(Path(sys.executable).with_name("leadcast"))
     for what, where in (
         ("Airflow", f"{ports.api_url}  users admin, user, viewer; passwords in {home.passwords_file}"),
         ("Monitor", f"{api}/ui"),
@@ -60,58 +66,56 @@ def addresses(ports: Ports, home: Home, console: Console) -> None:
             f"{loopback_url(ports.sandbox.control)}  what the services have received, and how to make them fail",
         ),
         ("Logs", f"{home.logs}"),
-        ("Next", "leadcast send examples/lead-123.json --wait"),
-        ("", "leadcast status · leadcast doctor · leadcast token · leadcast down"),
+        ("Next", f"{program} send examples/lead-123.json --wait"),
+        ("", f"{program} status, doctor, token, down"),
     ):
         console.print(f"[bold]{what:<9}[/]{escape(where)}", highlight=False, soft_wrap=True)
 
 
 def batch(body: Mapping[str, Any]) -> Table:
     """A batch's deliveries."""
-    title = f"Lead {escape(str(body.get('lead_id')))}: {coloured(str(body.get('status')))}"
-    table = Table(title=title, title_justify="left", title_style="", header_style="bold")
-    for heading in ("integration", "state", "attempts", "receipt or error", "queue", "seconds"):
-        table.add_column(heading, overflow="fold", justify="right" if heading in ("attempts", "seconds") else "left")
-    for delivery in body.get("deliveries", ()):
+    title = f"Lead {escape(str(body['lead_id']))}: {coloured(str(body['status']))}"
+    table = Table(title=title, title_justify="left", title_style="", header_style="bold", box=None, pad_edge=False)
+    for heading in ("integration", "state", "attempts", "seconds", "queue"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("receipt or error")
+    for delivery in body["deliveries"]:
+        duration_s = delivery["duration_s"]
         table.add_row(
-            escape(str(delivery.get("type"))),
-            coloured(str(delivery.get("state"))),
-            str(delivery.get("attempts", "")),
-            escape(outcome(delivery)),
-            escape(str(delivery.get("queue", ""))),
-            seconds(delivery),
+            escape(delivery["type"]),
+            coloured(delivery["state"]),
+            str(delivery["attempts"]),
+            "" if duration_s is None else f"{duration_s:.2f}",
+            escape(delivery["queue"]),
+            outcome(delivery),
         )
     return table
 
 
-def outcome(delivery: Mapping[str, Any]) -> str:
-    """A delivery's receipt or error in few words."""
-    receipt, error = delivery.get("receipt"), delivery.get("error")
-    if isinstance(receipt, Mapping):
-        marks = [mark for mark in ("merged", "reconciled") if receipt.get(mark)]
-        return " ".join([str(receipt.get("external_id") or "accepted"), *(f"({mark})" for mark in marks)])
-    if isinstance(error, Mapping):
-        return str(error.get("message") or error.get("detail") or error.get("kind") or "failed")
-    return str(error or "")
-
-
-def seconds(delivery: Mapping[str, Any]) -> str:
-    """How long a delivery took, as far as the answer says."""
-    durations = delivery.get("durations")
-    value = durations.get("run_s") if isinstance(durations, Mapping) else delivery.get("duration_s")
-    return f"{value:.2f}" if isinstance(value, int | float) else ""
+def outcome(delivery: Mapping[str, Any]) -> Text:
+    """A delivery's receipt, cut where it is long, or its error in full."""
+    receipt, error = delivery["receipt"], delivery["error"]
+    if error and not receipt:
+        return Text(str(error.get("message") or error.get("code")), overflow="fold")
+    marks = [f"({mark})" for mark in ("merged", "reconciled") if receipt and receipt.get(mark)]
+    given = str(receipt.get("external_id") or "accepted") if receipt else ""
+    return Text(" ".join([given, *marks]), overflow="ellipsis", no_wrap=True)
 
 
 def refusal(error: ApiError, console: Console) -> None:
     """An `application/problem+json` answer as a readable list."""
     problem = error.problem
-    title = str(problem.get("title") or error)
-    console.print(f"[red]✗[/] {escape(title)}", highlight=False)
-    if detail := problem.get("detail"):
-        console.print(f"  {escape(str(detail))}", highlight=False)
-    for item in problem.get("errors") or ():
-        where = ".".join(str(part) for part in item.get("loc", ())) or "body"
-        console.print(f"  [bold]{escape(where)}[/]: {escape(str(item.get('msg')))}", highlight=False)
+    console.print(f"[red]✗[/] {escape(str(problem.get('title') or error))}", highlight=False)
+    errors = [
+        (".".join(str(part) for part in item.get("loc", ())) or "body", str(item.get("msg")))
+        for item in problem.get("errors") or ()
+    ]
+    detail = str(problem.get("detail") or "")
+    # The detail of several errors is the first of them.
+    if detail and not any(detail.startswith(f"{where}: {message}") for where, message in errors):
+        console.print(f"  {escape(detail)}", highlight=False)
+    for where, message in errors:
+        console.print(f"  [bold]{escape(where)}[/]: {escape(message)}", highlight=False)
 
 
 def trouble(error: StackError, console: Console) -> None:

@@ -1,0 +1,27 @@
+# Airflow 3.3.2 with Leadcast in it. docker-compose.yaml runs every service from this one image.
+#
+# The slim image of the two official ones: it holds Airflow's core and nothing else, so that requirements.txt, which
+# the tests ran with, is the whole truth. The full image brings some sixty providers with pins of their own, and ours
+# would break them half-way.
+ARG AIRFLOW_IMAGE=apache/airflow:slim-3.3.2-python3.11
+
+FROM ${AIRFLOW_IMAGE} AS build
+COPY --chown=airflow:0 pyproject.toml README.md LICENSE /tmp/leadcast/
+COPY --chown=airflow:0 include /tmp/leadcast/include
+# A wheel, not a copied folder: its entry points are how Airflow finds the connection types and the integrations.
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /tmp/dist /tmp/leadcast \
+    && rm -r /tmp/leadcast/include/leadcast
+
+FROM ${AIRFLOW_IMAGE}
+# The image's own account, uid 50000; nothing below needs root.
+USER airflow
+COPY --chown=airflow:0 requirements.txt /tmp/requirements.txt
+# Further distributions: another auth manager, a notifier, an integration of your own.
+ARG EXTRA_REQUIREMENTS=""
+RUN pip install --no-cache-dir --requirement /tmp/requirements.txt ${EXTRA_REQUIREMENTS}
+COPY --from=build --chown=airflow:0 /tmp/dist /tmp/dist
+RUN pip install --no-cache-dir --no-deps /tmp/dist/*.whl
+COPY --chown=airflow:0 dags /opt/airflow/dags
+COPY --chown=airflow:0 plugins /opt/airflow/plugins
+# What is yours beside the package, if there is any: include/hooks.py, include/templates/.
+COPY --from=build --chown=airflow:0 /tmp/leadcast/include /opt/airflow/include

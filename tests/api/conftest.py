@@ -1,0 +1,85 @@
+"""The application as the api-server mounts it, on a real store, with a caller who is let in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.testclient import TestClient
+
+from leadcast.api.app import create_app
+from leadcast.api.backend import Backend
+from leadcast.api.caller import Caller, bearer_of, refuse_cookie_alone, token_of
+from leadcast.api.links import MOUNT
+from leadcast.core.settings import Settings
+from leadcast.store.database import Store
+
+TOKEN = "a-token-of-the-tests"
+BOT_TOKEN = "700:a-telegram-token-of-the-tests-0000"
+BODY: dict[str, Any] = {
+    "lead_id": 123,
+    "lead": {"name": "Анна", "phone": "+79990000001"},
+    "integrations": [{"type": "telegram"}, {"type": "email", "settings": {"template": "new_lead"}}],
+    "credentials": {
+        "telegram": {"bot_token": BOT_TOKEN, "chat_id": "@notifications"},
+        "email": {"emails": ["admin@example.com"]},
+    },
+}
+
+
+@dataclass
+class Bell:
+    """Remembers who rang for which run, in whose name."""
+
+    rung: list[tuple[str, str]] = field(default_factory=list)
+
+    async def ring(self, run_id: str, *, token: str) -> bool:
+        self.rung.append((run_id, token))
+        return True
+
+
+def admit(request: Request) -> None:
+    """Stands for Airflow's users: the token's owner may do everything, nobody else anything."""
+    if token_of(request) != TOKEN:
+        raise HTTPException(401, "Not authenticated")
+    refuse_cookie_alone(request)
+    request.state.leadcast_caller = Caller(id=request.headers.get("X-Test-User", "tester"), token=bearer_of(request))
+
+
+@pytest.fixture
+def bell() -> Bell:
+    return Bell()
+
+
+@pytest.fixture
+def serve(bell: Bell) -> Iterator[Callable[..., TestClient]]:
+    """Serves the application on whatever store it is given."""
+    opened: list[TestClient] = []
+
+    def serve(open_store: Callable[[], Store], *, missing_pools: Callable[[], list[str]] = list) -> TestClient:
+        backend = Backend(store=open_store, settings=Settings, ring=bell.ring, missing_pools=missing_pools)
+        server = FastAPI()
+        server.mount(MOUNT, create_app(backend, admit=admit))
+        client = TestClient(server, raise_server_exceptions=False, base_url=f"http://testserver{MOUNT}")
+        client.__enter__()
+        opened.append(client)
+        return client
+
+    yield serve
+    for client in opened:
+        client.__exit__()
+
+
+@pytest.fixture
+def anonymous(serve: Callable[..., TestClient], store: Store) -> TestClient:
+    return serve(lambda: store)
+
+
+@pytest.fixture
+def client(anonymous: TestClient) -> TestClient:
+    """Signed in with a token."""
+    anonymous.headers["Authorization"] = f"Bearer {TOKEN}"
+    return anonymous

@@ -1,0 +1,299 @@
+"""The plugin in a real api-server: Airflow's own users, its own trigger, its database and its audit log."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from sqlalchemy import create_engine, make_url, text
+
+from leadcast.store.database import Store
+from tests.api.conftest import BODY, BOT_TOKEN
+
+pytestmark = [pytest.mark.system, pytest.mark.store]
+
+ROOT = Path(__file__).parents[2]
+USERS = ("admin", "user", "viewer")
+TRIGGER = "/api/v2/dags/send_lead/dagRuns"
+START_TIMEOUT_S = 120
+CALLBACK = "https://example.com/hook?token=a-secret-in-a-url"
+
+
+@dataclass
+class ApiServer:
+    """A running api-server, its environment, and its database."""
+
+    url: str
+    environment: dict[str, str]
+    database_url: str
+    tokens: dict[str, str]
+
+    def call(self, method: str, path: str, *, user: str | None = "user", **more: Any) -> requests.Response:
+        headers = dict(more.pop("headers", {}))
+        if user:
+            headers["Authorization"] = f"Bearer {self.tokens[user]}"
+        return requests.request(method, self.url + path, headers=headers, timeout=30, **more)
+
+    def trigger(self, conf: Any, *, user: str | None = "user") -> requests.Response:
+        return self.call("POST", TRIGGER, user=user, json={"logical_date": None, "conf": conf})
+
+    def runs(self) -> list[str]:
+        return [run["dag_run_id"] for run in self.call("GET", f"{TRIGGER}?limit=100").json()["dag_runs"]]
+
+    def everything_written(self) -> str:
+        """All that Airflow's database holds of runs and in its audit log."""
+        engine = create_engine(self.database_url)
+        with engine.connect() as connection:
+            rows = [
+                *connection.execute(text("SELECT r::text FROM dag_run r")).scalars(),
+                *connection.execute(text("SELECT l::text FROM log l")).scalars(),
+            ]
+        engine.dispose()
+        return "\n".join(rows)
+
+    def airflow(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs Airflow's command line, Leadcast's entry point in it as an installed Leadcast has it."""
+        return airflow(self.environment, *arguments)
+
+
+def airflow(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "airflow", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+def installed(folder: Path) -> Path:
+    """A folder that says what an installed Leadcast says: its entry points for Airflow's policies."""
+    named = folder / "leadcast-0.1.0.dist-info"
+    named.mkdir(parents=True)
+    (named / "METADATA").write_text("Metadata-Version: 2.1\nName: leadcast\nVersion: 0.1.0\n")
+    (named / "entry_points.txt").write_text("[airflow.policy]\nleadcast = leadcast.engine.command_line\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(postgres_url: str, fernet_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    home = tmp_path_factory.mktemp("api-server")
+    url = make_url(postgres_url)
+    admin = create_engine(url, isolation_level="AUTOCOMMIT")
+    name = f"airflow_{os.getpid()}"
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    database_url = url.set(database=name).render_as_string(hide_password=False)
+    port = free_port()
+    passwords = home / "passwords.json"
+    passwords.write_text(json.dumps({user: user for user in USERS}))
+    environment = os.environ | {
+        "AIRFLOW_HOME": str(home),
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "include"), str(installed(home / "site"))]),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__FERNET_KEY": fernet_key,
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{user}" for user in USERS),
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
+        "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
+        "AIRFLOW__API__SECRET_KEY": "made-up-for-the-tests",
+        "AIRFLOW__API_AUTH__JWT_SECRET": fernet_key * 2,
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database_url,
+        "AIRFLOW__LEADCAST__STORE_URL": postgres_url,
+    }
+    for command in (["db", "migrate"], ["dags", "reserialize"]):
+        done = airflow(environment, *command)
+        assert done.returncode == 0, done.stderr
+    log = (home / "api-server.log").open("w")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "airflow", "api-server"], env=environment, stdout=log, stderr=subprocess.STDOUT
+    )
+    try:
+        root = f"http://127.0.0.1:{port}"
+        yield ApiServer(root, environment, database_url, {user: sign_in(root, user, process) for user in USERS})
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+        log.close()
+        with admin.connect() as connection:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+        admin.dispose()
+
+
+def sign_in(url: str, user: str, process: subprocess.Popen[bytes]) -> str:
+    body = {"username": user, "password": user}
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while True:
+        assert process.poll() is None, "the api-server ended"
+        try:
+            return str(requests.post(f"{url}/auth/token", json=body, timeout=10).json()["access_token"])
+        except requests.ConnectionError:
+            assert time.monotonic() < deadline, "the api-server does not answer"
+            time.sleep(0.2)
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], bool]], None]:
+    """Waits until something holds that happens beside an answer."""
+
+    def until(holds: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 20
+        while not holds():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    return until
+
+
+def test_sending_creates_the_run_it_names_in_the_callers_name(
+    server: ApiServer, store: Store, until: Callable[[Callable[[], bool]], None]
+) -> None:
+    answer = server.call("POST", "/api/integrations/send-batch", json=BODY)
+    assert answer.status_code == 202, answer.text
+    run_id = answer.json()["links"]["run"].rpartition("/")[2]
+    until(lambda: run_id in server.runs())
+    run = server.call("GET", f"{TRIGGER}/{run_id}").json()
+    assert (run["conf"], run["triggering_user_name"]) == ({}, "user")
+
+
+def test_airflows_own_rights_decide(server: ApiServer, store: Store) -> None:
+    send, read = "/api/integrations/send-batch", "/api/integrations/batches"
+    assert server.call("POST", send, user=None, json=BODY).status_code == 401
+    assert server.call("GET", read, user=None).status_code == 401
+    assert server.call("POST", send, user="viewer", json=BODY).status_code == 403
+    assert server.call("GET", read, user="viewer").status_code == 200
+    for answer in (
+        server.call("POST", send, user="viewer", json=BODY),
+        requests.get(server.url + read, headers={"Authorization": "Bearer x"}, timeout=30),
+    ):
+        assert answer.status_code == 403
+        assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+def test_the_session_cookie_reads_pages_but_does_not_write_alone(server: ApiServer, store: Store) -> None:
+    cookie = {"_token": server.tokens["user"]}
+    page = server.call("GET", "/api/integrations/ui", user=None, cookies=cookie)
+    assert page.status_code == 200
+    alone = server.call("POST", "/api/integrations/send-batch", user=None, cookies=cookie, json=BODY)
+    assert alone.status_code == 403
+
+
+def test_airflow_shows_the_monitor_in_its_navigation(server: ApiServer) -> None:
+    [plugin] = [item for item in server.call("GET", "/api/v2/plugins").json()["plugins"] if item["name"] == "leadcast"]
+    [view] = plugin["external_views"]
+    assert (view["href"], view["destination"], view["url_route"]) == ("/api/integrations/ui", "nav", "leadcast")
+
+
+def test_health_says_which_pools_are_missing(server: ApiServer) -> None:
+    health = server.call("GET", "/api/integrations/health", user=None)
+    assert health.status_code == 200
+    assert "integration-email" in health.json()["missing_pools"]
+
+
+def test_the_trigger_stores_and_logs_no_secret(server: ApiServer, store: Store) -> None:
+    answer = server.trigger(BODY | {"callback_url": CALLBACK})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["conf"]["credentials"]["sealed"].startswith("gAAAA")
+
+    again = server.trigger(answer.json()["conf"] | {"priority": "high"})
+    assert again.status_code == 200, again.text
+
+    written = server.everything_written()
+    assert answer.json()["dag_run_id"] in written
+    assert "trigger_dag_run" in written
+    assert BOT_TOKEN not in written
+    assert CALLBACK not in written
+
+
+def test_the_trigger_refuses_what_is_wrong_and_creates_no_run(server: ApiServer, store: Store) -> None:
+    before = server.runs()
+    assert server.trigger(BODY | {"nope": 1}).status_code == 422
+    unknown = server.trigger({"lead_id": "nobody", "integrations": [{"type": "email"}]})
+    assert unknown.status_code == 400
+    assert "There is no lead 'nobody'" in unknown.json()["detail"]
+    assert server.trigger(BODY, user="viewer").status_code == 403
+    assert server.trigger(BODY, user=None).status_code == 401
+    assert server.runs() == before
+    assert BOT_TOKEN not in server.everything_written()
+
+
+def test_the_command_line_stores_and_logs_no_secret(server: ApiServer, store: Store) -> None:
+    before = server.runs()
+    done = server.airflow("dags", "trigger", "send_lead", "--conf", json.dumps(BODY | {"lead_id": "of-a-shell"}))
+    assert done.returncode == 0, done.stderr
+    assert len(server.runs()) == len(before) + 1
+
+    refused = server.airflow("dags", "trigger", "send_lead", "--conf", json.dumps(BODY | {"nope": 1}))
+    assert refused.returncode != 0
+    assert len(server.runs()) == len(before) + 1
+
+    written = server.everything_written()
+    assert "cli_dag_trigger" in written
+    for text_seen in (written, done.stdout, done.stderr, refused.stdout, refused.stderr):
+        assert BOT_TOKEN not in text_seen
+
+
+IN_PYTHON = """
+import json, sys
+from airflow.api.common.trigger_dag import trigger_dag
+from airflow.utils.types import DagRunTriggeredByType
+from leadcast import send_batch
+from leadcast.engine.bell import ring_from_here
+
+body = json.load(sys.stdin)
+run = trigger_dag(dag_id="send_lead", triggered_by=DagRunTriggeredByType.TEST, conf=body)
+assert run.conf["credentials"]["sealed"], run.conf
+try:
+    trigger_dag(dag_id="send_lead", triggered_by=DagRunTriggeredByType.TEST, conf=body | {"nope": 1})
+except ValueError as error:
+    assert "nope" in str(error)
+else:
+    raise AssertionError("a wrong conf was taken")
+accepted = send_batch(body["lead_id"], body["integrations"], body["credentials"], lead=body["lead"])
+assert ring_from_here(accepted.run_id)
+assert not ring_from_here("no run id/../../at all")
+print("RUN", accepted.run_id)
+"""
+
+
+def test_below_every_door_a_run_is_checked_and_sealed_and_python_may_send(server: ApiServer, store: Store) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IN_PYTHON],
+        env=server.environment,
+        input=json.dumps(BODY),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("RUN ")[-1].strip() in server.runs()
+    assert BOT_TOKEN not in server.everything_written()
+
+
+def test_a_task_process_does_not_load_what_only_the_server_needs(server: ApiServer) -> None:
+    code = (
+        "import sys; from airflow.sdk.plugins_manager import _get_plugins; plugins, errors = _get_plugins(); "
+        "assert [p.name for p in plugins] == ['leadcast'] and not errors, (plugins, errors); "
+        "print('fastapi' in sys.modules or 'leadcast.request' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=server.environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip().endswith("False")

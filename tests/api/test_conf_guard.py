@@ -1,0 +1,114 @@
+"""Sealing a run's conf, and telling a request from a bell."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+
+from leadcast.core.errors import InvalidRequest
+from leadcast.engine.conf_guard import body_of, checked, has_secrets, is_sealed, open_conf, seal_conf
+from leadcast.store.sealing import Sealer
+from tests.api.conftest import BODY, BOT_TOKEN
+
+CALLBACK = "https://example.com/hook?token=a-secret-in-a-url"
+CONF: dict[str, Any] = BODY | {"callback_url": CALLBACK}
+FORM_LEFT_EMPTY = {
+    "lead_id": None, "integrations": None, "credentials": None, "lead": None, "callback_url": None, "priority": "normal"
+}  # fmt: skip
+
+
+@pytest.fixture
+def sealer(fernet_key: str) -> Sealer:
+    return Sealer(fernet_key)
+
+
+def test_a_sealed_conf_holds_no_secret_and_opens_to_the_same(sealer: Sealer) -> None:
+    sealed = seal_conf(CONF, sealer)
+    text = json.dumps(sealed)
+    assert BOT_TOKEN not in text
+    assert CALLBACK not in text
+    assert sealed["integrations"] == CONF["integrations"]
+    assert list(sealed["credentials"]) == ["sealed"]
+    assert open_conf(sealed, sealer) == CONF
+
+
+def test_what_is_sealed_stays_as_it_is(sealer: Sealer) -> None:
+    sealed = seal_conf(CONF, sealer)
+    assert seal_conf(sealed, sealer) == sealed
+    assert checked(sealed, sealer) == sealed
+
+
+def test_a_callback_url_that_comes_later_is_sealed_too_and_wins(sealer: Sealer) -> None:
+    again = seal_conf(CONF, sealer) | {"callback_url": "https://example.com/other-secret"}
+    assert has_secrets(again)
+    sealed = checked(again, sealer)
+    assert "other-secret" not in json.dumps(sealed)
+    assert open_conf(sealed, sealer) == CONF | {"callback_url": "https://example.com/other-secret"}
+
+
+def test_a_form_that_leaves_the_callback_url_empty_keeps_the_sealed_one(sealer: Sealer) -> None:
+    assert open_conf(seal_conf(CONF, sealer) | {"callback_url": None}, sealer) == CONF
+
+
+def test_a_conf_without_secrets_is_left_alone(sealer: Sealer) -> None:
+    conf = {"lead_id": 1, "integrations": [{"type": "email"}], "credentials": {}}
+    assert seal_conf(conf, sealer) == conf
+
+
+@pytest.mark.parametrize(
+    "conf", [None, {}, FORM_LEFT_EMPTY, {"priority": "high"}, {"airflow/task_span_detail_level": 2}, {"lead_id": ""}]
+)
+def test_a_conf_that_asks_for_nothing_is_a_bell(conf: dict[str, Any] | None) -> None:
+    assert body_of(conf) is None
+
+
+def test_what_the_form_leaves_empty_is_not_part_of_the_request() -> None:
+    integrations = [{"type": "email"}]
+    conf = FORM_LEFT_EMPTY | {"lead_id": "7", "integrations": integrations, "lead": {}, "airflow/x": 1}
+    assert body_of(conf) == {"lead_id": "7", "integrations": integrations, "priority": "normal"}
+
+
+def test_a_bell_passes_the_check(sealer: Sealer) -> None:
+    assert checked(FORM_LEFT_EMPTY, sealer) == FORM_LEFT_EMPTY
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"lead_id": 1},
+        {"credentials": {"telegram": {"bot_token": BOT_TOKEN}}},
+        CONF | {"nope": 1},
+        CONF | {"credentials": [BOT_TOKEN]},
+        CONF | {"credentials": {"sealed": "", "telegram": {}}},
+    ],
+)
+def test_a_wrong_request_is_refused_sealed_or_not(sealer: Sealer, wrong: dict[str, Any]) -> None:
+    for conf in (wrong, seal_conf(wrong, sealer)):
+        with pytest.raises(InvalidRequest) as caught:
+            checked(conf, sealer)
+        assert BOT_TOKEN not in str(caught.value)
+
+
+def sealed_elsewhere() -> str:
+    return Sealer(Fernet.generate_key().decode()).seal({"credentials": {}})
+
+
+@pytest.mark.parametrize("text", ["", "gAAAA", "not base64 at all", sealed_elsewhere()])
+def test_what_another_key_sealed_is_refused(sealer: Sealer, text: str) -> None:
+    with pytest.raises(InvalidRequest, match="another key"):
+        checked(CONF | {"credentials": {"sealed": text}}, sealer)
+
+
+@pytest.mark.parametrize("inside", [b'"a password"', b"a password", b"[1]", b'{"password": "x"}'])
+def test_nothing_but_what_we_sealed_for_a_conf_is_opened(sealer: Sealer, fernet_key: str, inside: bytes) -> None:
+    stolen = Fernet(fernet_key).encrypt(inside).decode()
+    with pytest.raises(InvalidRequest):
+        open_conf({"credentials": {"sealed": stolen}}, sealer)
+
+
+def test_an_integration_of_that_name_is_not_mistaken_for_a_seal() -> None:
+    assert not is_sealed({"credentials": {"sealed": {"token": "x"}}})
+    assert not is_sealed({"credentials": {"sealed": "x", "email": {}}})

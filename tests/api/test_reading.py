@@ -1,0 +1,171 @@
+"""What can be read back: batches, listings, leads."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+from fastapi.testclient import TestClient
+
+from leadcast.core.clock import utc_now
+from leadcast.core.errors import RejectedError
+from leadcast.core.model import AttemptOutcome, DeliveryState, Receipt
+from leadcast.store import batches, ledger
+from leadcast.store.database import Store
+from tests.api.conftest import BODY
+
+pytestmark = pytest.mark.store
+
+
+def send(client: TestClient, **changed: object) -> str:
+    answer = client.post("/send-batch", json=BODY | changed)
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["batch_id"])
+
+
+def attempt(store: Store, delivery_id: str, ended: ledger.Ended) -> None:
+    with store.begin() as connection:
+        begun = ledger.begin(connection, delivery_id, worker="worker-1:42", now=utc_now())
+        assert begun is not None
+        ledger.end(connection, begun, ended, now=utc_now())
+
+
+def deliver_one_and_fail_one(store: Store, batch_id: str, *, message: str = "No such chat.") -> None:
+    with store.begin() as connection:
+        batches.claim(connection, run_id="wave__1", own_batch_id=None, limit=10, now=utc_now())
+    error = RejectedError(message, code="400")
+    failed = ledger.Ended(state=DeliveryState.FAILED, outcome=AttemptOutcome.REJECTED, error=error)
+    receipt = Receipt(external_id="<42@example.com>")
+    delivered = ledger.Ended(state=DeliveryState.DELIVERED, outcome=AttemptOutcome.DELIVERED, receipt=receipt)
+    attempt(store, f"{batch_id}-0", failed)
+    attempt(store, f"{batch_id}-1", delivered)
+
+
+def test_a_new_batch_is_pending_with_nothing_done(client: TestClient) -> None:
+    batch = client.get(f"/batches/{send(client)}").json()
+
+    assert batch["status"] == "pending"
+    counters = {name: batch[name] for name in ("total_jobs", "pending_jobs", "processed_jobs", "failed_jobs")}
+    assert counters == {"total_jobs": 2, "pending_jobs": 2, "processed_jobs": 0, "failed_jobs": 0}
+    assert (batch["progress"], batch["run_id"], batch["links"]["run"]) == (0, None, None)
+    assert [delivery["queue"] for delivery in batch["deliveries"]] == ["integration-telegram", "integration-email"]
+
+
+def test_a_batch_tells_of_each_delivery_what_became_of_it(client: TestClient, store: Store) -> None:
+    batch_id = send(client)
+    deliver_one_and_fail_one(store, batch_id)
+    batch = client.get(f"/batches/{batch_id}").json()
+
+    assert (batch["processed_jobs"], batch["failed_jobs"], batch["progress"]) == (2, 1, 100)
+    assert batch["run_id"] == "wave__1"
+    assert batch["links"]["run"] == "/dags/send_lead/runs/wave__1"
+    failed, delivered = batch["deliveries"]
+    assert (failed["state"], failed["error"]["code"], failed["error"]["message"]) == ("failed", "400", "No such chat.")
+    assert (delivered["state"], delivered["receipt"]["external_id"]) == ("delivered", "<42@example.com>")
+    assert [(item["number"], item["outcome"]) for item in failed["history"]] == [(1, "rejected")]
+    assert failed["duration_s"] >= 0
+
+
+def test_times_are_iso_in_utc(client: TestClient) -> None:
+    accepted_at = client.get(f"/batches/{send(client)}").json()["accepted_at"]
+    assert accepted_at.endswith("Z")
+    assert abs(datetime.fromisoformat(accepted_at) - utc_now()) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("batch_id", ["nope", "0" * 65, "%00", "..%5c", "%F0%9F%98%80"])
+def test_a_batch_that_is_not_there_is_404(client: TestClient, batch_id: str) -> None:
+    answer = client.get(f"/batches/{batch_id}")
+    assert answer.status_code == 404
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+def test_pages_follow_each_other_newest_first_and_end(client: TestClient) -> None:
+    sent = [send(client) for _ in range(5)]
+    seen, path = [], "/batches?limit=2"
+    for _ in range(3):
+        page = client.get(path).json()
+        seen += [batch["batch_id"] for batch in page["batches"]]
+        path = (page["links"]["next"] or "").removeprefix("/api/integrations")
+    assert seen == sent[::-1]
+    assert path == ""
+
+
+def test_a_page_keeps_its_filter_and_is_not_moved_by_new_arrivals(client: TestClient) -> None:
+    wanted = [send(client, lead_id="a") for _ in range(3)]
+    send(client, lead_id="b")
+    first = client.get("/batches", params={"lead_id": "a", "limit": 2}).json()
+    send(client, lead_id="a")
+    second = client.get(first["links"]["next"].removeprefix("/api/integrations")).json()
+
+    found = [batch["batch_id"] for batch in first["batches"] + second["batches"]]
+    assert found == wanted[::-1]
+
+
+def test_a_listing_is_filtered_by_status_type_and_time(client: TestClient, store: Store) -> None:
+    old = send(client)
+    deliver_one_and_fail_one(store, old)
+    since = utc_now()
+    new = send(client, integrations=[{"type": "webhook"}], credentials={})
+
+    def ids(**params: str) -> list[str]:
+        return [batch["batch_id"] for batch in client.get("/batches", params=params).json()["batches"]]
+
+    assert ids(status="processing") == [old]
+    assert ids(status="pending") == [new]
+    assert ids(type="webhook") == [new]
+    assert ids(type="email") == [old]
+    assert ids(since=since.isoformat()) == [new]
+    assert ids(status="completed") == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "status=SECRET", "limit=0", "limit=201", "limit=SECRET", "type=SECRET", "since=2026-01-01", "since=SECRET",
+        "cursor=SECRET", "cursor=W10", "cursor=%00", "SECRET=1", "lead_id=%20SECRET",
+    ],
+)  # fmt: skip
+def test_a_filter_that_makes_no_sense_is_422_and_not_repeated(client: TestClient, query: str) -> None:
+    answer = client.get(f"/batches?{query}")
+    assert answer.status_code == 422
+    assert answer.json()["errors"]
+    if not query.startswith("SECRET"):
+        assert "SECRET" not in answer.text
+
+
+def test_a_lead_is_stored_once_and_then_replaced(client: TestClient) -> None:
+    assert client.put("/leads/7", json={"name": "Анна", "phone": 79990000001}).status_code == 201
+    replaced = client.put("/leads/7", json={"name": "Борис"})
+    assert replaced.status_code == 200
+    lead = client.get("/leads/7").json()
+    assert (lead["lead_id"], lead["lead"]["name"], lead["lead"]["phone"]) == ("7", "Борис", "")
+
+
+def test_a_lead_shows_its_batches_newest_first(client: TestClient) -> None:
+    client.put("/leads/7", json={"name": "Анна"})
+    sent = [send(client, lead_id=7) for _ in range(2)]
+    send(client, lead_id=8)
+    assert [batch["batch_id"] for batch in client.get("/leads/7").json()["batches"]] == sent[::-1]
+
+
+@pytest.mark.parametrize("lead_id", ["-7", "a%20b", "%00", "x" * 129])
+def test_a_lead_id_that_is_none_is_422(client: TestClient, lead_id: str) -> None:
+    assert client.put(f"/leads/{lead_id}", json={}).status_code == 422
+    assert client.get(f"/leads/{lead_id}").status_code == 422
+
+
+def test_lead_data_that_is_none_is_422_and_not_repeated(client: TestClient) -> None:
+    answer = client.put("/leads/7", json={"name": ["SECRET"], "nope": "SECRET"})
+    assert answer.status_code == 422
+    assert "SECRET" not in answer.text
+
+
+@pytest.mark.parametrize("text", ["\\u0000", "half \\ud800"])
+def test_text_that_no_database_takes_is_422(client: TestClient, text: str) -> None:
+    body = f'{{"comment": "{text}"}}'.encode()
+    answer = client.put("/leads/7", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+
+
+def test_an_unknown_lead_is_404(client: TestClient) -> None:
+    assert client.get("/leads/nobody").status_code == 404

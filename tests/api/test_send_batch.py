@@ -1,0 +1,146 @@
+"""`POST /send-batch`: what is accepted, answered and stored, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import func, select, text
+
+from leadcast.store.database import Store
+from leadcast.store.schema import batches, deliveries
+from tests.api.conftest import BODY, BOT_TOKEN, TOKEN, Bell
+
+pytestmark = pytest.mark.store
+
+
+def how_many(store: Store) -> int:
+    with store.begin() as connection:
+        return connection.execute(select(func.count()).select_from(batches)).scalar_one()
+
+
+def test_a_request_is_stored_and_answered_with_202_and_links(client: TestClient, store: Store) -> None:
+    answer = client.post("/send-batch", json=BODY)
+
+    assert answer.status_code == 202
+    body = answer.json()
+    assert body.keys() == {"batch_id", "lead_id", "status", "total_jobs", "links"}
+    assert (body["lead_id"], body["status"], body["total_jobs"]) == ("123", "pending", 2)
+    assert body["links"]["self"] == f"/api/integrations/batches/{body['batch_id']}"
+    assert body["links"]["run"].startswith("/dags/send_lead/runs/wave__")
+    assert answer.headers["Location"] == body["links"]["self"]
+    assert how_many(store) == 1
+
+
+def test_the_first_arrival_rings_in_the_callers_name_and_the_next_ride_along(client: TestClient, bell: Bell) -> None:
+    first = client.post("/send-batch", json=BODY).json()
+    second = client.post("/send-batch", json=BODY).json()
+
+    run_id = first["links"]["run"].rpartition("/")[2]
+    assert bell.rung == [(run_id, TOKEN)]
+    assert second["links"]["run"] == first["links"]["run"]
+
+
+def test_credentials_are_sealed_in_the_store(client: TestClient, store: Store) -> None:
+    client.post("/send-batch", json=BODY)
+
+    with store.begin() as connection:
+        sealed = connection.execute(select(deliveries.c.credentials_sealed)).scalars().all()
+        everything = connection.execute(text("SELECT b::text || d::text FROM batches b, deliveries d")).scalars().all()
+    assert all(sealed)
+    assert not any(BOT_TOKEN in row for row in everything)
+
+
+def test_the_same_key_and_body_give_the_first_answer_and_no_second_batch(client: TestClient, store: Store) -> None:
+    key = {"Idempotency-Key": "order-17"}
+    first = client.post("/send-batch", json=BODY, headers=key)
+    again = client.post("/send-batch", json=BODY, headers=key)
+
+    assert again.status_code == 202
+    assert again.json()["batch_id"] == first.json()["batch_id"]
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert "Idempotency-Replayed" not in first.headers
+    assert how_many(store) == 1
+
+
+def test_the_same_key_with_another_body_is_a_conflict(client: TestClient, store: Store) -> None:
+    key = {"Idempotency-Key": "order-17"}
+    client.post("/send-batch", json=BODY, headers=key)
+    other = client.post("/send-batch", json=BODY | {"lead_id": 124}, headers=key)
+
+    assert other.status_code == 409
+    assert other.json()["errors"][0]["loc"] == ["header", "Idempotency-Key"]
+    assert how_many(store) == 1
+
+
+def test_two_callers_may_use_the_same_key(client: TestClient, store: Store) -> None:
+    for user in ("anna", "boris"):
+        headers = {"Idempotency-Key": "1", "X-Test-User": user}
+        assert client.post("/send-batch", json=BODY, headers=headers).status_code == 202
+    assert how_many(store) == 2
+
+
+@pytest.mark.parametrize("key", ["", "with space", "x" * 256])
+def test_an_idempotency_key_that_is_none_is_refused(client: TestClient, store: Store, key: str) -> None:
+    answer = client.post("/send-batch", json=BODY, headers={"Idempotency-Key": key})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["loc"] == ["header", "idempotency-key"]
+    assert how_many(store) == 0
+
+
+def test_every_field_at_fault_is_named_and_no_value_repeated(client: TestClient, store: Store) -> None:
+    wrong: dict[str, Any] = {
+        "lead_id": 123,
+        "integrations": [{"type": "telegram", "settings": {"colour": "SECRET"}}, {"type": "email"}],
+        "credentials": {"telegram": {"bot_token": ["SECRET"], "chat_id": "@n"}, "amocrm": {"access_token": "SECRET"}},
+    }
+    answer = client.post("/send-batch", json=wrong)
+
+    assert answer.status_code == 422
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    locations = [error["loc"] for error in answer.json()["errors"]]
+    assert ["integrations", 0, "settings", "colour"] in locations
+    assert ["credentials", "telegram", "bot_token"] in locations
+    assert ["credentials", "amocrm"] in locations
+    assert "SECRET" not in answer.text
+    assert how_many(store) == 0
+
+
+def test_an_unknown_lead_without_data_is_404(client: TestClient, store: Store) -> None:
+    answer = client.post("/send-batch", json={"lead_id": "nobody", "integrations": [{"type": "email"}]})
+    assert answer.status_code == 404
+    assert "PUT /api/integrations/leads/nobody" in answer.json()["detail"]
+    assert how_many(store) == 0
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[1,2", b"\xff\xfe", b'{"lead_id": NaN}', b'{"a": 1, "a": 2}', b"[" * 100_000]
+)
+def test_what_is_not_json_is_422(client: TestClient, body: bytes) -> None:
+    answer = client.post("/send-batch", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Content-Type": "text/plain"}, {}, {"Content-Type": "application/json", "Content-Encoding": "gzip"}],
+)
+def test_what_is_not_said_to_be_plain_json_is_415(client: TestClient, headers: dict[str, str]) -> None:
+    assert client.post("/send-batch", content=b"{}", headers=headers).status_code == 415
+
+
+def test_a_body_announced_too_large_is_413(client: TestClient) -> None:
+    answer = client.post("/send-batch", content=b" " * (1024 * 1024 + 1), headers={"Content-Type": "application/json"})
+    assert answer.status_code == 413
+
+
+def test_a_body_too_large_without_a_length_is_413(client: TestClient) -> None:
+    def chunks() -> Any:
+        for _ in range(2000):
+            yield b" " * 1024
+
+    answer = client.post("/send-batch", content=chunks(), headers={"Content-Type": "application/json"})
+    assert answer.status_code == 413
+    assert answer.headers["Content-Type"] == "application/problem+json"

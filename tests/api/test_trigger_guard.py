@@ -1,0 +1,130 @@
+"""Airflow's own trigger: what reaches it behind the guard, and what does not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
+
+from leadcast.api.trigger_guard import TriggerGuard
+from leadcast.core.errors import SettingsError
+from leadcast.engine.conf_guard import open_conf
+from leadcast.store.sealing import Sealer
+from tests.api.conftest import BODY, BOT_TOKEN
+
+TRIGGER = "/api/v2/dags/send_lead/dagRuns"
+
+
+async def airflow(scope: Scope, receive: Receive, send: Send) -> None:
+    """Stands for Airflow: answers with what it got."""
+    request = Request(scope, receive)
+    body = await request.body()
+    length = int(request.headers.get("Content-Length", -1))
+    await JSONResponse({"body": body.decode("latin-1"), "length": length, "really": len(body)})(scope, receive, send)
+
+
+@pytest.fixture
+def sealer(fernet_key: str) -> Sealer:
+    return Sealer(fernet_key)
+
+
+@pytest.fixture
+def client(sealer: Sealer) -> TestClient:
+    return TestClient(TriggerGuard(airflow, sealer=lambda: sealer))
+
+
+def passed_on(client: TestClient, body: Any, path: str = TRIGGER) -> Any:
+    answer = client.post(path, json=body)
+    assert answer.status_code == 200, answer.text
+    got = answer.json()
+    assert got["length"] == got["really"]
+    return json.loads(got["body"])
+
+
+@pytest.mark.parametrize("path", [TRIGGER, f"{TRIGGER}/", f"/airflow{TRIGGER}", "/api/v2/dags/send%5Flead/dagRuns"])
+def test_airflow_sees_sealed_credentials_only(client: TestClient, sealer: Sealer, path: str) -> None:
+    got = passed_on(client, {"logical_date": None, "conf": BODY, "note": "n"}, path)
+    assert BOT_TOKEN not in json.dumps(got)
+    assert (got["logical_date"], got["note"]) == (None, "n")
+    assert open_conf(got["conf"], sealer) == BODY
+
+
+@pytest.mark.parametrize("conf", [None, {}, {"lead_id": None, "credentials": {}, "priority": "normal"}])
+def test_a_bell_passes(client: TestClient, conf: Any) -> None:
+    assert passed_on(client, {"logical_date": None, "conf": conf}) == {"logical_date": None, "conf": conf}
+
+
+def test_a_wrong_conf_is_a_problem_with_every_field_and_no_value(client: TestClient) -> None:
+    wrong = BODY | {"integrations": [{"type": "telegram", "settings": {"colour": "SECRET"}}]}
+    answer = client.post(TRIGGER, json={"logical_date": None, "conf": wrong})
+    assert answer.status_code == 422
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    locations = [error["loc"] for error in answer.json()["errors"]]
+    assert ["body", "conf", "integrations", 0, "settings", "colour"] in locations
+    assert "SECRET" not in answer.text
+    assert BOT_TOKEN not in answer.text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        json.dumps({"conf": BODY}).encode("utf-16"),
+        b'{"conf": {"credentials": {"telegram": {"bot_token": "SECRET"}}}, "conf": {}}',
+        b'{"conf": "SECRET"}',
+        b'{"conf": ["SECRET"]}',
+        json.dumps(BODY).encode(),
+        b'{"conf": {"credentials": "SECRET',
+    ],
+    ids=["UTF-16", "conf twice", "conf a string", "conf a list", "not in conf", "no JSON"],
+)
+def test_no_way_of_writing_it_leads_past_the_guard(client: TestClient, body: bytes) -> None:
+    for headers in ({"Content-Type": "application/json"}, {"Content-Type": "text/plain"}, {}):
+        answer = client.post(TRIGGER, content=body, headers=headers)
+        assert answer.status_code == 422
+        assert "SECRET" not in answer.text
+        assert BOT_TOKEN not in answer.text
+
+
+def test_more_than_a_mebibyte_is_413_whatever_its_length_is_said_to_be(client: TestClient) -> None:
+    def chunks() -> Iterator[bytes]:
+        for _ in range(2000):
+            yield b" " * 1024
+
+    assert client.post(TRIGGER, content=b" " * (1024 * 1024 + 1)).status_code == 413
+    assert client.post(TRIGGER, content=chunks()).status_code == 413
+
+
+@pytest.mark.parametrize("path", ["/api/v2/backfills", "/api/v2/backfills/dry_run"])
+def test_a_backfill_of_send_lead_is_refused_and_any_other_passes(client: TestClient, path: str) -> None:
+    refused = client.post(path, json={"dag_id": "send_lead", "dag_run_conf": BODY})
+    assert refused.status_code == 422
+    assert "retry_leads" in refused.json()["detail"]
+    other = {"dag_id": "retry_leads", "dag_run_conf": {"x": 1}}
+    assert passed_on(client, other, path) == other
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/api/v2/dags/other/dagRuns"), ("POST", "/api/v2/pools"), ("PATCH", TRIGGER), ("GET", TRIGGER)],
+)
+def test_everything_else_is_not_even_read(client: TestClient, method: str, path: str) -> None:
+    answer = client.request(method, path, content=b"{not json", headers={"Content-Type": "application/json"})
+    assert answer.status_code == 200
+    assert answer.json()["body"] == "{not json"
+
+
+def test_where_it_cannot_seal_it_refuses_and_says_how_to_send() -> None:
+    def no_key() -> Sealer:
+        raise SettingsError("There is no key.")
+
+    client = TestClient(TriggerGuard(airflow, sealer=no_key))
+    answer = client.post(TRIGGER, json={"conf": BODY})
+    assert answer.status_code == 422
+    assert "conn_id" in answer.json()["detail"]
+    assert client.post(TRIGGER, json={"conf": {}}).status_code == 200

@@ -1,0 +1,142 @@
+"""The command line: what it says when something is wrong, and that it starts quickly."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from leadcast.cli import EXIT_NOT_RUNNING, app
+from leadcast.local import show
+from leadcast.local.client import ApiError
+from leadcast.local.errors import StackError
+
+runner = CliRunner()
+
+
+@pytest.fixture(autouse=True)
+def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEADCAST_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "200")
+    for name in ("LEADCAST_TOKEN", "LEADCAST_URL", "LEADCAST_PORT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console(record=True, width=200, file=io.StringIO())
+
+
+def test_asking_for_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, leadcast.cli; print([m for m in ('airflow', 'requests', 'fastapi', 'psutil') if m in sys.modules])"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
+
+
+def test_down_is_harmless_where_nothing_runs_and_makes_nothing(tmp_path: Path) -> None:
+    result = runner.invoke(app, ["down"])
+
+    assert result.exit_code == 0
+    assert "No stack runs" in result.output
+    assert not (tmp_path / "home").exists()
+
+
+def test_status_says_by_its_exit_code_that_nothing_runs() -> None:
+    result = runner.invoke(app, ["status"])
+
+    assert result.exit_code == EXIT_NOT_RUNNING
+    assert "leadcast up" in result.output
+
+
+def test_a_token_without_a_stack_is_an_error_and_nothing_on_standard_output() -> None:
+    result = runner.invoke(app, ["token"])
+
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert "leadcast up" in result.stderr
+
+
+def test_an_address_that_is_not_ours_never_gets_our_passwords() -> None:
+    result = runner.invoke(app, ["batch", "1", "--url", "http://127.0.0.1:9"])
+
+    assert result.exit_code == 1
+
+
+def test_an_address_where_nobody_answers_is_told_plainly() -> None:
+    result = runner.invoke(app, ["batch", "1", "--url", "http://127.0.0.1:9", "--token", "secret-token"])
+
+    assert result.exit_code == 1
+    assert "http://127.0.0.1:9 does not answer" in result.stderr
+    assert "secret-token" not in result.output
+
+
+def test_a_refusal_lists_every_field_at_fault_once(console: Console) -> None:
+    problem = {
+        "title": "Invalid request",
+        "detail": "lead_id: too long (and 1 more)",
+        "errors": [{"loc": ["lead_id"], "msg": "too long"}, {"loc": ["integrations", 0, "type"], "msg": "unknown"}],
+    }
+
+    show.refusal(ApiError("POST /x: 422", status=422, problem=problem), console)
+
+    assert console.export_text().splitlines() == [
+        "✗ Invalid request",
+        "  lead_id: too long",
+        "  integrations.0.type: unknown",
+    ]
+
+
+def test_trouble_shows_the_end_of_the_log_as_it_was_when_it_happened(console: Console, tmp_path: Path) -> None:
+    log = tmp_path / "sandbox.log"
+    log.write_text("".join(f"line {number} [red]\n" for number in range(100)))
+    error = StackError("sandbox keeps ending.", mend="Look.", log=log)
+    log.write_text("later")
+
+    show.trouble(error, console)
+
+    lines = console.export_text().splitlines()
+    assert lines[0] == "✗ sandbox keeps ending."
+    assert "line 99 [red]" in lines[25]
+    assert len(lines) == 28
+    assert str(log) in lines[26]
+    assert lines[-1] == "  → Look."
+
+
+def delivery(**fields: object) -> dict[str, object]:
+    return {
+        "type": "email",
+        "state": "delivered",
+        "attempts": 1,
+        "queue": "integration-email",
+        "duration_s": 0.5,
+        "receipt": None,
+        "error": None,
+        **fields,
+    }
+
+
+def test_a_batch_is_shown_with_receipts_and_errors(console: Console) -> None:
+    body = {
+        "lead_id": "123",
+        "status": "partial",
+        "deliveries": [
+            delivery(receipt={"external_id": "77", "merged": True}),
+            delivery(type="webhook", state="failed", attempts=3, duration_s=None, error={"message": "HTTP 500 [x]"}),
+        ],
+    }
+
+    console.print(show.batch(body))
+
+    text = console.export_text()
+    assert "Lead 123: partial" in text
+    assert "77 (merged)" in text
+    assert "HTTP 500 [x]" in text

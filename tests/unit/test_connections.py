@@ -1,0 +1,69 @@
+"""Where an account comes from, and where its tokens may go: the operator decides that, not the caller."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from leadcast.core.errors import CredentialsError
+from leadcast.core.settings import Settings
+from leadcast.engine import connections
+from leadcast.integrations import registry
+
+SETTINGS = Settings(telegram_base_url="http://bots.internal", amocrm_base_url="http://amo.internal")
+
+
+def connect(monkeypatch: pytest.MonkeyPatch, name: str, **fields: object) -> None:
+    monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(fields))
+
+
+def test_inline_credentials_go_to_the_address_of_the_settings() -> None:
+    inline = {"bot_token": "1:inline-token", "chat_id": "@x"}
+    account = connections.account(registry.get("telegram"), inline, settings=SETTINGS)
+    assert account.base_url == "http://bots.internal"
+    assert account.secrets() == ["1:inline-token"]
+
+
+def test_without_credentials_the_connection_of_that_type_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect(monkeypatch, "leadcast_telegram", conn_type="telegram", password="1:stored-token", host="@sales")
+    account = connections.account(registry.get("telegram"), {}, settings=SETTINGS)
+    assert account.secrets() == ["1:stored-token"]
+    assert account.base_url == "http://bots.internal"
+
+
+def test_a_connection_may_have_an_address_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    extra = {"base_url": "http://my-bots.internal"}
+    connect(monkeypatch, "mine", conn_type="telegram", password="1:stored-token", host="@sales", extra=extra)
+    account = connections.account(registry.get("telegram"), {"conn_id": "mine"}, settings=SETTINGS)
+    assert account.base_url == "http://my-bots.internal"
+
+
+def test_a_caller_cannot_send_a_connections_token_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect(monkeypatch, "mine", conn_type="amocrm", password="stored-token", host="https://example.amocrm.ru")
+    with pytest.raises(CredentialsError):
+        connections.account(
+            registry.get("amocrm"), {"conn_id": "mine", "subdomain": "attacker"}, settings=SETTINGS
+        )
+
+
+def test_a_connection_that_is_not_there_is_named_with_the_mend() -> None:
+    with pytest.raises(CredentialsError, match=r"'leadcast_webhook'.*AIRFLOW_CONN_LEADCAST_WEBHOOK"):
+        connections.account(registry.get("webhook"), {}, settings=SETTINGS)
+
+
+def test_what_does_not_suffice_is_named_and_never_shown() -> None:
+    with pytest.raises(CredentialsError) as caught:
+        connections.account(registry.get("telegram"), {"bot_token": "s3cret with spaces"}, settings=SETTINGS)
+    assert "bot_token" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_the_mail_server_comes_from_its_connection_and_the_recipients_from_the_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    extra = {"from_email": "leads@example.com"}
+    connect(monkeypatch, "smtp_default", conn_type="smtp", host="mail.internal", password="mail-pass", extra=extra)
+    account = connections.account(registry.get("email"), {"emails": ["a@example.com"]}, settings=SETTINGS)
+    assert list(account.credentials.emails) == ["a@example.com"]
+    assert "mail-pass" in account.secrets()
