@@ -12,7 +12,7 @@ PYTHON ?= $(firstword $(foreach python,python3 python3.13 python3.12 python3.11,
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status test bench chaos lint format requirements clean
+.PHONY: help up down status test bench lint format requirements clean
 
 help:  ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,9 +31,6 @@ test: $(VENV)/.installed-dev  ## Run every test
 
 bench: $(VENV)/.installed-dev  ## Measure, and print the table
 	$(BIN)/python -m bench
-
-chaos: $(VENV)/.installed-dev  ## Kill its parts while leads are on their way, and count that none is lost or sent twice
-	$(BIN)/python -m bench.chaos
 
 lint: $(VENV)/.installed-dev  ## Check style and types
 	$(BIN)/ruff check

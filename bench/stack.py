@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import requests
+
 from leadcast.local import postgres, stack
 from leadcast.local.client import Api
 from leadcast.local.environment import MARK, stack_environment

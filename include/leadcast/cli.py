@@ -153,18 +153,6 @@ def batch(batch_id: str, url: Url = "", token: Token = "", user: User = "viewer"
         _show_batch(await_batch(api, batch_id) if wait else read_batch(api, batch_id))
 
 
-@app.command()
-def retry(batch_id: str, url: Url = "", token: Token = "", user: User = "user", wait: Wait = False) -> None:
-    """Send a batch's failed and unknown deliveries again; never those that were delivered."""
-    from leadcast.local import session
-    from leadcast.local.batches import await_batch, read_batch, retry_batch
-
-    with session.plain_errors():
-        api = session.connect(url, token=token, user=user)
-        retry_batch(api, batch_id)
-        _show_batch(await_batch(api, batch_id) if wait else read_batch(api, batch_id))
-
-
 def _show_batch(body: dict[str, object]) -> None:
     from rich.console import Console
 

@@ -3,149 +3,28 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
-from sqlalchemy import create_engine, make_url, text
 
 from leadcast.store.database import Store
+from tests.api.api_server import TRIGGER, ApiServer, api_server
 from tests.api.conftest import BODY, BOT_TOKEN
 
 pytestmark = [pytest.mark.system, pytest.mark.store]
 
-ROOT = Path(__file__).parents[2]
-USERS = ("admin", "user", "viewer")
-TRIGGER = "/api/v2/dags/send_lead/dagRuns"
-START_TIMEOUT_S = 120
 CALLBACK = "https://example.com/hook?token=a-secret-in-a-url"
-
-
-@dataclass
-class ApiServer:
-    """A running api-server, its environment, and its database."""
-
-    url: str
-    environment: dict[str, str]
-    database_url: str
-    tokens: dict[str, str]
-
-    def call(self, method: str, path: str, *, user: str | None = "user", **more: Any) -> requests.Response:
-        headers = dict(more.pop("headers", {}))
-        if user:
-            headers["Authorization"] = f"Bearer {self.tokens[user]}"
-        return requests.request(method, self.url + path, headers=headers, timeout=30, **more)
-
-    def trigger(self, conf: Any, *, user: str | None = "user") -> requests.Response:
-        return self.call("POST", TRIGGER, user=user, json={"logical_date": None, "conf": conf})
-
-    def runs(self) -> list[str]:
-        return [run["dag_run_id"] for run in self.call("GET", f"{TRIGGER}?limit=100").json()["dag_runs"]]
-
-    def everything_written(self) -> str:
-        """All that Airflow's database holds of runs and in its audit log."""
-        engine = create_engine(self.database_url)
-        with engine.connect() as connection:
-            rows = [
-                *connection.execute(text("SELECT r::text FROM dag_run r")).scalars(),
-                *connection.execute(text("SELECT l::text FROM log l")).scalars(),
-            ]
-        engine.dispose()
-        return "\n".join(rows)
-
-    def airflow(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Runs Airflow's command line, Leadcast's entry point in it as an installed Leadcast has it."""
-        return airflow(self.environment, *arguments)
-
-
-def airflow(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "airflow", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
-def installed(folder: Path) -> Path:
-    """A folder that says what an installed Leadcast says: its entry points for Airflow's policies."""
-    named = folder / "leadcast-0.1.0.dist-info"
-    named.mkdir(parents=True)
-    (named / "METADATA").write_text("Metadata-Version: 2.1\nName: leadcast\nVersion: 0.1.0\n")
-    (named / "entry_points.txt").write_text("[airflow.policy]\nleadcast = leadcast.engine.command_line\n")
-    return folder
 
 
 @pytest.fixture(scope="module")
 def server(postgres_url: str, fernet_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     home = tmp_path_factory.mktemp("api-server")
-    url = make_url(postgres_url)
-    admin = create_engine(url, isolation_level="AUTOCOMMIT")
-    name = f"airflow_{os.getpid()}"
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    database_url = url.set(database=name).render_as_string(hide_password=False)
-    port = free_port()
-    passwords = home / "passwords.json"
-    passwords.write_text(json.dumps({user: user for user in USERS}))
-    environment = os.environ | {
-        "AIRFLOW_HOME": str(home),
-        "PYTHONPATH": os.pathsep.join([str(ROOT / "include"), str(installed(home / "site"))]),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
-        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__FERNET_KEY": fernet_key,
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{user}" for user in USERS),
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
-        "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
-        "AIRFLOW__API__PORT": str(port),
-        "AIRFLOW__API__HOST": "127.0.0.1",
-        "AIRFLOW__API__WORKERS": "1",
-        "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
-        "AIRFLOW__API__SECRET_KEY": "made-up-for-the-tests",
-        "AIRFLOW__API_AUTH__JWT_SECRET": fernet_key * 2,
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database_url,
-        "AIRFLOW__LEADCAST__STORE_URL": postgres_url,
-    }
-    for command in (["db", "migrate"], ["dags", "reserialize"]):
-        done = airflow(environment, *command)
-        assert done.returncode == 0, done.stderr
-    log = (home / "api-server.log").open("w")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "airflow", "api-server"], env=environment, stdout=log, stderr=subprocess.STDOUT
-    )
-    try:
-        root = f"http://127.0.0.1:{port}"
-        yield ApiServer(root, environment, database_url, {user: sign_in(root, user, process) for user in USERS})
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-        log.close()
-        with admin.connect() as connection:
-            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-        admin.dispose()
-
-
-def sign_in(url: str, user: str, process: subprocess.Popen[bytes]) -> str:
-    body = {"username": user, "password": user}
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while True:
-        assert process.poll() is None, "the api-server ended"
-        try:
-            return str(requests.post(f"{url}/auth/token", json=body, timeout=10).json()["access_token"])
-        except requests.ConnectionError:
-            assert time.monotonic() < deadline, "the api-server does not answer"
-            time.sleep(0.2)
+    with api_server(home, postgres_url=postgres_url, fernet_key=fernet_key) as running:
+        yield running
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def wave(store: Store, settings: Settings, courier: Courier, accept: Accept) -> 
 
     def wave(*outcomes: Exception | None, run_id: str = "w", types: tuple[str, ...] = ("amocrm", "email")) -> str:
         batch_id = accept(*types).batch_id
-        plan(store, settings, run_id=run_id)
+        plan(store, settings, run_id=run_id, clock=courier.clock)
         for index, outcome in enumerate(outcomes):
             send(courier, f"{batch_id}-{index}", outcome)
         return batch_id
@@ -196,14 +196,24 @@ def test_people_hear_only_of_what_they_asked_for(store: Store, clock: StoppedClo
     assert [row for row in told(store) if row[0] == "email"] == []
 
 
-def test_the_sweep_settles_waves_whose_run_is_gone_and_no_others(
-    store: Store, settings: Settings, courier: Courier, clock: StoppedClock, wave: Callable[..., str]
+def test_the_sweep_settles_waves_whose_run_is_over_and_no_others(
+    store: Store, settings: Settings, clock: StoppedClock, wave: Callable[..., str]
 ) -> None:
-    gone, running = wave(GOOD, run_id="gone"), wave(GOOD, run_id="running")
-    clock.pass_s(120)
-    state = {"running": "running"}.get
+    stopped, running = wave(GOOD, run_id="stopped"), wave(GOOD, run_id="running")
+    state = {"running": "running", "stopped": "failed"}.get
     assert settle_dead_waves(store, settings, run_state=state, clock=clock) == 1
-    assert (status(store, gone), status(store, running)) == (BatchStatus.PARTIAL, BatchStatus.PROCESSING)
+    assert (status(store, stopped), status(store, running)) == (BatchStatus.PARTIAL, BatchStatus.PROCESSING)
+    assert ("email", "critical") in told(store)
+
+
+def test_the_sweep_gives_back_what_a_vanished_run_had_not_begun(
+    store: Store, settings: Settings, clock: StoppedClock, wave: Callable[..., str]
+) -> None:
+    begun, not_begun = wave(GOOD, run_id="w1"), wave(run_id="w2")
+    assert settle_dead_waves(store, settings, run_state=lambda _: None, clock=clock) == 0, "it may just be on its way"
+    clock.pass_s(61)
+    assert settle_dead_waves(store, settings, run_state=lambda _: None, clock=clock) == 2
+    assert (status(store, begun), status(store, not_begun)) == (BatchStatus.PARTIAL, BatchStatus.PENDING)
 
 
 def test_an_error_that_may_pass_says_so_in_the_ledger(store: Store, wave: Callable[..., str]) -> None:

@@ -27,7 +27,7 @@ from leadcast.local.stack import environment
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 FINAL = {"completed", "partial", "failed", "cancelled"}
-LONGEST_WAIT_S = 90
+LONGEST_WAIT_S = 150
 T = TypeVar("T")
 
 SECRETS = {

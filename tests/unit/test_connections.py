@@ -42,9 +42,7 @@ def test_a_connection_may_have_an_address_of_its_own(monkeypatch: pytest.MonkeyP
 def test_a_caller_cannot_send_a_connections_token_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     connect(monkeypatch, "mine", conn_type="amocrm", password="stored-token", host="https://example.amocrm.ru")
     with pytest.raises(CredentialsError):
-        connections.account(
-            registry.get("amocrm"), {"conn_id": "mine", "subdomain": "attacker"}, settings=SETTINGS
-        )
+        connections.account(registry.get("amocrm"), {"conn_id": "mine", "subdomain": "attacker"}, settings=SETTINGS)
 
 
 def test_a_connection_that_is_not_there_is_named_with_the_mend() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,11 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def home(project: Path) -> Home:
+def home(project: Path) -> Iterator[Home]:
     home = Home.find({}, cwd=project)
     home.prepare()
-    return home
+    yield home
+    home.forget_state()
 
 
 def mode(path: Path) -> int:

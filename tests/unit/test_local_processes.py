@@ -35,10 +35,11 @@ def at_exit() -> Iterator[ExitStack]:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
+def home(tmp_path: Path) -> Iterator[Home]:
     home = Home(root=tmp_path.resolve() / "mine", project=tmp_path)
     home.prepare()
-    return home
+    yield home
+    home.forget_state()
 
 
 def begin(at_exit: ExitStack, code: str, *, cwd: Path, **variables: str) -> subprocess.Popen[str]:

@@ -1,8 +1,9 @@
 """What is done when a wave is over: settle what is left, then tell people. Called by the settle task and by the run.
 
-The settle task's callbacks run at once in its worker, but not when the run timed out, the process was killed, or
-somebody marked the run; the run's own callbacks run in those cases too, in the dag-processor, where a slow mail server
-would hold up parsing. Both call the same function; what one has done the other finds done.
+The settle task's callbacks run at once in its worker, but not when the run timed out or the process was killed; the
+run's own callbacks run in those cases too, in the dag-processor, where a slow mail server would hold up parsing. Both
+call the same function; what one has done the other finds done. A run that a person marks has no callbacks at all in
+Airflow 3.3.2: the sweep finds it.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ def after_run(context: Mapping[str, Any]) -> None:
 
 def _settle(context: Mapping[str, Any]) -> None:
     from leadcast.engine import config
+    from leadcast.engine.sweep import ENDED_EARLY
     from leadcast.settle import Settler
 
-    timed_out = context.get("reason") == "timed_out"
-    why = "the run timed out" if timed_out else "the run ended before its deliveries did: stopped by hand, or killed"
+    why = "the run timed out" if context.get("reason") == "timed_out" else ENDED_EARLY
     Settler(store=config.store(), settings=config.settings()).wave(context["run_id"], over=True, critical=why)
 
 

@@ -25,7 +25,7 @@ from leadcast.integrations import registry
 
 PLAN_RETRIES = 2
 PLAN_RETRY_DELAY_S = 5
-SWEEP_EVERY_MIN = 2
+SWEEP_EVERY_MIN = 1
 
 
 def form() -> dict[str, Param]:

@@ -1,4 +1,4 @@
-"""Batches over the API: read one, wait for one, retry one."""
+"""Batches over the API: read one, wait for one."""
 
 from __future__ import annotations
 
@@ -22,15 +22,6 @@ def read_batch(api: Api, batch_id: str) -> dict[str, Any]:
     """
     body: dict[str, Any] = api.call("GET", f"/api/integrations/batches/{quote(batch_id, safe='')}")
     return body
-
-
-def retry_batch(api: Api, batch_id: str) -> None:
-    """`POST /batches/{id}/retry`.
-
-    Raises:
-        ApiError: no such batch, nothing to retry, or not for this user.
-    """
-    api.call("POST", f"/api/integrations/batches/{quote(batch_id, safe='')}/retry", json={})
 
 
 def await_batch(api: Api, batch_id: str, *, timeout_s: float = _TIMEOUT_S) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The supervisor (PyPI: supervisor): what it keeps running, its configuration, and how we talk to it."""
+"""The supervisor (package `supervisor`): what it keeps running, its configuration, and how we talk to it."""
 
 from __future__ import annotations
 

@@ -132,16 +132,25 @@ def open_refs(connection: Connection, *, run_id: str) -> list[Ref]:
     return [Ref(row.id, row.batch_id, row.lead_id, row.type) for row in rows]
 
 
-def open_waves(connection: Connection, *, begun_before: datetime, limit: int) -> list[str]:
-    """Waves that claimed batches before this moment and have not settled them, the oldest first."""
+@dataclass(frozen=True)
+class OpenWave:
+    """A wave with batches that are not settled. `begun_at`: when it claimed the first of them."""
+
+    run_id: str
+    begun_at: datetime
+
+
+def open_waves(connection: Connection, *, limit: int) -> list[OpenWave]:
+    """Waves that have not settled all their batches, the oldest first."""
+    begun_at = func.min(batches.c.started_at)
     rows = connection.execute(
-        select(batches.c.wave_id)
-        .where(batches.c.status == BatchStatus.PROCESSING, batches.c.started_at < begun_before)
+        select(batches.c.wave_id, begun_at)
+        .where(batches.c.status == BatchStatus.PROCESSING, batches.c.wave_id.is_not(None))
         .group_by(batches.c.wave_id)
-        .order_by(func.min(batches.c.started_at))
+        .order_by(begun_at)
         .limit(limit)
     )
-    return [wave for wave in rows.scalars() if wave is not None]
+    return [OpenWave(wave_id, at) for wave_id, at in rows]
 
 
 def of_wave(connection: Connection, *, run_id: str) -> list[str]:

@@ -1,0 +1,88 @@
+"""docs/adding-an-integration.md: its integration, run as it stands there, delivers to the sandbox."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from pydantic import SecretStr
+
+from leadcast.core.errors import CredentialsError, RateLimited, UnknownOutcome
+from leadcast.core.model import Lead, Receipt
+from leadcast.core.settings import Settings
+from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, TokenVault
+from leadcast.integrations.egress import Egress
+from leadcast.integrations.templating import Templates
+from leadcast.sandbox import Sandbox, SandboxPorts
+
+PAGE = (Path(__file__).parents[2] / "docs" / "adding-an-integration.md").read_text(encoding="utf-8")
+LONGEST_EXAMPLE = 60
+
+
+@pytest.fixture
+def integration() -> Integration[Any, Any]:
+    """The page's own, as it stands there."""
+    (source,) = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
+    assert source.count("\n") < LONGEST_EXAMPLE
+    names: dict[str, Any] = {"__name__": "leadcast_docs_slack"}
+    exec(compile(source, "adding-an-integration.md", "exec", dont_inherit=True), names)
+    made: Integration[Any, Any] = names["Slack"]()
+    return made
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox.start(ports=SandboxPorts.any_free()) as running:
+        yield running
+
+
+def delivered(integration: Integration[Any, Any], sandbox: Sandbox) -> Receipt:
+    settings = Settings.of({"allowed_networks": "127.0.0.0/8"})
+    call = Call(
+        key="0198f2c4-0",
+        batch_id="0198f2c4",
+        accepted_at=datetime(2026, 1, 1, tzinfo=UTC),
+        attempt=1,
+        egress=Egress(allowed_networks=settings.allowed_networks),
+        templates=Templates(),
+        tokens=cast(TokenVault, None),
+        settings=settings,
+        timeout_s=20,
+    )
+    url = SecretStr(f"{sandbox.webhook_url}/services/T0")
+    account: Account[Any] = integration.from_connection(ConnectionFields(conn_id="slack", password=url), {})
+    lead = Lead(id="1", name="Анна", phone="+7999")
+    return integration.deliver(lead, settings=integration.settings_model(), account=account, call=call)
+
+
+def test_the_example_of_an_integration_delivers(integration: Integration[Any, Any], sandbox: Sandbox) -> None:
+    assert isinstance(integration, Integration)
+    assert delivered(integration, sandbox).detail == {"status": 200}
+    assert json.loads(sandbox.received("webhook")[-1]["body"]) == {"text": "New lead: Анна +7999"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ({"kind": "rate_limit", "retry_after": 7}, RateLimited),
+        ({"kind": "status", "status": 404}, CredentialsError),
+        ({"kind": "status", "status": 503}, UnknownOutcome),
+        ({"kind": "hang_up_after"}, UnknownOutcome),
+    ],
+)
+def test_the_example_of_an_integration_says_what_went_wrong(
+    integration: Integration[Any, Any], sandbox: Sandbox, fault: dict[str, Any], error: type[Exception]
+) -> None:
+    sandbox.fault(service="webhook", **fault)
+    with pytest.raises(error):
+        delivered(integration, sandbox)
+
+
+def test_the_example_has_the_pool_and_the_connection_that_the_page_names(integration: Integration[Any, Any]) -> None:
+    assert f"`{integration.queue_name()}`" in PAGE
+    assert f"`{integration.conn_id()}`" in PAGE
