@@ -18,6 +18,8 @@ from leadcast.local import show
 from leadcast.local.errors import StackError
 from leadcast.local.progress import Progress
 
+_FILE_WIDTH = 130
+
 
 @dataclass(frozen=True, kw_only=True)
 class Repeats:
@@ -38,6 +40,8 @@ class Repeats:
 def main() -> int:
     """Runs everything; returns the exit code."""
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=_FILE_WIDTH)  # in a file or CI the table keeps its shape
     progress = Progress(console)
     try:
         return _measure_all(progress, console)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 from bench.leads import RECIPIENT, TYPES, Arrivals, BenchError, BenchLead, arrivals, leads
@@ -89,10 +90,7 @@ def _wave(running: Running, lead: BenchLead) -> Wave:
 def steps(wave: Wave) -> dict[str, float]:
     """Where a wave's time goes: seconds of each step, one after the other, from the times in Airflow and the ledger."""
     moments = _moments(wave)
-    names = list(moments)
-    return {
-        name: (moments[name] - moments[before]).total_seconds() for before, name in zip(names, names[1:], strict=False)
-    }
+    return {name: (moments[name] - moments[before]).total_seconds() for before, name in pairwise(moments)}
 
 
 def _moments(wave: Wave) -> dict[str, datetime]:

@@ -25,7 +25,7 @@ from leadcast.local.environment import MARK, stack_environment
 from leadcast.local.errors import StackError
 from leadcast.local.home import Home, State, find_project
 from leadcast.local.keys import Keys
-from leadcast.local.ports import DEFAULT_PORT, Ports, is_free
+from leadcast.local.ports import Ports, is_free
 from leadcast.local.progress import Progress
 from leadcast.local.supervisor import Program, Supervisor
 from leadcast.local.wait import Watch
@@ -33,8 +33,7 @@ from leadcast.local.wait import Watch
 PLAIN_DAG_ID = "plain_lead"
 USER = "admin"
 START_TIMEOUT_S = 300.0
-# Beside a stack of `make up` on its own port, with room for what else it takes.
-_FIRST_PORT, _PORT_STEP, _PORT_TRIES = DEFAULT_PORT + 1000, 100, 50
+_PORT_STEP, _PORT_TRIES = 100, 50
 
 # Of our own stack's settings, those without which Airflow does not run on this machine or not safely: where things are,
 # who may log in, no examples, not paused. All others are Airflow's defaults.
@@ -73,7 +72,7 @@ class Place:
 
     @classmethod
     def find(cls) -> Place:
-        """From LEADCAST_HOME and LEADCAST_PORT, or beside whatever `make up` has started.
+        """From LEADCAST_HOME and LEADCAST_PORT, beside whatever `make up` has started.
 
         Raises:
             StackError: no free ports.
@@ -210,10 +209,10 @@ def _remove(home: Home, progress: Progress) -> None:
 
 
 def _free_ports() -> Ports:
-    if os.environ.get("LEADCAST_PORT"):
-        return Ports.from_environment(os.environ)
+    """Those of LEADCAST_PORT, or the next ones where a stack of `make up` has them."""
+    wanted = Ports.from_environment(os.environ).api
     for step in range(_PORT_TRIES):
-        ports = Ports(api=_FIRST_PORT + step * _PORT_STEP)
+        ports = Ports.from_environment({"LEADCAST_PORT": str(wanted + step * _PORT_STEP)})
         if all(is_free(port) for port in ports.all):
             return ports
-    raise StackError(f"No free ports from {_FIRST_PORT} on.", mend="Set LEADCAST_PORT.")
+    raise StackError(f"No free ports from {wanted} on.", mend="Set LEADCAST_PORT to another number.")

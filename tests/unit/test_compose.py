@@ -55,6 +55,14 @@ def test_each_queue_has_a_worker_of_its_own_in_the_profile_queues() -> None:
     assert sorted(workers) == [[queue] for queue in sorted(QUEUES)]
 
 
+def test_every_task_that_needs_a_worker_goes_into_a_queue_that_one_listens_to() -> None:
+    from leadcast.engine.dags import send_lead_dag, sweep_dag
+
+    tasks = [task for dag in (send_lead_dag(Settings()), sweep_dag()) for task in dag.tasks]
+    # the scheduler itself marks the empty ones, which stay in Airflow's queue `default`
+    assert {task.queue for task in tasks if not task.inherits_from_empty_operator} == QUEUES
+
+
 def test_all_workers_differ_in_their_command_only() -> None:
     def rest(service: dict[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in service.items() if key not in ("command", "profiles")}

@@ -85,7 +85,7 @@ def send_lead_dag(settings: Settings, **kwargs: Any) -> DAG:
             **_in(registry.NOTIFICATIONS_QUEUE),
         )
         for kind in registry.types():
-            stub = WorkList(task_id=stub_of(kind), source=plan.task_id)
+            stub = WorkList(task_id=stub_of(kind), source=plan.task_id, **_in(registry.NOTIFICATIONS_QUEUE))
             plan >> stub >> _deliver(kind, settings).expand(work=stub.output) >> settle
         _ring(plan) >> settle
     return dag
@@ -110,7 +110,7 @@ def sweep_dag(**kwargs: Any) -> DAG:
 
 def _ring(source: BaseOperator) -> Any:
     """Creates the run whose id `source` has put into the list; nothing, and no process, where there is none."""
-    stub = WorkList(task_id=RING_STUB, source=source.task_id)
+    stub = WorkList(task_id=RING_STUB, source=source.task_id, **_in(registry.NOTIFICATIONS_QUEUE))
     ring = RingOperator.partial(task_id="ring", **_in(registry.NOTIFICATIONS_QUEUE)).expand(run=stub.output)
     source >> stub
     return ring

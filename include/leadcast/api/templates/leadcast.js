@@ -33,10 +33,12 @@ async function refresh() {
   if (!answer.ok) throw new Error(String(answer.status));
   const page = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main");
   freshness.textContent = "";
-  if (isBusy() || page.innerHTML === shown) return page.dataset.refreshS !== undefined;
-  shown = page.innerHTML;
-  live.innerHTML = shown;
-  showLocalTimes(live);
+  if (isBusy()) return true;
+  if (page.innerHTML !== shown) {
+    shown = page.innerHTML;
+    live.innerHTML = shown;
+    showLocalTimes(live);
+  }
   return page.dataset.refreshS !== undefined;
 }
 
