@@ -12,7 +12,7 @@ PYTHON ?= $(firstword $(foreach python,python3 python3.13 python3.12 python3.11,
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status test bench lint format requirements clean
+.PHONY: help up down status test bench docs lint format requirements clean
 
 help:  ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ status: $(VENV)/.installed  ## Show what runs and where
 	@$(BIN)/leadcast status
 
 test: $(VENV)/.installed-dev  ## Run every test
-	CI=true $(BIN)/pytest
+	$(BIN)/pytest
 
 bench: $(VENV)/.installed-dev  ## Measure, and print the table
 	$(BIN)/python -m bench
@@ -36,6 +36,9 @@ lint: $(VENV)/.installed-dev  ## Check style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+docs: $(VENV)/.installed-dev  ## Write docs/settings.md anew
+	$(BIN)/python docs/generate_settings.py
 
 format: $(VENV)/.installed-dev  ## Format the code
 	$(BIN)/ruff check --fix

@@ -78,7 +78,8 @@ class Inbox:
             )
             known = batches.write(connection, batch)
             if known is not None:
-                return _first_answer(known, body_sha256=body_sha256, total_jobs=len(request.integrations))
+                run_id = known.wave_id or bell.waiting(connection)
+                return _first_answer(known, run_id, body_sha256=body_sha256, total_jobs=len(request.integrations))
             rung = bell.answer(connection, now=self.clock(), timeout=timedelta(seconds=self.settings.bell_timeout_s))
         log.info("batch accepted", batch_id=batch.id, lead_id=lead.id, jobs_count=len(batch.deliveries))
         return Accepted(
@@ -114,10 +115,8 @@ def _scoped(caller: str, key: str) -> str:
     return hashlib.sha256(f"{caller}\0{key}".encode()).hexdigest()
 
 
-def _first_answer(known: batches.Known, *, body_sha256: str, total_jobs: int) -> Accepted:
+def _first_answer(known: batches.Known, run_id: str | None, *, body_sha256: str, total_jobs: int) -> Accepted:
     if known.body_sha256 != body_sha256:
         raise IdempotencyConflict
     log.info("batch known", batch_id=known.batch_id, lead_id=known.lead_id)
-    return Accepted(
-        batch_id=known.batch_id, lead_id=known.lead_id, total_jobs=total_jobs, run_id=known.wave_id, repeated=True
-    )
+    return Accepted(batch_id=known.batch_id, lead_id=known.lead_id, total_jobs=total_jobs, run_id=run_id, repeated=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -102,6 +103,10 @@ def parse_body(body: bytes) -> Any:
         where = f" at line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
         what = error.msg if isinstance(error, json.JSONDecodeError) else "not UTF-8"
         raise InvalidRequest(f"The body is not JSON{where}: {what}.", errors=[FieldError(("body",), what)]) from None
+    except InvalidRequest:
+        raise
+    except ValueError:
+        raise InvalidRequest("The body holds a number with too many digits.") from None
     except RecursionError:
         raise InvalidRequest("The body is nested too deeply.") from None
 
@@ -128,8 +133,11 @@ def validate(data: Any) -> SendBatch:
     Raises:
         InvalidRequest: with every field at fault.
     """
-    refuse_unstorable(data)
-    request = check(SendBatch, data)
+    try:
+        refuse_unstorable(data)
+        request = check(SendBatch, data)
+    except RecursionError:
+        raise InvalidRequest("The body is nested too deeply.") from None
     errors = [error for index, item in enumerate(request.integrations) for error in _item_errors(index, item, request)]
     asked = set(request.types())
     errors += [
@@ -143,8 +151,11 @@ def validate(data: Any) -> SendBatch:
 
 
 def refuse_unstorable(data: Any, *, loc: tuple[str | int, ...] = ()) -> None:
-    """Refuses text that no database and no service takes: NUL characters and halves of surrogate pairs."""
-    if isinstance(data, str):
+    """Refuses what no database and no service takes: NUL characters, halves of surrogate pairs, infinite numbers."""
+    if isinstance(data, float):
+        if not math.isfinite(data):
+            _reject([FieldError(loc, "is too large a number")])
+    elif isinstance(data, str):
         if "\x00" in data or _SURROGATE.search(data):
             _reject([FieldError(loc, "holds a NUL character or half a surrogate pair")])
     elif isinstance(data, Mapping):

@@ -86,7 +86,8 @@ def test_the_same_key_and_body_get_the_first_answer(store: Store, inbox: Inbox) 
     body = {"lead_id": 1, "lead": {}, "integrations": [{"type": "email"}]}
     first = inbox.accept(body, idempotency_key="k", caller="anna")
     again = inbox.accept(body, idempotency_key="k", caller="anna")
-    assert (again.batch_id, again.repeated, again.must_ring) == (first.batch_id, True, False)
+    assert (again.batch_id, again.run_id) == (first.batch_id, first.run_id)
+    assert (again.repeated, again.must_ring) == (True, False)
     assert rows(store) == 1
 
 

@@ -80,7 +80,7 @@ def test_a_batch_has_1_to_50_integrations(count: int) -> None:
     assert refused({"lead_id": 1, "integrations": [{"type": "telegram"}] * count})[0][0] == ("integrations",)
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[1,]", b'{"a": NaN}', b"\xff\xfe", b"nul", b"[" * 100_000])
+@pytest.mark.parametrize("body", [b"", b"{", b"[1,]", b'{"a": NaN}', b"\xff\xfe", b"nul", b"[" * 100_000, b"9" * 5000])
 def test_what_is_not_json_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidRequest):
         parse_body(body)
@@ -108,6 +108,11 @@ def test_hostile_but_possible_text_is_taken_as_it_is(text: str) -> None:
     assert request.lead is not None
     assert request.lead.name == text
     assert request.lead.custom == {"field": text}
+
+
+def test_a_number_beyond_all_bounds_is_refused_with_its_place() -> None:
+    body = parse_body(b'{"lead_id": 1, "integrations": [{"type": "email"}], "lead": {"custom": {"x": 1e999}}}')
+    assert refused(body)[0][0] == ("lead", "custom", "x")
 
 
 def test_over_long_values_are_refused_with_their_place() -> None:

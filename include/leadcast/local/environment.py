@@ -1,7 +1,7 @@
 """The environment that every program of the stack runs in: Airflow's settings, Leadcast's, the connections.
 
 One pure function. What the user's own environment sets already stays as it is. Where a value is not Airflow's default,
-the reason stands beside it; the measurements behind them are in docs/performance.md.
+the reason stands beside it; the measurements behind them are in docs/benchmarks.md.
 """
 
 from __future__ import annotations

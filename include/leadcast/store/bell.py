@@ -41,10 +41,14 @@ def answer(connection: Connection, *, now: datetime, timeout: timedelta) -> Bell
     return _ring(connection, now)
 
 
+def waiting(connection: Connection) -> str | None:
+    """The run that waits to be planned, if one does."""
+    return connection.execute(select(inbox.c.waiting_run_id)).scalar_one()
+
+
 def clear(connection: Connection, *, run_id: str) -> None:
     """For plan, first thing in its transaction: this wave waits no longer, who comes now needs another."""
-    waiting = connection.execute(select(inbox.c.waiting_run_id).with_for_update()).scalar_one()
-    if waiting == run_id:
+    if connection.execute(select(inbox.c.waiting_run_id).with_for_update()).scalar_one() == run_id:
         connection.execute(update(inbox).values(waiting_run_id=None, rung_at=None))
 
 
