@@ -72,6 +72,9 @@ def send_lead(environment: None) -> Any:
     from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
     from airflow.utils.db import initdb
 
+    from leadcast.engine import conf_guard
+
+    conf_guard.watch()  # as the plugin does in Airflow's own processes
     initdb()
     DagBundlesManager().sync_bundles_to_db()
     bag = DagBag(str(ROOT / "dags"), bundle_path=ROOT / "dags", bundle_name="dags-folder")

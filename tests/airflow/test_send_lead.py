@@ -1,4 +1,4 @@
-"""The DAG: what runs, what is skipped without a process, and what the run's state says."""
+"""The DAG: what runs, what is skipped without work, and what the run's state says."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import text
 
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.inbox import Accepted
@@ -22,7 +23,11 @@ pytestmark = [pytest.mark.airflow, pytest.mark.store]
 Run = Callable[..., "DagRun"]
 Accept = Callable[..., Accepted]
 TELEGRAM = {"type": "telegram"}
-CREDENTIALS = {"telegram": {"bot_token": BOT_TOKEN, "chat_id": "@sales"}}
+EMAIL = {"type": "email"}
+CREDENTIALS: dict[str, Any] = {
+    "telegram": {"bot_token": BOT_TOKEN, "chat_id": "@sales"},
+    "email": {"emails": ["a@example.com"]},
+}
 
 
 def batch(store: Store, accepted: Accepted) -> views.BatchView:
@@ -32,14 +37,109 @@ def batch(store: Store, accepted: Accepted) -> views.BatchView:
     return view
 
 
+def letters(sandbox: Sandbox, to: str) -> list[dict[str, Any]]:
+    return [item for item in sandbox.received("smtp") if item["executed"] and item["rcpt_tos"] == [to]]
+
+
 def test_one_lead_to_two_integrations(run: Run, accept: Accept, store: Store, sandbox: Sandbox) -> None:
-    accepted = accept(TELEGRAM, {"type": "email"}, credentials=CREDENTIALS | {"email": {"emails": ["a@example.com"]}})
+    accepted = accept(TELEGRAM, EMAIL, credentials=CREDENTIALS)
     done = run()
     assert done.state == "success"
     assert batch(store, accepted).status is BatchStatus.COMPLETED
     assert len(sandbox.received("telegram")) == 1
+    assert len(letters(sandbox, "a@example.com")) == 1
+    assert len(letters(sandbox, "sales@example.com")) == 1
     states = task_states(done)
     ran = {task for task, state in states.items() if state == "success" and not task.startswith("in_")}
     assert ran == {"plan", "deliver_telegram[0]", "deliver_email[0]", "settle"}
     assert {states[f"deliver_{kind}"] for kind in ("amocrm", "bitrix24", "webhook")} == {"skipped"}
     assert states["ring"] == "skipped"
+
+
+def test_a_wave_without_work_skips_everything_and_succeeds(run: Run, store: Store, sandbox: Sandbox) -> None:
+    done = run()
+    assert done.state == "success"
+    states = task_states(done)
+    assert {state for task, state in states.items() if task.startswith("deliver_")} == {"skipped"}
+    assert states["settle"] == "success"
+
+
+def test_a_wave_with_several_deliveries_of_one_kind_maps_each(
+    run: Run, accept: Accept, store: Store, sandbox: Sandbox
+) -> None:
+    for number in range(3):
+        accept(TELEGRAM, credentials={"telegram": CREDENTIALS["telegram"]}, lead_id=number)
+    states = task_states(run())
+    assert [states[f"deliver_telegram[{index}]"] for index in range(3)] == ["success"] * 3
+    assert len(sandbox.received("telegram")) == 3
+
+
+def test_a_passing_error_is_retried_by_the_policy(run: Run, accept: Accept, store: Store, sandbox: Sandbox) -> None:
+    sandbox.fault(service="telegram", kind="rate_limit", retry_after=1, times=1)
+    accepted = accept(TELEGRAM, credentials={"telegram": CREDENTIALS["telegram"]})
+    assert run().state == "success"
+    (delivery,) = batch(store, accepted).deliveries
+    assert (delivery.state, delivery.attempts) == (DeliveryState.DELIVERED, 2)
+
+
+def test_what_cannot_pass_fails_at_once_and_the_rest_goes_on(
+    run: Run, accept: Accept, store: Store, sandbox: Sandbox
+) -> None:
+    sandbox.fault(service="telegram", kind="blocked")
+    accepted = accept(TELEGRAM, EMAIL, credentials=CREDENTIALS)
+    done = run()
+    assert done.state == "success"
+    assert task_states(done)["deliver_telegram[0]"] == "failed"
+    view = batch(store, accepted)
+    assert view.status is BatchStatus.PARTIAL
+    assert [item.attempts for item in view.deliveries] == [1, 1]
+
+
+def test_when_every_batch_failed_the_run_fails(run: Run, accept: Accept, store: Store, sandbox: Sandbox) -> None:
+    sandbox.fault(service="telegram", kind="down")
+    accepted = accept(TELEGRAM, credentials={"telegram": CREDENTIALS["telegram"]})
+    assert run().state == "failed"
+    view = batch(store, accepted)
+    assert (view.status, view.deliveries[0].attempts) == (BatchStatus.FAILED, 3)
+    (letter,) = letters(sandbox, "sales@example.com")
+    assert "telegram" in letter["text"]
+
+
+def test_a_run_may_bring_its_own_request_as_conf(run: Run, store: Store, sandbox: Sandbox) -> None:
+    conf = {
+        "lead_id": 5,
+        "lead": {"name": "Вера"},
+        "integrations": [TELEGRAM],
+        "credentials": {"telegram": CREDENTIALS["telegram"]},
+    }
+    done = run(conf)
+    assert done.state == "success"
+    assert BOT_TOKEN not in str(done.conf), "sealed before Airflow stored it"
+    with store.begin() as connection:
+        (view,) = views.listing(connection, views.Filter())
+    assert (view.lead_id, view.status, view.run_id) == ("5", BatchStatus.COMPLETED, done.run_id)
+
+
+def test_a_conf_that_is_no_request_makes_no_run(run: Run, store: Store) -> None:
+    with pytest.raises(ValueError, match="fax"):
+        run({"lead_id": 5, "lead": {}, "integrations": [{"type": "fax"}]})
+
+
+def test_a_plan_that_fails_is_critical_and_leaves_the_inbox_as_it_was(
+    run: Run, accept: Accept, store: Store, sandbox: Sandbox
+) -> None:
+    """The conf was good when the run was made, but the store takes no new batch by the time that it plans."""
+    waiting = accept(TELEGRAM, credentials={"telegram": CREDENTIALS["telegram"]})
+    conf = {"lead_id": 123, "integrations": [{"type": "webhook"}]}
+    with store.begin() as connection:
+        connection.execute(text("ALTER TABLE batches ADD CONSTRAINT full_up CHECK (false) NOT VALID"))
+    try:
+        done = run(conf)
+    finally:
+        with store.begin() as connection:
+            connection.execute(text("ALTER TABLE batches DROP CONSTRAINT full_up"))
+    assert done.state == "failed"
+    assert task_states(done)["plan"] == "failed"
+    assert batch(store, waiting).status is BatchStatus.PENDING
+    (letter,) = letters(sandbox, "sales@example.com")
+    assert "plan" in letter["text"]
