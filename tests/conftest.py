@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-
-# Airflow reads these when it is first imported: none of the machine's own Airflow, nothing of its environment
-for _name in [name for name in os.environ if name.startswith("AIRFLOW_")]:
-    del os.environ[_name]
-os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="leadcast-airflow-")
-
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path

@@ -107,7 +107,9 @@ class Settler:
                 failed=counters.failed,
                 total=counters.total,
             )
-        if critical:
+        # settled again with nothing new, it is as critical as it was
+        critical = critical or (known.critical if status is known.status else "")
+        if critical != known.critical:
             batches.set_critical(connection, batch_id=known.batch_id, reason=critical)
         if status.is_final:
             for row in told(self.settings, known, status, critical=critical):
@@ -122,8 +124,8 @@ def told(settings: Settings, known: batches.Standing, status: BatchStatus, *, cr
     delivery was sent again) gives new ones.
     """
 
-    def row(channel: outbox.Channel, occasion: str, *, of: str = "") -> outbox.New:
-        key = f"{known.batch_id}:{channel}:{of or occasion}:{status}"
+    def row(channel: outbox.Channel, occasion: str) -> outbox.New:
+        key = f"{known.batch_id}:{channel}:{occasion}:{status}"
         return outbox.New(key=key, batch_id=known.batch_id, channel=channel, occasion=occasion, reason=critical)
 
     if critical:

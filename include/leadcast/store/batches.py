@@ -169,18 +169,26 @@ class Standing:
     lead_id: str
     status: BatchStatus
     claims: int
+    critical: str
     has_callback_url: bool
 
 
 def lock(connection: Connection, *, batch_id: str) -> Standing:
     """The batch, locked until the transaction ends against another settling of it."""
     row = connection.execute(select(batches).where(batches.c.id == batch_id).with_for_update()).one()
-    return Standing(row.id, row.lead_id, BatchStatus(row.status), row.claims, row.callback_url_sealed is not None)
+    return Standing(
+        batch_id=row.id,
+        lead_id=row.lead_id,
+        status=BatchStatus(row.status),
+        claims=row.claims,
+        critical=row.critical or "",
+        has_callback_url=row.callback_url_sealed is not None,
+    )
 
 
 def set_critical(connection: Connection, *, batch_id: str, reason: str) -> None:
-    """Writes down why a batch could not be run as it should."""
-    connection.execute(update(batches).where(batches.c.id == batch_id).values(critical=reason[:500]))
+    """Writes down why a batch could not be run as it should; empty: it could."""
+    connection.execute(update(batches).where(batches.c.id == batch_id).values(critical=reason[:500] or None))
 
 
 def set_status(connection: Connection, *, batch_id: str, status: BatchStatus, now: datetime) -> None:

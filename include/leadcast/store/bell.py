@@ -43,7 +43,8 @@ def answer(connection: Connection, *, now: datetime, timeout: timedelta) -> Bell
 
 def waiting(connection: Connection) -> str | None:
     """The run that waits to be planned, if one does."""
-    return connection.execute(select(inbox.c.waiting_run_id)).scalar_one()
+    run_id: str | None = connection.execute(select(inbox.c.waiting_run_id)).scalar_one()
+    return run_id
 
 
 def clear(connection: Connection, *, run_id: str) -> None:

@@ -1,0 +1,178 @@
+"""When a wave is over: settled whatever ended it, hooks called, people and callers told; each thing once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, update
+from standardwebhooks import Webhook
+
+from leadcast.core.clock import utc_now
+from leadcast.core.model import AttemptOutcome, BatchStatus, DeliveryState
+from leadcast.inbox import Accepted
+from leadcast.sandbox import Sandbox
+from leadcast.store import ledger, views
+from leadcast.store.database import Store
+from leadcast.store.schema import notifications
+
+pytestmark = [pytest.mark.airflow, pytest.mark.store]
+Accept = Callable[..., Accepted]
+SECRET = "whsec_bGVhZGNhc3QtY2FsbGJhY2stc2VjcmV0LTI0Kys="
+HOOKS = """
+import json, pathlib
+LOG = pathlib.Path({log!r})
+
+def note(*words):
+    with LOG.open("a") as file:
+        file.write(json.dumps(words) + "\\n")
+
+def then(batch): note("then", batch.lead_id, batch.status)
+def catch(batch, reason): note("catch", batch.lead_id, reason)
+def finally_(batch):
+    note("finally", batch.lead_id, batch.status)
+    raise ValueError("a fault in the user's own code")
+"""
+
+
+@pytest.fixture
+def configured(environment: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """Hooks in a file and a secret for callbacks. Yields the file that the hooks write to."""
+    from leadcast.engine import config
+
+    log = tmp_path / "called.jsonl"
+    hooks = tmp_path / "hooks.py"
+    hooks.write_text(HOOKS.format(log=str(log)))
+    monkeypatch.setenv("AIRFLOW__LEADCAST__HOOKS_FILE", str(hooks))
+    monkeypatch.setenv("AIRFLOW__LEADCAST__CALLBACK_SECRET", SECRET)
+    config.settings.cache_clear()
+    yield log
+    config.settings.cache_clear()
+
+
+@pytest.fixture
+def wave(store: Store, configured: Path, accept: Accept, sandbox: Sandbox) -> str:
+    """A wave with one batch of two deliveries: one delivered, one never begun. Returns the batch's id."""
+    from leadcast.engine import config
+    from leadcast.plan import plan
+
+    accepted = accept({"type": "telegram"}, {"type": "webhook"}, callback_url=f"{sandbox.webhook_url}/done?token=x")
+    plan(store, config.settings(), run_id="w")
+    with store.begin() as connection:
+        begun = ledger.begin(connection, f"{accepted.batch_id}-0", worker="test", now=utc_now())
+        assert begun is not None
+        ended = ledger.Ended(state=DeliveryState.DELIVERED, outcome=AttemptOutcome.DELIVERED)
+        ledger.end(connection, begun, ended, now=utc_now())
+    return accepted.batch_id
+
+
+def run_ends(reason: str) -> None:
+    from leadcast.engine import callbacks
+
+    callbacks.after_run({"run_id": "w", "reason": reason})
+
+
+def seen(store: Store, batch_id: str) -> views.BatchView:
+    with store.begin() as connection:
+        view = views.batch(connection, batch_id)
+    assert view is not None
+    return view
+
+
+def called(log: Path) -> list[list[str]]:
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def test_a_run_that_times_out_is_settled_and_told_as_critical(
+    store: Store, configured: Path, wave: str, sandbox: Sandbox
+) -> None:
+    run_ends("timed_out")
+    view = seen(store, wave)
+    assert (view.status, view.critical) == (BatchStatus.PARTIAL, "the run timed out")
+    assert [item.state for item in view.deliveries] == [DeliveryState.DELIVERED, DeliveryState.FAILED]
+    (letter,) = sandbox.received("smtp")
+    assert letter["rcpt_tos"] == ["sales@example.com"]
+    assert "timed out" in letter["text"]
+    assert called(configured) == [
+        ["catch", "123", "the run timed out"],
+        ["then", "123", "partial"],
+        ["finally", "123", "partial"],
+    ]
+
+
+def test_each_thing_is_done_once_however_often_the_callbacks_run(
+    store: Store, configured: Path, wave: str, sandbox: Sandbox
+) -> None:
+    from leadcast.engine import callbacks
+
+    for _ in range(3):
+        run_ends("timed_out")
+        callbacks.after_settle({"run_id": "w"})
+    assert len(called(configured)) == 3
+    assert len(sandbox.received("smtp")) == 1
+    assert len(sandbox.received("webhook")) == 1
+
+
+def test_the_callback_url_gets_a_signed_event(store: Store, wave: str, sandbox: Sandbox) -> None:
+    run_ends("timed_out")
+    (call,) = sandbox.received("webhook")
+    event = Webhook(SECRET).verify(call["body"], call["headers"])
+    assert event["type"] == "batch.critical"
+    assert (event["data"]["batch_id"], event["data"]["status"]) == (wave, "partial")
+    assert "Анна" not in json.dumps(event, ensure_ascii=False)
+
+
+def test_a_mail_server_that_is_away_gets_the_letter_later(
+    store: Store, configured: Path, wave: str, sandbox: Sandbox
+) -> None:
+    from leadcast.engine import callbacks
+
+    sandbox.fault(service="smtp", kind="down")
+    run_ends("timed_out")
+    assert seen(store, wave).status is BatchStatus.PARTIAL, "the status waits for nobody"
+    sandbox.clear_faults()
+    with store.begin() as connection:
+        connection.execute(update(notifications).values(next_attempt_at=utc_now() - timedelta(seconds=1)))
+    callbacks.tell({}, bound_s=10)
+    assert len([letter for letter in sandbox.received("smtp") if letter["executed"]]) == 1
+
+
+def test_a_fault_in_a_hook_is_written_down_and_disturbs_nothing(store: Store, configured: Path, wave: str) -> None:
+    run_ends("timed_out")
+    with store.begin() as connection:
+        rows = connection.execute(select(notifications.c.occasion, notifications.c.state, notifications.c.error))
+        told = {row.occasion: (row.state, row.error) for row in rows}
+    assert told["finally"] == ("dead", "ValueError")
+    assert told["then"] == ("sent", None)
+    assert told["critical"] == ("sent", None)
+
+
+def test_the_runs_callback_never_raises(store: Store, environment: None) -> None:
+    from leadcast.engine import callbacks
+
+    callbacks.after_run({})
+
+
+def test_an_airflow_notifier_may_stand_instead_of_email(
+    store: Store, wave: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any notifier does; Airflow's own SMTP one can be seen at the sandbox."""
+    from leadcast.engine import config
+
+    monkeypatch.setenv("AIRFLOW__LEADCAST__NOTIFIER", "airflow.providers.smtp.notifications.smtp.SmtpNotifier")
+    arguments = {
+        "to": "chief@example.com",
+        "from_email": "l@example.com",
+        "subject": "{subject}",
+        "html_content": "{text}",
+    }
+    monkeypatch.setenv("AIRFLOW__LEADCAST__NOTIFIER_KWARGS", json.dumps(arguments))
+    config.settings.cache_clear()
+    run_ends("timed_out")
+    (letter,) = sandbox.received("smtp")
+    assert letter["rcpt_tos"] == ["chief@example.com"]
+    assert "123" in letter["subject"]
+    assert "timed out" in (letter["html"] or letter["text"])
