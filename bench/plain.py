@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 
 from bench.leads import RECIPIENT, TYPES, Arrivals, BenchLead, arrivals, leads
+from bench.processor import task_cpu_s
 from bench.runs import PAUSE_S, Run, await_run, post, read_run
 from bench.stack import PLAIN_DAG_ID, Running
 from leadcast.local.ports import Ports, loopback_url
@@ -15,9 +16,13 @@ WARM_UPS = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Plain:
-    """Seconds of each run as a caller saw them, the runs, and that all leads have arrived."""
+    """Seconds of each run as a caller saw them, the runs, and that all leads have arrived.
+
+    cpu_s: processor seconds of the task processes, per lead.
+    """
 
     latencies_s: tuple[float, ...]
+    cpu_s: float
     runs: tuple[Run, ...]
     arrivals: Arrivals
 
@@ -29,9 +34,14 @@ def measure(running: Running, *, repeats: int) -> Plain:
         BenchError: one did not arrive.
     """
     sent = leads(WARM_UPS + repeats)
-    measured = [_run(running, lead) for lead in sent][WARM_UPS:]
+    for lead in sent[:WARM_UPS]:
+        _run(running, lead)
+    cpu_before_s = task_cpu_s(running)
+    measured = [_run(running, lead) for lead in sent[WARM_UPS:]]
+    cpu_s = (task_cpu_s(running) - cpu_before_s) / repeats
     return Plain(
         latencies_s=tuple(latency_s for latency_s, _ in measured),
+        cpu_s=cpu_s,
         runs=tuple(run for _, run in measured),
         arrivals=arrivals(sent, running.ports),
     )

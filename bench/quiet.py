@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from bench.leads import RECIPIENT, TYPES, Arrivals, BenchError, BenchLead, arrivals, leads
+from bench.processor import task_cpu_s
 from bench.runs import PAUSE_S, Run, await_run, get, moment, poll, post, read_run
 from bench.stack import Running
 from leadcast.core.model import BatchStatus
@@ -35,9 +36,13 @@ class Wave:
 
 @dataclass(frozen=True, kw_only=True)
 class Quiet:
-    """The waves that count, and that all leads have arrived."""
+    """The waves that count, and that all leads have arrived.
+
+    cpu_s: processor seconds of the task processes, per lead.
+    """
 
     waves: tuple[Wave, ...]
+    cpu_s: float
     arrivals: Arrivals
 
 
@@ -58,8 +63,12 @@ def measure(running: Running, *, repeats: int) -> Quiet:
         BenchError: one did not arrive.
     """
     sent = leads(WARM_UPS + repeats)
-    waves = [_wave(running, lead) for lead in sent]
-    return Quiet(waves=tuple(waves[WARM_UPS:]), arrivals=arrivals(sent, running.ports))
+    for lead in sent[:WARM_UPS]:
+        _wave(running, lead)
+    cpu_before_s = task_cpu_s(running)
+    waves = tuple(_wave(running, lead) for lead in sent[WARM_UPS:])
+    cpu_s = (task_cpu_s(running) - cpu_before_s) / repeats
+    return Quiet(waves=waves, cpu_s=cpu_s, arrivals=arrivals(sent, running.ports))
 
 
 def _wave(running: Running, lead: BenchLead) -> Wave:

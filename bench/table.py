@@ -84,6 +84,12 @@ def _quiet(quiet: Quiet, plain: Plain) -> list[Row]:
             plain=spread(plain.latencies_s),
             ratio=median(ours_until_run) / median(plain.latencies_s),
         ),
+        Row(
+            what="processor time of the task processes",
+            ours=f"{quiet.cpu_s:.2f} s",
+            plain=f"{plain.cpu_s:.2f} s",
+            ratio=quiet.cpu_s / plain.cpu_s,
+        ),
         Row(what="all have arrived", ours=str(quiet.arrivals), plain=str(plain.arrivals)),
     ]
 

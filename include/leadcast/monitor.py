@@ -39,6 +39,11 @@ class LeadView:
     lead: Lead
     batches: Sequence[BatchView]
 
+    @property
+    def status(self) -> BatchStatus | None:
+        """The lead's status: that of its newest batch; None: it was never sent."""
+        return self.batches[0].status if self.batches else None
+
 
 @dataclass(frozen=True)
 class StoreHealth:

@@ -139,13 +139,16 @@ def test_a_lead_is_stored_once_and_then_replaced(client: TestClient) -> None:
     assert replaced.status_code == 200
     lead = client.get("/leads/7").json()
     assert (lead["lead_id"], lead["lead"]["name"], lead["lead"]["phone"]) == ("7", "Борис", "")
+    assert lead["status"] is None
 
 
 def test_a_lead_shows_its_batches_newest_first(client: TestClient) -> None:
     client.put("/leads/7", json={"name": "Анна"})
     sent = [send(client, lead_id=7) for _ in range(2)]
     send(client, lead_id=8)
-    assert [batch["batch_id"] for batch in client.get("/leads/7").json()["batches"]] == sent[::-1]
+    lead = client.get("/leads/7").json()
+    assert [batch["batch_id"] for batch in lead["batches"]] == sent[::-1]
+    assert lead["status"] == lead["batches"][0]["status"] == "pending"
 
 
 @pytest.mark.parametrize("lead_id", ["-7", "a%20b", "%00", "x" * 129])

@@ -142,8 +142,9 @@ class StoredAnswer(Answer):
 
 
 class LeadAnswer(StoredAnswer):
-    """A lead with its newest batches, up to 50."""
+    """A lead with its newest batches, up to 50. `status`: that of the newest one; null: it was never sent."""
 
+    status: BatchStatus | None
     batches: list[BatchAnswer]
 
 
@@ -166,6 +167,7 @@ def lead(view: LeadView, links: Links) -> LeadAnswer:
     data = LeadData.model_validate(view.lead, from_attributes=True, extra="ignore")
     return LeadAnswer(
         lead_id=view.lead.id,
+        status=view.status,
         lead=data,
         batches=_batches(view.batches, links),
         links=LeadLinks(self=links.lead(view.lead.id)),

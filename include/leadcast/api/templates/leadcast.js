@@ -1,10 +1,20 @@
-// Shows times as local ones, refreshes the page's content in place, and opens Airflow's pages outside of the frame.
+// Shows times as local ones, follows Airflow's switch for light and dark, refreshes the page's content in place, and opens Airflow's pages outside of the frame.
 "use strict";
 
 const local = new Intl.DateTimeFormat(undefined, { dateStyle: "short", timeStyle: "medium" });
 
 function showLocalTimes(root) {
   for (const time of root.querySelectorAll("time")) time.textContent = local.format(new Date(time.dateTime));
+}
+
+// Inside Airflow its own switch counts, not the system's; next-themes writes the choice onto the outer page's root.
+function followAirflowsColours() {
+  const outer = window.top.document.documentElement;
+  const follow = () => {
+    document.documentElement.style.colorScheme = outer.style.colorScheme;
+  };
+  new MutationObserver(follow).observe(outer, { attributes: true, attributeFilter: ["style"] });
+  follow();
 }
 
 // The frame that Airflow shows us in may not navigate the window around it, but a link of that window may.
@@ -53,4 +63,5 @@ async function keepFresh() {
 }
 
 showLocalTimes(document);
+if (window !== window.top) followAirflowsColours();
 if (live) setTimeout(keepFresh, live.dataset.refreshS * 1000);
