@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
+from sqlalchemy import Connection
 
 from leadcast.core.clock import Clock, utc_now
 from leadcast.core.errors import IdempotencyConflict, LeadNotFound
@@ -49,13 +50,16 @@ class Inbox:
     clock: Clock = utc_now
     new_id: Callable[[], str] = lambda: str(uuid.uuid4())
 
-    def accept(self, data: Any, *, idempotency_key: str | None = None, caller: str = "") -> Accepted:
+    def accept(
+        self, data: Any, *, idempotency_key: str | None = None, caller: str = "", run_id: str | None = None
+    ) -> Accepted:
         """Validates and stores a request, and answers the bell.
 
         Args:
             data: the request's JSON, parsed.
             idempotency_key: the same key and body return the first answer.
             caller: who asks; two callers may use the same key for different requests.
+            run_id: the run that is about to claim this batch, so that nobody needs to ring; None: whichever comes.
 
         Raises:
             InvalidRequest, LeadNotFound, IdempotencyConflict: nothing was stored.
@@ -78,9 +82,9 @@ class Inbox:
             )
             known = batches.write(connection, batch)
             if known is not None:
-                run_id = known.wave_id or bell.waiting(connection)
-                return _first_answer(known, run_id, body_sha256=body_sha256, total_jobs=len(request.integrations))
-            rung = bell.answer(connection, now=self.clock(), timeout=timedelta(seconds=self.settings.bell_timeout_s))
+                carried_by = known.wave_id or run_id or bell.waiting(connection)
+                return _first_answer(known, carried_by, body_sha256=body_sha256, total_jobs=len(request.integrations))
+            rung = bell.Bell(run_id, must_ring=False) if run_id else self._answer_bell(connection)
         log.info("batch accepted", batch_id=batch.id, lead_id=lead.id, jobs_count=len(batch.deliveries))
         return Accepted(
             batch_id=batch.id,
@@ -90,7 +94,10 @@ class Inbox:
             must_ring=rung.must_ring,
         )
 
-    def _lead(self, connection: Any, request: SendBatch) -> Lead:
+    def _answer_bell(self, connection: Connection) -> bell.Bell:
+        return bell.answer(connection, now=self.clock(), timeout=timedelta(seconds=self.settings.bell_timeout_s))
+
+    def _lead(self, connection: Connection, request: SendBatch) -> Lead:
         if request.lead is not None:
             lead = request.lead.to_lead(request.lead_id)
             leads.put(connection, lead)

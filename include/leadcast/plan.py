@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,6 +13,9 @@ from leadcast.core.clock import Clock, utc_now
 from leadcast.core.settings import Settings
 from leadcast.store import batches, bell
 from leadcast.store.database import Store
+
+MAX_MAPPED = 1000
+"""Deliveries of one integration in a wave. Airflow maps over 1024 at most ([core] max_map_length)."""
 
 log = structlog.get_logger("leadcast.plan")
 
@@ -42,7 +46,8 @@ def plan(
         batches.claim(
             connection, run_id=run_id, own_batch_id=own_batch_id, limit=settings.wave_max_batches, now=clock()
         )
-        refs = batches.open_refs(connection, run_id=run_id)
+        refs = _that_fit(batches.open_refs(connection, run_id=run_id))
+        batches.keep_claims(connection, run_id=run_id, batch_ids={ref.batch_id for ref in refs})
         rest = bell.ring_for_rest(connection, now=clock(), timeout=timeout)
     work: dict[str, list[batches.Ref]] = {}
     for ref in refs:
@@ -54,6 +59,21 @@ def plan(
         deliveries={kind: len(listed) for kind, listed in work.items()},
     )
     return Plan(work=work, next_run_id=rest.run_id if rest and rest.must_ring else None)
+
+
+def _that_fit(refs: Sequence[batches.Ref]) -> list[batches.Ref]:
+    """The deliveries of the first batches, as long as none of the integrations gets more than Airflow maps over."""
+    by_batch: dict[str, list[batches.Ref]] = {}
+    for ref in refs:
+        by_batch.setdefault(ref.batch_id, []).append(ref)
+    fitting: list[batches.Ref] = []
+    load: Counter[str] = Counter()
+    for listed in by_batch.values():
+        load.update(ref.type for ref in listed)
+        if max(load.values()) > MAX_MAPPED:
+            break
+        fitting += listed
+    return fitting
 
 
 def ring_for_rest(store: Store, settings: Settings, *, clock: Clock = utc_now) -> str | None:

@@ -90,6 +90,25 @@ def test_a_run_that_was_triggered_with_a_batch_claims_that_one_first(store: Stor
     assert [ref.lead_id for ref in made.work["telegram"]] == ["2"]
 
 
+def test_a_batch_that_its_own_run_brings_makes_nobody_wait_for_another_run(inbox: Inbox, accept: Accept) -> None:
+    own = inbox.accept({"lead_id": 1, "lead": {}, "integrations": [{"type": "email"}]}, run_id="own")
+    assert (own.run_id, own.must_ring) == ("own", False)
+    assert accept(lead_id=2).must_ring, "the next arrival must not ride with a run that nobody has asked for"
+
+
+def test_a_wave_takes_no_more_of_one_kind_than_airflow_maps_over(
+    store: Store, settings: Settings, accept: Accept, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leadcast.plan.MAX_MAPPED", 4)
+    for lead_id in range(3):
+        accept("email", "email", "telegram", lead_id=lead_id)
+        clock.pass_s(1)
+    made = plan(store, settings, run_id="w1")
+    assert {kind: len(refs) for kind, refs in made.work.items()} == {"email": 4, "telegram": 2}
+    assert unclaimed(store) == 1
+    assert [ref.lead_id for ref in plan(store, settings, run_id="w2").work["telegram"]] == ["2"]
+
+
 def test_a_plan_that_is_done_again_finds_its_claims(store: Store, settings: Settings, accept: Accept) -> None:
     accepted = accept("email", "telegram")
     first = plan(store, settings, run_id=str(accepted.run_id))

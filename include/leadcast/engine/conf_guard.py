@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 DAG_ID = "send_lead"
 SEALED = "sealed"
-_SECRET_FIELDS = ("credentials", "callback_url")
+_SECRET_FIELDS = ("credentials", "callback_url", "lead")
 _AIRFLOWS_OWN = "airflow/"
 WHAT_TO_DO = (
     'Name Airflow connections instead, as in "credentials": {"amocrm": {"conn_id": "…"}}, '

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -35,7 +36,8 @@ class PlanOperator(BaseOperator):
         made = plan(config.store(), config.settings(), run_id=run_id, own_batch_id=own_batch_id)
         lists: dict[str, list[Any]] = {
             stub_of(kind): [
-                {"delivery_id": ref.delivery_id, "label": f"{ref.lead_id} → {kind}"} for ref in made.work.get(kind, ())
+                {"delivery_id": ref.delivery_id, "batch_id": ref.batch_id, "label": f"{ref.lead_id} → {kind}"}
+                for ref in made.work.get(kind, ())
             ]
             for kind in registry.types()
         }
@@ -53,8 +55,9 @@ class PlanOperator(BaseOperator):
             return None
         store = config.store()
         # a conf is one request however often its run is planned
+        run_id = context["run_id"]
         accepted = Inbox(store, config.settings()).accept(
-            open_conf(body, store.sealer), idempotency_key=context["run_id"], caller="dag_run"
+            open_conf(body, store.sealer), idempotency_key=run_id, caller="dag_run", run_id=run_id
         )
         return accepted.batch_id
 
@@ -64,7 +67,7 @@ class DeliverOperator(BaseOperator):
 
     Args:
         integration: its type.
-        work: `{"delivery_id": …, "label": …}`, from the plan.
+        work: `{"delivery_id": …, "batch_id": …, "label": …}`, from the plan.
     """
 
     def __init__(self, *, integration: str, work: Mapping[str, str], **kwargs: Any) -> None:
@@ -74,6 +77,13 @@ class DeliverOperator(BaseOperator):
 
     def execute(self, context: Context) -> None:
         """Makes one attempt. Raises AttemptFailed, which the retry policy understands."""
+        context["label"] = self.work["label"]  # type: ignore[typeddict-unknown-key]  # for map_index_template
+        try:
+            self._attempt(context)
+        finally:
+            self._settle_if_last()
+
+    def _attempt(self, context: Context) -> None:
         from airflow.sdk.log import mask_secret
 
         from leadcast.deliver import Courier
@@ -81,7 +91,6 @@ class DeliverOperator(BaseOperator):
         from leadcast.integrations import registry
         from leadcast.store.tokens import StoredTokens
 
-        context["label"] = self.work["label"]  # type: ignore[typeddict-unknown-key]  # for map_index_template
         settings, store, ti = config.settings(), config.store(), context["ti"]
         courier = Courier(
             store=store,
@@ -96,6 +105,16 @@ class DeliverOperator(BaseOperator):
             integration=registry.get(self.integration),
             last_try=ti.try_number > (ti.max_tries or 0),
         )
+
+    def _settle_if_last(self) -> None:
+        """A batch whose last delivery has ended has its status now, however long the rest of the wave takes."""
+        from leadcast.core.errors import LeadcastError
+        from leadcast.engine import config
+        from leadcast.settle import Settler
+
+        # what cannot be settled now is settled by the settle task, or by the sweep
+        with suppress(LeadcastError):
+            Settler(store=config.store(), settings=config.settings()).batch(self.work["batch_id"], over=False)
 
 
 class RingOperator(BaseOperator):

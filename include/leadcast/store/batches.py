@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, case, func, insert, select, update
+from sqlalchemy import Connection, case, exists, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from leadcast.core.model import BatchStatus, DeliveryState, Lead, Priority
@@ -130,6 +130,18 @@ def open_refs(connection: Connection, *, run_id: str) -> list[Ref]:
         .order_by(batches.c.priority, batches.c.accepted_at, deliveries.c.index)
     )
     return [Ref(row.id, row.batch_id, row.lead_id, row.type) for row in rows]
+
+
+def keep_claims(connection: Connection, *, run_id: str, batch_ids: Collection[str]) -> None:
+    """Gives back what the wave has claimed and not begun, but for these: another wave carries the rest."""
+    connection.execute(
+        update(batches)
+        .where(batches.c.wave_id == run_id, batches.c.id.not_in(batch_ids), _NOT_BEGUN)
+        .values(status=BatchStatus.PENDING, wave_id=None, started_at=None, claims=batches.c.claims - 1)
+    )
+
+
+_NOT_BEGUN = ~exists().where(deliveries.c.batch_id == batches.c.id, deliveries.c.state != DeliveryState.PENDING)
 
 
 @dataclass(frozen=True)
