@@ -34,7 +34,7 @@ def sandbox(sandbox_server: Sandbox) -> Sandbox:
     return sandbox_server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def environment(postgres_url: str, fernet_key: str, sandbox_server: Sandbox) -> Iterator[None]:
     """What `make up` sets, as far as a run in one process needs it."""
     from leadcast.engine import config
@@ -65,7 +65,7 @@ def environment(postgres_url: str, fernet_key: str, sandbox_server: Sandbox) -> 
     config.store.cache_clear()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def send_lead(environment: None) -> Any:
     """The DAG, serialised into Airflow's database (SQLite: one process, no server)."""
     from airflow.dag_processing.bundles.manager import DagBundlesManager
@@ -88,7 +88,13 @@ def run(send_lead: Any, store: Store) -> Callable[..., DagRun]:
     """Runs the DAG once, from start to end."""
 
     def run(conf: dict[str, Any] | None = None) -> DagRun:
-        return send_lead.test(run_conf=conf or {}, logical_date=utc_now())
+        from airflow import settings
+
+        try:
+            return send_lead.test(run_conf=conf or {}, logical_date=utc_now())
+        except Exception:
+            settings.Session().rollback()  # `test` leaves it as it broke off
+            raise
 
     return run
 

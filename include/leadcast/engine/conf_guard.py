@@ -1,9 +1,10 @@
 """Keeps inline secrets of a run's `conf` out of Airflow's database, whichever door the run comes through.
 
-A sealed conf is the same request with `"credentials": {"sealed": "gAAAA…"}`; the sealed text holds the credentials and
-the callback URL, which may have a token in it. Three guards put it so, each before Airflow writes anything:
-`api.trigger_guard` (REST, the trigger form), `engine.command_line` (what a shell sends, before its audit row), and
-`watch` here, below every door, the last one. Light to import: the plugin and every Airflow process load it.
+A sealed conf is the same request with `"credentials": {"sealed": "gAAAA…"}`; the sealed text holds the credentials,
+the callback URL, which may have a token in it, and the lead's data, which is personal. Three guards put it so, each
+before Airflow writes anything: `api.trigger_guard` (REST, the trigger form), `engine.command_line` (what a shell sends,
+before its audit row), and `watch` here, below every door, the last one. Light to import: the plugin and every Airflow
+process load it.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ def _admitted(conf: Mapping[str, Any]) -> dict[str, Any]:
     try:
         store = config.store()
         admitted = checked(conf, store.sealer)
-        _refuse_unknown_lead(body_of(admitted) or {}, store)
+        _refuse_unknown_lead(body_of(open_conf(admitted, store.sealer)) or {}, store)
     except (SettingsError, StoreError) as error:
         raise RequestRejected(f"This run cannot be accepted: {error} {WHAT_TO_DO}") from None
     return admitted
