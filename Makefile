@@ -29,7 +29,7 @@ status: $(VENV)/.installed  ## Show what runs and where
 test: $(VENV)/.installed-dev  ## Run every test
 	$(BIN)/pytest
 
-bench: $(VENV)/.installed-dev  ## Measure, and print the table
+bench: $(VENV)/.installed-dev  ## Measure, and print the table (BENCH_QUICK=1: fewer repeats)
 	$(BIN)/python -m bench
 
 lint: $(VENV)/.installed-dev  ## Check style and types
@@ -49,7 +49,7 @@ requirements: $(VENV)/.uv  ## Pin the packages anew, from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra dev -c requirements.txt -o requirements-dev.txt --no-emit-index-url --upgrade
 
 clean: down  ## End everything and remove all that `make` has made: packages, databases, logs
-	rm -rf $(VENV) .leadcast build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .leadcast .leadcast-bench build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.uv:

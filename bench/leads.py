@@ -54,7 +54,7 @@ class Arrivals:
     twice: int
 
     def __str__(self) -> str:
-        return f"{self.sent} sent to {len(TYPES)}: {self.missing} missing, {self.twice} twice"
+        return f"{self.sent} × {len(TYPES)}: {self.missing} missing, {self.twice} twice"
 
 
 def arrivals(sent: list[BenchLead], ports: Ports) -> Arrivals:
@@ -71,7 +71,7 @@ def arrivals(sent: list[BenchLead], ports: Ports) -> Arrivals:
     counts = [found[service, lead.name] for service in ServiceName for lead in sent]
     result = Arrivals(sent=len(sent), missing=counts.count(0), twice=sum(count > 1 for count in counts))
     if result.missing or result.twice:
-        raise BenchError(f"{result}.")
+        raise BenchError(f"Not every lead arrived once at every service. {result}.")
     return result
 
 

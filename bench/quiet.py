@@ -119,10 +119,14 @@ def _moments(wave: Wave) -> dict[str, datetime]:
         "→ last delivery ends (process)": max(_at(task.ended_at) for task in sending),
         "→ settle queued (scheduler)": _at(settle.queued_at),
         "→ settle starts (executor)": _at(settle.started_at),
-        "→ batch settled: the status is final": moment(wave.batch["finished_at"]),
-        "→ settle ends (notifications)": _at(settle.ended_at),
+        "→ settle ends (process, notifications)": _at(settle.ended_at),
         "→ run ended (scheduler)": run.ended_at,
     }
+
+
+def until_final_s(wave: Wave) -> float:
+    """Seconds from the POST until the status was final in the ledger, whichever task of the wave has settled it."""
+    return (moment(wave.batch["finished_at"]) - wave.sent_at).total_seconds()
 
 
 def delivery_parts(wave: Wave) -> dict[str, float]:

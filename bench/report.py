@@ -60,7 +60,8 @@ def show(sections: Sequence[Section], *, machine: Machine, console: Console) -> 
     """Prints the table."""
     table = Table(title="Leadcast, measured", title_justify="left", caption="\n".join(machine.lines()))
     table.caption_justify = "left"
-    for heading in ("", "Leadcast", "plain Airflow", "ratio", "target", ""):
+    table.add_column("", min_width=46)
+    for heading in ("Leadcast", "plain Airflow", "ratio", "target", ""):
         table.add_column(heading, justify="right" if heading in ("Leadcast", "plain Airflow", "ratio") else "left")
     for section in sections:
         table.add_section()

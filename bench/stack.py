@@ -57,6 +57,17 @@ ESSENTIAL = frozenset(
         "LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY",
     )
 )
+# What `make up` tells Airflow so that it is quick. The plain DAG is measured with these, too: what is left is ours.
+QUICK = frozenset(
+    f"AIRFLOW__{name}"
+    for name in (
+        "CORE__PARALLELISM",
+        "DATABASE__SQL_ALCHEMY_POOL_SIZE",
+        "DATABASE__SQL_ALCHEMY_MAX_OVERFLOW",
+        "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME",
+        "WORKERS__MIN_HEARTBEAT_INTERVAL",
+    )
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,20 +127,25 @@ def ours(place: Place, progress: Progress) -> Iterator[Running]:
 
 
 @contextmanager
-def plain(place: Place, progress: Progress) -> Iterator[Running]:
-    """Airflow with its defaults and the one DAG of bench/plain_dag, freshly made."""
+def plain(place: Place, progress: Progress, *, told: frozenset[str] = frozenset()) -> Iterator[Running]:
+    """Airflow with its defaults and the one DAG of bench/plain_dag, freshly made.
+
+    Args:
+        told: settings that it takes from our stack all the same.
+    """
     home = place.home("plain")
     _remove(home, progress)
     with _ending(home, progress):
-        _start_plain(home, place, progress)
+        _start_plain(home, place, progress, told=told)
         yield _log_in(home, place.ports)
 
 
-def plain_environment(home: Home, ports: Ports, keys: Keys) -> dict[str, str]:
-    """The environment of the plain stack."""
+def plain_environment(home: Home, ports: Ports, keys: Keys, *, told: frozenset[str]) -> dict[str, str]:
+    """The environment of the plain stack: Airflow's defaults but for what is essential and what it is told."""
     inherited = clean_environment()
     full = stack_environment(inherited, home=home, ports=ports, keys=keys)
-    kept = {name: value for name, value in full.items() if not name.startswith("AIRFLOW_") or name in ESSENTIAL}
+    taken = ESSENTIAL | told
+    kept = {name: value for name, value in full.items() if not name.startswith("AIRFLOW_") or name in taken}
     return kept | {
         "AIRFLOW_HOME": str(home.airflow),
         "AIRFLOW__CORE__DAGS_FOLDER": str(home.project / "bench" / "plain_dag"),
@@ -137,11 +153,11 @@ def plain_environment(home: Home, ports: Ports, keys: Keys) -> dict[str, str]:
     }
 
 
-def _start_plain(home: Home, place: Place, progress: Progress) -> None:
+def _start_plain(home: Home, place: Place, progress: Progress, *, told: frozenset[str]) -> None:
     home.prepare()
     keys, ports, supervisor = Keys.ensure(home), place.ports, Supervisor(home)
     (home.airflow / "airflow.cfg").touch()
-    environment = plain_environment(home, ports, keys)
+    environment = plain_environment(home, ports, keys, told=told)
     watch = Watch(home, timeout_s=START_TIMEOUT_S)
     with progress.step("Plain Airflow: PostgreSQL, sandbox"):
         postgres.ensure_cluster(home, keys)

@@ -29,9 +29,10 @@ class LeadcastPlugin(AirflowPlugin):
     @classmethod
     def on_load(cls, *args: Any, **kwargs: Any) -> None:
         """Called once in each process, before it can write a run."""
-        from leadcast.engine import conf_guard
+        from leadcast.engine import conf_guard, preload
 
         conf_guard.watch()
+        preload.for_forked_tasks()
 
     @cached_property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]  # lazy is the point

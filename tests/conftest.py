@@ -17,6 +17,8 @@ from leadcast.store import migrate
 from leadcast.store.database import Store, open_engine
 from leadcast.store.sealing import Sealer
 
+pytest_plugins = ["tests.stack"]
+
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:

@@ -8,8 +8,7 @@ import pytest
 import requests
 
 from leadcast.local.client import ApiError
-
-from .conftest import Stack, until
+from tests.stack import Stack, until
 
 pytestmark = pytest.mark.system
 BODY = {"lead_id": 1, "lead": {}, "integrations": [{"type": "webhook"}]}

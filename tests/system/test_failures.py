@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import SECRETS, Stack, until
+from tests.stack import SECRETS, Stack, until
 
 pytestmark = pytest.mark.system
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import EXAMPLES, SECRETS, Stack, until
+from tests.stack import EXAMPLES, SECRETS, Stack, until
 
 pytestmark = pytest.mark.system
 SEED = (EXAMPLES / "seed-request.json").read_bytes()

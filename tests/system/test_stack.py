@@ -15,8 +15,7 @@ import pytest
 from leadcast.local import processes
 from leadcast.local.home import Home
 from leadcast.local.ports import Ports
-
-from .conftest import ROOT, Stack, free_port, leadcast, stack_env
+from tests.stack import ROOT, Stack, free_port, leadcast, stack_env
 
 pytestmark = pytest.mark.system
 

@@ -124,3 +124,12 @@ def test_the_public_face_is_small() -> None:
 
     assert leadcast.__all__ == ["send_batch"]
     assert callable(leadcast.send_batch)
+
+
+@pytest.mark.parametrize("is_scheduler", [True, False])
+def test_only_a_scheduler_imports_ahead_for_the_tasks_that_it_forks(is_scheduler: bool) -> None:
+    scheduler = "import types; sys.modules['airflow.jobs.scheduler_job_runner'] = types.ModuleType('scheduler'); "
+    ahead = "from leadcast.engine import preload; preload.for_forked_tasks(); "
+    loaded_by(
+        (scheduler if is_scheduler else "") + ahead + f"assert ('leadcast.deliver' in sys.modules) is {is_scheduler}"
+    )

@@ -61,8 +61,9 @@ def _airflow_settings(home: Home, ports: Ports, keys: Keys) -> dict[str, str]:
         ("core", "load_examples"): "False",
         ("core", "dags_are_paused_at_creation"): "False",
         ("core", "executor"): "LocalExecutor",
-        # About two per core: more only makes the tasks wait for each other.
-        ("core", "parallelism"): str(max(4, 2 * (os.cpu_count() or 2))),
+        # About three per core: a task that has ended holds its slot for another second. Many more only make the tasks
+        # wait for each other.
+        ("core", "parallelism"): str(max(6, 3 * (os.cpu_count() or 2))),
         ("core", "fernet_key"): keys.fernet.get_secret_value(),
         # The default asks the DNS for a full name, which hangs on machines without one.
         ("core", "hostname_callable"): "socket.gethostname",

@@ -1,4 +1,7 @@
-"""The whole stack, started once by the command that people use, in a home and on ports of its own."""
+"""The whole stack, started once by the command that people use, in a home and on ports of its own.
+
+A pytest plugin (tests/conftest.py names it), so that all tests which need the stack share one.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 import requests
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, create_engine, text
 
 from leadcast.local.client import Api
 from leadcast.local.home import Home
@@ -24,7 +28,7 @@ from leadcast.local.keys import Keys
 from leadcast.local.ports import Ports
 from leadcast.local.stack import environment
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 FINAL = {"completed", "partial", "failed", "cancelled"}
 LONGEST_WAIT_S = 150
@@ -145,11 +149,21 @@ class Stack:
 
     def sql(self, database: str, statement: str) -> list[Any]:
         """Reads one of the stack's databases, `airflow` or `leadcast`."""
+        with self._connection(database) as connection:
+            return list(connection.execute(text(statement)))
+
+    def forget_batches(self) -> None:
+        """Empties the store, as on the first day. Only when nothing is on its way."""
+        with self._connection("leadcast") as connection:
+            connection.execute(text("TRUNCATE leads, batches, deliveries, attempts, notifications"))
+
+    @contextmanager
+    def _connection(self, database: str) -> Iterator[Connection]:
         url = environment(self.home, inherited=self.env)["AIRFLOW__LEADCAST__STORE_URL"]
         engine = create_engine(url.rsplit("/", 1)[0] + f"/{database}")
         try:
-            with engine.connect() as connection:
-                return list(connection.execute(text(statement)))
+            with engine.begin() as connection:
+                yield connection
         finally:
             engine.dispose()
 
