@@ -102,6 +102,8 @@ def status() -> None:
             console.print(f"No stack runs in {home.root}. Start one: leadcast up.{left}", highlight=False)
             raise typer.Exit(EXIT_NOT_RUNNING)
         console.print(show.programs(now))
+        for hint in now.hints:
+            console.print(f"✗ {hint}", style="red", markup=False, highlight=False)
         show.addresses(now.ports, home, console)
         if not now.is_healthy:
             raise typer.Exit(EXIT_FAILED)

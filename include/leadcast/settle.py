@@ -51,18 +51,24 @@ class Settler:
         """
         with self.store.begin() as connection:
             ids = batches.of_wave(connection, run_id=run_id)
-        results = [self.batch(batch_id, over=over, critical=critical, give_back=give_back) for batch_id in ids]
+        results = [
+            self.batch(batch_id, run_id=run_id, over=over, critical=critical, give_back=give_back) for batch_id in ids
+        ]
         if give_back and (not ids or None in results):
             self._tell_of_wave(run_id, critical)
         return [result for result in results if result is not None]
 
-    def batch(self, batch_id: str, *, over: bool, critical: str = "", give_back: bool = False) -> Settled | None:
-        """Settles one batch. None: it was given back to the inbox."""
+    def batch(
+        self, batch_id: str, *, run_id: str, over: bool, critical: str = "", give_back: bool = False
+    ) -> Settled | None:
+        """Settles one batch. None: this wave has it no longer, it was given back to the inbox."""
         opened = self._open(batch_id) if over else []
         # whoever still sends one of these holds its lock, and what it writes counts, not what we would guess
         locks = {f"delivery:{item.id}": item.id for item in opened}
         with self.store.locks(locks) as free, self.store.begin() as connection:
             known = batches.lock(connection, batch_id=batch_id)
+            if known.wave_id != run_id:
+                return None
             begun = any(item.attempts for item in ledger.standing(connection, batch_id=batch_id))
             if give_back and not begun and known.claims < self.settings.max_claims:
                 batches.release(connection, batch_id=batch_id)

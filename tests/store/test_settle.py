@@ -179,6 +179,28 @@ def test_after_a_failed_plan_the_batches_go_back_and_the_next_wave_takes_them(
     assert set(plan(store, settings, run_id="w2").work) == {"amocrm", "email"}
 
 
+def test_a_wave_that_comes_late_leaves_alone_what_another_has_claimed_by_now(
+    store: Store, settings: Settings, settler: Settler, wave: Callable[..., str]
+) -> None:
+    batch_id = wave(run_id="dead")
+    settler.wave("dead", over=True, critical="gone", give_back=True)
+    plan(store, settings, run_id="alive")
+    assert settler.batch(batch_id, run_id="dead", over=True, critical="gone") is None
+    assert states(store, batch_id) == [D.PENDING, D.PENDING]
+    assert status(store, batch_id) is BatchStatus.PROCESSING
+
+
+def test_a_batch_is_settled_with_its_last_delivery_while_the_wave_goes_on(
+    store: Store, settler: Settler, courier: Courier, wave: Callable[..., str]
+) -> None:
+    batch_id = wave(GOOD)
+    settler.batch(batch_id, run_id="w", over=False)
+    assert status(store, batch_id) is BatchStatus.PROCESSING
+    send(courier, f"{batch_id}-1", BAD)
+    settler.batch(batch_id, run_id="w", over=False)
+    assert status(store, batch_id) is BatchStatus.PARTIAL
+
+
 def test_a_batch_that_kills_every_wave_is_given_up_as_critical(
     store: Store, settings: Settings, settler: Settler, wave: Callable[..., str]
 ) -> None:

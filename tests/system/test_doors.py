@@ -119,6 +119,9 @@ def test_doctor_finds_everything_well_and_then_a_missing_pool(stack: Stack) -> N
         health = until(lambda: (found := _health(stack)) and found["missing_pools"] and found)
         assert health["missing_pools"] == ["integration-email"]
         assert health["status"] != "ok"
+        shown = stack.run("status", check=False)
+        assert shown.returncode == 1
+        assert "integration-email" in shown.stdout
     finally:
         stack.run("init")
     assert stack.run("doctor").returncode == 0

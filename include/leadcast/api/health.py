@@ -90,7 +90,7 @@ def judge(store: StoreHealth, *, missing_pools: list[str] | None, now: datetime)
     elif not store.migrated:
         hints.append("The store's tables are not those of this version. Run: leadcast init")
     if missing_pools:
-        hints.append("Pools are missing. Run: leadcast init")
+        hints.append(f"Pools are missing, their tasks wait for ever: {', '.join(missing_pools)}. Run: leadcast init")
     if late:
         hints.append("Batches wait: is the DAG send_lead paused, is the scheduler running?")
     if not store.migrated:

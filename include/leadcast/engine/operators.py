@@ -81,7 +81,7 @@ class DeliverOperator(BaseOperator):
         try:
             self._attempt(context)
         finally:
-            self._settle_if_last()
+            self._settle_if_last(context["run_id"])
 
     def _attempt(self, context: Context) -> None:
         from airflow.sdk.log import mask_secret
@@ -106,7 +106,7 @@ class DeliverOperator(BaseOperator):
             last_try=ti.try_number > (ti.max_tries or 0),
         )
 
-    def _settle_if_last(self) -> None:
+    def _settle_if_last(self, run_id: str) -> None:
         """A batch whose last delivery has ended has its status now, however long the rest of the wave takes."""
         from leadcast.core.errors import LeadcastError
         from leadcast.engine import config
@@ -114,7 +114,8 @@ class DeliverOperator(BaseOperator):
 
         # what cannot be settled now is settled by the settle task, or by the sweep
         with suppress(LeadcastError):
-            Settler(store=config.store(), settings=config.settings()).batch(self.work["batch_id"], over=False)
+            settler = Settler(store=config.store(), settings=config.settings())
+            settler.batch(self.work["batch_id"], run_id=run_id, over=False)
 
 
 class RingOperator(BaseOperator):

@@ -113,6 +113,14 @@ class Api:
             if isinstance(part, dict)
         }
 
+    def hints(self) -> list[str]:
+        """What Leadcast's own health says is to be done. Empty when all is well, or when it does not answer."""
+        try:
+            found = self.call("GET", "/api/integrations/health", timeout_s=_CHECK_TIMEOUT_S)
+        except ApiError as error:
+            found = error.problem
+        return [str(hint) for hint in found.get("hints", [])]
+
     def is_unpaused(self, dag_id: str) -> bool:
         """Whether this DAG is there and runs are let through."""
         try:

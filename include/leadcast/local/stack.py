@@ -21,12 +21,16 @@ from leadcast.local.supervisor import Program, ProgramState, Supervisor
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """How a stack is. No programs: its supervisor does not run; `orphans` counts the processes that do all the same."""
+    """How a stack is. No programs: its supervisor does not run; `orphans` counts the processes that do all the same.
+
+    hints: what Leadcast says is to be done, say a pool that is missing.
+    """
 
     home: Home
     ports: Ports
     programs: tuple[ProgramState, ...]
     health: Mapping[str, Health]
+    hints: tuple[str, ...] = ()
     orphans: int = 0
 
     @property
@@ -36,10 +40,10 @@ class Status:
 
     @property
     def is_healthy(self) -> bool:
-        """Whether every program lives and Airflow calls every part healthy."""
+        """Whether every program lives, Airflow calls every part healthy, and Leadcast wants nothing done."""
         alive = self.is_running and all(state.is_up for state in self.programs)
         watched = [self.health.get(program.health_name) for program in Program if program.health_name]
-        return alive and all(health is not None and health.is_healthy for health in watched)
+        return alive and not self.hints and all(health is not None and health.is_healthy for health in watched)
 
 
 def status(home: Home) -> Status:
@@ -48,11 +52,13 @@ def status(home: Home) -> Status:
     if state is None or not Supervisor(home).is_reachable():
         ports = state.ports if state else Ports.from_environment(os.environ)
         return Status(home=home, ports=ports, programs=(), health={}, orphans=len(processes.of_stack(home)))
+    api = Api(state.ports.api_url)
     return Status(
         home=home,
         ports=state.ports,
         programs=tuple(Supervisor(home).states()),
-        health=Api(state.ports.api_url).health(),
+        health=api.health(),
+        hints=tuple(api.hints()),
     )
 
 

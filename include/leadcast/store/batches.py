@@ -180,6 +180,7 @@ class Standing:
     batch_id: str
     lead_id: str
     status: BatchStatus
+    wave_id: str | None
     claims: int
     critical: str
     has_callback_url: bool
@@ -192,6 +193,7 @@ def lock(connection: Connection, *, batch_id: str) -> Standing:
         batch_id=row.id,
         lead_id=row.lead_id,
         status=BatchStatus(row.status),
+        wave_id=row.wave_id,
         claims=row.claims,
         critical=row.critical or "",
         has_callback_url=row.callback_url_sealed is not None,
