@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
-from leadcast.core.model import BatchStatus
+from leadcast.core.clock import utc_now
+from leadcast.core.model import BatchStatus, Lead, Priority
 from leadcast.core.settings import Settings
 from leadcast.inbox import Accepted, Inbox
 from leadcast.plan import plan, ring_for_rest
+from leadcast.store import bell
+from leadcast.store.batches import NewBatch, NewDelivery, write
 from leadcast.store.database import Store
 from leadcast.store.schema import batches
 
@@ -119,6 +124,51 @@ def test_a_wave_without_batches_has_no_work(store: Store, settings: Settings) ->
     made = plan(store, settings, run_id="w")
     assert made.work == {}
     assert made.next_run_id is None
+
+
+LATE = NewBatch(
+    id="late",
+    lead=Lead(id="2"),
+    priority=Priority.NORMAL,
+    callback_url_sealed=None,
+    idempotency_key=None,
+    body_sha256="",
+    accepted_at=utc_now(),
+    deliveries=[NewDelivery(type="telegram", settings={}, credentials_sealed=None)],
+)
+
+
+def waits_or_ends(store: Store, future: Future[Any]) -> None:
+    """Returns once the other thread waits for a lock of ours, or has not waited for any."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    for _ in range(2000):
+        with store.begin() as connection:
+            if future.done() or connection.execute(text(waiting)).scalar_one():
+                return
+        threading.Event().wait(0.005)
+    raise AssertionError("it neither waits nor ends")
+
+
+def test_a_plan_waits_for_an_arrival_that_rides_with_it(store: Store, settings: Settings, accept: Accept) -> None:
+    run_id = str(accept(lead_id=1).run_id)
+    with ThreadPoolExecutor(1) as pool:
+        with store.begin() as arriving:
+            write(arriving, LATE)
+            assert not bell.answer(arriving, now=utc_now(), timeout=timedelta(days=1)).must_ring
+            planned = pool.submit(plan, store, settings, run_id=run_id)
+            waits_or_ends(store, planned)
+        planned.result()
+    assert unclaimed(store) == 0, "it rode with a wave that never saw it"
+
+
+def test_an_arrival_waits_for_a_plan_and_then_rings(store: Store, accept: Accept) -> None:
+    run_id = str(accept(lead_id=1).run_id)
+    with ThreadPoolExecutor(1) as pool:
+        with store.begin() as planning:
+            bell.clear(planning, run_id=run_id)
+            arrived = pool.submit(accept, lead_id=2)
+            waits_or_ends(store, arrived)
+        assert arrived.result().must_ring, "it rode with a wave that was planned already"
 
 
 def test_no_batch_is_left_without_a_wave_however_arrivals_and_plans_fall_together(
