@@ -111,7 +111,7 @@ class Senders:
     def _values(self, story: Story) -> dict[str, Any]:
         batch = story.batch
         if batch is None:
-            return {"batch": {"id": "-", "lead_id": "-"}, "deliveries": [], "link": "", "reason": story.reason}
+            return {"batch": {"id": "", "lead_id": ""}, "deliveries": [], "link": "", "reason": story.reason}
         return {
             "batch": {
                 "id": batch.id,
