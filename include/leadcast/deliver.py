@@ -134,12 +134,25 @@ class _Attempt:
                 found = self.integration.find(self.begun.lead, settings=self.own_settings, account=account, call=call)
             except UnknownOutcome as error:
                 raise TransientError(f"Could not be asked: {error.message}", code=error.code) from None
+            if found is None:
+                self._refuse_if_too_early()
             self.in_doubt = False
             return found
         # UNKNOWN was shown to a person, so whoever starts it again has decided
         if self.begun.before is not DeliveryState.UNKNOWN and not self._may_resend():
             raise UnknownOutcome("It may have arrived, and the service cannot be asked. A person decides.", code="held")
         return None
+
+    def _refuse_if_too_early(self) -> None:
+        """The service may still be at work on the call that nobody saw the end of: then it is not to be sent again."""
+        since = self.begun.in_doubt_since
+        if since is None:
+            return
+        left_s = self.integration.absent_after_s - (self.courier.clock() - since).total_seconds()
+        if left_s > 0:
+            raise TransientError(
+                "Not found yet, and it may still arrive; asked again later.", code="too_early", retry_after_s=left_s
+            )
 
     def _may_resend(self) -> bool:
         return self.integration.may_resend(self.own_settings, self.courier.settings)

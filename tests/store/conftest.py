@@ -43,6 +43,7 @@ class Service(Integration[AnySettings, OneSecret]):
     while_sending: Callable[[], None] = lambda: None
     repeatable: bool = False  # type: ignore[misc]
     can_find: bool = False  # type: ignore[misc]
+    absent_after_s: float = 0  # type: ignore[misc]
 
     type = "scripted"
     settings_model = AnySettings

@@ -165,6 +165,35 @@ def test_what_the_asked_service_does_not_have_is_sent_again(store: Store, courie
     assert seen(store, delivery_id).state is D.DELIVERED
 
 
+def test_what_is_not_found_too_early_is_not_sent_again_until_it_can_no_longer_arrive(
+    store: Store, courier: Courier, clock: StoppedClock, delivery_id: str
+) -> None:
+    service = Service(can_find=True, absent_after_s=75, answers=[UnknownOutcome("no answer")])
+    attempt(courier, delivery_id, service)
+    clock.pass_s(10)
+    early = attempt(courier, delivery_id, service)
+    assert isinstance(early, AttemptFailed)
+    assert early.error.code == "too_early"
+    assert early.retry_in_s == pytest.approx(65 * 1.1)
+    assert in_doubt(store, delivery_id)
+    clock.pass_s(early.retry_in_s)
+    attempt(courier, delivery_id, service)
+    assert (len(service.asked), len(service.got)) == (2, 2)
+    assert seen(store, delivery_id).state is D.DELIVERED
+
+
+def test_after_a_death_the_wait_counts_from_when_that_attempt_began(
+    store: Store, courier: Courier, clock: StoppedClock, delivery_id: str
+) -> None:
+    die_in_mid_air(store, delivery_id, clock)
+    service = Service(can_find=True, absent_after_s=75)
+    clock.pass_s(74)
+    assert isinstance(attempt(courier, delivery_id, service), AttemptFailed)
+    clock.pass_s(2)
+    attempt(courier, delivery_id, service)
+    assert seen(store, delivery_id).state is D.DELIVERED
+
+
 def test_while_the_service_cannot_answer_the_question_nothing_is_sent(
     store: Store, courier: Courier, delivery_id: str
 ) -> None:

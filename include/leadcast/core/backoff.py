@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from leadcast.core.errors import DeliveryError, RateLimited
+from leadcast.core.errors import DeliveryError, TransientError
 from leadcast.core.settings import Delivering
 
 LONGEST_WAIT_S = 3600.0
@@ -21,7 +21,7 @@ def pause_s(error: DeliveryError, *, attempt: int, rules: Delivering, chance: Ca
         attempt: the attempt that failed, 1 for the first.
         chance: gives a number from 0 to below 1.
     """
-    if isinstance(error, RateLimited):
+    if isinstance(error, TransientError) and error.retry_after_s is not None:
         return min(max(error.retry_after_s, 0.0), LONGEST_WAIT_S) * (1 + 0.1 * chance())
     full = min(rules.retry_delay_s * 2.0 ** min(attempt - 1, 30), rules.retry_max_delay_s)
     return full / 2 + full / 2 * chance()

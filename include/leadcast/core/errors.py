@@ -124,10 +124,14 @@ class DeliveryError(LeadcastError):
 
 
 class TransientError(DeliveryError):
-    """Again, by backoff. Known not to have been executed, or harmless to repeat."""
+    """Again, by backoff or after `retry_after_s`. Known not to have been executed, or harmless to repeat."""
 
     outcome = AttemptOutcome.TRANSIENT
     may_pass = True
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None, code: str = "", detail: str = "") -> None:
+        super().__init__(message, code=code, detail=detail)
+        self.retry_after_s = retry_after_s
 
 
 class RateLimited(TransientError):
@@ -136,8 +140,7 @@ class RateLimited(TransientError):
     outcome = AttemptOutcome.RATE_LIMITED
 
     def __init__(self, message: str, *, retry_after_s: float, code: str = "429", detail: str = "") -> None:
-        super().__init__(message, code=code, detail=detail)
-        self.retry_after_s = retry_after_s
+        super().__init__(message, retry_after_s=retry_after_s, code=code, detail=detail)
 
 
 class RejectedError(DeliveryError):

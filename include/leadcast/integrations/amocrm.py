@@ -62,6 +62,8 @@ class AmoCrm(Integration[AmoCrmSettings, AmoCrmCredentials]):
 
     type: ClassVar[str] = "amocrm"
     can_find: ClassVar[bool] = True
+    # neither a limit of its own nor the lag of its search is published; 504 is what too slow a call ends in
+    absent_after_s: ClassVar[float] = 75
     settings_model: ClassVar[ModelClass] = AmoCrmSettings
     credentials_model: ClassVar[ModelClass] = AmoCrmCredentials
 

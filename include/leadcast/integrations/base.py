@@ -125,6 +125,9 @@ class Integration(ABC, Generic[SettingsT, CredentialsT]):
     can_find: ClassVar[bool] = False
     """Whether `find` can ask the service for a delivery by its key."""
 
+    absent_after_s: ClassVar[float] = 0
+    """How long the service may take to execute a call and to show it. Until then, not finding it proves nothing."""
+
     settings_model: ClassVar[ModelClass]
     """What `integrations[].settings` of a request may hold."""
     credentials_model: ClassVar[ModelClass]

@@ -100,6 +100,8 @@ class Bitrix24(Integration[Bitrix24Settings, Bitrix24Credentials]):
 
     type: ClassVar[str] = "bitrix24"
     can_find: ClassVar[bool] = True
+    # the cloud cuts a call after 60 s (vendors.md 2.4)
+    absent_after_s: ClassVar[float] = 75
     settings_model: ClassVar[ModelClass] = Bitrix24Settings
     credentials_model: ClassVar[ModelClass] = Bitrix24Credentials
 

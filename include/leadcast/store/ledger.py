@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, insert, select, update
+from sqlalchemy import Connection, Row, Select, case, func, insert, select, update
 
 from leadcast.core.errors import DeliveryError, StoreError
 from leadcast.core.model import AttemptOutcome, DeliveryState, Lead, Receipt
@@ -30,6 +30,8 @@ class Begun:
     attempt_id: int
     before: DeliveryState
     in_doubt: bool
+    in_doubt_since: datetime | None = None
+    """When the last attempt may have sent it whose outcome nobody saw."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +58,7 @@ def begin(connection: Connection, delivery_id: str, *, worker: str, now: datetim
         return None
     if before is DeliveryState.SENDING:
         _bury(connection, delivery_id, now=now)
+    in_doubt_since = _in_doubt_since(connection, delivery_id) if row.in_doubt else None
     number = row.attempts + 1
     connection.execute(
         update(deliveries)
@@ -86,7 +89,19 @@ def begin(connection: Connection, delivery_id: str, *, worker: str, now: datetim
         attempt_id=attempt_id,
         before=before,
         in_doubt=row.in_doubt,
+        in_doubt_since=in_doubt_since,
     )
+
+
+def _in_doubt_since(connection: Connection, delivery_id: str) -> datetime | None:
+    # a dead attempt's end was written when it was found, which says nothing of when it sent
+    sent_at = case((attempts.c.outcome == AttemptOutcome.DIED, attempts.c.started_at), else_=attempts.c.finished_at)
+    since: datetime | None = connection.execute(
+        select(func.max(sent_at))
+        .where(attempts.c.delivery_id == delivery_id)
+        .where(attempts.c.outcome.in_([AttemptOutcome.UNKNOWN, AttemptOutcome.DIED]))
+    ).scalar()
+    return since
 
 
 def end(connection: Connection, begun: Begun, ended: Ended, *, now: datetime) -> None:
