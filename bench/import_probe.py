@@ -19,7 +19,7 @@ def main(path: str) -> None:
     # What Airflow has loaded before it comes to a DAG file or, in a task process, to the plugins.
     import airflow.sdk
     import airflow.sdk.execution_time.task_runner
-    import airflow.sdk.plugins_manager  # noqa: F401
+    import airflow.sdk.plugins_manager  # noqa: F401  # loaded, so that it does not count
 
     before = set(sys.modules)
     began = time.perf_counter()

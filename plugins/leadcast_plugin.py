@@ -43,7 +43,7 @@ class LeadcastPlugin(AirflowPlugin):
         return [{"app": create_app(), "url_prefix": MOUNT, "name": "Leadcast"}]
 
     @cached_property
-    def fastapi_root_middlewares(self) -> list[dict[str, Any]]:  # type: ignore[override]
+    def fastapi_root_middlewares(self) -> list[dict[str, Any]]:  # type: ignore[override]  # lazy, too
         """What looks at Airflow's own trigger before Airflow does."""
         from leadcast.api.trigger_guard import TriggerGuard
         from leadcast.engine import config

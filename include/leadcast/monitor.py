@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 
-from sqlalchemy import Connection, Text, column, func, select, table
+from sqlalchemy import Connection, func, select
 
 from leadcast.core.errors import BatchNotFound, FieldError, InvalidRequest, LeadcastError, LeadNotFound
 from leadcast.core.model import BatchStatus, Lead
@@ -109,19 +109,16 @@ class Monitor:
         """Whether the store answers, has the tables that this code needs, and keeps up."""
         try:
             with self.store.begin() as connection:
-                migrated = _revision(connection) == _newest_revision()
+                migrated = _is_migrated(connection)
                 return StoreHealth(True, migrated, views.oldest_waiting(connection) if migrated else None)
         except LeadcastError:
             return StoreHealth(reachable=False, migrated=False, oldest_pending_at=None)
 
 
-def _revision(connection: Connection) -> str | None:
-    # not migrate.current: alembic logs two lines each time, and this is asked every few seconds
-    from leadcast.store.migrate import VERSION_TABLE
+def _is_migrated(connection: Connection) -> bool:
+    from leadcast.store import migrate
 
-    if connection.execute(select(func.to_regclass(VERSION_TABLE))).scalar() is None:
-        return None
-    return connection.execute(select(column("version_num", Text)).select_from(table(VERSION_TABLE))).scalar()
+    return migrate.current(connection) == _newest_revision()
 
 
 @cache

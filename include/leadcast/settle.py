@@ -69,8 +69,7 @@ class Settler:
             known = batches.lock(connection, batch_id=batch_id)
             if known.wave_id != run_id:
                 return None
-            begun = any(item.attempts for item in ledger.standing(connection, batch_id=batch_id))
-            if give_back and not begun and known.claims < self.settings.max_claims:
+            if give_back and known.claims < self.settings.max_claims and not _begun(connection, batch_id):
                 batches.release(connection, batch_id=batch_id)
                 log.warning("batch given back", batch_id=batch_id, lead_id=known.lead_id, reason=critical)
                 return None
@@ -155,6 +154,10 @@ def _channels(settings: Settings, occasion: Occasion) -> Iterator[outbox.Channel
         yield outbox.Channel.NOTIFIER
     elif settings.notify_emails:
         yield outbox.Channel.EMAIL
+
+
+def _begun(connection: Connection, batch_id: str) -> bool:
+    return any(item.attempts for item in ledger.standing(connection, batch_id=batch_id))
 
 
 def _verdict(item: ledger.Standing) -> tuple[DeliveryState, DeliveryError | None]:

@@ -38,6 +38,6 @@ def create_app(backend: Backend | None = None, *, admit: Callable[..., Any] | No
     app.state.health = Health(backend)
     for module in (batches, leads, docs, pages):
         app.include_router(module.router)
-    app.openapi = lambda: schema.openapi(app)  # type: ignore[method-assign]
+    app.openapi = lambda: schema.openapi(app)  # type: ignore[method-assign]  # as FastAPI documents it
     problems.handle_with(app, page=pages.problem_page)
     return app

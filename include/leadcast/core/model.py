@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -127,20 +126,6 @@ class Receipt:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Delivery:
-    """One lead to one integration, as the ledger has it."""
-
-    id: str
-    batch_id: str
-    lead_id: str
-    type: str
-    state: DeliveryState
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    attempts: int = 0
-    in_doubt: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
 class Counters:
     """How far a batch is. `processed` counts what has ended, however; `failed` includes unknown."""
 
@@ -188,16 +173,3 @@ def status_of(counters: Counters) -> BatchStatus:
     if counters.cancelled == counters.total:
         return BatchStatus.CANCELLED
     return BatchStatus.FAILED
-
-
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """One lead with the integrations asked for it, and how far it is."""
-
-    id: str
-    lead_id: str
-    status: BatchStatus
-    counters: Counters
-    accepted_at: datetime
-    wave_id: str | None = None
-    finished_at: datetime | None = None

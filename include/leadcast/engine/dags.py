@@ -9,10 +9,10 @@ from airflow.sdk import DAG, BaseOperator, Param
 
 from leadcast.core.settings import Settings
 from leadcast.engine import callbacks
+from leadcast.engine.conf_guard import DAG_ID
 from leadcast.engine.mapping import WorkList
 from leadcast.engine.operators import (
     RING_STUB,
-    SEND_LEAD,
     DeliverOperator,
     PlanOperator,
     RingOperator,
@@ -57,7 +57,7 @@ def form() -> dict[str, Param]:
 def send_lead_dag(settings: Settings, **kwargs: Any) -> DAG:
     """plan → a mapped deliver operator per registered integration, in its own pool and queue → settle."""
     with DAG(
-        dag_id=SEND_LEAD,
+        dag_id=DAG_ID,
         schedule=None,
         catchup=False,
         params=form(),

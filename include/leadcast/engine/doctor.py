@@ -8,10 +8,11 @@ from enum import StrEnum
 
 from leadcast.core.errors import LeadcastError
 from leadcast.engine import config
+from leadcast.engine.conf_guard import DAG_ID
 from leadcast.engine.init import wanted_pools
 from leadcast.integrations import registry
 
-DAGS = ("send_lead", "sweep")
+DAGS = (DAG_ID, "sweep")
 INIT = "Run: leadcast init"
 
 

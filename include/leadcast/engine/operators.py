@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
+from leadcast.engine.conf_guard import DAG_ID
+
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
 RING_STUB = "in_ring"
-SEND_LEAD = "send_lead"
 
 
 def stub_of(integration_type: str) -> str:
@@ -135,7 +136,7 @@ class RingOperator(BaseOperator):
 
         TriggerDagRunOperator(
             task_id=f"{self.task_id}_trigger",
-            trigger_dag_id=SEND_LEAD,
+            trigger_dag_id=DAG_ID,
             trigger_run_id=self.run,
             skip_when_already_exists=True,
         ).execute(context)
@@ -189,8 +190,8 @@ def _run_state(context: Context) -> Callable[[str], str | None]:
     ti = context["ti"]
 
     def state(run_id: str) -> str | None:
-        if not ti.get_dr_count(dag_id=SEND_LEAD, run_ids=[run_id]):
+        if not ti.get_dr_count(dag_id=DAG_ID, run_ids=[run_id]):
             return None
-        return ti.get_dagrun_state(dag_id=SEND_LEAD, run_id=run_id)
+        return ti.get_dagrun_state(dag_id=DAG_ID, run_id=run_id)
 
     return state

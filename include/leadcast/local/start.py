@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 
+from leadcast.engine.conf_guard import DAG_ID
 from leadcast.local import postgres, processes
 from leadcast.local.client import Api, ApiError
 from leadcast.local.environment import MARK, stack_environment
@@ -19,7 +20,6 @@ from leadcast.local.progress import Progress
 from leadcast.local.supervisor import Program, Supervisor
 from leadcast.local.wait import Watch
 
-DAG_ID = "send_lead"
 _DEFAULT_TIMEOUT_S = 180
 
 

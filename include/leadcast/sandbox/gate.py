@@ -24,7 +24,7 @@ _HANG_UPS = frozenset({FaultKind.HANG_UP_BEFORE, FaultKind.DOWN})
 class ReachableConnection(H11Protocol):
     """uvicorn's connection, which hands its transport to the application: a fault may close it without an answer."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # TCP only
         super().connection_made(transport)
         self.app_state = {**self.app_state, "transport": transport}
 
