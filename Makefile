@@ -45,7 +45,7 @@ format: $(VENV)/.installed-dev  ## Format the code
 	$(BIN)/ruff format
 
 requirements: $(VENV)/.uv  ## Pin the packages anew, from pyproject.toml
-	$(BIN)/uv pip compile pyproject.toml --extra local -o requirements.txt --no-emit-index-url --upgrade
+	$(BIN)/uv pip compile pyproject.toml --extra local --extra celery -o requirements.txt --no-emit-index-url --upgrade
 	$(BIN)/uv pip compile pyproject.toml --extra dev -c requirements.txt -o requirements-dev.txt --no-emit-index-url --upgrade
 
 clean: down  ## End everything and remove all that `make` has made: packages, databases, logs

@@ -1,4 +1,4 @@
-"""The command `leadcast`: the local stack, and sending leads from a shell. Each command imports what it needs."""
+"""Commands of the local stack: start and end it, look at it, run Airflow's own commands against it."""
 
 from __future__ import annotations
 
@@ -9,25 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from leadcast.cli.root import EXIT_FAILED, EXIT_NOT_RUNNING, app
+
 if TYPE_CHECKING:
     from leadcast.local.home import Home
 
-EXIT_FAILED = 1
-EXIT_NOT_RUNNING = 3
-
-app = typer.Typer(
-    help="Sends one lead to several integrations at once, on Apache Airflow.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,  # they show source and values
-)
-
-Url = Annotated[str, typer.Option(envvar="LEADCAST_URL", help="Airflow's api-server. Default: the local stack.")]
-Token = Annotated[
-    str, typer.Option(envvar="LEADCAST_TOKEN", show_envvar=True, help="Airflow token. Default: of the local stack.")
-]
 User = Annotated[str, typer.Option(help="User of the local stack: admin, user or viewer.")]
-Wait = Annotated[bool, typer.Option("--wait", help="Wait until the batch has ended and show its deliveries.")]
 
 
 @app.command()
@@ -122,90 +109,11 @@ def token(user: User = "admin") -> None:
 
 
 @app.command()
-def send(
-    file: Annotated[typer.FileBinaryRead, typer.Argument(help="JSON body of send-batch; - reads standard input.")],
-    url: Url = "",
-    token: Token = "",
-    user: User = "user",
-    idempotency_key: Annotated[str, typer.Option(help="The same key sends the same body once.")] = "",
-    wait: Wait = False,
-) -> None:
-    """Send a lead: POST the file, byte for byte, to /api/integrations/send-batch."""
-    from leadcast.local import session
-    from leadcast.local.batches import await_batch
-
-    with session.plain_errors():
-        api = session.connect(url, token=token, user=user)
-        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-        answer = api.call("POST", "/api/integrations/send-batch", data=file.read(), headers=headers)
-        if not wait:
-            typer.echo(f"{answer['batch_id']}  {answer['status']}  see: leadcast batch {answer['batch_id']}")
-            return
-        _show_batch(await_batch(api, answer["batch_id"]))
-
-
-@app.command()
-def batch(batch_id: str, url: Url = "", token: Token = "", user: User = "viewer", wait: Wait = False) -> None:
-    """Show a batch and its deliveries."""
-    from leadcast.local import session
-    from leadcast.local.batches import await_batch, read_batch
-
-    with session.plain_errors():
-        api = session.connect(url, token=token, user=user)
-        _show_batch(await_batch(api, batch_id) if wait else read_batch(api, batch_id))
-
-
-def _show_batch(body: dict[str, object]) -> None:
-    from rich.console import Console
-
-    from leadcast.local import show
-
-    Console().print(show.batch(body))
-    if body["status"] in ("failed", "partial", "cancelled"):
-        raise typer.Exit(EXIT_FAILED)
-
-
-@app.command()
 def sandbox(host: str = "127.0.0.1", base_port: int = 8090) -> None:
     """Run the stand-ins of amoCRM, Bitrix24, Telegram, a webhook receiver and a mail server until interrupted."""
     from leadcast.sandbox import SandboxPorts, run
 
     run(host=host, ports=SandboxPorts.from_base(base_port))
-
-
-@app.command()
-def init() -> None:
-    """Make what Leadcast needs: the store's tables, Airflow's pools. Again is harmless."""
-    from leadcast.local import session
-
-    with session.plain_errors():
-        session.adopt_stack()
-        from leadcast.engine.init import initialise
-
-        for line in initialise():
-            typer.echo(line)
-
-
-@app.command()
-def doctor() -> None:
-    """Look for what is misconfigured, and say the mend. Exit code 1 when something does not work."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    from leadcast.local import session, show
-
-    with session.plain_errors():
-        session.adopt_stack()
-        from leadcast.engine.doctor import examine
-
-        findings = examine()
-        table = Table("", "finding", "mend", header_style="bold")
-        for finding in findings:
-            table.add_row(show.coloured(str(finding.level)), escape(finding.what), escape(finding.mend))
-        Console().print(table)
-        if any(str(finding.level) == "fail" for finding in findings):
-            raise typer.Exit(EXIT_FAILED)
 
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []})

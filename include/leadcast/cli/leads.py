@@ -1,0 +1,60 @@
+"""Commands that send leads and look at batches."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from leadcast.cli.root import EXIT_FAILED, app
+
+Url = Annotated[str, typer.Option(envvar="LEADCAST_URL", help="Airflow's api-server. Default: the local stack.")]
+Token = Annotated[
+    str, typer.Option(envvar="LEADCAST_TOKEN", show_envvar=True, help="Airflow token. Default: of the local stack.")
+]
+User = Annotated[str, typer.Option(help="User of the local stack: admin, user or viewer.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait until the batch has ended and show its deliveries.")]
+
+
+@app.command()
+def send(
+    file: Annotated[typer.FileBinaryRead, typer.Argument(help="JSON body of send-batch; - reads standard input.")],
+    url: Url = "",
+    token: Token = "",
+    user: User = "user",
+    idempotency_key: Annotated[str, typer.Option(help="The same key sends the same body once.")] = "",
+    wait: Wait = False,
+) -> None:
+    """Send a lead: POST the file, byte for byte, to /api/integrations/send-batch."""
+    from leadcast.local import session
+    from leadcast.local.batches import await_batch
+
+    with session.plain_errors():
+        api = session.connect(url, token=token, user=user)
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        answer = api.call("POST", "/api/integrations/send-batch", data=file.read(), headers=headers)
+        if not wait:
+            typer.echo(f"{answer['batch_id']}  {answer['status']}  see: leadcast batch {answer['batch_id']}")
+            return
+        _show_batch(await_batch(api, answer["batch_id"]))
+
+
+@app.command()
+def batch(batch_id: str, url: Url = "", token: Token = "", user: User = "viewer", wait: Wait = False) -> None:
+    """Show a batch and its deliveries."""
+    from leadcast.local import session
+    from leadcast.local.batches import await_batch, read_batch
+
+    with session.plain_errors():
+        api = session.connect(url, token=token, user=user)
+        _show_batch(await_batch(api, batch_id) if wait else read_batch(api, batch_id))
+
+
+def _show_batch(body: dict[str, object]) -> None:
+    from rich.console import Console
+
+    from leadcast.local import show
+
+    Console().print(show.batch(body))
+    if body["status"] in ("failed", "partial", "cancelled"):
+        raise typer.Exit(EXIT_FAILED)
