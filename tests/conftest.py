@@ -17,7 +17,7 @@ from leadcast.store import migrate
 from leadcast.store.database import Store, open_engine
 from leadcast.store.sealing import Sealer
 
-pytest_plugins = ["tests.stack", "tests.servers"]
+pytest_plugins = ["tests.stack", "tests.servers", "tests.mariadb"]
 
 
 @pytest.fixture(scope="session")

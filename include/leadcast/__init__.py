@@ -46,10 +46,10 @@ def send_batch(
 
     Raises:
         InvalidRequest, LeadNotFound, IdempotencyConflict: nothing was stored; the error says what is wrong.
-        SettingsError, StoreError: the store is not set up or not there; nothing was stored.
+        SettingsError, StoreError, LeadTableError: the store or your lead table is not set up or not there; nothing was
+            stored.
     """
     from leadcast.engine import bell, config
-    from leadcast.inbox import Inbox
 
     body: dict[str, Any] = {"lead_id": lead_id, "integrations": [dict(item) for item in integrations]}
     body["priority"] = priority
@@ -59,7 +59,7 @@ def send_batch(
         body["lead"] = dict(lead)
     if callback_url is not None:
         body["callback_url"] = callback_url
-    accepted = Inbox(config.store(), config.settings()).accept(body, idempotency_key=idempotency_key, caller="python")
+    accepted = config.inbox().accept(body, idempotency_key=idempotency_key, caller="python")
     if accepted.must_ring and accepted.run_id:
         bell.ring_from_here(accepted.run_id)
     return accepted

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from sqlalchemy import Connection
 
 from leadcast.core.clock import Clock, utc_now
-from leadcast.core.errors import IdempotencyConflict, LeadNotFound
+from leadcast.core.errors import FieldError, IdempotencyConflict, InvalidRequest, LeadNotFound
 from leadcast.core.model import Lead
 from leadcast.core.settings import Settings
-from leadcast.request import SendBatch, fingerprint, validate
+from leadcast.request import LeadData, SendBatch, check, fingerprint, refuse_unstorable, validate
 from leadcast.store import batches, bell, leads
 from leadcast.store.database import Store
 
@@ -40,13 +40,41 @@ class Accepted:
     repeated: bool = False
 
 
+class LeadSource(Protocol):
+    """Where a lead's data is found when a request brings only its id: a table of the user's own."""
+
+    def find(self, lead_id: str) -> Mapping[str, Any] | None:
+        """The lead in the shape that a request's `lead` has, or None where nobody knows it."""
+
+
+def look_up(source: LeadSource | None, lead_id: str) -> Lead | None:
+    """The lead as the source has it, held to what any request is held to; None: it has none, or there is no source.
+
+    Raises:
+        InvalidRequest: the source's data is none that could be sent; names the fields at fault.
+        LeadTableError: the source could not be used.
+    """
+    data = source.find(lead_id) if source is not None else None
+    if data is None:
+        return None
+    try:
+        refuse_unstorable(data)
+        return check(LeadData, data).to_lead(lead_id)
+    except InvalidRequest as error:
+        errors = [FieldError(("lead", *item.loc), item.msg) for item in error.errors]
+        raise InvalidRequest(f"Lead {lead_id!r} of the lead table: {error.detail}", errors=errors) from None
+
+
 @dataclass(frozen=True)
 class Inbox:
-    """Where requests are accepted."""
+    """Where requests are accepted.
+
+    lead_source: asked before our own store; None: there is only the store.
+    """
 
     store: Store
     settings: Settings
-    lead_source: leads.LeadSource = field(default_factory=leads.StoredLeads)
+    lead_source: LeadSource | None = None
     clock: Clock = utc_now
     new_id: Callable[[], str] = lambda: str(uuid.uuid4())
 
@@ -63,13 +91,27 @@ class Inbox:
 
         Raises:
             InvalidRequest, LeadNotFound, IdempotencyConflict: nothing was stored.
-            StoreError: the store could not be used; nothing was stored.
+            StoreError, LeadTableError: the store, or the lead source, could not be used; nothing was stored.
         """
         request = validate(data)
         body_sha256 = fingerprint(data)
         key = None if idempotency_key is None else _scoped(caller, idempotency_key)
+
+        def first_answer(connection: Connection, known: batches.Known) -> Accepted:
+            if known.body_sha256 != body_sha256:
+                raise IdempotencyConflict
+            carried_by = known.wave_id or run_id or bell.waiting(connection)
+            return _repeated(known, carried_by, total_jobs=len(request.integrations))
+
+        # what was accepted before needs no lead: its source may be away by now, or have it no longer
+        if key is not None:
+            with self.store.begin() as connection:
+                known = batches.known(connection, idempotency_key=key)
+                if known is not None:
+                    return first_answer(connection, known)
+        found = look_up(self.lead_source, request.lead_id) if request.lead is None else None
         with self.store.begin() as connection:
-            lead = self._lead(connection, request)
+            lead = found or self._lead(connection, request)
             batch = batches.NewBatch(
                 id=self.new_id(),
                 lead=lead,
@@ -82,8 +124,7 @@ class Inbox:
             )
             known = batches.write(connection, batch)
             if known is not None:
-                carried_by = known.wave_id or run_id or bell.waiting(connection)
-                return _first_answer(known, carried_by, body_sha256=body_sha256, total_jobs=len(request.integrations))
+                return first_answer(connection, known)
             rung = bell.Bell(run_id, must_ring=False) if run_id else self._answer_bell(connection)
         log.info("batch accepted", batch_id=batch.id, lead_id=lead.id, jobs_count=len(batch.deliveries))
         return Accepted(
@@ -102,7 +143,7 @@ class Inbox:
             lead = request.lead.to_lead(request.lead_id)
             leads.put(connection, lead)
             return lead
-        found = self.lead_source.find(connection, request.lead_id)
+        found = leads.find(connection, request.lead_id)
         if found is None:
             raise LeadNotFound(request.lead_id)
         return found
@@ -122,8 +163,6 @@ def _scoped(caller: str, key: str) -> str:
     return hashlib.sha256(f"{caller}\0{key}".encode()).hexdigest()
 
 
-def _first_answer(known: batches.Known, run_id: str | None, *, body_sha256: str, total_jobs: int) -> Accepted:
-    if known.body_sha256 != body_sha256:
-        raise IdempotencyConflict
+def _repeated(known: batches.Known, run_id: str | None, *, total_jobs: int) -> Accepted:
     log.info("batch known", batch_id=known.batch_id, lead_id=known.lead_id)
     return Accepted(batch_id=known.batch_id, lead_id=known.lead_id, total_jobs=total_jobs, run_id=run_id, repeated=True)

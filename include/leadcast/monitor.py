@@ -14,9 +14,9 @@ from sqlalchemy import Connection, func, select
 
 from leadcast.core.errors import BatchNotFound, FieldError, InvalidRequest, LeadcastError, LeadNotFound
 from leadcast.core.model import BatchStatus, Lead
-from leadcast.store import views
+from leadcast.inbox import LeadSource, look_up
+from leadcast.store import leads, views
 from leadcast.store.database import Store
-from leadcast.store.leads import StoredLeads
 from leadcast.store.schema import batches
 from leadcast.store.views import BatchView, Filter
 
@@ -59,6 +59,7 @@ class Monitor:
     """Reads the store. Every method may raise StoreError, but `health`."""
 
     store: Store
+    lead_source: LeadSource | None = None
 
     def batch(self, batch_id: str) -> BatchView:
         """One batch with its deliveries and their attempts.
@@ -91,8 +92,9 @@ class Monitor:
         Raises:
             LeadNotFound: nobody stored it.
         """
+        given = look_up(self.lead_source, lead_id)
         with self.store.begin() as connection:
-            lead = StoredLeads().find(connection, lead_id)
+            lead = given or leads.find(connection, lead_id)
             if lead is None:
                 raise LeadNotFound(lead_id)
             found = views.listing(connection, Filter(lead_id=lead_id, limit=BATCHES_OF_LEAD))

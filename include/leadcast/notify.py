@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import structlog
 
 from leadcast.core.clock import Clock, utc_now
-from leadcast.core.errors import DeliveryError
+from leadcast.core.errors import DeliveryError, LeadcastError, TransientError
+from leadcast.core.model import BatchStatus
 from leadcast.core.redact import one_line
-from leadcast.store import outbox, views
+from leadcast.store import batches, outbox, views
 from leadcast.store.database import Store
 from leadcast.store.outbox import Channel
 
@@ -65,9 +66,10 @@ class Dispatcher:
         until = self.clock() + timedelta(seconds=bound_s)
         sent = 0
         last_id = 0
+        away: set[Channel] = set()
         while self.clock() < until:
             with self.store.begin() as connection:
-                row = outbox.take(connection, now=self.clock(), after_id=last_id)
+                row = outbox.take(connection, now=self.clock(), after_id=last_id, without=away)
                 if row is None:
                     return sent
                 last_id = row.id
@@ -76,6 +78,8 @@ class Dispatcher:
                     outbox.sent(connection, row, now=self.clock())
                     sent += 1
                 else:
+                    # all of its rows go to one place: one that fails tells enough, and costs its time-out once
+                    away |= {row.channel} & {Channel.LEAD_STATUS}
                     for_good = not _may_pass(row.channel, error)
                     outbox.not_sent(connection, row, error=_words(error), now=self.clock(), for_good=for_good)
         return sent
@@ -110,6 +114,42 @@ def _may_pass(channel: Channel, error: Exception) -> bool:
 
 def _words(error: Exception) -> str:
     """What to keep of an error. A hook's own text may hold anything, so only ours is kept in full."""
-    if isinstance(error, DeliveryError):
-        return one_line(f"{type(error).__name__}: {error.message}")
+    if isinstance(error, LeadcastError):
+        return one_line(f"{type(error).__name__}: {error}")
     return type(error).__name__
+
+
+class StatusSink(Protocol):
+    """The user's own lead table, as far as a status goes into it."""
+
+    def write_status(self, lead_id: str, status: BatchStatus, *, at: datetime) -> bool:
+        """Writes it; False: there is no such lead. Raises LeadTableError where the table cannot be used."""
+
+
+@dataclass(frozen=True)
+class LeadStatus:
+    """The sender of the channel `lead_status`: writes a lead's status back into the user's own table.
+
+    What it writes is the status that the lead has now, its newest batch's, not the one that the row was queued for. So
+    rows may go out late, twice and in any order, and the table ends with what is true.
+    """
+
+    store: Store
+    sink: StatusSink
+
+    def __call__(self, story: Story) -> None:
+        """Writes it once."""
+        if story.batch is None:
+            return
+        lead_id = story.batch.lead_id
+        # between reading the status and writing it nobody else may write a newer one
+        with self.store.lock(f"lead-status:{lead_id}") as is_ours:
+            if not is_ours:
+                raise TransientError("Another process is writing this lead's status.")
+            with self.store.begin() as connection:
+                newest = batches.newest_ended(connection, lead_id=lead_id)
+            if newest is None:
+                return
+            status, since = newest
+            if not self.sink.write_status(lead_id, status, at=since):
+                log.info("lead table has no such lead", lead_id=lead_id, status=status.value)

@@ -133,6 +133,9 @@ def told(settings: Settings, known: batches.Standing, status: BatchStatus, *, cr
         key = f"{known.batch_id}:{channel}:{occasion}:{status}"
         return outbox.New(key=key, batch_id=known.batch_id, channel=channel, occasion=occasion, reason=critical)
 
+    # before the hooks: as the seed's `finally` finds it
+    if settings.status_column:
+        yield row(outbox.Channel.LEAD_STATUS, "status")
     if critical:
         yield row(outbox.Channel.HOOK, "catch")
     yield row(outbox.Channel.HOOK, "then")

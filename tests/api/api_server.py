@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,8 +81,10 @@ def installed(folder: Path) -> Path:
 
 
 @contextmanager
-def api_server(home: Path, *, postgres_url: str, fernet_key: str) -> Iterator[ApiServer]:
-    """Runs one until the block is left."""
+def api_server(
+    home: Path, *, postgres_url: str, fernet_key: str, settings: Mapping[str, str] | None = None
+) -> Iterator[ApiServer]:
+    """Runs one until the block is left. `settings`: of Leadcast, besides the store."""
     url = make_url(postgres_url)
     admin = create_engine(url, isolation_level="AUTOCOMMIT")
     name = f"airflow_{os.getpid()}"
@@ -110,6 +112,7 @@ def api_server(home: Path, *, postgres_url: str, fernet_key: str) -> Iterator[Ap
         "AIRFLOW__API_AUTH__JWT_SECRET": fernet_key * 2,
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database_url,
         "AIRFLOW__LEADCAST__STORE_URL": postgres_url,
+        **{f"AIRFLOW__LEADCAST__{name.upper()}": value for name, value in (settings or {}).items()},
     }
     for command in (["db", "migrate"], ["dags", "reserialize"]):
         done = airflow(environment, *command)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 import requests
+from sqlalchemy import select
 
 from leadcast.store.database import Store
+from leadcast.store.schema import batches
 from tests.api.api_server import TRIGGER, ApiServer, api_server
 from tests.api.conftest import BODY, BOT_TOKEN
 
@@ -23,8 +28,27 @@ CALLBACK = "https://example.com/hook?token=a-secret-in-a-url"
 @pytest.fixture(scope="module")
 def server(postgres_url: str, fernet_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     home = tmp_path_factory.mktemp("api-server")
-    with api_server(home, postgres_url=postgres_url, fernet_key=fernet_key) as running:
+    settings = {"leads_conn_id": "crm", "leads_table": "people", "leads_key": "nr", "leads_columns": '{"name": "fio"}'}
+    with api_server(home, postgres_url=postgres_url, fernet_key=fernet_key, settings=settings) as running:
+        # an operator made it in Airflow's UI: it is in Airflow's database and nowhere else
+        connection = {"connection_id": "crm", "conn_type": "sqlite", "host": str(home / "crm.db")}
+        assert running.call("POST", "/api/v2/connections", user="admin", json=connection).status_code == 201
+        lead_table(running, "CREATE TABLE people (nr INTEGER PRIMARY KEY, fio TEXT)")
+        lead_table(running, "INSERT INTO people VALUES (7001, 'Анна из таблицы')")
         yield running
+
+
+def lead_table(server: ApiServer, statement: str) -> None:
+    """Does something in the user's own database."""
+    with closing(sqlite3.connect(Path(server.environment["AIRFLOW_HOME"]) / "crm.db")) as connection, connection:
+        connection.execute(statement)
+
+
+@pytest.fixture
+def table_away(server: ApiServer) -> Iterator[None]:
+    lead_table(server, "ALTER TABLE people RENAME TO gone")
+    yield
+    lead_table(server, "ALTER TABLE gone RENAME TO people")
 
 
 @pytest.fixture
@@ -110,6 +134,45 @@ def test_the_trigger_refuses_what_is_wrong_and_creates_no_run(server: ApiServer,
     assert server.trigger(BODY, user=None).status_code == 401
     assert server.runs() == before
     assert BOT_TOKEN not in server.everything_written()
+
+
+IN_THE_TABLE = {"lead_id": 7001, "integrations": [{"type": "email"}]}
+
+
+def test_a_lead_that_only_the_users_own_table_has_is_accepted_by_its_id(server: ApiServer, store: Store) -> None:
+    answer = server.call("POST", "/api/integrations/send-batch", json=IN_THE_TABLE)
+    assert answer.status_code == 202, answer.text
+    with store.begin() as connection:
+        kept = connection.execute(select(batches.c.lead).where(batches.c.id == answer.json()["batch_id"])).scalar_one()
+    assert kept["name"] == "Анна из таблицы"
+    assert server.call("GET", "/api/integrations/leads/7001").json()["lead"]["name"] == "Анна из таблицы"
+
+
+def test_a_run_is_stored_with_the_lead_that_the_table_has_now_and_sealed(
+    server: ApiServer, store: Store, until: Callable[[Callable[[], bool]], None]
+) -> None:
+    answer = server.trigger(IN_THE_TABLE)
+    assert answer.status_code == 200, answer.text
+    sealed = store.sealer.open(answer.json()["conf"]["credentials"]["sealed"])
+    assert sealed["lead"]["name"] == "Анна из таблицы"
+    assert "Анна из таблицы" not in server.everything_written()
+    by_shell = server.airflow("dags", "trigger", "send_lead", "--conf", json.dumps(IN_THE_TABLE))
+    assert by_shell.returncode == 0, by_shell.stderr
+
+
+def test_while_the_table_is_away_no_door_accepts_what_needs_it_and_each_says_so(
+    server: ApiServer, store: Store, table_away: None
+) -> None:
+    before = server.runs()
+    answer = server.call("POST", "/api/integrations/send-batch", json=IN_THE_TABLE)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+    assert answer.json()["title"] == "Lead table not available"
+    triggered = server.trigger(IN_THE_TABLE)
+    assert triggered.status_code == 400
+    assert "The lead table could not be used" in triggered.json()["detail"]
+    assert server.runs() == before
+    inline = server.call("POST", "/api/integrations/send-batch", json=IN_THE_TABLE | {"lead": {"name": "inline"}})
+    assert inline.status_code == 202
 
 
 def test_the_command_line_stores_and_logs_no_secret(server: ApiServer, store: Store) -> None:

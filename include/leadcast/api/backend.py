@@ -9,7 +9,7 @@ from typing import Annotated, Any, Protocol
 from fastapi import Depends, Request
 
 from leadcast.core.settings import Settings
-from leadcast.inbox import Inbox
+from leadcast.inbox import Inbox, LeadSource
 from leadcast.monitor import Monitor
 from leadcast.store.database import Store
 
@@ -34,14 +34,15 @@ class Backend:
     settings: Callable[[], Settings]
     ring: Ring
     missing_pools: Callable[[], list[str]]
+    lead_source: Callable[[], LeadSource | None] = lambda: None
 
     def inbox(self) -> Inbox:
         """Where requests are accepted."""
-        return Inbox(self.store(), self.settings())
+        return Inbox(self.store(), self.settings(), lead_source=self.lead_source())
 
     def monitor(self) -> Monitor:
         """The read side."""
-        return Monitor(self.store())
+        return Monitor(self.store(), lead_source=self.lead_source())
 
 
 def airflow_backend() -> Backend:
@@ -53,6 +54,7 @@ def airflow_backend() -> Backend:
         settings=config.settings,
         ring=bell.ring,
         missing_pools=doctor.missing_pools,
+        lead_source=config.lead_table,
     )
 
 

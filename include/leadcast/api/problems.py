@@ -14,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from leadcast.core.errors import FieldError, LeadcastError, RequestRejected, SettingsError, StoreError
+from leadcast.core.errors import FieldError, LeadcastError, LeadTableError, RequestRejected, SettingsError, StoreError
 
 log = structlog.get_logger("leadcast.api")
 
@@ -61,6 +61,13 @@ def of_error(error: LeadcastError) -> Problem:
             title="Store not available",
             detail="The store cannot be used just now. Nothing was changed; try again in a few seconds.",
         )
+    if isinstance(error, LeadTableError):
+        return Problem(
+            status=503,
+            title="Lead table not available",
+            detail="The lead table cannot be read just now. Nothing was accepted; try again in a few seconds, or send "
+            "the lead's data with the request. `leadcast doctor` says what is wrong.",
+        )
     if isinstance(error, SettingsError):
         return Problem(status=503, title="Not set up", detail=str(error))
     return _unexpected()
@@ -96,7 +103,7 @@ def handle_with(app: FastAPI, page: Any = None) -> None:
         problem = of_error(cast(LeadcastError, error))
         if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             log.error("request failed", path=request.url.path, error=type(error).__name__, reason=str(error))
-        retry = {"Retry-After": str(RETRY_AFTER_S)} if isinstance(error, StoreError) else None
+        retry = {"Retry-After": str(RETRY_AFTER_S)} if isinstance(error, (StoreError, LeadTableError)) else None
         return answer(request, problem, retry)
 
     def on_http(request: Request, error: Exception) -> Response:

@@ -2,26 +2,99 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from leadcast.cli.root import EXIT_FAILED, app
 
 
 @app.command()
-def init() -> None:
-    """Make what Leadcast needs: the store's tables, Airflow's pools. Again is harmless."""
+def init(
+    link_dags: Annotated[
+        bool, typer.Option("--link-dags", help="Also link the package's DAG files into Airflow's DAG folder.")
+    ] = False,
+) -> None:
+    """Make what Leadcast needs: the store's tables, Airflow's pools and roles. Again is harmless."""
     from leadcast.local import session
 
     with session.plain_errors():
         session.adopt_stack()
         from leadcast.engine.init import initialise
 
-        for line in initialise():
+        for line in initialise(link_dags=link_dags):
             typer.echo(line)
 
 
 @app.command()
-def doctor() -> None:
+def upgrade() -> None:
+    """After installing a newer version: bring the store's tables up to date, add what is missing in Airflow."""
+    from leadcast.local import session
+
+    with session.plain_errors():
+        session.adopt_stack()
+        from leadcast.engine.init import upgrade
+
+        for line in upgrade():
+            typer.echo(line)
+
+
+@app.command()
+def uninstall(
+    store: Annotated[bool, typer.Option("--store", help="Also drop the store: all leads and batches.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing, and do not mind what is still open.")] = False,
+) -> None:
+    """Take out of Airflow what Leadcast has put there, before `pip uninstall`. Stop Airflow first."""
+    from leadcast.local import session
+
+    with session.plain_errors():
+        session.adopt_stack()
+        from leadcast.engine import uninstall as removal
+
+        if not yes:
+            removal.refuse_while_open()
+            if store:
+                typer.confirm("Drop the store's tables, with all leads and batches?", abort=True)
+        for line in removal.uninstall(drop_store=store, end_tasks=yes):
+            typer.echo(line)
+
+
+@app.command("rotate-keys")
+def rotate_keys() -> None:
+    """After a change of fernet_key to "new,old": seal everything anew with the first key. Again is harmless."""
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
+
+    from leadcast.local import session
+
+    with session.plain_errors():
+        session.adopt_stack()
+        from leadcast.engine import rotate_keys as rotation
+
+        console = Console()
+        with Progress(console=console, transient=True) as progress:
+            task = progress.add_task("Sealing anew", total=rotation.count())
+            tallies = rotation.rotate(lambda rows: progress.advance(task, rows))
+        table = Table("", "sealed anew", "already", "cannot be opened", header_style="bold")
+        for tally in tallies:
+            table.add_row(tally.place, str(tally.resealed), str(tally.already), str(tally.lost))
+        console.print(table)
+        lost = sum(tally.lost for tally in tallies)
+        if lost:
+            words = (
+                f"✗ {lost} cannot be opened with any key of fernet_key. Put the key that they were sealed with behind "
+                "the others and run this again. Without it, what is in them is lost: leads that have not gone out yet "
+                "must be sent again with their credentials, and OAuth accounts connected again."
+            )
+            console.print(words, style="red", highlight=False, soft_wrap=True)
+            raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def doctor(
+    lead: Annotated[str, typer.Option(help="Show this lead of your own lead table as it would be sent.")] = "",
+) -> None:
     """Look for what is misconfigured, and say the mend. Exit code 1 when something does not work."""
     from rich.console import Console
     from rich.markup import escape
@@ -31,9 +104,11 @@ def doctor() -> None:
 
     with session.plain_errors():
         session.adopt_stack()
+        from leadcast.engine import config
         from leadcast.engine.doctor import examine
 
-        findings = examine()
+        config.settings()
+        findings = examine(lead)
         table = Table("", "finding", "mend", header_style="bold")
         for finding in findings:
             table.add_row(show.coloured(str(finding.level)), escape(finding.what), escape(finding.mend))

@@ -16,7 +16,8 @@ LeadcastError
 │   └── Blocked              our own guard said no (private address, not an allowed host)
 ├── AttemptFailed            what a DeliveryError means for the delivery: when the next attempt is, if any
 ├── SettingsError            the installation is not set up right, and how to mend it
-└── StoreError               the store could not be used; swept later
+├── StoreError               the store could not be used; swept later
+└── LeadTableError           the user's own lead table could not be used; again later
 """
 
 from __future__ import annotations
@@ -183,3 +184,7 @@ class SettingsError(LeadcastError):
 
 class StoreError(LeadcastError):
     """The store could not be used."""
+
+
+class LeadTableError(LeadcastError):
+    """The user's own lead table could not be read or written: its database is away, or the settings do not fit it."""

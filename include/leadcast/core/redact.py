@@ -43,3 +43,12 @@ def masked_email(address: str) -> str:
     """`a***@example.com`: enough to recognise one's own address, not enough to write to it."""
     name, at, domain = address.partition("@")
     return f"{name[:1]}{MASK}{at}{domain}"
+
+
+def masked(text: str) -> str:
+    """A personal value, so that its owner knows it again and nobody else can use it: `А***`, `***67`, `a***@b.ru`."""
+    text = one_line(text)
+    if "@" in text:
+        return masked_email(text)
+    digits = sum(character.isdigit() for character in text)
+    return f"{MASK}{text[-2:]}" if digits > len(text) / 2 and len(text) > _SHORTEST_SECRET else f"{text[:1]}{MASK}"

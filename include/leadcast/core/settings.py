@@ -10,10 +10,21 @@ from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Secret,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from leadcast.core.errors import SettingsError
+from leadcast.core.lead_mapping import FIELDS, LeadMapping, checked
 from leadcast.core.model import BatchStatus
+from leadcast.core.setting_fields import Seconds, Unit, WholeSeconds, comma_separated, parsed_json, what_is_wrong
 
 
 class Language(StrEnum):
@@ -44,31 +55,22 @@ class Occasion(StrEnum):
         return cls(status.value) if status.value in set(cls) else None
 
 
-def _words(value: Any) -> Any:
-    return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
-
-
-def _json(value: Any) -> Any:
-    import json
-
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value or "{}")
-    except ValueError as error:
-        raise ValueError(f"not JSON: {error}") from None
-
-
 class Delivering(BaseModel):
     """How one integration's deliveries are tried. The defaults are those of the seed's Horizon: 3 tries, 300 s."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    tries: int = Field(default=3, ge=1, le=20, description="Attempts in all, the first included.")
-    retry_delay_s: float = Field(default=10, gt=0, le=3600, description="Pause after the first failure; doubles.")
-    retry_max_delay_s: float = Field(default=900, gt=0, le=86400, description="Longest pause that we choose ourselves.")
-    timeout_s: float = Field(default=300, gt=0, le=3600, description="Longest life of one attempt.")
-    slots: int = Field(default=10, ge=1, le=1000, description="Slots of the integration's pool.")
+    tries: Annotated[int, Unit("attempts")] = Field(
+        default=3, ge=1, le=20, description="Attempts in all, the first included."
+    )
+    retry_delay_s: Seconds = Field(default=10, gt=0, le=3600, description="Pause after the first failure; doubles.")
+    retry_max_delay_s: Seconds = Field(
+        default=900, gt=0, le=86400, description="Longest pause that we choose ourselves."
+    )
+    timeout_s: Seconds = Field(default=300, gt=0, le=3600, description="Longest life of one attempt.")
+    slots: Annotated[int, Unit("slots")] = Field(
+        default=10, ge=1, le=1000, description="Slots of the integration's pool."
+    )
 
 
 class Settings(BaseModel):
@@ -78,7 +80,8 @@ class Settings(BaseModel):
 
     store_url: SecretStr = Field(
         default=SecretStr(""),
-        description="SQLAlchemy URL of the store, a PostgreSQL database: postgresql+psycopg2://user:password@host/name",
+        description="SQLAlchemy URL of the store, a PostgreSQL database.",
+        examples=["postgresql+psycopg2://user:password@host/leadcast"],
     )
     fernet_key: SecretStr = Field(
         default=SecretStr(""),
@@ -95,56 +98,117 @@ class Settings(BaseModel):
         default="",
         description="Python file with your own then, catch, finally_; empty: include/hooks.py, if it is there.",
     )
-    tries: int = Field(default=3, ge=1, le=20, description="Attempts of a delivery in all, the first included.")
-    retry_delay_s: float = Field(
-        default=10, gt=0, le=3600, description="Seconds to pause after the first failure; doubles each time."
+    tries: Annotated[int, Unit("attempts")] = Field(
+        default=3, ge=1, le=20, description="Attempts of a delivery in all, the first included."
     )
-    retry_max_delay_s: float = Field(
-        default=900, gt=0, le=86400, description="Seconds: the longest pause that we choose ourselves."
+    retry_delay_s: Seconds = Field(
+        default=10, gt=0, le=3600, description="Pause after the first failure; doubles each time."
     )
-    timeout_s: float = Field(default=300, gt=0, le=3600, description="Seconds that one attempt may take.")
-    pool_slots: int = Field(default=10, ge=1, le=1000, description="Slots of each integration's pool.")
-    overrides: Annotated[Mapping[str, Mapping[str, Any]], BeforeValidator(_json)] = Field(
+    retry_max_delay_s: Seconds = Field(
+        default=900, gt=0, le=86400, description="The longest pause that we choose ourselves."
+    )
+    timeout_s: Seconds = Field(default=300, gt=0, le=3600, description="How long one attempt may take.")
+    pool_slots: Annotated[int, Unit("slots")] = Field(
+        default=10, ge=1, le=1000, description="Size of each integration's pool: how many of its tasks run at once."
+    )
+    overrides: Annotated[Mapping[str, Mapping[str, Any]], BeforeValidator(parsed_json)] = Field(
         default_factory=dict,
-        description="JSON: other tries, retry_delay_s, retry_max_delay_s, timeout_s, slots for one type: "
-        '{"amocrm": {"tries": 5, "slots": 4}}',
-    )
-    wave_max_batches: int = Field(default=200, ge=1, le=1000, description="Batches that one wave claims at most.")
-    wave_timeout_s: int = Field(default=3600, ge=60, description="Seconds after which a wave's run is timed out.")
-    bell_timeout_s: int = Field(default=30, ge=1, description="Seconds after which an unanswered bell is rung again.")
-    max_claims: int = Field(
-        default=3, ge=1, le=10, description="Waves that may die holding a batch before it is called critical."
+        description="JSON: other tries, retry_delay_s, retry_max_delay_s, timeout_s, slots for one integration type.",
+        examples=['{"amocrm": {"tries": 5, "slots": 4}}'],
     )
     on_unknown: OnUnknown = Field(
         default=OnUnknown.HOLD,
         description="Sent to a service that cannot be asked, no answer seen: hold (a person decides) or resend.",
     )
+    wave_max_batches: Annotated[int, Unit("batches")] = Field(
+        default=200, ge=1, le=1000, description="How many one wave claims at most."
+    )
+    wave_timeout_s: WholeSeconds = Field(default=3600, ge=60, description="How long a wave's run may take.")
+    bell_timeout_s: WholeSeconds = Field(default=30, ge=1, description="When an unanswered bell is rung again.")
+    max_claims: Annotated[int, Unit("waves")] = Field(
+        default=3, ge=1, le=10, description="How many may die holding a batch before it is called critical."
+    )
     amocrm_base_url: str = Field(default="", description="Instead of https://<subdomain>.amocrm.ru.")
     bitrix24_base_url: str = Field(default="", description="Instead of the portal's own address.")
     telegram_base_url: str = Field(default="", description="Instead of https://api.telegram.org.")
-    allowed_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_words)] = Field(
-        default=(), description="Private networks that webhooks may reach, comma-separated: 10.1.0.0/16,192.168.7.0/24"
+    allowed_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(comma_separated)] = Field(
+        default=(), description="Private networks that webhooks may reach.", examples=["10.1.0.0/16,192.168.7.0/24"]
     )
-    notify_on: Annotated[tuple[Occasion, ...], BeforeValidator(_words)] = Field(
-        default=tuple(Occasion), description="What people are told about, of: completed,partial,failed,critical"
+    notify_on: Annotated[tuple[Occasion, ...], BeforeValidator(comma_separated)] = Field(
+        default=tuple(Occasion), description="What people are told about, of: completed, partial, failed, critical."
     )
-    notify_emails: Annotated[tuple[str, ...], BeforeValidator(_words)] = Field(
-        default=(), description="Who gets the notifications by e-mail, comma-separated; empty: nobody."
+    notify_emails: Annotated[tuple[str, ...], BeforeValidator(comma_separated)] = Field(
+        default=(), description="Who gets the notifications by e-mail; empty: nobody.", examples=["sales@example.com"]
     )
     notify_from: str = Field(default="", description="Sender of e-mail; empty: the connection's from_email or login.")
     notify_conn_id: str = Field(default="smtp_default", description="Airflow connection of the mail server.")
     notifier: str = Field(
         default="",
         description="An Airflow notifier instead of e-mail: its import path.",
+        examples=["airflow.providers.slack.notifications.slack_webhook.SlackWebhookNotifier"],
     )
-    notifier_kwargs: Annotated[Mapping[str, Any], BeforeValidator(_json)] = Field(
-        default_factory=dict, description="JSON: its arguments; {subject} and {text} in them are filled in."
+    # a secret as a whole: what a notifier takes may be a token
+    notifier_kwargs: Annotated[Secret[Mapping[str, Any]], BeforeValidator(parsed_json)] = Field(
+        default=Secret[Mapping[str, Any]]({}),
+        description="JSON: its arguments; {subject} and {text} in them are filled in.",
+        examples=['{"slack_webhook_conn_id": "slack", "text": "{subject}"}'],
     )
-
     callback_secret: SecretStr = Field(
         default=SecretStr(""),
         description="Signs what goes to a request's callback_url (Standard Webhooks): whsec_… .",
     )
+
+    leads_conn_id: str = Field(
+        default="", description="Airflow connection of the database with your own lead table; empty: there is none."
+    )
+    leads_table: str = Field(default="", description="That table: its name, or schema.table.")
+    leads_key: str = Field(default="id", min_length=1, description="Its column with the lead's id.")
+    leads_columns: Annotated[Mapping[str, str], BeforeValidator(parsed_json)] = Field(
+        default_factory=dict,
+        description="JSON: lead field → column of leads_table. Empty: columns named like the fields.",
+        examples=['{"name": "full_name", "phone": "tel", "utm.utm_source": "src", "custom.city": "town"}'],
+    )
+    leads_query: str = Field(
+        default="",
+        description="Instead of leads_table, for reading: a SELECT with :lead_id whose columns are named like the "
+        "lead's fields; utm_… go to utm, further ones to custom.",
+    )
+    status_column: str = Field(
+        default="", description="Column of leads_table that the final status is written into; empty: it is not."
+    )
+    status_values: Annotated[Mapping[str, str | int], BeforeValidator(parsed_json)] = Field(
+        default_factory=dict,
+        description="JSON: how a final status is written there; one that is not named is written as it is called.",
+        examples=['{"completed": "sent", "partial": "sent", "failed": 9}'],
+    )
+    status_time_column: str = Field(
+        default="", description="Column of leads_table for the time of that status (UTC), say updated_at; empty: none."
+    )
+
+    @model_validator(mode="after")
+    def _lead_table_makes_sense(self) -> Settings:
+        if not self.leads_conn_id and (self.leads_table or self.leads_query or self.status_column):
+            raise ValueError("leads_conn_id: leads_table, leads_query and status_column need it")
+        self.lead_mapping()
+        return self
+
+    def lead_mapping(self) -> LeadMapping | None:
+        """The user's own lead table; None: there is none."""
+        if not self.leads_conn_id:
+            return None
+        by_name = {} if self.leads_query else {name: name for name in FIELDS}
+        return checked(
+            LeadMapping(
+                conn_id=self.leads_conn_id,
+                table=self.leads_table,
+                query=self.leads_query,
+                key=self.leads_key,
+                columns=self.leads_columns or by_name,
+                status_column=self.status_column,
+                status_values=self.status_values,
+                status_time_column=self.status_time_column,
+            )
+        )
 
     def delivering(self, integration_type: str) -> Delivering:
         """How deliveries of one integration are tried: the general settings with that type's overrides.
@@ -162,21 +226,20 @@ class Settings(BaseModel):
         try:
             return Delivering.model_validate({**general, **self.overrides.get(integration_type, {})})
         except ValidationError as error:
-            raise SettingsError(f"[leadcast] overrides, {integration_type!r}: {_first(error)}") from None
+            wrong = what_is_wrong(error, Delivering)
+            raise SettingsError(f"[leadcast] overrides, {integration_type!r}: {wrong}") from None
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Settings:
         """Settings from text as configuration files hold it.
 
         Raises:
-            SettingsError: a value is wrong or a key is unknown; names the key, never the value.
+            SettingsError: a value is wrong or a key is unknown; names the key, and the value unless it is a secret.
         """
         try:
-            return cls.model_validate(dict(values))
+            settings = cls.model_validate(dict(values))
         except ValidationError as error:
-            raise SettingsError(f"[leadcast] {_first(error)}") from None
-
-
-def _first(error: ValidationError) -> str:
-    first = error.errors(include_input=False, include_url=False)[0]
-    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+            raise SettingsError(f"[leadcast] {what_is_wrong(error, cls)}") from None
+        for integration_type in settings.overrides:
+            settings.delivering(integration_type)
+        return settings

@@ -12,7 +12,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from leadcast.core.errors import FieldError, InvalidRequest, LeadNotFound, RequestRejected, SettingsError, StoreError
+from leadcast.core.errors import (
+    FieldError,
+    InvalidRequest,
+    LeadNotFound,
+    LeadTableError,
+    RequestRejected,
+    SettingsError,
+    StoreError,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -136,18 +144,32 @@ def _admitted(conf: Mapping[str, Any]) -> dict[str, Any]:
     try:
         store = config.store()
         admitted = checked(conf, store.sealer)
-        _refuse_unknown_lead(body_of(open_conf(admitted, store.sealer)) or {}, store)
+        body = body_of(open_conf(admitted, store.sealer)) or {}
+        if "lead" in body:
+            return admitted
+        lead = _lead_of_table(str(body["lead_id"]), store)
     except (SettingsError, StoreError) as error:
         raise RequestRejected(f"This run cannot be accepted: {error} {WHAT_TO_DO}") from None
-    return admitted
+    except LeadTableError as error:
+        raise RequestRejected(f"This run cannot be accepted: {error} Try again, or send the lead's data.") from None
+    # as it is now: by the time of the plan the table may be away, and the run would be lost
+    return admitted if lead is None else seal_conf({**admitted, "lead": lead}, store.sealer)
 
 
-def _refuse_unknown_lead(body: Mapping[str, Any], store: Store) -> None:
-    from leadcast.store.leads import StoredLeads
+def _lead_of_table(lead_id: str, store: Store) -> dict[str, Any] | None:
+    """The lead as the user's own table has it; None: it is one of the store's.
 
-    if "lead" in body:
-        return
-    lead_id = str(body["lead_id"])
+    Raises:
+        LeadNotFound: nobody has it.
+    """
+    from leadcast.engine import config
+    from leadcast.inbox import look_up
+    from leadcast.store import leads
+
+    found = look_up(config.lead_table(), lead_id)
+    if found is not None:
+        return leads.to_data(found)
     with store.begin() as connection:
-        if StoredLeads().find(connection, lead_id) is None:
+        if leads.find(connection, lead_id) is None:
             raise LeadNotFound(lead_id)
+    return None

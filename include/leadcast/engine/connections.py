@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -22,6 +24,7 @@ def fields(conn_id: str) -> ConnectionFields:
     from airflow.sdk import Connection
     from airflow.sdk.exceptions import AirflowNotFoundException
 
+    _include_airflows_database()
     try:
         found = Connection.get(conn_id)
     except AirflowNotFoundException:
@@ -32,6 +35,7 @@ def fields(conn_id: str) -> ConnectionFields:
         ) from None
     return ConnectionFields(
         conn_id=conn_id,
+        conn_type=found.conn_type or "",
         host=found.host or "",
         port=found.port,
         login=found.login or "",
@@ -39,6 +43,13 @@ def fields(conn_id: str) -> ConnectionFields:
         schema=found.schema or "",
         extra=found.extra_dejson,
     )
+
+
+def _include_airflows_database() -> None:
+    """A task asks its supervisor. A command, or a script beside Airflow, is given only the environment's connections
+    unless it says that it may look into Airflow's database; Airflow's own commands say it in this way, too."""
+    if getattr(sys.modules.get("airflow.sdk.execution_time.task_runner"), "SUPERVISOR_COMMS", None) is None:
+        os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
 
 
 def account(integration: Integration[Any, Any], inline: Mapping[str, Any], *, settings: Settings) -> Account[Any]:

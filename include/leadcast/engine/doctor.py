@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 
 from leadcast.core.errors import LeadcastError
-from leadcast.engine import config
+from leadcast.engine import config, lead_table_check
 from leadcast.engine.conf_guard import DAG_ID
+from leadcast.engine.finding import Finding, Level
 from leadcast.engine.init import wanted_pools
 from leadcast.integrations import registry
 
@@ -16,27 +15,18 @@ DAGS = (DAG_ID, "sweep")
 INIT = "Run: leadcast init"
 
 
-class Level(StrEnum):
-    """How bad it is. `fail`: leads will not go out."""
+def examine(lead_id: str = "") -> list[Finding]:
+    """Looks at everything. A check that cannot be made is a finding, too.
 
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
+    Args:
+        lead_id: the lead of the user's own table to show as it would be sent; empty: any one.
+    """
 
+    def lead_table() -> Iterator[Finding]:
+        return lead_table_check.examine(lead_id)
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at. `mend`: what to do about it; empty where it is well."""
-
-    level: Level
-    what: str
-    mend: str = ""
-
-
-def examine() -> list[Finding]:
-    """Looks at everything. A check that cannot be made is a finding, too."""
     findings: list[Finding] = []
-    for check in (_settings, _integrations, _store, _pools, _dags, _connections, _notifications):
+    for check in (_settings, _integrations, _store, _pools, _dags, _connections, _notifications, lead_table):
         findings += _safely(check)
         if check is _settings and findings[-1].level is Level.FAIL:
             return findings
@@ -59,7 +49,7 @@ def _safely(check: Callable[[], Iterator[Finding]]) -> list[Finding]:
     except LeadcastError as error:
         return [Finding(Level.FAIL, str(error), "See docs/settings.md")]
     except Exception as error:
-        what = f"{check.__name__.strip('_')}: could not be looked at ({type(error).__name__})"
+        what = f"{check.__name__.strip('_').replace('_', ' ')}: could not be looked at ({type(error).__name__})"
         return [Finding(Level.FAIL, what, "Is Airflow's database up and migrated? airflow db check")]
 
 

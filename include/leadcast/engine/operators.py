@@ -49,17 +49,14 @@ class PlanOperator(BaseOperator):
         """The batch of a run that was triggered with a request as its `conf`; None for a bell."""
         from leadcast.engine import config
         from leadcast.engine.conf_guard import body_of, open_conf
-        from leadcast.inbox import Inbox
 
         body = body_of(context["dag_run"].conf or {})
         if body is None:
             return None
-        store = config.store()
         # a conf is one request however often its run is planned
         run_id = context["run_id"]
-        accepted = Inbox(store, config.settings()).accept(
-            open_conf(body, store.sealer), idempotency_key=run_id, caller="dag_run", run_id=run_id
-        )
+        request = open_conf(body, config.store().sealer)
+        accepted = config.inbox().accept(request, idempotency_key=run_id, caller="dag_run", run_id=run_id)
         return accepted.batch_id
 
 

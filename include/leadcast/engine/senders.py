@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from leadcast.core.errors import Blocked, RateLimited, RejectedError, TransientError
 from leadcast.core.settings import Occasion, Settings
-from leadcast.engine import hooks
-from leadcast.notify import Sender, Story
+from leadcast.engine import config, hooks
+from leadcast.notify import LeadStatus, Sender, Story
 from leadcast.store import views
 from leadcast.store.outbox import Channel
 
@@ -45,6 +45,7 @@ class Senders:
             Channel.NOTIFIER: self.notifier,
             Channel.HOOK: self.hook,
             Channel.CALLBACK_URL: self.callback_url,
+            Channel.LEAD_STATUS: self.lead_status,
         }
 
     def email(self, story: Story) -> None:
@@ -61,7 +62,8 @@ class Senders:
     def notifier(self, story: Story) -> None:
         """The Airflow notifier of the settings, with {subject} and {text} filled into its arguments."""
         words = self._words(story)
-        filled = _filled(self.settings.notifier_kwargs, {"{subject}": words.subject, "{text}": words.text})
+        arguments = self.settings.notifier_kwargs.get_secret_value()
+        filled = _filled(arguments, {"{subject}": words.subject, "{text}": words.text})
         resolve_name(self.settings.notifier)(**filled).notify(dict(self.context))
 
     def hook(self, story: Story) -> None:
@@ -88,6 +90,13 @@ class Senders:
             "POST", story.callback_url, headers=headers, body=body, timeout_s=_ANSWER_TIMEOUT_S, public_only=True
         )
         _check(answer.status)
+
+    def lead_status(self, story: Story) -> None:
+        """The lead's status, into the user's own table."""
+        table = config.lead_table()
+        # queued under settings that named one
+        if table is not None and self.settings.status_column:
+            LeadStatus(config.store(), table)(story)
 
     def _message(self, story: Story, *, sender: Address) -> EmailMessage:
         from leadcast.integrations.email import fill

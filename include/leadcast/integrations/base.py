@@ -36,6 +36,7 @@ class ConnectionFields:
     """An Airflow connection, as plain data. `extra` may hold secrets."""
 
     conn_id: str
+    conn_type: str = ""
     host: str = ""
     port: int | None = None
     login: str = ""
@@ -125,6 +126,9 @@ class Integration(ABC, Generic[SettingsT, CredentialsT]):
     can_find: ClassVar[bool] = False
     """Whether `find` can ask the service for a delivery by its key."""
 
+    can_probe: ClassVar[bool] = False
+    """Whether `probe` can ask the service whether it takes an account."""
+
     absent_after_s: ClassVar[float] = 0
     """How long the service may take to execute a call and to show it. Until then, not finding it proves nothing."""
 
@@ -144,6 +148,20 @@ class Integration(ABC, Generic[SettingsT, CredentialsT]):
     def find(self, lead: Lead, *, settings: SettingsT, account: Account[CredentialsT], call: Call) -> Receipt | None:
         """Asks the service whether the delivery with `call.key` arrived. Only where `can_find`."""
         raise TypeError(f"{self.type} cannot be asked for a delivery")
+
+    def probe(self, account: Account[CredentialsT], *, call: Call) -> str:
+        """Asks the service whether it takes this account, by a call that changes nothing. Only where `can_probe`.
+
+        A token that has expired is not renewed: a refresh token works once, and this one may stand in a form that
+        nobody saves.
+
+        Returns:
+            One line that says whose account it is.
+
+        Raises:
+            TransientError, RateLimited, RejectedError, CredentialsError, Blocked
+        """
+        raise TypeError(f"{self.type} has no harmless call")
 
     def may_resend(self, settings: SettingsT, leadcast: Settings) -> bool:
         """Whether to send again after a call without an answer, when the service was or cannot be asked.

@@ -76,7 +76,7 @@ def write(connection: Connection, batch: NewBatch) -> Known | None:
     )
     statement = statement.on_conflict_do_nothing(index_elements=[batches.c.idempotency_key])
     if connection.execute(statement.returning(batches.c.id)).scalar() is None:
-        return _known(connection, batch.idempotency_key)
+        return known(connection, idempotency_key=batch.idempotency_key)
     connection.execute(
         insert(deliveries),
         [
@@ -95,13 +95,14 @@ def write(connection: Connection, batch: NewBatch) -> Known | None:
     return None
 
 
-def _known(connection: Connection, idempotency_key: str | None) -> Known:
+def known(connection: Connection, *, idempotency_key: str | None) -> Known | None:
+    """The batch that was accepted under this key, if one was."""
     row = connection.execute(
         select(batches.c.id, batches.c.lead_id, batches.c.body_sha256, batches.c.wave_id).where(
             batches.c.idempotency_key == idempotency_key
         )
-    ).one()
-    return Known(row.id, row.lead_id, row.body_sha256, row.wave_id)
+    ).one_or_none()
+    return None if row is None else Known(row.id, row.lead_id, row.body_sha256, row.wave_id)
 
 
 def claim(connection: Connection, *, run_id: str, own_batch_id: str | None, limit: int, now: datetime) -> None:
@@ -209,6 +210,17 @@ def set_status(connection: Connection, *, batch_id: str, status: BatchStatus, no
     """Writes a batch's status; its `finished_at` is the moment of the first final one after it was open."""
     finished_at = now if status.is_final else None
     connection.execute(update(batches).where(batches.c.id == batch_id).values(status=status, finished_at=finished_at))
+
+
+def newest_ended(connection: Connection, *, lead_id: str) -> tuple[BatchStatus, datetime] | None:
+    """The status that a lead has: that of its newest batch that has one, and since when."""
+    row = connection.execute(
+        select(batches.c.status, batches.c.finished_at)
+        .where(batches.c.lead_id == lead_id, batches.c.finished_at.is_not(None))
+        .order_by(batches.c.accepted_at.desc(), batches.c.id.desc())
+        .limit(1)
+    ).one_or_none()
+    return None if row is None else (BatchStatus(row.status), row.finished_at)
 
 
 def release(connection: Connection, *, batch_id: str) -> None:

@@ -1,9 +1,9 @@
-"""Leads as people stored them with `PUT /leads/{id}`. The seam for a lead table of the user's own: `LeadSource`."""
+"""Leads as people stored them, with `PUT /leads/{id}` or in a request."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import Connection, func, literal_column, select
 from sqlalchemy.dialects.postgresql import insert
@@ -12,20 +12,10 @@ from leadcast.core.model import Lead
 from leadcast.store.schema import leads
 
 
-class LeadSource(Protocol):
-    """Where a lead's data is found when a request brings only its id."""
-
-    def find(self, connection: Connection, lead_id: str) -> Lead | None:
-        """The lead, or None where nobody knows it."""
-
-
-class StoredLeads:
-    """The leads of our own store."""
-
-    def find(self, connection: Connection, lead_id: str) -> Lead | None:
-        """The lead, or None where nobody stored it."""
-        data = connection.execute(select(leads.c.data).where(leads.c.id == lead_id)).scalar()
-        return None if data is None else from_data(lead_id, data)
+def find(connection: Connection, lead_id: str) -> Lead | None:
+    """The lead, or None where nobody stored it."""
+    data = connection.execute(select(leads.c.data).where(leads.c.id == lead_id)).scalar()
+    return None if data is None else from_data(lead_id, data)
 
 
 def put(connection: Connection, lead: Lead) -> bool:

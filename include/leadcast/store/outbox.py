@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -11,10 +12,6 @@ from sqlalchemy.dialects.postgresql import insert
 
 from leadcast.store.schema import notifications
 
-MAX_ATTEMPTS = 20
-_FIRST_PAUSE_S = 30.0
-_LONGEST_PAUSE_S = 3600.0
-
 
 class Channel(StrEnum):
     """How a row goes out."""
@@ -23,10 +20,27 @@ class Channel(StrEnum):
     NOTIFIER = "notifier"
     HOOK = "hook"
     CALLBACK_URL = "callback_url"
+    LEAD_STATUS = "lead_status"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How often a row is tried: after 30 s · 2ⁿ and at most `longest_pause_s`, `max_attempts` times."""
+
+    longest_pause_s: float = 3600
+    max_attempts: int = 20
+
+
+MAX_ATTEMPTS = Pace().max_attempts
+_FIRST_PAUSE_S = 30.0
+_PACES = {
+    # written as soon as the user's database is back, and asked for a week: writing it again does no harm
+    Channel.LEAD_STATUS: Pace(longest_pause_s=300, max_attempts=2016),
+}
 
 
 class OutboxState(StrEnum):
-    """Where a row stands. `dead`: given up after 20 attempts."""
+    """Where a row stands. `dead`: given up after many attempts, or since it can never pass."""
 
     PENDING = "pending"
     SENT = "sent"
@@ -73,12 +87,15 @@ def queue(connection: Connection, new: New) -> None:
     )
 
 
-def take(connection: Connection, *, now: datetime, after_id: int = 0) -> Row | None:
-    """The next due row with an id above `after_id`, locked until the transaction ends; others step over it."""
+def take(connection: Connection, *, now: datetime, after_id: int = 0, without: Collection[Channel] = ()) -> Row | None:
+    """The next due row with an id above `after_id` and of no channel in `without`.
+
+    It is locked until the transaction ends; others step over it.
+    """
     row = connection.execute(
         select(notifications)
         .where(notifications.c.state == OutboxState.PENDING, notifications.c.next_attempt_at <= now)
-        .where(notifications.c.id > after_id)
+        .where(notifications.c.id > after_id, notifications.c.channel.not_in(without))
         .order_by(notifications.c.id)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -106,10 +123,11 @@ def sent(connection: Connection, row: Row, *, now: datetime) -> None:
 
 
 def not_sent(connection: Connection, row: Row, *, error: str, now: datetime, for_good: bool = False) -> None:
-    """The row could not go out: later, after 30 s · 2ⁿ and at most an hour; `for_good`: never."""
+    """The row could not go out: later, at the pace of its channel; `for_good`: never."""
+    pace = _PACES.get(row.channel, Pace())
     attempts = row.attempts + 1
-    dead = for_good or attempts >= MAX_ATTEMPTS
-    pause = timedelta(seconds=min(_FIRST_PAUSE_S * 2**row.attempts, _LONGEST_PAUSE_S))
+    dead = for_good or attempts >= pace.max_attempts
+    pause = timedelta(seconds=min(_FIRST_PAUSE_S * 2 ** min(row.attempts, 16), pace.longest_pause_s))
     connection.execute(
         update(notifications)
         .where(notifications.c.id == row.id)

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from leadcast.core.errors import SettingsError
+
+
+def _cannot_be_opened() -> SettingsError:
+    return SettingsError(
+        "Sealed credentials cannot be opened: this process has another fernet_key than the sealer had."
+    )
 
 
 class Sealer:
@@ -29,9 +36,14 @@ class Sealer:
                 "python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'."
             )
         try:
-            self._fernet = MultiFernet([Fernet(key) for key in listed])
+            fernets = [Fernet(key) for key in listed]
         except ValueError:
-            raise SettingsError("The fernet_key is not one: it must be 32 bytes in URL-safe base64.") from None
+            raise SettingsError(
+                "[leadcast] fernet_key (or [core] fernet_key, where that is empty): 32 bytes in URL-safe base64 are "
+                "needed, several of them with commas."
+            ) from None
+        self._first = fernets[0]
+        self._fernet = MultiFernet(fernets)
 
     def seal(self, value: Mapping[str, Any]) -> str:
         """`value` as a sealed text."""
@@ -46,7 +58,19 @@ class Sealer:
         try:
             value: dict[str, Any] = json.loads(self._fernet.decrypt(sealed.encode()))
         except InvalidToken:
-            raise SettingsError(
-                "Sealed credentials cannot be opened: this process has another fernet_key than the sealer had."
-            ) from None
+            raise _cannot_be_opened() from None
         return value
+
+    def resealed(self, sealed: str) -> str | None:
+        """The same, sealed with the first key; None where it is already. When it was sealed stays as it was.
+
+        Raises:
+            SettingsError: no key that we have opens it.
+        """
+        with suppress(InvalidToken):
+            self._first.decrypt(sealed.encode())
+            return None
+        try:
+            return self._fernet.rotate(sealed.encode()).decode()
+        except InvalidToken:
+            raise _cannot_be_opened() from None

@@ -1,0 +1,130 @@
+"""What the settings say about the user's own lead table: which column is which field, where a status goes back to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Any
+
+from leadcast.core.model import BatchStatus
+
+FIELDS = ("name", "phone", "email", "company", "comment", "source")
+"""Lead fields that are one text each; `utm.<name>` and `custom.<name>` are the others."""
+NESTED = ("utm", "custom")
+FINAL = tuple(status for status in BatchStatus if status.is_final)
+_BOUND = re.compile(r"(?<![:\w\\]):lead_id(?!\w)")
+_READS = re.compile(r"\s*(?:select|with)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeadMapping:
+    """The user's lead table.
+
+    conn_id: Airflow connection of the database that it is in.
+    table: its name, or `schema.table`; empty: only `query` reads, and nothing is written.
+    query: reads one lead instead of `table`, by `:lead_id`; its result's columns are named like the lead's fields.
+    key: the column with the lead's id, in the table and in the query's result.
+    columns: lead field → column of the table.
+    status_column, status_values: where a final status goes, and how each is written there.
+    status_time_column: where its time goes (UTC), if anywhere.
+    """
+
+    conn_id: str
+    table: str = ""
+    query: str = ""
+    key: str = "id"
+    columns: Mapping[str, str] = field(default_factory=dict)
+    status_column: str = ""
+    status_values: Mapping[str, str | int] = field(default_factory=dict)
+    status_time_column: str = ""
+
+    @property
+    def schema_and_table(self) -> tuple[str | None, str]:
+        """The table's schema, if one is named, and its name."""
+        schema, dot, name = self.table.rpartition(".")
+        return (schema if dot else None), name
+
+    def status_value(self, status: BatchStatus) -> str | int:
+        """How this status is written into the user's column."""
+        return self.status_values.get(status.value, status.value)
+
+
+def lead_data(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as the `lead` of a request would hold it. Its columns are named like the lead's fields.
+
+    `utm.<name>` and `utm_<name>` go to utm, whatever else is no field to custom.
+    """
+    data: dict[str, Any] = {}
+    for name, value in row.items():
+        group, dot, inner = name.partition(".")
+        if name in FIELDS:
+            data[name] = _text(value)
+        elif dot and group in NESTED:
+            data.setdefault(group, {})[inner] = _text(value) if group == "utm" else _plain(value)
+        elif name.startswith("utm_"):
+            data.setdefault("utm", {})[name] = _text(value)
+        else:
+            data.setdefault("custom", {})[name] = _plain(value)
+    return data
+
+
+def checked(mapping: LeadMapping) -> LeadMapping:
+    """The mapping, if it makes sense.
+
+    Raises:
+        ValueError: it does not; the text names the setting.
+    """
+    if not (mapping.table or mapping.query):
+        raise ValueError("leads_conn_id: where are the leads in it? Set leads_table or leads_query as well")
+    if mapping.query:
+        _check_query(mapping)
+    for name in mapping.columns:
+        group, _, inner = name.partition(".")
+        if name not in FIELDS and not (group in NESTED and inner):
+            listed = ", ".join(FIELDS)
+            raise ValueError(f"leads_columns: no lead field {name!r}; there are {listed}, utm.<name>, custom.<name>")
+    _check_status(mapping)
+    return mapping
+
+
+def _check_query(mapping: LeadMapping) -> None:
+    if mapping.columns:
+        raise ValueError("leads_columns: goes with leads_table; in leads_query, name the columns with AS")
+    if not _READS.match(mapping.query) or not _BOUND.search(mapping.query):
+        raise ValueError("leads_query: must be a SELECT that finds one lead by :lead_id")
+
+
+def _check_status(mapping: LeadMapping) -> None:
+    if mapping.status_column and not mapping.table:
+        raise ValueError("status_column: of which table? Set leads_table as well")
+    if mapping.status_time_column and not mapping.status_column:
+        raise ValueError("status_time_column: goes with status_column, which is not set")
+    for name in mapping.status_values:
+        if name not in FINAL:
+            raise ValueError(f"status_values: no final status {name!r}; there are {', '.join(FINAL)}")
+
+
+def _text(value: Any) -> str:
+    plain = _plain(value)
+    return "" if plain is None else str(plain)
+
+
+def _plain(value: Any) -> str | int | float | bool | None:
+    """A database's value as JSON has it."""
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case Decimal():
+            return int(value) if value == value.to_integral_value() and value.is_finite() else str(value)
+        case datetime() | date() | time():
+            return value.isoformat()
+        case bytes() | bytearray() | memoryview():
+            return bytes(value).decode("utf-8", errors="replace")
+        case dict() | list():
+            import json
+
+            return json.dumps(value, ensure_ascii=False)
+    return str(value)

@@ -1,0 +1,121 @@
+"""The user's own lead table, reached through an Airflow connection."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from leadcast.core.errors import DeliveryError, LeadTableError
+from leadcast.core.lead_mapping import LeadMapping
+from leadcast.core.model import BatchStatus
+from leadcast.engine import connections
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
+    from leadcast.integrations.base import ConnectionFields
+    from leadcast.store.lead_table import LeadTable
+
+T = TypeVar("T")
+_SCHEMES = {
+    "postgres": "postgresql+psycopg2",
+    "mysql": "mysql+pymysql",
+    "mariadb": "mysql+pymysql",
+    "mssql": "mssql+pymssql",
+    "oracle": "oracle+oracledb",
+}
+"""Airflow's connection type → what SQLAlchemy calls it, with the driver that we take. Others are called the same."""
+_FOR_THE_DRIVER = ("sslmode", "sslrootcert", "sslcert", "sslkey", "ssl", "ssl_ca", "charset")
+"""Keys of a connection's `extra` that are the driver's own, as Airflow's hooks for these databases have them."""
+
+
+class ConnectedLeadTable:
+    """The lead table, opened at first use; after a failure the connection is read anew, for it may have changed.
+
+    Args:
+        find_connection: the Airflow connection of this id; raises DeliveryError where there is none.
+    """
+
+    def __init__(
+        self, mapping: LeadMapping, *, find_connection: Callable[[str], ConnectionFields] = connections.fields
+    ) -> None:
+        self.mapping = mapping
+        self._find_connection = find_connection
+        self._table: LeadTable | None = None
+
+    def find(self, lead_id: str) -> Mapping[str, Any] | None:
+        """The lead in the shape that a request's `lead` has, or None where the table has none of this id.
+
+        Raises:
+            LeadTableError: the table could not be read.
+        """
+        return self.use(lambda table: table.find(lead_id))
+
+    def write_status(self, lead_id: str, status: BatchStatus, *, at: datetime) -> bool:
+        """Writes a status into the lead's row; False: there is none.
+
+        Raises:
+            LeadTableError: the table could not be written.
+        """
+        return self.use(lambda table: table.write_status(lead_id, status, at=at))
+
+    def use(self, action: Callable[[LeadTable], T]) -> T:
+        """Does something with the open table.
+
+        Raises:
+            LeadTableError: it could not be done.
+        """
+        table = self._table
+        try:
+            if table is None:
+                table = self._table = self._open()
+            return action(table)
+        except LeadTableError:
+            self._table = None
+            if table is not None:
+                table.close()
+            raise
+
+    def _open(self) -> LeadTable:
+        from leadcast.store.lead_table import LeadTable
+
+        try:
+            # in a thread of its own: Airflow's database session belongs to a thread, and ours may be in the midst of
+            # writing a run
+            with ThreadPoolExecutor(1) as apart:
+                found = apart.submit(self._find_connection, self.mapping.conn_id).result()
+        except DeliveryError as error:
+            raise LeadTableError(f"The lead table cannot be used: {error.message}") from None
+        return LeadTable(url_of(found), self.mapping, connect_args=_driver_arguments(found))
+
+
+def url_of(connection: ConnectionFields) -> URL:
+    """SQLAlchemy's URL for an Airflow connection. Its `extra` may name another driver: `sqlalchemy_scheme`.
+
+    For SQLite the path is the connection's host, as Airflow's own hook has it.
+    """
+    from sqlalchemy import URL
+
+    kind = connection.conn_type
+    scheme = str(connection.extra.get("sqlalchemy_scheme") or _SCHEMES.get(kind, kind))
+    if scheme.partition("+")[0] == "sqlite":
+        return URL.create(scheme, database=connection.host or f"/{connection.schema}")
+    return URL.create(
+        scheme,
+        username=connection.login or None,
+        password=connection.password.get_secret_value() or None,
+        host=connection.host or None,
+        port=connection.port,
+        database=connection.schema or None,
+    )
+
+
+def _driver_arguments(connection: ConnectionFields) -> dict[str, Any]:
+    given = {key: connection.extra[key] for key in _FOR_THE_DRIVER if key in connection.extra}
+    # Airflow's form for MySQL keeps this one as JSON in a text
+    if isinstance(given.get("ssl"), str):
+        given["ssl"] = json.loads(given["ssl"])
+    return given

@@ -1,0 +1,137 @@
+"""Seals anew, with the first key, what the store holds sealed: after a change of keys, while the system runs.
+
+A row is changed only where it still holds what was read. Many rows are changed in one transaction as long as nobody
+else has them; one that somebody has is waited for alone, with no other lock held, so that no deadlock can come of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Connection, Row, Select, bindparam, func, select, text, update
+
+from leadcast.core.errors import SettingsError
+from leadcast.store.database import Store
+from leadcast.store.schema import batches, deliveries, oauth_tokens
+from leadcast.store.sealing import Sealer
+
+CHUNK_ROWS = 500
+LONGEST_WAIT_S = 100
+"""A token's row is held while its service is asked for a new pair, which may take over a minute."""
+
+PLACES: tuple[tuple[str, Column[Any], Column[Any]], ...] = (
+    ("credentials of deliveries", deliveries.c.id, deliveries.c.credentials_sealed),
+    ("callback URLs of batches", batches.c.id, batches.c.callback_url_sealed),
+    ("OAuth tokens", oauth_tokens.c.account, oauth_tokens.c.sealed),
+)
+"""What it is called, the table's key, and the column with the sealed text."""
+
+Advance = Callable[[int], None]
+"""Told how many more rows are done."""
+
+
+@dataclass
+class Tally:
+    """What came of one place. `lost`: no key that we have opens them."""
+
+    place: str
+    resealed: int = 0
+    already: int = 0
+    lost: int = 0
+
+    def note(self, sealer: Sealer, sealed: str) -> str | None:
+        """Counts one text. Returns it sealed anew, or None where it stays as it is."""
+        try:
+            anew = sealer.resealed(sealed)
+        except SettingsError:
+            self.lost += 1
+            return None
+        if anew is None:
+            self.already += 1
+        else:
+            self.resealed += 1
+        return anew
+
+    def add(self, other: Tally) -> None:
+        """Counts what was counted elsewhere."""
+        self.resealed += other.resealed
+        self.already += other.already
+        self.lost += other.lost
+
+
+def count(store: Store) -> int:
+    """How many sealed texts the store holds."""
+    with store.begin() as connection:
+        return sum(connection.execute(_sealed(column, func.count())).scalar_one() for _, _, column in PLACES)
+
+
+def reseal(store: Store, *, advance: Advance) -> list[Tally]:
+    """Brings every sealed text of the store under the first key. May be run again at any time.
+
+    Raises:
+        StoreError: the store could not be used; what was done until then stays done.
+    """
+    return [_reseal(store, Tally(name), key, column, advance) for name, key, column in PLACES]
+
+
+def _reseal(store: Store, tally: Tally, key: Column[Any], column: Column[Any], advance: Advance) -> Tally:
+    for rows in _chunks(store, key, column):
+        seen = Tally(tally.place)
+        stale = [(row.key, row.sealed, anew) for row in rows if (anew := seen.note(store.sealer, row.sealed))]
+        done = _replace_free(store, key, column, stale)
+        seen.resealed = len(done)
+        tally.add(seen)
+        for row_key, _, _ in stale:
+            if row_key not in done:
+                _replace_one(store, tally, key, column, row_key)
+        advance(len(rows))
+    return tally
+
+
+def _chunks(store: Store, key: Column[Any], column: Column[Any]) -> Iterator[Sequence[Row[Any]]]:
+    last = ""
+    while True:
+        with store.begin() as connection:
+            page = _sealed(column, key.label("key"), column.label("sealed"))
+            rows = connection.execute(page.where(key > last).order_by(key).limit(CHUNK_ROWS)).all()
+        if not rows:
+            return
+        yield rows
+        last = rows[-1].key
+
+
+def _replace_free(
+    store: Store, key: Column[Any], column: Column[Any], stale: Sequence[tuple[str, str, str]]
+) -> set[str]:
+    """Replaces those that nobody else holds and nobody has changed. Returns their keys."""
+    if not stale:
+        return set()
+    with store.begin() as connection:
+        found = select(key, column).where(key.in_([item[0] for item in stale])).with_for_update(skip_locked=True)
+        there = {row[0]: row[1] for row in connection.execute(found)}
+        free = [item for item in stale if there.get(item[0]) == item[1]]
+        if free:
+            statement = update(key.table).where(key == bindparam("row_key")).values({column: bindparam("anew")})
+            connection.execute(statement, [{"row_key": item[0], "anew": item[2]} for item in free])
+    return {item[0] for item in free}
+
+
+def _replace_one(store: Store, tally: Tally, key: Column[Any], column: Column[Any], row_key: str) -> None:
+    with store.begin() as connection:
+        _wait_long(connection)
+        sealed = connection.execute(select(column).where(key == row_key).with_for_update()).scalar()
+        anew = tally.note(store.sealer, sealed) if sealed else None
+        if anew:
+            connection.execute(update(key.table).where(key == row_key).values({column: anew}))
+
+
+def _wait_long(connection: Connection) -> None:
+    for setting in ("lock_timeout", "statement_timeout"):
+        connection.execute(text(f"SET LOCAL {setting} = '{LONGEST_WAIT_S}s'"))
+
+
+def _sealed(column: Column[Any], *wanted: ColumnElement[Any]) -> Select[Any]:
+    # a token's row is empty while its first pair is being fetched
+    return select(*wanted).where(column.is_not(None), column != "")
