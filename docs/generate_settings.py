@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from leadcast.core.setting_fields import default_text, is_secret, unit_of
 from leadcast.core.settings import Delivering, Settings
 
 PAGE = Path(__file__).with_name("settings.md")
@@ -20,14 +21,54 @@ INTRO = """\
 <!-- Made by `make docs` from leadcast/core/settings.py. Do not edit by hand. -->
 
 Settings are Airflow's: section `[leadcast]`. Set one as an environment variable, `AIRFLOW__LEADCAST__<NAME>`, or in
-`airflow.cfg`. A secret may also come from a command or a secrets backend (`AIRFLOW__LEADCAST__<NAME>_CMD`,
-`…_SECRET`). Read one with `airflow config get-value leadcast <name>`.
+`airflow.cfg`. Read one with `airflow config get-value leadcast <name>`, all of them with
+`airflow config list --section leadcast --include-descriptions --include-examples`.
 
 Every process of Airflow needs the same ones. They are read when a process starts, so restart Airflow after a change.
 
-A wrong value, and an environment variable with a name that is not in this table, stop the start with a line that names
-it. Names ending in `_s` are seconds. Lists are written with commas.
+A wrong value stops the start. So does a name that is not on this page, in the environment or in `airflow.cfg`.
+The line that Airflow ends with says which one it is, and what was given unless it is a secret:
+
+    leadcast: [leadcast] tries: Input should be less than or equal to 20 (you gave 50). Mend it and start again; see …
+
+Short commands (`airflow config`, `airflow db`, `airflow dags`) are not stopped. What is missing rather than wrong does
+not stop Airflow either; `leadcast doctor` names it. Lists are written with commas.
 """
+
+SECRETS = """\
+
+## Secrets
+
+A setting of the type secret may also come from a command or from Airflow's secrets backend, like Airflow's own:
+
+| where it is | environment variable | in `airflow.cfg` |
+| --- | --- | --- |
+| the value itself | `AIRFLOW__LEADCAST__<NAME>` | `<name>` |
+| what a command prints | `AIRFLOW__LEADCAST__<NAME>_CMD` | `<name>_cmd` |
+| an entry in the secrets backend | `AIRFLOW__LEADCAST__<NAME>_SECRET` | `<name>_secret` |
+
+The first that is set counts, the environment before the file. An entry that the backend does not have, and a command
+that fails, stop the start. Where `[workers] secrets_backend` is set, that is the backend which is asked.
+
+    AIRFLOW__SECRETS__BACKEND=airflow.secrets.local_filesystem.LocalFilesystemBackend
+    AIRFLOW__SECRETS__BACKEND_KWARGS={"configs_file_path": "/run/c.json", "connections_file_path": "/run/accounts.json"}
+    AIRFLOW__LEADCAST__STORE_URL_SECRET=leadcast-store
+
+Here `/run/c.json` holds `{"leadcast-store": "postgresql+psycopg2://…"}`. The accounts of the integrations are
+Airflow connections (`leadcast_amocrm`, `smtp_default` and so on), which Airflow looks for in the same backend first.
+How to change keys: [running.md](running.md#changing-keys).
+"""
+
+GROUPS = {
+    "store_url": ("What must be set", "An empty `fernet_key` means Airflow's own, so only `store_url` is needed."),
+    "api_url": ("This installation", ""),
+    "tries": ("Delivering", ""),
+    "wave_max_batches": ("Waves", "A wave is a run of `send_lead`: [architecture.md](architecture.md)."),
+    "amocrm_base_url": ("Addresses outside", "Empty base URLs mean the vendors' own addresses."),
+    "notify_on": ("Telling people", "See [callbacks.md](callbacks.md)."),
+    "leads_conn_id": ("Your own lead table", ""),
+}
+"""The first setting of each table → its heading, and what stands before the table."""
 
 OVERRIDES = """\
 
@@ -42,6 +83,9 @@ EXAMPLE = """\
     AIRFLOW__LEADCAST__OVERRIDES={"amocrm": {"tries": 5, "slots": 4}, "telegram": {"timeout_s": 60}}
 
 `slots` counts when `leadcast init` makes the pool. A pool that is there keeps its size: change it under Admin → Pools.
+"""
+
+OTHER_VARIABLES = """\
 
 ## Other variables
 
@@ -60,32 +104,47 @@ def page() -> str:
     return "".join(
         [
             INTRO,
-            "\n",
-            *_table(Settings, "setting"),
+            *_grouped(Settings),
             OVERRIDES,
-            *_table(Delivering, "key"),
+            _head("key"),
+            *_rows(Delivering.model_fields),
             EXAMPLE,
+            SECRETS,
+            OTHER_VARIABLES,
         ]
     )
 
 
-def _table(model: type[BaseModel], heading: str) -> Iterator[str]:
-    yield f"| {heading} | type | default | what it is |\n| --- | --- | --- | --- |\n"
+def _grouped(model: type[BaseModel]) -> Iterator[str]:
     for name, field in model.model_fields.items():
-        default = _default(field)
-        shown = f"`{default}`" if default else ""
-        yield f"| `{name}` | {_kind(field)} | {shown} | {_cell(field.description or '')} |\n"
+        if name in GROUPS:
+            heading, words = GROUPS[name]
+            yield f"\n## {heading}\n\n" + (f"{words}\n\n" if words else "") + _head("setting")
+        yield from _rows({name: field})
+
+
+def _head(first: str) -> str:
+    return f"| {first} | type | default | unit | what it is |\n| --- | --- | --- | --- | --- |\n"
+
+
+def _rows(fields: dict[str, FieldInfo]) -> Iterator[str]:
+    for name, field in fields.items():
+        default = default_text(field)
+        what = _cell(field.description or "")
+        what += "".join(f" Example: `{_escaped(str(example))}`" for example in field.examples or ())
+        yield f"| `{name}` | {_kind(field)} | {f'`{default}`' if default else ''} | {unit_of(field)} | {what} |\n"
 
 
 def _kind(field: FieldInfo) -> str:
-    match field.get_default(call_default_factory=True):
-        case SecretStr():
-            return "secret"
+    default = field.get_default(call_default_factory=True)
+    if is_secret(field):
+        return "secret, JSON" if isinstance(default.get_secret_value(), dict) else "secret"
+    match default:
         case tuple():
             return "list"
         case dict():
             return "JSON"
-        case Enum() as default:
+        case Enum():
             return "one of " + ", ".join(type(default))
         case int() | float():
             return ("number" if field.annotation is float else "integer") + _range(field)
@@ -103,19 +162,12 @@ def _range(field: FieldInfo) -> str:
     return f", {text}" if text else ""
 
 
-def _default(field: FieldInfo) -> str:
-    value = field.get_default(call_default_factory=True)
-    if isinstance(value, SecretStr):
-        return ""
-    if isinstance(value, tuple):
-        return ",".join(str(item) for item in value)
-    return "" if value == {} else str(value)
-
-
 def _cell(text: str) -> str:
-    # JSON and URLs with placeholders are easier to read as code, and < would be taken for HTML
-    text = re.sub(r'(\{".*\}\})', r"`\1`", text)
-    text = re.sub(r"(\S*<\S+>\S*?)(?=[.,]?(?:\s|$))", r"`\1`", text)
+    # URLs with placeholders are easier to read as code, and < would be taken for HTML
+    return _escaped(re.sub(r"(\S*<\S+>\S*?)(?=[.,]?(?:\s|$))", r"`\1`", text))
+
+
+def _escaped(text: str) -> str:
     return text.replace("|", "\\|")
 
 

@@ -84,6 +84,7 @@ class Settler:
                 outbox.queue(
                     connection,
                     outbox.New(key=key, batch_id=None, channel=channel, occasion=Occasion.CRITICAL, reason=critical),
+                    now=self.clock(),
                 )
 
     def _open(self, batch_id: str) -> list[ledger.Standing]:
@@ -118,7 +119,7 @@ class Settler:
             batches.set_critical(connection, batch_id=known.batch_id, reason=critical)
         if status.is_final:
             for row in told(self.settings, known, status, critical=critical):
-                outbox.queue(connection, row)
+                outbox.queue(connection, row, now=now)
         return Settled(batch_id=known.batch_id, lead_id=known.lead_id, status=status, counters=counters)
 
 

@@ -41,10 +41,8 @@ def queue(
 ) -> None:
     with store.begin() as connection:
         for key in keys:
-            outbox.queue(
-                connection, outbox.New(key=key, batch_id=batch_id, channel=channel, occasion="failed", reason="why")
-            )
-        connection.execute(notifications.update().values(next_attempt_at=clock()))
+            new = outbox.New(key=key, batch_id=batch_id, channel=channel, occasion="failed", reason="why")
+            outbox.queue(connection, new, now=clock())
 
 
 def dispatcher(store: Store, clock: StoppedClock, post: Post) -> Dispatcher:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from leadcast.core.errors import SettingsError
-from leadcast.core.settings import Occasion, Settings
+from leadcast.core.setting_fields import is_secret, unit_of
+from leadcast.core.settings import Delivering, Occasion, Settings
+from leadcast.engine.provider import get_provider_info
+from leadcast.engine.read_settings import check, from_environment
 
 
 def test_the_defaults_are_those_of_the_seeds_horizon() -> None:
@@ -29,11 +34,13 @@ def test_lists_are_written_with_commas() -> None:
 @pytest.mark.parametrize(
     ("values", "named"),
     [
-        ({"tries": "many"}, "tries"),
-        ({"language": "klingon"}, "language"),
-        ({"allowed_networks": "10.0.0.0/33"}, "allowed_networks"),
-        ({"overrides": "{not json"}, "overrides"),
-        ({"triez": "3"}, "triez"),
+        ({"tries": "many"}, r"tries: .* \(you gave many\)"),
+        ({"tries": ""}, r"tries: .* \(you gave nothing\)"),
+        ({"language": "klingon"}, r"language: .* \(you gave klingon\)"),
+        ({"allowed_networks": "10.0.0.0/33"}, r"allowed_networks.0: .* \(you gave 10.0.0.0/33\)"),
+        ({"overrides": "{not json"}, r"overrides: not JSON: .* \(you gave \{not json\)"),
+        ({"overrides": '{"amocrm": 5}'}, "overrides.amocrm: Input should be a valid"),
+        ({"triez": "3"}, r"triez: there is no such setting. Is tries meant\?$"),
     ],
 )
 def test_a_wrong_value_or_key_is_named(values: dict[str, str], named: str) -> None:
@@ -47,8 +54,61 @@ def test_a_wrong_override_names_its_type() -> None:
 
 
 def test_secrets_are_not_shown() -> None:
-    settings = Settings.of(
-        {"store_url": "postgresql://u:s3cret@h/d", "fernet_key": "s3cret", "callback_secret": "s3cret"}
-    )
+    secret = {name: "s3cret" for name, field in Settings.model_fields.items() if is_secret(field)}
+    assert secret.keys() == {"store_url", "fernet_key", "callback_secret", "notifier_kwargs"}
+    settings = Settings.of(secret | {"notifier_kwargs": '{"token": "s3cret"}'})
+    assert settings.notifier_kwargs.get_secret_value() == {"token": "s3cret"}
     assert "s3cret" not in repr(settings)
     assert "s3cret" not in str(settings)
+
+
+@pytest.mark.parametrize("value", ["s3cret", '["s3cret"]', '{"s3cret'])
+def test_a_secret_that_is_wrong_is_not_repeated(value: str) -> None:
+    with pytest.raises(SettingsError, match=r"^\[leadcast\] notifier_kwargs: ") as caught:
+        Settings.of({"notifier_kwargs": value})
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("model", [Settings, Delivering])
+def test_every_number_has_a_unit_and_nothing_else_has(model: type[Settings] | type[Delivering]) -> None:
+    fields = model.model_fields
+    numbers = {name for name, field in fields.items() if field.annotation in (int, float)}
+    assert numbers
+    assert {name for name, field in fields.items() if unit_of(field)} == numbers
+    assert {name for name in numbers if name.endswith("_s")} == {
+        name for name, field in fields.items() if unit_of(field) == "seconds"
+    }
+
+
+def options() -> dict[str, Any]:
+    """Section [leadcast] as `airflow config list` knows it."""
+    found: dict[str, Any] = get_provider_info()["config"]["leadcast"]["options"]
+    return found
+
+
+def test_airflow_knows_every_setting_as_the_model_has_it() -> None:
+    assert list(options()) == list(Settings.model_fields)
+    for name, field in Settings.model_fields.items():
+        option = options()[name]
+        assert field.description in option["description"]
+        assert unit_of(field) in option["description"]
+        assert option["sensitive"] == is_secret(field)
+        assert option["type"] == {int: "integer", float: "float"}.get(field.annotation or str, "string")
+
+
+def test_the_defaults_that_airflow_writes_into_its_file_mean_what_the_model_means() -> None:
+    written = {name: option["default"] for name, option in options().items() if option["default"] is not None}
+    assert Settings.of(written) == Settings()
+
+
+def test_every_example_is_one_that_is_taken() -> None:
+    examples = {name: option["example"] for name, option in options().items() if option["example"]}
+    assert len(examples) >= 6
+    check(Settings.of({"leads_conn_id": "crm", "leads_table": "leads", "status_column": "status"} | examples))
+
+
+def test_the_environment_alone_is_read_for_commands_that_do_without_airflow() -> None:
+    found = from_environment({"AIRFLOW__LEADCAST__TRIES": "4", "AIRFLOW__CORE__FERNET_KEY": "k", "PATH": "/bin"})
+    assert (found.tries, found.fernet_key.get_secret_value()) == (4, "k")
+    with pytest.raises(SettingsError, match=r"AIRFLOW__LEADCAST__TRIEZ"):
+        from_environment({"AIRFLOW__LEADCAST__TRIEZ": "4"})

@@ -30,6 +30,7 @@ def send(
     from leadcast.local.batches import await_batch
 
     with session.plain_errors():
+        session.refuse_wrong_settings()
         api = session.connect(url, token=token, user=user)
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         answer = api.call("POST", "/api/integrations/send-batch", data=file.read(), headers=headers)

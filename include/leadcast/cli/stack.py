@@ -30,6 +30,7 @@ def up(
 
     console = Console()
     with session.plain_errors():
+        session.refuse_wrong_settings()
         home = session.home_here()
         console.print(f"Leadcast's local stack in {home.root}", highlight=False, soft_wrap=True)
         if not stack.up(home, progress=Progress(console), inherited=os.environ):

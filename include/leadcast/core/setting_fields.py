@@ -69,7 +69,8 @@ def parsed_json(value: Any) -> Any:
 def what_is_wrong(error: ValidationError, model: type[BaseModel]) -> str:
     """The first thing that is wrong: which setting, why, and the value that was given unless it is a secret."""
     first = error.errors(include_url=False, include_context=False)[0]
-    loc = [str(part) for part in first["loc"]]
+    # pydantic names the way through its validators, too: lax-or-strict[…]
+    loc = [str(part) for part in first["loc"] if "[" not in str(part)]
     if first["type"] == "extra_forbidden":
         return no_such_setting(loc[0], model.model_fields)
     # what two settings contradict each other in has no place of its own; its text names them

@@ -1,8 +1,9 @@
-"""Seals what a shell hands to `airflow dags trigger send_lead --conf …`.
+"""What Airflow's command line is looked at for: seals what a shell hands to `airflow dags trigger send_lead --conf …`.
 
 Airflow writes the whole command line into its audit log before the command runs, so the arguments themselves are
 sealed, as early as Airflow is imported: this module is an entry point of the group `airflow.policy`. For any other
-command, and in every process that is no command, it compares two words and is done.
+command, and in every process that is no command, it compares two words and is done. Commands that start a server have
+their settings checked here, too (`start_check`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 
 from leadcast.core.errors import LeadcastError
 from leadcast.engine.conf_guard import DAG_ID, has_secrets, seal_conf
+from leadcast.engine.start_check import check_start
 
 _LONG_OPTIONS = ("--conf", "--dag-run-conf")
 
@@ -67,3 +69,4 @@ def _sealed(text: str) -> str:
 
 
 seal_arguments(sys.argv)
+check_start(sys.argv)

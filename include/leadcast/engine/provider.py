@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -12,7 +15,7 @@ def get_provider_info() -> dict[str, Any]:
         "name": "Leadcast",
         "description": "Sends one lead to several integrations at once.",
         "connection-types": [_AMOCRM, _BITRIX24],
-        "config": {"leadcast": {"description": "Leadcast.", "options": _options()}},
+        "config": {"leadcast": {"description": "Leadcast: see its docs/settings.md.", "options": _options()}},
     }
 
 
@@ -26,7 +29,7 @@ def _text(label: str) -> dict[str, Any]:
 
 _AMOCRM = {
     "connection-type": "amocrm",
-    "hook-class-name": "leadcast.engine.provider.NoHook",
+    "hook-class-name": "leadcast.engine.connection_hooks.AmoCrmHook",
     "hook-name": "amoCRM",
     "ui-field-behaviour": {
         "hidden-fields": ["schema", "port", "login"],
@@ -42,7 +45,7 @@ _AMOCRM = {
 }
 _BITRIX24 = {
     "connection-type": "bitrix24",
-    "hook-class-name": "leadcast.engine.provider.NoHook",
+    "hook-class-name": "leadcast.engine.connection_hooks.Bitrix24Hook",
     "hook-name": "Bitrix24",
     "ui-field-behaviour": {
         "hidden-fields": ["schema", "port", "login"],
@@ -58,35 +61,27 @@ _BITRIX24 = {
 _TYPES: dict[Any, str] = {int: "integer", float: "float", bool: "boolean"}
 
 
-class NoHook:
-    """Leadcast's integrations use these connections themselves; there is no hook to build on them."""
-
-
 def _options() -> dict[str, Any]:
-    from pydantic import SecretStr
-
+    from leadcast.core.setting_fields import default_text, is_secret
     from leadcast.core.settings import Settings
 
-    options: dict[str, Any] = {}
-    for name, field in Settings.model_fields.items():
-        default = field.get_default(call_default_factory=True)
-        options[name] = {
-            "description": field.description,
-            "type": _TYPES.get(field.annotation or str, "string"),
+    return {
+        name: {
+            "description": _description(field),
+            "type": _TYPES.get(field.annotation, "string"),
             "version_added": "0.1.0",
-            "example": None,
-            "default": _as_text(default),
-            "sensitive": isinstance(default, SecretStr),
+            "example": next(iter(field.examples or ()), None),
+            # None, not "": Airflow writes every default into a new airflow.cfg, where an empty value would stand
+            # before the same setting's _cmd and _secret
+            "default": default_text(field) or None,
+            "sensitive": is_secret(field),
         }
-    return options
+        for name, field in Settings.model_fields.items()
+    }
 
 
-def _as_text(value: Any) -> str:
-    from pydantic import SecretStr
+def _description(field: FieldInfo) -> str:
+    from leadcast.core.setting_fields import unit_of
 
-    if isinstance(value, SecretStr):
-        return value.get_secret_value()
-    if isinstance(value, tuple):
-        return ",".join(str(item) for item in value)
-    # Airflow runs str.format over defaults
-    return "{{}}" if value == {} else str(value)
+    unit = unit_of(field)
+    return f"{field.description} Unit: {unit}." if unit else f"{field.description}"

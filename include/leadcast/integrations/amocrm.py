@@ -10,10 +10,11 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 
 from leadcast.core.errors import CredentialsError, DeliveryError, UnknownOutcome
 from leadcast.core.model import Lead, Priority, Receipt
+from leadcast.core.redact import one_line
 from leadcast.integrations.amocrm_client import AmoCrmClient
 from leadcast.integrations.amocrm_search import TAG_PREFIX, embedded, find_lead
 from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, ModelClass, RequestModel
-from leadcast.integrations.connection import base_url_of, lacking, refuse_inline
+from leadcast.integrations.connection import base_url_of, expired, lacking, refuse_inline
 from leadcast.integrations.remarks import remarks
 
 MAX_NAME_CHARS = 255
@@ -62,6 +63,7 @@ class AmoCrm(Integration[AmoCrmSettings, AmoCrmCredentials]):
 
     type: ClassVar[str] = "amocrm"
     can_find: ClassVar[bool] = True
+    can_probe: ClassVar[bool] = True
     # neither a limit of its own nor the lag of its search is published; 504 is what too slow a call ends in
     absent_after_s: ClassVar[float] = 75
     settings_model: ClassVar[ModelClass] = AmoCrmSettings
@@ -90,6 +92,16 @@ class AmoCrm(Integration[AmoCrmSettings, AmoCrmCredentials]):
         contacts = embedded(found, "contacts")
         detail = {"contact_id": contacts[0]["id"]} if contacts and "id" in contacts[0] else {}
         return Receipt(external_id=str(found["id"]), detail=detail)
+
+    def probe(self, account: Account[AmoCrmCredentials], *, call: Call) -> str:
+        """Reads the account's own card (vendors.md 1.7)."""
+        try:
+            card = AmoCrmClient(account, call=call, lead=None).read("/api/v4/account", {}) or {}
+        except CredentialsError as error:
+            if error.code == "401" and account.credentials.refresh_token.get_secret_value():
+                raise expired("amoCRM", error) from None
+            raise
+        return f"amoCRM takes the token: account {one_line(str(card.get('name', '?')), limit=80)}, id {card.get('id')}."
 
     @classmethod
     def from_connection(cls, connection: ConnectionFields, inline: Mapping[str, Any]) -> Account[AmoCrmCredentials]:

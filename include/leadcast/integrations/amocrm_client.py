@@ -37,15 +37,17 @@ MAX_ANSWER_BYTES = 8 * 1024 * 1024
 
 
 class AmoCrmClient:
-    """Calls of one delivery. Each is made once, and once more after a renewal of the token."""
+    """Calls of one delivery, or without a lead of a probe. Each is made once, and once more after a renewal of the
+    token; a probe renews none."""
 
-    def __init__(self, account: Account[AmoCrmCredentials], *, call: Call, lead: Lead) -> None:
+    def __init__(self, account: Account[AmoCrmCredentials], *, call: Call, lead: Lead | None) -> None:
         own = account.credentials
         self._credentials = own
         self._base_url = account.base_url.rstrip("/") or f"https://{own.subdomain}.{own.domain}"
         self._egress = call.egress
         self._deadline = Deadline(call.timeout_s)
-        self._secrets = [*secrets_in(own.model_dump()), *personal_data(lead)]
+        self._secrets = [*secrets_in(own.model_dump()), *(personal_data(lead) if lead else ())]
+        self._may_renew = lead is not None
         secret = own.client_secret.get_secret_value()
         self._token = AccessToken(
             TokenPair(access=own.access_token, refresh=own.refresh_token),
@@ -77,7 +79,7 @@ class AmoCrmClient:
     def _called(self, method: str, way: str, *, json: Any = None) -> Answer:
         token = self._token.newest()
         answer = self._once(method, way, token=token, json=json)
-        if answer.status == 401 and self._token.can_be_renewed:
+        if answer.status == 401 and self._may_renew and self._token.can_be_renewed:
             answer = self._once(method, way, token=self._token.renewed(token), json=json)
         return answer
 

@@ -13,9 +13,10 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 
 from leadcast.core.errors import CredentialsError, TransientError, UnknownOutcome
 from leadcast.core.model import Lead, Receipt
+from leadcast.core.redact import one_line
 from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, ModelClass, RequestModel
 from leadcast.integrations.bitrix24_client import Bitrix24Client, is_vendors_host
-from leadcast.integrations.connection import base_url_of, lacking, refuse_inline
+from leadcast.integrations.connection import base_url_of, expired, lacking, refuse_inline
 from leadcast.integrations.remarks import remarks, utm_name
 
 ORIGINATOR = "LEADCAST"
@@ -100,6 +101,7 @@ class Bitrix24(Integration[Bitrix24Settings, Bitrix24Credentials]):
 
     type: ClassVar[str] = "bitrix24"
     can_find: ClassVar[bool] = True
+    can_probe: ClassVar[bool] = True
     # the cloud cuts a call after 60 s (vendors.md 2.4)
     absent_after_s: ClassVar[float] = 75
     settings_model: ClassVar[ModelClass] = Bitrix24Settings
@@ -129,6 +131,17 @@ class Bitrix24(Integration[Bitrix24Settings, Bitrix24Credentials]):
             return None
         detail = {"contact_id": found["contactId"]} if found.get("contactId") else {}
         return Receipt(external_id=str(found["id"]), detail=detail)
+
+    def probe(self, account: Account[Bitrix24Credentials], *, call: Call) -> str:
+        """Asks who the webhook or token acts for, which every one of them may (vendors.md 2.7)."""
+        try:
+            who = Bitrix24Client(account, call=call, lead=None).read("profile", {})
+        except CredentialsError as error:
+            if error.code == "EXPIRED_TOKEN" and account.credentials.refresh_token.get_secret_value():
+                raise expired("Bitrix24", error) from None
+            raise
+        name = one_line(f"{who.get('NAME', '')} {who.get('LAST_NAME', '')}", limit=80)
+        return f"Bitrix24 lets us in: as {name or 'a user'}, id {who.get('ID')}."
 
     @classmethod
     def from_connection(cls, connection: ConnectionFields, inline: Mapping[str, Any]) -> Account[Bitrix24Credentials]:

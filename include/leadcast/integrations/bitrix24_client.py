@@ -50,9 +50,10 @@ def is_vendors_host(host: str) -> bool:
 
 
 class Bitrix24Client:
-    """Calls of one delivery. Each is made once, and once more after a renewal of the token or a move of the portal."""
+    """Calls of one delivery, or without a lead of a probe. Each is made once, and once more after a renewal of the
+    token or a move of the portal; a probe renews no token."""
 
-    def __init__(self, account: Account[Bitrix24Credentials], *, call: Call, lead: Lead) -> None:
+    def __init__(self, account: Account[Bitrix24Credentials], *, call: Call, lead: Lead | None) -> None:
         own = account.credentials
         self._credentials = own
         self._chosen = account.base_url.rstrip("/")
@@ -61,7 +62,8 @@ class Bitrix24Client:
         self._clock = call.clock
         self._deadline = Deadline(call.timeout_s)
         webhook_code = self._path.split("/")[3:]
-        self._secrets = [*secrets_in(own.model_dump()), *webhook_code, *personal_data(lead)]
+        self._secrets = [*secrets_in(own.model_dump()), *webhook_code, *(personal_data(lead) if lead else ())]
+        self._may_renew = lead is not None
         secret = own.client_secret.get_secret_value()
         self._token = AccessToken(
             TokenPair(access=own.access_token, refresh=own.refresh_token),
@@ -94,7 +96,7 @@ class Bitrix24Client:
             return self._sent(method, params)
         token = self._token.newest()
         answer = self._sent(method, {**params, "auth": token})
-        if _code_of(answer) == "EXPIRED_TOKEN" and self._token.can_be_renewed:
+        if _code_of(answer) == "EXPIRED_TOKEN" and self._may_renew and self._token.can_be_renewed:
             answer = self._sent(method, {**params, "auth": self._token.renewed(token)})
         return answer
 

@@ -35,6 +35,16 @@ def refuse_inline(connection: ConnectionFields, inline: Mapping[str, Any]) -> No
         )
 
 
+def expired(service: str, error: CredentialsError) -> CredentialsError:
+    """What a probe says of an access token that is not taken, where a refresh token is at hand."""
+    return CredentialsError(
+        f"{service} does not take the access token ({error.code}). If it has only expired, all is well: there is a "
+        "refresh token, and the next delivery renews it. A test does not, because a refresh token works once.",
+        code=error.code,
+        detail=error.detail,
+    )
+
+
 def lacking(error: ValidationError) -> str:
     """The first thing that is wrong, without the value."""
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]

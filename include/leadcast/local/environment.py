@@ -68,6 +68,9 @@ def _airflow_settings(home: Home, ports: Ports, keys: Keys) -> dict[str, str]:
         # The default asks the DNS for a full name, which hangs on machines without one.
         ("core", "hostname_callable"): "socket.gethostname",
         ("core", "execution_api_server_url"): f"{ports.api_url}/execution/",
+        # The Test button of the connection form. Off by default, since it lets whoever edits connections make the
+        # api-server call any address; here that is one person on their own machine.
+        ("core", "test_connection"): "Enabled",
         ("core", "simple_auth_manager_users"): ",".join(f"{user}:{user}" for user in USERS),
         ("core", "simple_auth_manager_passwords_file"): str(home.passwords_file),
         ("api", "base_url"): ports.api_url,

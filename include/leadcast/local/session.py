@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from leadcast.core.errors import LeadcastError
-from leadcast.local import show, stack
+from leadcast.local import airflow_here, show, stack
 from leadcast.local.client import Api, ApiError
 from leadcast.local.errors import StackError
 from leadcast.local.home import Home
@@ -24,30 +24,52 @@ def home_here() -> Home:
 
 
 def connect(url: str, *, token: str, user: str) -> Api:
-    """The API that a command speaks to: with a token whichever it names, without one the local stack's.
+    """The API that a command speaks to: with a token whichever it names, without one that of this machine's Airflow.
+
+    That is the local stack, or else an Airflow with the simple auth manager.
 
     Raises:
-        StackError: no token, and the local stack is not meant or does not answer.
+        StackError: no token, and neither is meant, or it does not answer.
     """
     if token:
         return Api(url or os.environ.get("AIRFLOW__LEADCAST__API_URL") or loopback_url(DEFAULT_PORT), token)
-    api = stack.log_in(home_here(), user=user)
+    api = _log_in(user)
     if url and url.rstrip("/") != api.url:
         raise StackError(
-            f"{url} is not the local stack, and no token is given.",
+            f"{url} is not the Airflow of this machine, and no token is given.",
             mend=f"POST {url.rstrip('/')}/auth/token with username and password, then set LEADCAST_TOKEN.",
         )
     return api
 
 
+def _log_in(user: str) -> Api:
+    try:
+        return stack.log_in(home_here(), user=user)
+    except StackError as no_stack:
+        if (api := airflow_here.log_in(user)) is None:
+            raise no_stack from None
+        return api
+
+
 def adopt_stack() -> None:
     """Takes on the local stack's settings, where the environment names no store and a stack was started here."""
-    if "AIRFLOW__LEADCAST__STORE_URL" in os.environ:
+    if any(f"AIRFLOW__LEADCAST__STORE_URL{suffix}" in os.environ for suffix in ("", "_CMD", "_SECRET")):
         return
     try:
         os.environ.update(stack.environment(home_here(), inherited=os.environ))
     except StackError:
         return  # then Airflow's own configuration decides
+
+
+def refuse_wrong_settings() -> None:
+    """What Airflow's servers do when they start, for a command that does without Airflow: looks at the variables.
+
+    Raises:
+        SettingsError: one of `[leadcast]` is wrong.
+    """
+    from leadcast.engine import read_settings
+
+    read_settings.check(read_settings.from_environment(os.environ))
 
 
 @contextmanager
@@ -63,5 +85,5 @@ def plain_errors() -> Iterator[None]:
         show.trouble(error, console)
         raise typer.Exit(1) from error
     except LeadcastError as error:
-        console.print(f"✗ {error}", style="red", markup=False, highlight=False)
+        console.print(f"✗ {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error

@@ -71,8 +71,8 @@ class New:
     reason: str = ""
 
 
-def queue(connection: Connection, new: New) -> None:
-    """Queues a row unless one with this key was queued before."""
+def queue(connection: Connection, new: New, *, now: datetime) -> None:
+    """Queues a row, due at once, unless one with this key was queued before."""
     connection.execute(
         insert(notifications)
         .values(
@@ -82,6 +82,7 @@ def queue(connection: Connection, new: New) -> None:
             occasion=new.occasion,
             payload={"reason": new.reason},
             state=OutboxState.PENDING,
+            next_attempt_at=now,
         )
         .on_conflict_do_nothing(index_elements=[notifications.c.key])
     )
