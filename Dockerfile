@@ -8,6 +8,7 @@ ARG AIRFLOW_IMAGE=apache/airflow:slim-3.3.2-python3.11
 FROM ${AIRFLOW_IMAGE} AS build
 COPY --chown=airflow:0 pyproject.toml README.md LICENSE /tmp/leadcast/
 COPY --chown=airflow:0 include /tmp/leadcast/include
+COPY --chown=airflow:0 dags /tmp/leadcast/dags
 # A wheel, not a copied folder: its entry points are how Airflow finds the connection types and the integrations.
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /tmp/dist /tmp/leadcast \
     && rm -r /tmp/leadcast/include/leadcast

@@ -1,27 +1,37 @@
-"""docker-compose.yaml: who listens to which queue, what is published, and where secrets come from."""
+"""docker-compose.yaml: who listens to which queue, what is published, what is checked and what is allowed.
+
+That its services do their work is shown by tests/system/test_compose.py.
+"""
 
 from __future__ import annotations
 
+import importlib.resources
+import json
 import re
-import shlex
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 
 from leadcast.core.settings import Settings
 from leadcast.integrations import registry
+from tests import compose
+from tests.servers import missing
 
 ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "docker-compose.yaml").read_text(encoding="utf-8")
-EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
+TEXT = compose.FILE.read_text(encoding="utf-8")
+FILLED_IN = compose.filled_in_example()
+RUN = compose.read(compose.read_env(FILLED_IN))
+"""The services as they run, with every variable of .env.example."""
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["services"]
 QUEUES = {*map(registry.queue_of, registry.SHIPPED), registry.NOTIFICATIONS_QUEUE}
 
-SECRET_NAME = re.compile(r"PASSWORD|SECRET|_KEY|FERNET|AUTH$|TOKEN")
-HOLDS_A_SECRET = {"SQL_ALCHEMY_CONN", "STORE_URL", "BROKER_URL", "RESULT_BACKEND"}
-NO_SECRET = {"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"}
+BEGIN_AS_ROOT = {"postgres", "redis", "rabbitmq"}
+"""Official images that give root up themselves."""
 
 
 def with_environment(prefix: str) -> dict[str, dict[str, Any]]:
@@ -32,27 +42,67 @@ def with_environment(prefix: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def words(service: dict[str, Any]) -> list[str]:
-    """The service's command as Airflow's own command line gets it; empty: it does not run Airflow."""
-    command = service.get("command", "")
-    text = command if isinstance(command, str) else command[-1].strip().splitlines()[-1].removeprefix("exec ")
-    text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
-    return shlex.split(text)[1:] if text.startswith("airflow ") else []
+def words(service: compose.Service) -> list[str]:
+    """The command as Airflow's own command line gets it; empty: it does not run Airflow."""
+    last = " ".join(service.command[-1].strip().splitlines()[-1:]) if service.command[:1] == ["bash"] else ""
+    listed = last.removeprefix("exec ").split() or service.command
+    return listed[1:] if listed[:1] == ["airflow"] and "&&" not in listed else []
 
 
-def queues_of(service: dict[str, Any]) -> list[str]:
-    listed = words(service)
-    return listed[listed.index("--queues") + 1].split(",") if listed[:2] == ["celery", "worker"] else []
+def test_compose_accepts_the_file_by_its_public_schema() -> None:
+    # https://github.com/compose-spec/compose-spec/blob/main/schema/compose-spec.json, as check-jsonschema brings it
+    schemas = importlib.resources.files("check_jsonschema.builtin_schemas")
+    schema = json.loads(schemas.joinpath("vendor/compose-spec.json").read_text(encoding="utf-8"))
+    assert not list(Draft202012Validator(schema).iter_errors(yaml.safe_load(TEXT)))
+
+
+@pytest.fixture(scope="module")
+def composed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The services as Debian's docker-compose understands them."""
+    if not shutil.which("docker-compose"):
+        missing("docker-compose (Debian: apt-get install docker-compose)")
+    folder = tmp_path_factory.mktemp("compose")
+    (folder / "docker-compose.yaml").write_text(TEXT, encoding="utf-8")
+    (folder / ".env").write_text(FILLED_IN, encoding="utf-8")
+    done = subprocess.run(
+        ["docker-compose", "config"], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    services: dict[str, Any] = yaml.safe_load(done.stdout)["services"]
+    return services
+
+
+def test_debians_docker_compose_accepts_the_file(composed: dict[str, Any]) -> None:
+    assert composed.keys() == SERVICES.keys()
+
+
+def test_what_the_system_test_runs_is_what_docker_compose_would_run(composed: dict[str, Any]) -> None:
+    for name, service in RUN.items():
+        told = composed[name]
+        assert {key: str(value) for key, value in told.get("environment", {}).items()} == service.environment
+        assert {other: rule["condition"] for other, rule in told.get("depends_on", {}).items()} == service.depends_on
+        # `config` writes $$ for the $ that the container gets
+        command = [*compose.words(told.get("entrypoint", [])), *compose.words(told.get("command", []))]
+        assert [word.replace("$$", "$") for word in command] == service.command
 
 
 def test_one_worker_listens_to_all_queues_by_default() -> None:
-    workers = {name: queues_of(item) for name, item in SERVICES.items() if queues_of(item) and "profiles" not in item}
+    workers = {name: item.queues for name, item in RUN.items() if item.queues and not item.profiles}
     assert {name: set(queues) for name, queues in workers.items()} == {"worker": QUEUES}
 
 
 def test_each_queue_has_a_worker_of_its_own_in_the_profile_queues() -> None:
-    workers = [queues_of(item) for item in SERVICES.values() if item.get("profiles") == ["queues"]]
+    workers = [item.queues for item in RUN.values() if item.profiles == ["queues"]]
     assert sorted(workers) == [[queue] for queue in sorted(QUEUES)]
+
+
+def test_each_queues_worker_has_a_concurrency_of_its_own_in_env() -> None:
+    for name, before in RUN.items():
+        if before.profiles == ["queues"]:
+            variable = f"LEADCAST_CONCURRENCY_{name.removeprefix('worker-').upper()}"
+            after = compose.read(compose.read_env(FILLED_IN) | {variable: "37"})
+            assert after[name].command[4] == "37"
+            assert [other for other in RUN if after[other].command != RUN[other].command] == [name]
 
 
 def test_every_task_that_needs_a_worker_goes_into_a_queue_that_one_listens_to() -> None:
@@ -67,62 +117,41 @@ def test_all_workers_differ_in_their_command_only() -> None:
     def rest(service: dict[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in service.items() if key not in ("command", "profiles")}
 
-    workers = [rest(item) for item in SERVICES.values() if queues_of(item)]
+    workers = [rest(SERVICES[name]) for name, item in RUN.items() if item.queues]
+    assert len(workers) == len(QUEUES) + 1
     assert all(worker == workers[0] for worker in workers)
+
+
+def test_every_image_is_pinned_to_the_last_digit() -> None:
+    ours = "${LEADCAST_IMAGE:-leadcast:0.1.0}"
+    for name, service in SERVICES.items():
+        assert service["image"] == ours or re.search(r":\d+\.\d+(\.\d+)?$", service["image"]), name
+        assert service["image"] == ours or name in {*BEGIN_AS_ROOT, "databases"}
 
 
 def test_only_the_api_server_is_published_and_on_loopback_unless_told_otherwise() -> None:
     published = {name: item["ports"] for name, item in SERVICES.items() if "ports" in item}
     assert published == {"api-server": ["${LEADCAST_BIND:-127.0.0.1}:${LEADCAST_PORT:-8080}:8080"]}
     assert not any(item.get("network_mode") == "host" for item in SERVICES.values())
-    assert "LEADCAST_BIND=127.0.0.1" in EXAMPLE.splitlines()
+    assert "LEADCAST_BIND=127.0.0.1" in FILLED_IN.splitlines()
 
 
-def test_no_secret_is_written_down() -> None:
-    found = 0
-    for service in SERVICES.values():
-        for name, value in service.get("environment", {}).items():
-            is_secret = SECRET_NAME.search(name) or name.rpartition("__")[2] in HOLDS_A_SECRET
-            if not is_secret or name in NO_SECRET:
-                continue
-            found += 1
-            variable = re.search(r"\$\{(\w+)(?::\?[^}]*)?\}", value)
-            assert variable, f"{name} holds no variable: its secret is written down, or has a default"
-            assert f"{variable[1]}=" in EXAMPLE.splitlines(), f"{variable[1]} has a value in .env.example"
-    assert found > 50
+def test_every_service_that_stays_has_a_health_check_and_one_that_ends_is_waited_for() -> None:
+    # the exit code is the health of what ends: whoever needs it starts only after a 0
+    once = {name for name, service in SERVICES.items() if service["restart"] == "no"}
+    assert once == {"databases", "init"}
+    assert {name for name, service in RUN.items() if not service.health_check} == once
+    for name in once:
+        conditions = {service.depends_on[name] for service in RUN.values() if name in service.depends_on}
+        assert conditions == {"service_completed_successfully"}, name
 
 
-def test_every_secret_is_required_with_a_word_on_what_to_do() -> None:
-    secrets = {line.removesuffix("=") for line in EXAMPLE.splitlines() if re.fullmatch(r"[A-Z_]+=", line)}
-    required = dict(re.findall(r"\$\{(\w+):\?([^}]*)\}", TEXT))
-    assert secrets - {"EXTRA_REQUIREMENTS"} == set(required)
-    assert all(words_.startswith(f"set {name} in .env") for name, words_ in required.items())
-
-
-def test_every_variable_is_explained_in_the_example() -> None:
-    explained = set(re.findall(r"^(?:# )?([A-Z_]+)=", EXAMPLE, flags=re.MULTILINE))
-    # $${…} is the container's own
-    used = set(re.findall(r"(?<!\$)\$\{(\w+)", TEXT))
-    assert used <= explained
-    assert not re.findall(r"(?<!\$)\$\w", TEXT), "write ${NAME}, or $$NAME for the container's own"
-
-
-def test_the_examples_settings_and_connections_are_real() -> None:
-    listed = re.findall(r"^# AIRFLOW__LEADCAST__(\w+)=", EXAMPLE, flags=re.MULTILINE)
-    assert listed
-    assert {name.lower() for name in listed} <= set(Settings.model_fields)
-    connections = set(re.findall(r"^# AIRFLOW_CONN_(\w+)=", EXAMPLE, flags=re.MULTILINE))
-    assert connections == {registry.get(kind).conn_id().upper() for kind in registry.SHIPPED}
-
-
-def test_every_service_that_stays_has_a_health_check_and_few_rights() -> None:
+def test_no_service_has_more_rights_than_it_needs() -> None:
     for name, service in SERVICES.items():
-        once = service["restart"] == "no"
-        assert once or "healthcheck" in service, name
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert "user" not in service, name
-        # the official images of these two begin as root and give it up themselves
-        assert name in ("postgres", "redis") or service["cap_drop"] == ["ALL"], name
+        assert "privileged" not in service, name
+        assert name in BEGIN_AS_ROOT or service["cap_drop"] == ["ALL"], name
 
 
 def test_nothing_starts_before_the_tables_and_pools_are_there() -> None:
@@ -147,6 +176,8 @@ def test_the_broker_waits_longer_than_any_task_may_take() -> None:
     key = "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT"
     longest = next(rule.le for rule in Settings.model_fields["timeout_s"].metadata if hasattr(rule, "le"))
     assert int(SERVICES["worker"]["environment"][key]) > longest + 30
+    (timeout_ms,) = re.findall(r"consumer_timeout (\d+)", json.dumps(SERVICES["rabbitmq"]))
+    assert int(timeout_ms) > (longest + 30) * 1000
 
 
 def test_airflow_knows_every_option_that_is_set() -> None:
@@ -164,7 +195,7 @@ def test_airflow_understands_every_command(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor")
     from airflow.cli.cli_parser import get_parser
 
-    commands = [words(service) for service in SERVICES.values() if words(service)]
+    commands = [words(service) for service in RUN.values() if words(service)]
     assert len(commands) == 4 + 7 + 1
     for command in commands:
         get_parser().parse_args(command)
@@ -173,7 +204,9 @@ def test_airflow_understands_every_command(monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_image_is_the_official_one_and_does_not_run_as_root() -> None:
     lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
     assert "ARG AIRFLOW_IMAGE=apache/airflow:slim-3.3.2-python3.11" in lines
-    assert "apache-airflow==3.3.2" in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    pinned = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    assert "apache-airflow==3.3.2" in pinned
+    assert any(line.startswith("apache-airflow-providers-celery==") for line in pinned)
     assert [line for line in lines if line.startswith("USER ")] == ["USER airflow"]
 
 

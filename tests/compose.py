@@ -1,0 +1,111 @@
+"""docker-compose.yaml and .env as Compose reads them: what each service runs, with what environment, after what."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import yaml
+from dotenv import dotenv_values
+
+ROOT = Path(__file__).parents[1]
+FILE = ROOT / "docker-compose.yaml"
+EXAMPLE = ROOT / ".env.example"
+
+# https://docs.docker.com/reference/compose-file/interpolation/
+_VARIABLE = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<name>\w+)(?:(?P<operator>:?[-?])(?P<text>[^}]*))?\})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """One service, ready to run.
+
+    depends_on: service → the condition that it must meet first. stop_grace_s: what it gets to end by itself.
+    """
+
+    name: str
+    command: list[str]
+    environment: dict[str, str] = field(repr=False)
+    health_check: list[str]
+    depends_on: dict[str, str]
+    profiles: list[str]
+    stop_grace_s: float
+
+    @property
+    def queues(self) -> list[str]:
+        """The queues that it listens to; empty: it is no worker."""
+        if self.command[:3] != ["airflow", "celery", "worker"]:
+            return []
+        return self.command[self.command.index("--queues") + 1].split(",")
+
+
+def filled_in_example() -> str:
+    """.env.example with something in every variable that must be set."""
+    return re.sub(r"^([A-Z_]+)=$", r"\1=filled-in", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+
+
+def read_env(text: str) -> dict[str, str]:
+    """The variables of an .env file, its own ${…} filled in."""
+    return {name: value or "" for name, value in dotenv_values(stream=StringIO(text)).items()}
+
+
+def read(env: Mapping[str, str]) -> dict[str, Service]:
+    """The services, with the variables of .env filled in. `env` also stands for the file that `env_file` names."""
+    written = interpolate(yaml.safe_load(FILE.read_text(encoding="utf-8"))["services"], env)
+    return {name: _service(name, service, env) for name, service in written.items()}
+
+
+def interpolate(value: Any, env: Mapping[str, str]) -> Any:
+    """Fills in ${NAME}, ${NAME:-default} and ${NAME:?what to do} in every text, and turns $$ into $.
+
+    Raises:
+        LookupError: a variable that must be set is not; says what the file says.
+    """
+    if isinstance(value, dict):
+        return {key: interpolate(item, env) for key, item in value.items()}
+    if isinstance(value, list):
+        return [interpolate(item, env) for item in value]
+    return _VARIABLE.sub(lambda found: _value(found, env), value) if isinstance(value, str) else value
+
+
+def _value(found: re.Match[str], env: Mapping[str, str]) -> str:
+    if found["dollar"]:
+        return "$"
+    value, operator = env.get(found["name"]), found["operator"] or ""
+    if value or (value is not None and not operator.startswith(":")):
+        return value
+    if operator.endswith("-"):
+        return str(found["text"])
+    if operator.endswith("?"):
+        raise LookupError(found["text"])
+    # Compose would take an empty text, and warn
+    raise LookupError(f"{found['name']} is not set and has no default")
+
+
+def _service(name: str, written: Mapping[str, Any], env: Mapping[str, str]) -> Service:
+    from_file = env if "env_file" in written else {}
+    return Service(
+        name=name,
+        command=[*words(written.get("entrypoint", [])), *words(written.get("command", []))],
+        environment={**from_file, **written.get("environment", {})},
+        health_check=_health_check(written.get("healthcheck", {}).get("test", [])),
+        depends_on={other: rule["condition"] for other, rule in written.get("depends_on", {}).items()},
+        profiles=written.get("profiles", []),
+        stop_grace_s=float(written.get("stop_grace_period", "10s").removesuffix("s")),
+    )
+
+
+def words(command: str | list[str]) -> list[str]:
+    """A command, written as one text or as a list, word by word."""
+    return shlex.split(command) if isinstance(command, str) else command
+
+
+def _health_check(test: list[str]) -> list[str]:
+    if test[:1] == ["CMD-SHELL"]:
+        return ["sh", "-c", test[1]]
+    return test[1:]

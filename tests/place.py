@@ -1,0 +1,163 @@
+"""Where the services of docker-compose.yaml run when they run on this machine, and all that is replaced for it."""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+from sqlalchemy import create_engine, text
+
+from tests.compose import ROOT
+from tests.servers import POSTGRES
+from tests.stack import free_port
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where things are on this machine. Ports, in a row: api-server, the sandbox's six, scheduler, triggerer, workers.
+
+    role, airflow_database, store_database: on the machine's PostgreSQL. redis, rabbitmq: URLs on the machine's brokers.
+    """
+
+    folder: Path
+    first_port: int
+    role: str
+    airflow_database: str
+    store_database: str
+    redis: str
+    rabbitmq: str
+
+    @property
+    def api_url(self) -> str:
+        """Where the api-server answers."""
+        return f"http://127.0.0.1:{self.first_port}"
+
+    @property
+    def sandbox_url(self) -> str:
+        """Where the sandbox's control service answers."""
+        return f"http://127.0.0.1:{self.first_port + 1}"
+
+    def stands_for(self, service: str, *, broker_password: str) -> dict[str, str]:
+        """What is written in docker-compose.yaml or .env, and what stands for it here."""
+        api, sandbox, scheduler = (f"127.0.0.1:{self.first_port + offset}" for offset in (0, 1, 7))
+        return {
+            # other containers, by host name: the machine's servers, where we have databases, a role and a corner
+            f"redis://:{broker_password}@redis:6379/0": self.redis,
+            f"amqp://leadcast:{broker_password}@rabbitmq:5672/leadcast": self.rabbitmq,
+            "//leadcast:": f"//{self.role}:",
+            "@postgres/airflow": f"@127.0.0.1:5432/{self.airflow_database}",
+            "@postgres/leadcast": f"@127.0.0.1:5432/{self.store_database}",
+            "DATABASE leadcast": f"DATABASE {self.store_database}",
+            "datname = 'leadcast'": f"datname = '{self.store_database}'",
+            "api-server:8080": api,
+            **{f"sandbox:{8090 + i}": f"127.0.0.1:{self.first_port + 1 + i}" for i in range(5)},
+            '"sandbox","port":8095': f'"127.0.0.1","port":{self.first_port + 6}',
+            "172.16.0.0/12": "127.0.0.0/8",
+            # ports that a container has to itself
+            "--port 8080": f"--port {self.first_port}",
+            "127.0.0.1:8080": api,
+            "127.0.0.1:8090": sandbox,
+            "127.0.0.1:8974": scheduler,
+            # its file system
+            "/opt/airflow": str(self.home(service)),
+        }
+
+    def environment(self, service: str, *, workers: list[str]) -> dict[str, str]:
+        """What the image and Docker set, and the ports that docker-compose.yaml leaves at their defaults."""
+        number = workers.index(service) if service in workers else 0
+        return {
+            "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+            "HOME": str(self.home(service)),
+            "LANG": "C.UTF-8",
+            "PYTHONUNBUFFERED": "1",
+            "AIRFLOW_HOME": str(self.home(service)),
+            "HOSTNAME": service,
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT": str(self.first_port + 7),
+            "AIRFLOW__LOGGING__TRIGGERER_LOG_SERVER_PORT": str(self.first_port + 8),
+            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(self.first_port + 9 + number),
+            "PGHOST": "127.0.0.1",
+            "PGUSER": self.role,
+            "PGDATABASE": self.airflow_database,
+        }
+
+    def arguments(self, service: str) -> list[str]:
+        """More arguments, where a port is neither in the file nor in the environment."""
+        return ["--base-port", str(self.first_port + 1)] if service == "sandbox" else []
+
+    def home(self, service: str) -> Path:
+        """What is /opt/airflow in the container: its own, but for the volume `logs`."""
+        return self.folder / service
+
+    def make_home(self, service: str) -> None:
+        """A folder with what the Dockerfile copies into it, and the volume."""
+        home, logs = self.home(service), self.folder / "logs"
+        if home.exists():
+            return
+        home.mkdir()
+        logs.mkdir(exist_ok=True)
+        for name, target in {"dags": ROOT / "dags", "plugins": ROOT / "plugins", "logs": logs}.items():
+            (home / name).symlink_to(target)
+
+
+@contextmanager
+def borrowed(folder: Path, *, redis_url: str, rabbitmq_url: str) -> Iterator[Place]:
+    """A place of one's own on this machine's servers: a role, databases, a number of Redis, a virtual host of RabbitMQ.
+
+    All of it is removed again.
+    """
+    name = f"leadcast_compose_{secrets.token_hex(4)}"
+    place = Place(
+        folder=folder,
+        first_port=free_port(),
+        role=name,
+        airflow_database=f"{name}_airflow",
+        store_database=f"{name}_store",
+        redis=f"{redis_url}/{_unused_number(redis_url)}",
+        rabbitmq=f"{rabbitmq_url}{name}",
+    )
+    with ExitStack() as undo:
+        undo.callback(_empty, place.redis)
+        undo.callback(_rabbitmq, "delete_vhost", name)
+        _rabbitmq("add_vhost", name)
+        _rabbitmq("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
+        for statement in (
+            f"DROP ROLE IF EXISTS {name}",
+            f"DROP DATABASE IF EXISTS {place.store_database} WITH (FORCE)",
+            f"DROP DATABASE IF EXISTS {place.airflow_database} WITH (FORCE)",
+        ):
+            undo.callback(_postgres, statement)
+        # as the image makes them of POSTGRES_USER and POSTGRES_DB
+        _postgres(f"CREATE ROLE {name} LOGIN CREATEDB")
+        _postgres(f"CREATE DATABASE {place.airflow_database} OWNER {name}")
+        yield place
+
+
+def _postgres(statement: str) -> None:
+    engine = create_engine(POSTGRES, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(statement))
+    engine.dispose()
+
+
+def _rabbitmq(*command: str) -> None:
+    subprocess.run(["rabbitmqctl", "--quiet", *command], check=True, timeout=60, capture_output=True)
+
+
+def _unused_number(redis_url: str) -> int:
+    """The highest database of this Redis that holds nothing."""
+    with redis.Redis.from_url(redis_url) as client:
+        taken = client.info("keyspace")
+        count = int(client.config_get("databases")["databases"])
+    return next(number for number in reversed(range(count)) if f"db{number}" not in taken)
+
+
+def _empty(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushdb()
