@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -207,6 +208,7 @@ def running() -> Iterator[Stack]:
     home = Home.find(env, cwd=ROOT)
     yield Stack(home=home, ports=Ports.from_environment(env), env=env)
     leadcast(env, "down")
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

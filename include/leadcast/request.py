@@ -34,6 +34,11 @@ def _lead_id(value: Any) -> Any:
     return value
 
 
+def _as_object(value: Any) -> Any:
+    """PHP writes an empty array as `[]`, whether a list or an object was meant."""
+    return {} if value == [] else value
+
+
 LeadId = Annotated[str, BeforeValidator(_lead_id)]
 Text = Annotated[str, BeforeValidator(_as_text), StringConstraints(max_length=1024)]
 LongText = Annotated[str, BeforeValidator(_as_text), StringConstraints(max_length=65_536)]
@@ -56,8 +61,8 @@ class LeadData(Strict):
     company: Text = ""
     comment: LongText = ""
     source: Text = ""
-    utm: dict[FieldName, Text] = Field(default_factory=dict, max_length=20)
-    custom: dict[FieldName, CustomText | bool | int | float | None] = Field(
+    utm: Annotated[dict[FieldName, Text], BeforeValidator(_as_object)] = Field(default_factory=dict, max_length=20)
+    custom: Annotated[dict[FieldName, CustomText | bool | int | float | None], BeforeValidator(_as_object)] = Field(
         default_factory=dict, max_length=MAX_CUSTOM_FIELDS, description="Further fields of yours."
     )
 
@@ -70,7 +75,7 @@ class IntegrationRequest(Strict):
     """One destination asked for."""
 
     type: Annotated[str, StringConstraints(min_length=1, max_length=64)]
-    settings: dict[str, Any] = Field(default_factory=dict, max_length=100)
+    settings: Annotated[dict[str, Any], BeforeValidator(_as_object)] = Field(default_factory=dict, max_length=100)
 
 
 class SendBatch(Strict):
@@ -78,7 +83,9 @@ class SendBatch(Strict):
 
     lead_id: LeadId
     integrations: list[IntegrationRequest] = Field(min_length=1, max_length=MAX_INTEGRATIONS)
-    credentials: dict[str, dict[str, Any]] = Field(default_factory=dict, max_length=MAX_INTEGRATIONS)
+    credentials: Annotated[
+        dict[str, Annotated[dict[str, Any], BeforeValidator(_as_object)]], BeforeValidator(_as_object)
+    ] = Field(default_factory=dict, max_length=MAX_INTEGRATIONS)
     lead: LeadData | None = None
     callback_url: Annotated[str, StringConstraints(max_length=2048, pattern=r"^https?://[^\s]+$")] | None = None
     priority: Priority = Priority.NORMAL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,8 +45,9 @@ def company(own_mariadb: MariaDb) -> Iterator[Stack]:
         "schema": "crm",
     }
     settings = {f"AIRFLOW__LEADCAST__{name.upper()}": value for name, value in SETTINGS.items()}
+    folder = Path(tempfile.mkdtemp(prefix="leadcast-company-"))
     env = stack_env(
-        Path(tempfile.mkdtemp(prefix="leadcast-company-")),
+        folder,
         free_port(),
         AIRFLOW_CONN_CRM=json.dumps(connection),
         AIRFLOW__LEADCAST__RETRY_DELAY_S="0.4",
@@ -66,6 +68,7 @@ def company(own_mariadb: MariaDb) -> Iterator[Stack]:
     leadcast(env, "up")
     yield Stack(home=Home.find(env, cwd=ROOT), ports=Ports.from_environment(env), env=env)
     leadcast(env, "down")
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def sql(server: MariaDb, statement: str) -> Any:

@@ -39,6 +39,20 @@ def test_any_other_lead_id_is_refused(lead_id: object) -> None:
     assert refused({**MINIMAL, "lead_id": lead_id})[0][0] == ("lead_id",)
 
 
+def test_an_empty_array_of_phps_is_an_empty_object() -> None:
+    request = validate(
+        {
+            "lead_id": 1,
+            "integrations": [{"type": "telegram", "settings": []}],
+            "credentials": {"telegram": []},
+            "lead": {"name": "Ann", "utm": [], "custom": []},
+        }
+    )
+    assert (request.integrations[0].settings, request.credentials) == ({}, {"telegram": {}})
+    assert validate({**MINIMAL, "credentials": []}).credentials == {}
+    assert refused({**MINIMAL, "credentials": [1]})[0][0] == ("credentials",)
+
+
 def test_an_unknown_integration_is_named_with_those_there_are() -> None:
     ((loc, msg),) = refused({"lead_id": 1, "integrations": [{"type": "telegram"}, {"type": "fax"}]})
     assert loc == ("integrations", 1, "type")

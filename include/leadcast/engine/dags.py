@@ -63,6 +63,7 @@ def send_lead_dag(settings: Settings, **kwargs: Any) -> DAG:
         params=form(),
         render_template_as_native_obj=False,
         max_active_runs=16,
+        is_paused_upon_creation=False,  # does nothing by itself, and paused it would keep leads waiting
         dagrun_timeout=timedelta(seconds=settings.wave_timeout_s),
         on_success_callback=callbacks.after_run,
         on_failure_callback=callbacks.after_run,
@@ -99,6 +100,7 @@ def sweep_dag(**kwargs: Any) -> DAG:
         start_date=datetime(2026, 1, 1, tzinfo=UTC),
         catchup=False,
         max_active_runs=1,
+        is_paused_upon_creation=False,
         dagrun_timeout=timedelta(minutes=10),
         default_args={"owner": "leadcast"},
         **kwargs,

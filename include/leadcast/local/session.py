@@ -43,12 +43,17 @@ def connect(url: str, *, token: str, user: str) -> Api:
 
 
 def _log_in(user: str) -> Api:
-    try:
-        return stack.log_in(home_here(), user=user)
-    except StackError as no_stack:
-        if (api := airflow_here.log_in(user)) is None:
-            raise no_stack from None
+    if not _has_stack() and (api := airflow_here.log_in(user)) is not None:
         return api
+    return stack.log_in(home_here(), user=user)
+
+
+def _has_stack() -> bool:
+    """Whether a local stack was ever started here."""
+    try:
+        return home_here().keys_file.exists()
+    except StackError:
+        return False
 
 
 def adopt_stack() -> None:
