@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from datetime import datetime
+from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from leadcast.core.errors import DeliveryError, LeadTableError
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from leadcast.store.lead_table import LeadTable
 
 T = TypeVar("T")
+LONGEST_S = 20.0
+"""How long one thing done with the table may take, connecting included."""
 _SCHEMES = {
     "postgres": "postgresql+psycopg2",
     "mysql": "mysql+pymysql",
@@ -68,28 +71,50 @@ class ConnectedLeadTable:
         Raises:
             LeadTableError: it could not be done.
         """
-        table = self._table
+        # In a thread of its own: not every driver has a time-out for a server that takes the question and never answers.
+        # And Airflow's database session belongs to a thread; ours may be in the midst of writing a run.
         try:
-            if table is None:
-                table = self._table = self._open()
-            return action(table)
+            return _within(LONGEST_S, lambda: action(self._opened()))
         except LeadTableError:
-            self._table = None
+            table, self._table = self._table, None
             if table is not None:
                 table.close()
             raise
+
+    def _opened(self) -> LeadTable:
+        if self._table is None:
+            self._table = self._open()
+        return self._table
 
     def _open(self) -> LeadTable:
         from leadcast.store.lead_table import LeadTable
 
         try:
-            # in a thread of its own: Airflow's database session belongs to a thread, and ours may be in the midst of
-            # writing a run
-            with ThreadPoolExecutor(1) as apart:
-                found = apart.submit(self._find_connection, self.mapping.conn_id).result()
+            found = self._find_connection(self.mapping.conn_id)
         except DeliveryError as error:
             raise LeadTableError(f"The lead table cannot be used: {error.message}") from None
         return LeadTable(url_of(found), self.mapping, connect_args=_driver_arguments(found))
+
+
+def _within(seconds: float, work: Callable[[], T]) -> T:
+    """Does it in another thread, and waits so long for it.
+
+    Raises:
+        LeadTableError: it takes longer. The thread is left to its fate; it keeps no process from ending.
+    """
+    outcome: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(work())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    Thread(target=run, name="lead-table", daemon=True).start()
+    try:
+        return outcome.result(seconds)
+    except TimeoutError:
+        raise LeadTableError(f"The lead table could not be used: no answer within {seconds:g} s") from None
 
 
 def url_of(connection: ConnectionFields) -> URL:
