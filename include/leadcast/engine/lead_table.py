@@ -71,7 +71,7 @@ class ConnectedLeadTable:
         Raises:
             LeadTableError: it could not be done.
         """
-        # In a thread of its own: not every driver has a time-out for a server that takes the question and never answers.
+        # In a thread of its own: not every driver has a time-out for a server that takes a question and never answers.
         # And Airflow's database session belongs to a thread; ours may be in the midst of writing a run.
         try:
             return _within(LONGEST_S, lambda: action(self._opened()))
