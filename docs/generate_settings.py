@@ -22,7 +22,7 @@ INTRO = """\
 
 Settings are Airflow's: section `[leadcast]`. Set one as an environment variable, `AIRFLOW__LEADCAST__<NAME>`, or in
 `airflow.cfg`. Read one with `airflow config get-value leadcast <name>`, all of them with
-`airflow config list --section leadcast --include-descriptions --include-examples`.
+`airflow config list --section leadcast --show-values --hide-sensitive --include-descriptions`.
 
 Every process of Airflow needs the same ones. They are read when a process starts, so restart Airflow after a change.
 

@@ -79,7 +79,13 @@ class Inbox:
     new_id: Callable[[], str] = lambda: str(uuid.uuid4())
 
     def accept(
-        self, data: Any, *, idempotency_key: str | None = None, caller: str = "", run_id: str | None = None
+        self,
+        data: Any,
+        *,
+        idempotency_key: str | None = None,
+        caller: str = "",
+        run_id: str | None = None,
+        lead: Lead | None = None,
     ) -> Accepted:
         """Validates and stores a request, and answers the bell.
 
@@ -88,6 +94,7 @@ class Inbox:
             idempotency_key: the same key and body return the first answer.
             caller: who asks; two callers may use the same key for different requests.
             run_id: the run that is about to claim this batch, so that nobody needs to ring; None: whichever comes.
+            lead: as its source had it when the caller looked; None: it is looked up now.
 
         Raises:
             InvalidRequest, LeadNotFound, IdempotencyConflict: nothing was stored.
@@ -109,9 +116,10 @@ class Inbox:
                 known = batches.known(connection, idempotency_key=key)
                 if known is not None:
                     return first_answer(connection, known)
-        found = look_up(self.lead_source, request.lead_id) if request.lead is None else None
+        if request.lead is None:
+            lead = lead or look_up(self.lead_source, request.lead_id)
         with self.store.begin() as connection:
-            lead = found or self._lead(connection, request)
+            lead = lead or self._lead(connection, request)
             batch = batches.NewBatch(
                 id=self.new_id(),
                 lead=lead,

@@ -14,7 +14,7 @@ from typing import Protocol
 import structlog
 
 from leadcast.core.clock import Clock, utc_now
-from leadcast.core.errors import DeliveryError, LeadcastError, TransientError
+from leadcast.core.errors import DeliveryError, LeadcastError, LeadTableError, TransientError
 from leadcast.core.model import BatchStatus
 from leadcast.core.redact import one_line
 from leadcast.store import batches, outbox, views
@@ -78,8 +78,9 @@ class Dispatcher:
                     outbox.sent(connection, row, now=self.clock())
                     sent += 1
                 else:
-                    # all of its rows go to one place: one that fails tells enough, and costs its time-out once
-                    away |= {row.channel} & {Channel.LEAD_STATUS}
+                    # all of its rows go to one place: one time-out tells enough
+                    if isinstance(error, LeadTableError) and error.is_away:
+                        away.add(row.channel)
                     for_good = not _may_pass(row.channel, error)
                     outbox.not_sent(connection, row, error=_words(error), now=self.clock(), for_good=for_good)
         return sent

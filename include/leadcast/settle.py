@@ -104,6 +104,7 @@ class Settler:
         now = self.clock()
         if status is not known.status:
             batches.set_status(connection, batch_id=known.batch_id, status=status, now=now)
+            self._queue_lead_status(connection, known.batch_id, status)
             log.info(
                 "batch settled",
                 batch_id=known.batch_id,
@@ -122,6 +123,16 @@ class Settler:
                 outbox.queue(connection, row, now=now)
         return Settled(batch_id=known.batch_id, lead_id=known.lead_id, status=status, counters=counters)
 
+    def _queue_lead_status(self, connection: Connection, batch_id: str, status: BatchStatus) -> None:
+        """Before the hooks, as the seed's `finally` finds it. At each change anew, the same status after another, too:
+        what stands in the user's table by then may be of another batch of this lead."""
+        if self.settings.status_column and status.is_final:
+            now = self.clock()
+            channel = outbox.Channel.LEAD_STATUS
+            key = f"{batch_id}:{channel}:{now.isoformat()}"
+            new = outbox.New(key=key, batch_id=batch_id, channel=channel, occasion=status)
+            outbox.queue(connection, new, now=now)
+
 
 def told(settings: Settings, known: batches.Standing, status: BatchStatus, *, critical: str) -> Iterator[outbox.New]:
     """The rows that a final status puts into the outbox: the one map 'final status → what happens'.
@@ -134,9 +145,6 @@ def told(settings: Settings, known: batches.Standing, status: BatchStatus, *, cr
         key = f"{known.batch_id}:{channel}:{occasion}:{status}"
         return outbox.New(key=key, batch_id=known.batch_id, channel=channel, occasion=occasion, reason=critical)
 
-    # before the hooks: as the seed's `finally` finds it
-    if settings.status_column:
-        yield row(outbox.Channel.LEAD_STATUS, "status")
     if critical:
         yield row(outbox.Channel.HOOK, "catch")
     yield row(outbox.Channel.HOOK, "then")

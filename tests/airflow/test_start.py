@@ -80,6 +80,7 @@ def test_a_short_command_is_not_stopped_so_that_one_can_look(home: Path) -> None
         ({"OVERRIDES": '{"amocrm": {"tries": 50}}'}, "", "overrides, 'amocrm': tries: Input should be less than"),
         ({"FERNET_KEY": SECRET}, "", "fernet_key (or [core] fernet_key, where that is empty): 32 bytes in URL-safe"),
         ({"STORE_URL": f"mysql+pymysql://u:{SECRET}@h/d"}, "", "store_url points to mysql; the store needs PostgreSQL"),
+        ({"STORE_URL": f"postgresql+pg8000://u:{SECRET}@h/d"}, "", "store_url"),
         ({}, f"store_url = postgresql://u:{SECRET}%40@h/d", "store_url: cannot be read (in airflow.cfg, % is written"),
         ({"NOTIFIER_KWARGS": f'{{"token": "{SECRET}'}, "", "notifier_kwargs: not JSON: Unterminated string"),
         ({"STORE_URL_SECRET": SECRET}, "", "store_url: there is nothing where AIRFLOW__LEADCAST__STORE_URL_SECRET"),
@@ -100,6 +101,12 @@ def test_whatever_is_wrong_is_named_and_no_secret_is(
     [line] = done.stderr.splitlines()
     assert line.startswith(f"leadcast: [leadcast] {words}")
     assert SECRET not in line
+
+
+def test_an_airflow_that_was_never_started_is_not_refused_for_the_key_it_has_still_to_make(home: Path) -> None:
+    done = run(home, "airflow", "triggerer")
+    assert "leadcast:" not in done.stderr
+    assert (home / "airflow.cfg").exists()
 
 
 READ = """

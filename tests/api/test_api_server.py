@@ -15,6 +15,7 @@ import pytest
 import requests
 from sqlalchemy import select
 
+from leadcast.engine.conf_guard import table_lead
 from leadcast.store.database import Store
 from leadcast.store.schema import batches
 from tests.api.api_server import TRIGGER, ApiServer, api_server
@@ -153,8 +154,11 @@ def test_a_run_is_stored_with_the_lead_that_the_table_has_now_and_sealed(
 ) -> None:
     answer = server.trigger(IN_THE_TABLE)
     assert answer.status_code == 200, answer.text
-    sealed = store.sealer.open(answer.json()["conf"]["credentials"]["sealed"])
-    assert sealed["lead"]["name"] == "Анна из таблицы"
+    kept = table_lead(answer.json()["conf"], store.sealer)
+    assert kept is not None
+    assert kept.name == "Анна из таблицы"
+    other = answer.json()["conf"] | {"lead_id": 7002}
+    assert table_lead(other, store.sealer) is None, "it is no other lead's"
     assert "Анна из таблицы" not in server.everything_written()
     by_shell = server.airflow("dags", "trigger", "send_lead", "--conf", json.dumps(IN_THE_TABLE))
     assert by_shell.returncode == 0, by_shell.stderr
@@ -169,7 +173,8 @@ def test_while_the_table_is_away_no_door_accepts_what_needs_it_and_each_says_so(
     assert answer.json()["title"] == "Lead table not available"
     triggered = server.trigger(IN_THE_TABLE)
     assert triggered.status_code == 400
-    assert "The lead table could not be used" in triggered.json()["detail"]
+    assert "The lead table cannot be read just now" in triggered.json()["detail"]
+    assert "people" not in triggered.text
     assert server.runs() == before
     inline = server.call("POST", "/api/integrations/send-batch", json=IN_THE_TABLE | {"lead": {"name": "inline"}})
     assert inline.status_code == 202

@@ -13,7 +13,7 @@ from leadcast.core.errors import InvalidRequest, LeadNotFound, LeadTableError
 from leadcast.core.lead_mapping import LeadMapping
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.core.settings import Settings
-from leadcast.inbox import Inbox
+from leadcast.inbox import Inbox, look_up
 from leadcast.monitor import Monitor
 from leadcast.notify import Dispatcher, LeadStatus
 from leadcast.plan import plan
@@ -44,7 +44,7 @@ class Table:
     def _knock(self) -> None:
         self.calls += 1
         if self.is_away:
-            raise LeadTableError("The lead table could not be used: OperationalError: away")
+            raise LeadTableError("The lead table's database cannot be reached", is_away=True)
 
     def find(self, lead_id: str) -> Mapping[str, Any] | None:
         self._knock()
@@ -225,6 +225,7 @@ def test_a_status_that_comes_late_does_not_cover_a_newer_one(
     inbox: Inbox, store: Store, settler: Settler, clock: StoppedClock, dispatcher: Dispatcher, table: Table
 ) -> None:
     older = inbox.accept(REQUEST).batch_id
+    plan(store, settler.settings, run_id=f"run-{older}", own_batch_id=older, clock=clock)
     clock.pass_s(1)
     newer = inbox.accept(REQUEST).batch_id
     end(store, settler, clock, newer, True, True)
@@ -232,6 +233,7 @@ def test_a_status_that_comes_late_does_not_cover_a_newer_one(
     assert table.state() == "completed"
     end(store, settler, clock, older, False, False)
     dispatcher.flush(bound_s=10)
+    assert [state for channel, state, _ in queued(store) if channel == "lead_status"] == ["sent", "sent"]
     assert table.state() == "completed"
 
 
@@ -267,3 +269,73 @@ def test_while_the_newest_batch_is_under_way_the_lead_has_the_status_of_the_one_
         newest = batches.newest_ended(connection, lead_id="7")
     assert newest is not None
     assert newest[0] is BatchStatus.PARTIAL
+
+
+def reopen(store: Store, settler: Settler, batch_id: str) -> None:
+    """A person clears the batch's failed deliveries in Airflow: they are being sent."""
+    with store.begin() as connection:
+        of_batch = update(deliveries).where(deliveries.c.batch_id == batch_id)
+        connection.execute(of_batch.values(state=DeliveryState.SENDING))
+    settler.batch(batch_id, run_id=f"run-{batch_id}", over=False)
+
+
+def test_a_status_that_a_batch_has_again_is_written_again(
+    inbox: Inbox, store: Store, settler: Settler, clock: StoppedClock, dispatcher: Dispatcher, table: Table
+) -> None:
+    batch_id = inbox.accept(REQUEST).batch_id
+    end(store, settler, clock, batch_id, False, False)
+    table.is_away = True
+    dispatcher.flush(bound_s=10)
+    clock.pass_s(60)
+    reopen(store, settler, batch_id)
+    table.is_away = False
+    dispatcher.flush(bound_s=10)
+    assert table.state() == "new", "it has none just now"
+    clock.pass_s(60)
+    end(store, settler, clock, batch_id, False, False)
+    dispatcher.flush(bound_s=10)
+    assert table.state() == "failed"
+
+
+def test_of_two_batches_that_are_sent_again_the_newer_one_has_the_last_word(
+    inbox: Inbox, store: Store, settler: Settler, clock: StoppedClock, dispatcher: Dispatcher, table: Table
+) -> None:
+    older = inbox.accept(REQUEST).batch_id
+    end(store, settler, clock, older, False, False)
+    clock.pass_s(1)
+    newer = inbox.accept(REQUEST).batch_id
+    end(store, settler, clock, newer, False, False)
+    dispatcher.flush(bound_s=10)
+    for batch_id in (older, newer):
+        clock.pass_s(1)
+        reopen(store, settler, batch_id)
+    end(store, settler, clock, older, True, True)
+    dispatcher.flush(bound_s=10)
+    assert table.state() == "completed"
+    clock.pass_s(1)
+    end(store, settler, clock, newer, False, False)
+    dispatcher.flush(bound_s=10)
+    assert table.state() == "failed"
+
+
+def test_rows_that_can_never_be_written_hold_up_no_other_lead(
+    inbox: Inbox, store: Store, settler: Settler, clock: StoppedClock, dispatcher: Dispatcher, table: Table
+) -> None:
+    table.run(f"INSERT INTO people VALUES {', '.join(f'({number}, 0, 0)' for number in range(101, 107))}")
+    table.run(
+        "CREATE TRIGGER no BEFORE UPDATE ON people WHEN NEW.nr > 100 BEGIN SELECT raise(ABORT, 'not this one'); END"
+    )
+    for lead_id in (101, 102, 103, 104, 105, 106, 7):
+        end(store, settler, clock, inbox.accept(REQUEST | {"lead_id": lead_id}).batch_id, True, True)
+    dispatcher.flush(bound_s=10)
+    assert table.state(7) == "completed"
+    assert table.state(101) == "0"
+
+
+def test_a_lead_that_the_trigger_has_looked_up_is_not_kept_among_our_own(inbox: Inbox, store: Store) -> None:
+    found = look_up(inbox.lead_source, "7")
+    accepted = inbox.accept(REQUEST, lead=found)
+    with store.begin() as connection:
+        kept = connection.execute(select(batch_rows.c.lead).where(batch_rows.c.id == accepted.batch_id)).scalar_one()
+        assert leads.find(connection, "7") is None
+    assert kept["name"] == "Анна"

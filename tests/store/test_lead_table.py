@@ -13,7 +13,9 @@ from sqlalchemy import URL, Engine, create_engine, event, make_url, text
 from leadcast.core.errors import LeadTableError
 from leadcast.core.lead_mapping import LeadMapping
 from leadcast.core.model import BatchStatus
+from leadcast.store import lead_table
 from leadcast.store.lead_table import LeadTable
+from leadcast.store.lead_table_facts import any_id
 
 pytestmark = pytest.mark.store
 
@@ -131,17 +133,19 @@ def test_a_status_that_stands_there_is_not_written_again(table: Callable[..., Le
 
 
 def test_some_lead_is_found_to_show(table: Callable[..., LeadTable], crm: Engine) -> None:
-    assert table().any_id() in ("12", "13")
-    assert table(QUERY).any_id() is None
+    assert any_id(table()) in ("12", "13")
+    assert any_id(table(QUERY)) is None
     with crm.begin() as connection:
         connection.execute(text("DELETE FROM inquiries"))
-    assert table().any_id() is None
+    assert any_id(table()) is None
 
 
 def test_a_column_that_is_not_there_is_named(table: Callable[..., LeadTable]) -> None:
     wrong = LeadMapping(conn_id="crm", table="inquiries", key="nr", columns={"name": "full_name"})
-    with pytest.raises(LeadTableError, match="full_name"):
+    with pytest.raises(LeadTableError) as caught:
         table(wrong).find("12")
+    assert "full_name" in caught.value.detail
+    assert not caught.value.is_away
 
 
 def test_a_query_must_bring_the_key_to_compare_it(table: Callable[..., LeadTable]) -> None:
@@ -166,9 +170,67 @@ def test_a_database_that_is_away_is_said_without_its_password() -> None:
         LeadTable(away, MAPPING).find("12")
     assert "S3CRET" not in str(caught.value)
     assert "OperationalError" in str(caught.value)
+    assert caught.value.is_away
 
 
 @pytest.mark.parametrize("scheme", ["nosuch", "mssql+pymssql"])
 def test_a_database_without_a_driver_is_said_with_the_mend(scheme: str) -> None:
     with pytest.raises(LeadTableError, match="sqlalchemy_scheme"):
         LeadTable(URL.create(scheme, host="x"), MAPPING)
+
+
+def test_an_error_in_the_users_own_query_is_not_taken_for_a_lead_that_is_not_there(postgres_url: str) -> None:
+    query = "SELECT id, name::int AS name FROM (SELECT 5 AS id, '+7 999 000' AS name) l WHERE id = :lead_id"
+    table = LeadTable(make_url(postgres_url), LeadMapping(conn_id="crm", query=query))
+    with pytest.raises(LeadTableError) as caught:
+        table.find("5")
+    assert "+7 999" not in str(caught.value), "what the database quotes is for the doctor only"
+    assert "22P02" in str(caught.value)
+    assert "+7 999" in caught.value.detail
+    assert table.find("12x") is None
+    table.close()
+
+
+def test_what_blanks_fill_up_is_compared_without_them(postgres_url: str) -> None:
+    engine = create_engine(postgres_url)
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE IF EXISTS padded"))
+        connection.execute(text("CREATE TABLE padded (id CHAR(8) PRIMARY KEY, name TEXT, state CHAR(12))"))
+        connection.execute(text("INSERT INTO padded VALUES ('A1', 'Ann', 'completed')"))
+    mapping = LeadMapping(conn_id="crm", table="padded", columns={"name": "name"}, status_column="state")
+    table = LeadTable(make_url(postgres_url), mapping)
+    assert table.find("A1") == {"name": "Ann"}
+    assert any_id(table) == "A1"
+    assert table.write_status("A1", BatchStatus.COMPLETED, at=AT)
+    assert table.write_status("A1", BatchStatus.FAILED, at=AT)
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT trim(state) FROM padded")).scalar() == "failed"
+        connection.execute(text("DROP TABLE padded"))
+    engine.dispose()
+    table.close()
+
+
+def test_a_writer_that_wakes_late_does_not_cover_what_was_written_since(
+    table: Callable[..., LeadTable], crm: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if crm.dialect.name == "sqlite":  # which lets nobody write between
+        return
+    late, real = table(), lead_table._one
+
+    def then_somebody_else_writes(*arguments: Any) -> Any:
+        found = real(*arguments)
+        monkeypatch.setattr(lead_table, "_one", real)
+        table().write_status("12", BatchStatus.COMPLETED, at=AT)
+        return found
+
+    monkeypatch.setattr(lead_table, "_one", then_somebody_else_writes)
+    with pytest.raises(LeadTableError):
+        late.write_status("12", BatchStatus.FAILED, at=AT)
+    assert row(crm, 12)[0] == "sent"
+
+
+def test_settings_that_a_driver_does_not_know_are_said(mariadb_server: URL) -> None:
+    table = LeadTable(mariadb_server, MAPPING, connect_args={"sslmode": "require"})
+    with pytest.raises(LeadTableError, match="sslmode") as caught:
+        table.find("1")
+    assert caught.value.is_away

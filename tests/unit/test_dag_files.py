@@ -33,7 +33,7 @@ def bundles(monkeypatch: pytest.MonkeyPatch, *listed: dict[str, object]) -> None
 def test_neither_it_says_both_ways_with_the_bundles_that_are_there(dags: Path) -> None:
     assert places() == []
     assert "leadcast init --link-dags" in report()
-    assert json.dumps([DAGS_FOLDER, BUNDLE]) in report()
+    assert f"(there: dags-folder): {json.dumps(BUNDLE)}" in report()
 
 
 def test_a_link_is_found_made_once_and_removed(dags: Path) -> None:

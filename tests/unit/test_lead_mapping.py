@@ -66,6 +66,8 @@ def test_a_status_is_written_as_it_is_called_unless_mapped() -> None:
         ({**TABLE, "leads_columns": '{"nmae": "fio"}'}, "no lead field 'nmae'"),
         ({**TABLE, "leads_columns": '{"custom.": "fio"}'}, "no lead field 'custom.'"),
         ({**TABLE, "leads_columns": "{"}, "not JSON"),
+        ({**TABLE, "leads_columns": '{"name": ""}'}, "which column is name?"),
+        ({"leads_conn_id": "crm", "leads_query": "SELECT 1 WHERE id = :lead_id::int"}, "CAST"),
         ({**TABLE, "status_time_column": "updated_at"}, "status_column, which is not set"),
         ({**TABLE, "status_column": "state", "status_values": '{"processing": "x"}'}, "no final status 'processing'"),
         ({**TABLE, "leads_key": ""}, "leads_key"),
@@ -90,6 +92,7 @@ def test_what_makes_no_sense_is_refused_with_the_setting_named(values: dict[str,
         ),
         ({"comment": "окна".encode(), "tags": ["a", "б"]}, {"comment": "окна", "custom": {"tags": '["a", "б"]'}}),
         ({"vip": True, "score": 1.5}, {"custom": {"vip": True, "score": 1.5}}),
+        ({"prices": [Decimal("1.5")]}, {"custom": {"prices": '["1.5"]'}}),
     ],
 )
 def test_a_row_becomes_what_a_request_would_hold(row: dict[str, Any], data: dict[str, Any]) -> None:

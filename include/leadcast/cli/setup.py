@@ -54,7 +54,7 @@ def uninstall(
         if not yes:
             removal.refuse_while_open()
             if store:
-                typer.confirm("Drop the store's tables, with all leads and batches?", abort=True)
+                typer.confirm(f"Drop {removal.store_name()}, with all leads and batches?", abort=True)
         for line in removal.uninstall(drop_store=store, end_tasks=yes):
             typer.echo(line)
 

@@ -34,14 +34,14 @@ def up(
         home = session.home_here()
         console.print(f"Leadcast's local stack in {home.root}", highlight=False, soft_wrap=True)
         if not stack.up(home, progress=Progress(console), inherited=os.environ):
-            console.print("It runs already.", highlight=False)
+            console.print("It runs already. Settings that you have changed count after: leadcast down", highlight=False)
         now = stack.status(home)
         console.print(show.programs(now))
         if not now.is_healthy:
             raise StackError("It is not well.", mend="Look into the logs, or: leadcast down, then leadcast up")
         if demo:
             _demo(home)
-        show.addresses(now.ports, home, console)
+        show.addresses(now.ports, home, console, has_lead_123=demo)
 
 
 def _demo(home: Home) -> None:

@@ -187,4 +187,15 @@ class StoreError(LeadcastError):
 
 
 class LeadTableError(LeadcastError):
-    """The user's own lead table could not be read or written: its database is away, or the settings do not fit it."""
+    """The user's own lead table could not be read or written: its database is away, or the settings do not fit it.
+
+    Args:
+        message: what happened, fit to be shown.
+        detail: the database's own words. They may hold a row's data: for the person who runs `leadcast doctor`.
+        is_away: nothing can be done with the table just now, whichever lead it is about.
+    """
+
+    def __init__(self, message: str, *, detail: str = "", is_away: bool = False) -> None:
+        super().__init__(message)
+        self.detail = detail
+        self.is_away = is_away

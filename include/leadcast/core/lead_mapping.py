@@ -15,7 +15,7 @@ FIELDS = ("name", "phone", "email", "company", "comment", "source")
 """Lead fields that are one text each; `utm.<name>` and `custom.<name>` are the others."""
 NESTED = ("utm", "custom")
 FINAL = tuple(status for status in BatchStatus if status.is_final)
-_BOUND = re.compile(r"(?<![:\w\\]):lead_id(?!\w)")
+_BOUND = re.compile(r"(?<![:\w\\]):lead_id(?![\w:])")
 _READS = re.compile(r"\s*(?:select|with)\b", re.IGNORECASE)
 
 
@@ -86,6 +86,8 @@ def checked(mapping: LeadMapping) -> LeadMapping:
         if name not in FIELDS and not (group in NESTED and inner):
             listed = ", ".join(FIELDS)
             raise ValueError(f"leads_columns: no lead field {name!r}; there are {listed}, utm.<name>, custom.<name>")
+        if not mapping.columns[name]:
+            raise ValueError(f"leads_columns: which column is {name}? Leave out what there is none for")
     _check_status(mapping)
     return mapping
 
@@ -94,7 +96,7 @@ def _check_query(mapping: LeadMapping) -> None:
     if mapping.columns:
         raise ValueError("leads_columns: goes with leads_table; in leads_query, name the columns with AS")
     if not _READS.match(mapping.query) or not _BOUND.search(mapping.query):
-        raise ValueError("leads_query: must be a SELECT that finds one lead by :lead_id")
+        raise ValueError("leads_query: must be a SELECT that finds one lead by :lead_id (no ::type after it, but CAST)")
 
 
 def _check_status(mapping: LeadMapping) -> None:
@@ -126,5 +128,5 @@ def _plain(value: Any) -> str | int | float | bool | None:
         case dict() | list():
             import json
 
-            return json.dumps(value, ensure_ascii=False)
+            return json.dumps(value, ensure_ascii=False, default=str)
     return str(value)

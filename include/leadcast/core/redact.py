@@ -42,7 +42,7 @@ def secrets_in(value: Any) -> Iterator[str]:
 def masked_email(address: str) -> str:
     """`a***@example.com`: enough to recognise one's own address, not enough to write to it."""
     name, at, domain = address.partition("@")
-    return f"{name[:1]}{MASK}{at}{domain}"
+    return f"{name[:1] if len(name) > 2 else ''}{MASK}{at}{domain}"
 
 
 def masked(text: str) -> str:

@@ -1,7 +1,8 @@
 """Keeps inline secrets of a run's `conf` out of Airflow's database, whichever door the run comes through.
 
 A sealed conf is the same request with `"credentials": {"sealed": "gAAAA…"}`; the sealed text holds the credentials,
-the callback URL, which may have a token in it, and the lead's data, which is personal. Three guards put it so, each
+the callback URL, which may have a token in it, and the lead's data, which is personal. A lead of the user's own table
+is kept in there, too, as it was when the run was accepted. Three guards put it so, each
 before Airflow writes anything: `api.trigger_guard` (REST, the trigger form), `engine.command_line` (what a shell sends,
 before its audit row), and `watch` here, below every door, the last one. Light to import: the plugin and every Airflow
 process load it.
@@ -10,7 +11,11 @@ process load it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+
+import structlog
 
 from leadcast.core.errors import (
     FieldError,
@@ -21,6 +26,7 @@ from leadcast.core.errors import (
     SettingsError,
     StoreError,
 )
+from leadcast.core.model import Lead
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -29,9 +35,12 @@ if TYPE_CHECKING:
     from leadcast.store.database import Store
     from leadcast.store.sealing import Sealer
 
+log = structlog.get_logger("leadcast.conf_guard")
+
 DAG_ID = "send_lead"
 SEALED = "sealed"
 _SECRET_FIELDS = ("credentials", "callback_url", "lead")
+_TABLE_LEAD = "table_lead"
 _AIRFLOWS_OWN = "airflow/"
 WHAT_TO_DO = (
     'Name Airflow connections instead, as in "credentials": {"amocrm": {"conn_id": "…"}}, '
@@ -57,17 +66,22 @@ def has_secrets(conf: Mapping[str, Any]) -> bool:
     return any(conf.get(key) for key in _SECRET_FIELDS if key != "credentials" or not is_sealed(conf))
 
 
-def seal_conf(conf: Mapping[str, Any], sealer: Sealer) -> dict[str, Any]:
+def seal_conf(conf: Mapping[str, Any], sealer: Sealer, *, table_lead: Lead | None = None) -> dict[str, Any]:
     """The same conf with its secrets sealed. One without secrets, or sealed before, comes back as it is.
+
+    Args:
+        table_lead: the lead as the user's own table has it, to be kept with the secrets.
 
     Raises:
         InvalidRequest: part of it is sealed already, with another key.
     """
-    if not has_secrets(conf):
+    if not has_secrets(conf) and table_lead is None:
         return dict(conf)
     opened = open_conf(conf, sealer)
     secret = {key: opened[key] for key in _SECRET_FIELDS if opened.get(key)}
     rest = {key: value for key, value in opened.items() if key not in secret}
+    if table_lead is not None:
+        secret[_TABLE_LEAD] = asdict(table_lead)
     return rest | {"credentials": {SEALED: sealer.seal(secret)}}
 
 
@@ -79,16 +93,31 @@ def open_conf(conf: Mapping[str, Any], sealer: Sealer) -> dict[str, Any]:
     """
     if not is_sealed(conf):
         return dict(conf)
-    try:
-        secret = sealer.open(conf["credentials"][SEALED])
-    except (SettingsError, ValueError):
-        secret = None
-    if not isinstance(secret, dict) or not secret.keys() <= set(_SECRET_FIELDS):
-        msg = "cannot be opened here: it was sealed with another key. Send the credentials anew"
-        raise InvalidRequest(f"credentials.sealed: {msg}.", errors=[FieldError(("credentials", SEALED), msg)])
+    secret = _opened(conf, sealer)
+    secret.pop(_TABLE_LEAD, None)
     # what stands beside it in clear was given later, say in the trigger form of an old run's conf
     later = {key: value for key, value in conf.items() if key != "credentials" and (value or key not in secret)}
     return secret | later
+
+
+def table_lead(conf: Mapping[str, Any], sealer: Sealer) -> Lead | None:
+    """The lead as the user's own table had it when the run was accepted; None: it came otherwise.
+
+    Raises:
+        InvalidRequest: what is sealed cannot be opened here.
+    """
+    kept = _opened(conf, sealer).get(_TABLE_LEAD) if is_sealed(conf) else None
+    return Lead(**kept) if kept and kept["id"] == str(conf.get("lead_id")) else None
+
+
+def _opened(conf: Mapping[str, Any], sealer: Sealer) -> dict[str, Any]:
+    secret: Any = None
+    with suppress(SettingsError, ValueError):
+        secret = sealer.open(conf["credentials"][SEALED])
+    if not isinstance(secret, dict) or not secret.keys() <= {*_SECRET_FIELDS, _TABLE_LEAD}:
+        msg = "cannot be opened here: it was sealed with another key. Send the credentials anew"
+        raise InvalidRequest(f"credentials.sealed: {msg}.", errors=[FieldError(("credentials", SEALED), msg)])
+    return dict(secret)
 
 
 def is_sealed(conf: Mapping[str, Any]) -> bool:
@@ -147,17 +176,19 @@ def _admitted(conf: Mapping[str, Any]) -> dict[str, Any]:
         body = body_of(open_conf(admitted, store.sealer)) or {}
         if "lead" in body:
             return admitted
-        lead = _lead_of_table(str(body["lead_id"]), store)
+        lead = _lead_of(str(body["lead_id"]), store)
     except (SettingsError, StoreError) as error:
         raise RequestRejected(f"This run cannot be accepted: {error} {WHAT_TO_DO}") from None
     except LeadTableError as error:
-        raise RequestRejected(f"This run cannot be accepted: {error} Try again, or send the lead's data.") from None
-    # as it is now: by the time of the plan the table may be away, and the run would be lost
-    return admitted if lead is None else seal_conf({**admitted, "lead": lead}, store.sealer)
+        log.error("lead table not available", reason=str(error))
+        what = "The lead table cannot be read just now. Try again, or send the lead's data"
+        raise RequestRejected(f"This run cannot be accepted: {what}. `leadcast doctor` says what is wrong.") from None
+    # by the time of the plan the table may be away, and the run would be lost
+    return admitted if lead is None else seal_conf(admitted, store.sealer, table_lead=lead)
 
 
-def _lead_of_table(lead_id: str, store: Store) -> dict[str, Any] | None:
-    """The lead as the user's own table has it; None: it is one of the store's.
+def _lead_of(lead_id: str, store: Store) -> Lead | None:
+    """The lead, where there is a table of the user's own to ask for it; None: the plan finds it in the store.
 
     Raises:
         LeadNotFound: nobody has it.
@@ -166,10 +197,11 @@ def _lead_of_table(lead_id: str, store: Store) -> dict[str, Any] | None:
     from leadcast.inbox import look_up
     from leadcast.store import leads
 
-    found = look_up(config.lead_table(), lead_id)
-    if found is not None:
-        return leads.to_data(found)
-    with store.begin() as connection:
-        if leads.find(connection, lead_id) is None:
-            raise LeadNotFound(lead_id)
-    return None
+    table = config.lead_table()
+    found = look_up(table, lead_id)
+    if found is None:
+        with store.begin() as connection:
+            found = leads.find(connection, lead_id)
+    if found is None:
+        raise LeadNotFound(lead_id)
+    return found if table is not None else None

@@ -54,10 +54,11 @@ def report() -> str:
     if found:
         where = ", ".join(f"{place.folder} (bundle {place.bundle!r})" for place in found)
         return f"DAGs: there more than once, and Airflow would take turns between them. Keep one of: {where}"
-    bundles = json.dumps([*_configured(), BUNDLE])
+    # not the list that there is: addresses in it may have tokens
+    names = ", ".join(str(item.get("name")) for item in _configured())
     return (
         "DAGs: Airflow does not find them yet. Run: leadcast init --link-dags\n"
-        f"  or set a bundle: export AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST='{bundles}'"
+        f"  or add this bundle to [dag_processor] dag_bundle_config_list (there: {names}): {json.dumps(BUNDLE)}"
     )
 
 

@@ -6,8 +6,10 @@ import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from datetime import datetime
-from threading import Thread
+from threading import BoundedSemaphore, Thread
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 
 from leadcast.core.errors import DeliveryError, LeadTableError
 from leadcast.core.lead_mapping import LeadMapping
@@ -23,6 +25,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 LONGEST_S = 20.0
 """How long one thing done with the table may take, connecting included."""
+AT_ONCE = 8
+"""How many of a process's threads may use the table at once."""
+LONGEST_IN_LINE_S = 2.0
+"""How long another one waits for its turn."""
+REST_S = 3.0
+"""How long a database that was away is not asked again."""
 _SCHEMES = {
     "postgres": "postgresql+psycopg2",
     "mysql": "mysql+pymysql",
@@ -48,6 +56,8 @@ class ConnectedLeadTable:
         self.mapping = mapping
         self._find_connection = find_connection
         self._table: LeadTable | None = None
+        self._slots = BoundedSemaphore(AT_ONCE)
+        self._away_until = 0.0
 
     def find(self, lead_id: str) -> Mapping[str, Any] | None:
         """The lead in the shape that a request's `lead` has, or None where the table has none of this id.
@@ -71,15 +81,22 @@ class ConnectedLeadTable:
         Raises:
             LeadTableError: it could not be done.
         """
-        # In a thread of its own: not every driver has a time-out for a server that takes a question and never answers.
-        # And Airflow's database session belongs to a thread; ours may be in the midst of writing a run.
+        # so that a database that hangs takes only so many of a server's threads
+        if monotonic() < self._away_until or not self._slots.acquire(timeout=LONGEST_IN_LINE_S):
+            raise LeadTableError("The lead table's database does not answer just now.", is_away=True)
         try:
+            # In a thread of its own: not every driver has a time-out for a server that takes a question and never
+            # answers. And Airflow's database session belongs to a thread; ours may be in the midst of writing a run.
             return _within(LONGEST_S, lambda: action(self._opened()))
-        except LeadTableError:
+        except LeadTableError as error:
+            if error.is_away:
+                self._away_until = monotonic() + REST_S
             table, self._table = self._table, None
             if table is not None:
                 table.close()
             raise
+        finally:
+            self._slots.release()
 
     def _opened(self) -> LeadTable:
         if self._table is None:
@@ -92,8 +109,12 @@ class ConnectedLeadTable:
         try:
             found = self._find_connection(self.mapping.conn_id)
         except DeliveryError as error:
-            raise LeadTableError(f"The lead table cannot be used: {error.message}") from None
-        return LeadTable(url_of(found), self.mapping, connect_args=_driver_arguments(found))
+            raise LeadTableError(f"The lead table cannot be used: {error.message}", is_away=True) from None
+        try:
+            return LeadTable(url_of(found), self.mapping, connect_args=_driver_arguments(found))
+        except (ValueError, TypeError, AttributeError) as error:
+            what = f"connection {self.mapping.conn_id!r} does not make an address ({type(error).__name__})"
+            raise LeadTableError(f"The lead table cannot be used: {what}. Look at its extra.", is_away=True) from None
 
 
 def _within(seconds: float, work: Callable[[], T]) -> T:
@@ -114,20 +135,32 @@ def _within(seconds: float, work: Callable[[], T]) -> T:
     try:
         return outcome.result(seconds)
     except TimeoutError:
-        raise LeadTableError(f"The lead table could not be used: no answer within {seconds:g} s") from None
+        what = f"The lead table could not be used: no answer within {seconds:g} s"
+        raise LeadTableError(what, is_away=True) from None
 
 
 def url_of(connection: ConnectionFields) -> URL:
     """SQLAlchemy's URL for an Airflow connection. Its `extra` may name another driver: `sqlalchemy_scheme`.
 
     For SQLite the path is the connection's host, as Airflow's own hook has it.
+
+    Raises:
+        LeadTableError: the connection does not say which database it is.
     """
     from sqlalchemy import URL
 
     kind = connection.conn_type
     scheme = str(connection.extra.get("sqlalchemy_scheme") or _SCHEMES.get(kind, kind))
+    if scheme == "generic":
+        raise LeadTableError(
+            f"Connection {connection.conn_id!r} is of the type generic, which Airflow's command line makes of a type "
+            'that it has no provider for. Say in its extra which database it is: {"sqlalchemy_scheme": "mysql+pymysql"}.',
+            is_away=True,
+        )
     if scheme.partition("+")[0] == "sqlite":
-        return URL.create(scheme, database=connection.host or f"/{connection.schema}")
+        # not made where it is not there, as SQLite otherwise does
+        path = quote(connection.host or f"/{connection.schema}")
+        return URL.create(scheme, database=f"file:{path}", query={"mode": "rw", "uri": "true"})
     return URL.create(
         scheme,
         username=connection.login or None,

@@ -31,18 +31,21 @@ def examine(lead_id: str = "") -> Iterator[Finding]:
     try:
         yield from table.use(lambda opened: list(_findings(opened, lead_id)))
     except LeadTableError as error:
-        yield Finding(Level.FAIL, f"lead table: {error}", f"Check connection {table.mapping.conn_id}. {_SEE}")
+        mend = f"Check connection {table.mapping.conn_id}." if error.is_away else "Check the settings leads_…."
+        yield Finding(Level.FAIL, f"lead table: {error} {error.detail}".strip(), f"{mend} {_SEE}")
 
 
 def _findings(table: LeadTable, lead_id: str) -> Iterator[Finding]:
+    from leadcast.store import lead_table_facts
+
     if table.mapping.table:
-        columns = table.columns()
+        columns = lead_table_facts.columns(table)
         missing = list(_missing(table.mapping, columns))
         yield from missing
         if missing:
             return
         yield Finding(Level.OK, f"lead table {table.mapping.table}: answers, has all {len(columns)} columns named")
-        if not table.has_unique_key():
+        if not lead_table_facts.has_unique_key(table):
             what = f"lead table: its column {table.mapping.key} is not unique; of two such rows one is sent"
             yield Finding(Level.WARN, what, "Name the primary key in leads_key")
         yield from _status(table, columns)
@@ -65,6 +68,8 @@ def _missing(mapping: LeadMapping, columns: Mapping[str, Any]) -> Iterator[Findi
 
 
 def _status(table: LeadTable, columns: Mapping[str, Any]) -> Iterator[Finding]:
+    from leadcast.store import lead_table_facts
+
     mapping = table.mapping
     if not mapping.status_column:
         yield Finding(Level.OK, "lead table: no status is written back (status_column is empty)")
@@ -74,8 +79,10 @@ def _status(table: LeadTable, columns: Mapping[str, Any]) -> Iterator[Finding]:
         why = _unfit(columns[mapping.status_column], value)
         if why:
             what = f"lead table: status {status} is written as {value!r}, and {mapping.status_column} {why}"
-            yield Finding(Level.FAIL, what, f'Say how in status_values: {{"{status}": …}}')
-    refused = table.refuses_writing()
+            # nothing cancels a batch by itself
+            level = Level.WARN if status == BatchStatus.CANCELLED else Level.FAIL
+            yield Finding(level, what, f'Say how in status_values: {{"{status}": …}}')
+    refused = lead_table_facts.refuses_writing(table)
     if refused:
         yield Finding(Level.FAIL, f"lead table: a status cannot be written: {refused}", "Grant UPDATE on the table")
     else:
@@ -99,8 +106,9 @@ def _unfit(kind: Any, value: str | int) -> str:
 
 def _sample(table: LeadTable, lead_id: str) -> Finding:
     from leadcast.inbox import look_up
+    from leadcast.store import lead_table_facts
 
-    shown = lead_id or table.any_id()
+    shown = lead_id or lead_table_facts.any_id(table)
     if not shown:
         if table.mapping.table:
             return Finding(Level.OK, "lead table: it is empty, so there is no lead to show")

@@ -48,15 +48,16 @@ class PlanOperator(BaseOperator):
     def _accept_conf(self, context: Context) -> str | None:
         """The batch of a run that was triggered with a request as its `conf`; None for a bell."""
         from leadcast.engine import config
-        from leadcast.engine.conf_guard import body_of, open_conf
+        from leadcast.engine.conf_guard import body_of, open_conf, table_lead
 
         body = body_of(context["dag_run"].conf or {})
         if body is None:
             return None
         # a conf is one request however often its run is planned
         run_id = context["run_id"]
-        request = open_conf(body, config.store().sealer)
-        accepted = config.inbox().accept(request, idempotency_key=run_id, caller="dag_run", run_id=run_id)
+        sealer = config.store().sealer
+        request, lead = open_conf(body, sealer), table_lead(body, sealer)
+        accepted = config.inbox().accept(request, idempotency_key=run_id, caller="dag_run", run_id=run_id, lead=lead)
         return accepted.batch_id
 
 

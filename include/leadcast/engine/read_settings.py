@@ -13,6 +13,7 @@ from leadcast.core.settings import Settings
 
 SECTION = "leadcast"
 _PREFIX = f"AIRFLOW__{SECTION.upper()}__"
+_NO_KEY_YET = "{FERNET_KEY}"
 _ELSEWHERE = ("_cmd", "_secret")
 _BESIDE_DAGS = {"templates_folder": "include/templates", "hooks_file": "include/hooks.py"}
 
@@ -33,7 +34,9 @@ def read(conf: ConfigParser) -> Settings:
         if value is not None:
             values[key] = value
     if not values.get("fernet_key"):
-        values["fernet_key"] = conf.get("core", "fernet_key", fallback="")
+        key = conf.get("core", "fernet_key", fallback="")
+        # before its first start has written airflow.cfg, Airflow has only the template of a key
+        values["fernet_key"] = "" if key == _NO_KEY_YET else key
     for key, place in _BESIDE_DAGS.items():
         found = Path(conf.get("core", "dags_folder")).parent / place
         if not values.get(key) and found.exists():

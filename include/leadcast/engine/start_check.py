@@ -28,7 +28,9 @@ def check_start(argv: list[str]) -> None:
         # not the process's own `conf`: on its first start Airflow has still to write the airflow.cfg that it reads
         read_settings.check(read_settings.read(initialize_config()))
     except SettingsError as error:
-        sys.exit(f"leadcast: {str(error).rstrip('.')}. Mend it and start again; see docs/settings.md")
+        what = str(error)
+        end = "" if what.endswith((".", "?")) else "."
+        sys.exit(f"leadcast: {what}{end} Mend it and start again; see docs/settings.md")
 
 
 def _starts_server(argv: list[str]) -> bool:

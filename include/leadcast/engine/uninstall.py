@@ -22,6 +22,12 @@ LAST_STEPS = (
 )
 
 
+def store_name() -> str:
+    """What `--store` would drop, in words: whoever has two stores must see which one it is."""
+    url = config.store().engine.url
+    return f"the tables in database {url.database} on {url.host or 'this machine'}"
+
+
 def refuse_while_open() -> None:
     """Lets an uninstallation pass if every batch has ended, or there are none.
 

@@ -121,13 +121,21 @@ class Api:
             found = error.problem
         return [str(hint) for hint in found.get("hints", [])]
 
+    def has_dag(self, dag_id: str) -> bool:
+        """Whether this DAG is there, paused or not."""
+        dag = self._dag(dag_id)
+        return dag is not None and not dag["is_stale"]
+
     def is_unpaused(self, dag_id: str) -> bool:
         """Whether this DAG is there and runs are let through."""
+        dag = self._dag(dag_id)
+        return dag is not None and not dag["is_paused"] and not dag["is_stale"]
+
+    def _dag(self, dag_id: str) -> Any:
         try:
-            dag = self.call("GET", f"/api/v2/dags/{dag_id}", timeout_s=_CHECK_TIMEOUT_S)
+            return self.call("GET", f"/api/v2/dags/{dag_id}", timeout_s=_CHECK_TIMEOUT_S)
         except ApiError:
-            return False
-        return not dag["is_paused"] and not dag["is_stale"]
+            return None
 
     def import_errors(self, *, since: datetime) -> list[str]:
         """The DAG files that could not be imported since then, with the last line of why."""

@@ -53,10 +53,11 @@ def programs(status: Status) -> Table:
     return table
 
 
-def addresses(ports: Ports, home: Home, console: Console) -> None:
+def addresses(ports: Ports, home: Home, console: Console, *, has_lead_123: bool = False) -> None:
     """Where to look, and what to try next. Lines are not broken, so that addresses can be copied."""
     api = f"{ports.api_url}/api/integrations"
     program = "leadcast" if shutil.which("leadcast") else os.path.relpath(Path(sys.executable).with_name("leadcast"))
+    next_one = "send examples/lead-123.json --wait" if has_lead_123 else "up --demo  sends lead 123 to all five"
     for what, where in (
         ("Airflow", f"{ports.api_url}  users admin, user, viewer; passwords in {home.passwords_file}"),
         ("Monitor", f"{api}/ui"),
@@ -66,7 +67,7 @@ def addresses(ports: Ports, home: Home, console: Console) -> None:
             f"{loopback_url(ports.sandbox.control)}  what the services have received, and how to make them fail",
         ),
         ("Logs", f"{home.logs}"),
-        ("Next", f"{program} send examples/lead-123.json --wait"),
+        ("Next", f"{program} {next_one}"),
         ("", f"{program} status, doctor, token, down"),
     ):
         console.print(f"[bold]{what:<9}[/]{escape(where)}", highlight=False, soft_wrap=True)

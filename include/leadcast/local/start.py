@@ -105,12 +105,12 @@ def _await_dag(home: Home, *, ports: Ports, started_at: datetime, watch: Watch) 
     def is_there() -> bool:
         if errors := api.import_errors(since=started_at):
             raise StackError(f"A DAG file cannot be imported: {'; '.join(errors)}")
-        return api.is_unpaused(DAG_ID)
+        return api.has_dag(DAG_ID)
 
     watch.until(
         is_there,
         program=Program.DAG_PROCESSOR,
-        what=f"the DAG {DAG_ID} is there and not paused",
+        what=f"the DAG {DAG_ID} is there",
     )
 
 

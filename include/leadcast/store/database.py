@@ -16,6 +16,7 @@ from leadcast.core.settings import Settings
 from leadcast.store.sealing import Sealer
 
 CONNECT_TIMEOUT_S = 10
+_DRIVERS = ("psycopg2", "psycopg")
 STATEMENT_TIMEOUT_S = 60
 LOCK_TIMEOUT_S = 30
 
@@ -49,6 +50,8 @@ def open_engine(url: str, *, pool_size: int = 5) -> Engine:
         raise SettingsError("[leadcast] store_url is not a SQLAlchemy URL of a PostgreSQL database.") from None
     if engine.dialect.name != "postgresql":
         raise SettingsError(f"[leadcast] store_url points to {engine.dialect.name}; the store needs PostgreSQL.")
+    if engine.dialect.driver not in _DRIVERS:
+        raise SettingsError(f"[leadcast] store_url: {engine.dialect.driver} will not do; take postgresql+psycopg2://…")
     return engine
 
 

@@ -23,16 +23,13 @@ from sqlalchemy import (
     bindparam,
     column,
     create_engine,
-    false,
-    inspect,
-    null,
     select,
     table,
     text,
     update,
 )
-from sqlalchemy.exc import ArgumentError, DataError, NoSuchModuleError, SQLAlchemyError
-from sqlalchemy.types import NullType, TypeEngine
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.types import NullType
 
 from leadcast.core.errors import LeadTableError
 from leadcast.core.lead_mapping import LeadMapping, lead_data
@@ -40,25 +37,32 @@ from leadcast.core.model import BatchStatus
 
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 10
+_LIBPQ = {
+    "connect_timeout": CONNECT_TIMEOUT_S,
+    # a statement is bounded by the server; these notice a server that is gone
+    "keepalives_idle": CONNECT_TIMEOUT_S,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": STATEMENT_TIMEOUT_S * 1000,
+}
+_MYSQL = {
+    "connect_timeout": CONNECT_TIMEOUT_S,
+    "read_timeout": STATEMENT_TIMEOUT_S,
+    "write_timeout": STATEMENT_TIMEOUT_S,
+}
 _TIMEOUTS: Mapping[str, Mapping[str, int]] = {
-    "psycopg2": {"connect_timeout": CONNECT_TIMEOUT_S},
-    "psycopg": {"connect_timeout": CONNECT_TIMEOUT_S},
-    "pymysql": {
-        "connect_timeout": CONNECT_TIMEOUT_S,
-        "read_timeout": STATEMENT_TIMEOUT_S,
-        "write_timeout": STATEMENT_TIMEOUT_S,
-    },
-    "mysqldb": {
-        "connect_timeout": CONNECT_TIMEOUT_S,
-        "read_timeout": STATEMENT_TIMEOUT_S,
-        "write_timeout": STATEMENT_TIMEOUT_S,
-    },
+    "psycopg2": _LIBPQ,
+    "psycopg": _LIBPQ,
+    "pymysql": _MYSQL,
+    "mysqldb": _MYSQL,
     "pysqlite": {"timeout": CONNECT_TIMEOUT_S},
     "pymssql": {"login_timeout": CONNECT_TIMEOUT_S, "timeout": STATEMENT_TIMEOUT_S},
     "pyodbc": {"timeout": CONNECT_TIMEOUT_S},
     "oracledb": {"tcp_connect_timeout": CONNECT_TIMEOUT_S},
 }
-"""What each driver calls its time-outs, in seconds. PostgreSQL's statements are bounded by a setting instead."""
+"""What each driver calls its time-outs."""
+_OF_A_DRIVER = (SQLAlchemyError, OSError, TypeError, ValueError, AttributeError)
+"""What connecting with settings that a driver does not like may end in."""
 
 
 class LeadTable:
@@ -110,9 +114,9 @@ class LeadTable:
             Whether the table has such a row.
 
         Raises:
-            LeadTableError: the table could not be written.
+            LeadTableError: the table could not be written, or the status there has changed in this very moment.
         """
-        mapping, users = self.mapping, self._table()
+        mapping, users = self.mapping, self.table()
         key, state = users.c[mapping.key], users.c[mapping.status_column]
         values: dict[str, Any] = {mapping.status_column: mapping.status_value(status)}
         if mapping.status_time_column:
@@ -121,67 +125,50 @@ class LeadTable:
         with self.begin() as connection:
             row = _one(connection, select(key, state).where(key == _lead_id()), lead_id)
             found, current = row or (None, None)
-            if str(found) != lead_id:
+            if _text(found) != lead_id:
                 return False
-            if current is None or str(current) != str(values[mapping.status_column]):
-                connection.execute(update(users).where(key == found).values(values))
+            if current is not None and _text(current) == _text(values[mapping.status_column]):
+                return True
+            # a writer that was given up and wakes late must not cover what was written since
+            unchanged = state.is_(None) if current is None else state == current
+            if connection.execute(update(users).where(key == found, unchanged).values(values)).rowcount != 1:
+                raise LeadTableError("The lead table could not be used: the row was changed meanwhile.")
         return True
-
-    def any_id(self) -> str | None:
-        """The id of some lead, or None where the table is empty or only a query is known."""
-        if not self.mapping.table:
-            return None
-        with self.begin() as connection:
-            found = connection.execute(select(self._table().c[self.mapping.key]).limit(1)).scalar()
-        return None if found is None else str(found)
-
-    def columns(self) -> dict[str, TypeEngine[Any]]:
-        """The table's columns and their types, as the database has them.
-
-        Raises:
-            LeadTableError: there is no such table, or it cannot be looked at.
-        """
-        schema, name = self.mapping.schema_and_table
-        with self.begin() as connection:
-            return {each["name"]: each["type"] for each in inspect(connection).get_columns(name, schema=schema)}
-
-    def has_unique_key(self) -> bool:
-        """Whether no two rows can be the same lead."""
-        schema, name = self.mapping.schema_and_table
-        with self.begin() as connection:
-            seen = inspect(connection)
-            unique: list[list[str | None]] = [[*seen.get_pk_constraint(name, schema=schema)["constrained_columns"]]]
-            unique += [[*each["column_names"]] for each in seen.get_unique_constraints(name, schema=schema)]
-            unique += [each["column_names"] for each in seen.get_indexes(name, schema=schema) if each["unique"]]
-        return [self.mapping.key] in unique
-
-    def refuses_writing(self) -> str:
-        """What the database says against writing a status; empty: nothing. No row is touched."""
-        users = self._table()
-        nothing = update(users).where(false()).values({self.mapping.status_column: null()})
-        try:
-            with self.begin() as connection:
-                connection.execute(nothing)
-        except LeadTableError as error:
-            return str(error)
-        return ""
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
         """One transaction in the user's database.
 
         Raises:
-            LeadTableError: with what the driver said, which holds no parameters.
+            LeadTableError: the database cannot be reached, or has refused a statement.
         """
         try:
-            with self.engine.begin() as connection:
+            connection = self.engine.connect()
+        except _OF_A_DRIVER as error:
+            # of connecting a driver tells an address and a user, nothing of a lead
+            what = f"{type(error).__name__}: {_words(error)}"
+            raise LeadTableError(f"The lead table's database cannot be reached: {what}", is_away=True) from None
+        try:
+            with connection, connection.begin():
                 if self.engine.dialect.name == "postgresql":
                     connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_S}s'"))
                     # a time without a zone is UTC, whichever kind its column is
                     connection.execute(text("SET LOCAL timezone = 'UTC'"))
                 yield connection
         except SQLAlchemyError as error:
-            raise LeadTableError(f"The lead table could not be used: {_cause(error)}") from None
+            is_away = isinstance(error, DBAPIError) and error.connection_invalidated
+            what = f"The lead table could not be used: {type(error).__name__}{_code(error)}"
+            raise LeadTableError(what, detail=_words(error), is_away=is_away) from None
+
+    def table(self) -> TableClause:
+        """The table with the columns that the settings name."""
+        mapping = self.mapping
+        schema, name = mapping.schema_and_table
+        names = {mapping.key, *mapping.columns.values(), mapping.status_column} - {"", mapping.status_time_column}
+        columns: list[ColumnClause[Any]] = [column(each) for each in sorted(names)]
+        if mapping.status_time_column:
+            columns.append(column(mapping.status_time_column, DateTime()))
+        return table(name, *columns, schema=schema)
 
     def close(self) -> None:
         """Closes its connections."""
@@ -194,26 +181,17 @@ class LeadTable:
         found = dict(row._mapping)
         if self.mapping.key not in found:
             raise LeadTableError(f"leads_query: its result has no column {self.mapping.key!r}, which leads_key names.")
-        return found if str(found.pop(self.mapping.key)) == lead_id else None
+        return found if _text(found.pop(self.mapping.key)) == lead_id else None
 
     def _by_key(self, connection: Connection, lead_id: str) -> dict[str, Any] | None:
-        users, columns = self._table(), self.mapping.columns
+        users, columns = self.table(), self.mapping.columns
         key = users.c[self.mapping.key]
         wanted = select(key, *(users.c[name] for name in columns.values())).where(key == _lead_id())
         row = _one(connection, wanted, lead_id)
         if row is None:
             return None
         found, values = row[0], row[1:]
-        return None if str(found) != lead_id else dict(zip(columns, values, strict=True))
-
-    def _table(self) -> TableClause:
-        mapping = self.mapping
-        schema, name = mapping.schema_and_table
-        names = {mapping.key, *mapping.columns.values(), mapping.status_column} - {"", mapping.status_time_column}
-        columns: list[ColumnClause[Any]] = [column(each) for each in sorted(names)]
-        if mapping.status_time_column:
-            columns.append(column(mapping.status_time_column, DateTime()))
-        return table(name, *columns, schema=schema)
+        return None if _text(found) != lead_id else dict(zip(columns, values, strict=True))
 
 
 def _lead_id() -> BindParameter[Any]:
@@ -224,11 +202,28 @@ def _lead_id() -> BindParameter[Any]:
 def _one(connection: Connection, statement: Executable, lead_id: str) -> Row[*tuple[Any, ...]] | None:
     try:
         return connection.execute(statement, {"lead_id": lead_id}).first()
-    except DataError:
-        # a key of another kind: PostgreSQL does not compare a number with such an id
-        return None
+    except DataError as error:
+        # A key of another kind: such an id is none, and the server says which value it could not read. Any other value
+        # is of the user's own query.
+        if {f'"{lead_id}"', f"'{lead_id}'"} & set(_words(error).split()):
+            return None
+        raise
 
 
-def _cause(error: SQLAlchemyError) -> str:
-    lines = str(getattr(error, "orig", None) or "").strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else 'no further words'}"
+def _text(value: Any) -> str:
+    # CHAR(n) comes filled up with blanks
+    return str(value).rstrip(" ")
+
+
+def _words(error: Exception) -> str:
+    """The driver's own words. They may hold what a statement was about, so they are for whoever runs `doctor`."""
+    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
+    return lines[0] if lines else "no further words"
+
+
+def _code(error: SQLAlchemyError) -> str:
+    """The server's number for it, which tells nothing of a row."""
+    orig = getattr(error, "orig", None)
+    first = (getattr(orig, "args", None) or (None,))[0]
+    code = getattr(orig, "pgcode", None) or getattr(orig, "sqlite_errorname", None) or first
+    return f" {code}" if isinstance(code, int) or (isinstance(code, str) and " " not in code) else ""
