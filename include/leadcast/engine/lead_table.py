@@ -154,7 +154,8 @@ def url_of(connection: ConnectionFields) -> URL:
     if scheme == "generic":
         raise LeadTableError(
             f"Connection {connection.conn_id!r} is of the type generic, which Airflow's command line makes of a type "
-            'that it has no provider for. Say in its extra which database it is: {"sqlalchemy_scheme": "mysql+pymysql"}.',
+            "that it has no provider for. Say in its extra which database it is, as in "
+            '{"sqlalchemy_scheme": "mysql+pymysql"}.',
             is_away=True,
         )
     if scheme.partition("+")[0] == "sqlite":
