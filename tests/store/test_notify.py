@@ -107,6 +107,20 @@ def test_what_fails_for_ever_is_given_up_in_the_end(store: Store, clock: Stopped
     assert states(store) == [("dead", outbox.MAX_ATTEMPTS)]
 
 
+def test_what_could_not_go_out_can_be_asked_for(store: Store, clock: StoppedClock) -> None:
+    queue(store, clock, "a", "b", "c")
+    queue(store, clock, "d", channel=Channel.CALLBACK_URL)
+    dispatcher(store, clock, Post(TransientError("away"), TransientError("away"))).flush(bound_s=10)
+    queue(store, clock, "e", channel=Channel.CALLBACK_URL)
+    dispatcher(store, clock, Post(RejectedError("410"))).flush(bound_s=10)
+    with store.begin() as connection:
+        found = outbox.troubles(connection)
+    assert [(item.channel, item.is_given_up, item.count, item.error) for item in found] == [
+        (Channel.CALLBACK_URL, True, 1, "RejectedError: 410"),
+        (Channel.EMAIL, False, 2, "TransientError: away"),
+    ]
+
+
 def test_a_hook_that_raises_has_run_and_is_not_called_again(store: Store, clock: StoppedClock) -> None:
     queue(store, clock, "a", channel=Channel.HOOK)
     dispatcher(store, clock, Post(ValueError("in the user's code"))).flush(bound_s=10)

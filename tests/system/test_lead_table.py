@@ -128,6 +128,9 @@ def test_while_the_database_is_stopped_no_wave_waits_and_afterwards_the_status_a
         inline = send(company, 503, [{"type": "webhook"}], lead={"name": "Inline"})
         assert company.settled(inline)["status"] == "completed"
         until(lambda: waiting(company) == {"502", "503"})
+        doctor = company.run("doctor", check=False)
+        assert "of lead_status not sent yet, tried again: LeadTableError" in doctor.stdout
+        assert "fail" in doctor.stdout, "the table cannot be looked at"
     finally:
         own_mariadb.start()
     assert row(own_mariadb, 502) == ("novaya", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import tempfile
@@ -28,6 +29,7 @@ def second() -> Iterator[Stack]:
     leadcast(env, "up")
     yield Stack(home=Home.find(env, cwd=ROOT), ports=Ports.from_environment(env), env=env)
     leadcast(env, "down")
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_two_stacks_side_by_side_know_nothing_of_each_other(stack: Stack, second: Stack) -> None:
@@ -71,9 +73,9 @@ def test_down_again_is_harmless(second: Stack) -> None:
     assert second.run("down").returncode == 0
 
 
-def test_a_port_that_is_taken_is_named_with_the_mend() -> None:
+def test_a_port_that_is_taken_is_named_with_the_mend(tmp_path: Path) -> None:
     port = free_port()
-    env = stack_env(Path(tempfile.mkdtemp(prefix="leadcast-taken-")), port)
+    env = stack_env(tmp_path, port)
     with socket.create_server(("127.0.0.1", port)):
         done = leadcast(env, "up", check=False)
     assert done.returncode == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from leadcast.core.errors import LeadcastError
+from leadcast.core.errors import LeadcastError, StoreError
 from leadcast.engine import config, lead_table_check
 from leadcast.engine.conf_guard import DAG_ID
 from leadcast.engine.finding import Finding, Level
@@ -26,7 +26,7 @@ def examine(lead_id: str = "") -> list[Finding]:
         return lead_table_check.examine(lead_id)
 
     findings: list[Finding] = []
-    for check in (_settings, _integrations, _store, _pools, _dags, _connections, _notifications, lead_table):
+    for check in (_settings, _integrations, _store, _pools, _dags, _connections, _notifications, _outbox, lead_table):
         findings += _safely(check)
         if check is _settings and findings[-1].level is Level.FAIL:
             return findings
@@ -75,6 +75,11 @@ def _store() -> Iterator[Finding]:
             at = migrate.current(connection)
     except SQLAlchemyError as error:
         yield Finding(Level.FAIL, f"store: does not answer ({type(error).__name__})", "Check [leadcast] store_url")
+        return
+    try:
+        migrate.refuse_newer(at)
+    except StoreError as error:
+        yield Finding(Level.FAIL, f"store: {error}")
         return
     if at != migrate.newest():
         yield Finding(Level.FAIL, f"store: at revision {at or 'none'}, this code needs {migrate.newest()}", INIT)
@@ -129,3 +134,19 @@ def _notifications() -> Iterator[Finding]:
         )
     else:
         yield Finding(Level.OK, f"notifications: on {', '.join(settings.notify_on)}")
+
+
+def _outbox() -> Iterator[Finding]:
+    from leadcast.store import outbox
+
+    try:
+        with config.store().begin() as connection:
+            troubles = outbox.troubles(connection)
+    except StoreError:
+        return  # said above, by the check of the store
+    for trouble in troubles:
+        how = "given up" if trouble.is_given_up else "not sent yet, tried again"
+        what = f"outbox: {trouble.count} of {trouble.channel} {how}: {trouble.error}"
+        yield Finding(Level.WARN, what, "Mend the cause. How long it is tried: docs/callbacks.md")
+    if not troubles:
+        yield Finding(Level.OK, "outbox: nothing that could not be sent")

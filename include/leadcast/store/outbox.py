@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from leadcast.store.schema import notifications
@@ -139,3 +139,26 @@ def not_sent(connection: Connection, row: Row, *, error: str, now: datetime, for
             next_attempt_at=now + pause,
         )
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trouble:
+    """Rows of one channel that could not go out. `error`: why, of one of them."""
+
+    channel: Channel
+    is_given_up: bool
+    count: int
+    error: str
+
+
+def troubles(connection: Connection) -> list[Trouble]:
+    """What could not go out: given up, or to be tried again."""
+    given_up = notifications.c.state == OutboxState.DEAD
+    waits = (notifications.c.state == OutboxState.PENDING) & (notifications.c.attempts > 0)
+    rows = connection.execute(
+        select(notifications.c.channel, given_up, func.count(), func.max(notifications.c.error))
+        .where(given_up | waits)
+        .group_by(notifications.c.channel, given_up)
+        .order_by(notifications.c.channel)
+    )
+    return [Trouble(channel=Channel(row[0]), is_given_up=row[1], count=row[2], error=row[3] or "") for row in rows]
