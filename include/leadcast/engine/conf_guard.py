@@ -15,8 +15,6 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from leadcast.core.errors import (
     FieldError,
     InvalidRequest,
@@ -34,8 +32,6 @@ if TYPE_CHECKING:
 
     from leadcast.store.database import Store
     from leadcast.store.sealing import Sealer
-
-log = structlog.get_logger("leadcast.conf_guard")
 
 DAG_ID = "send_lead"
 SEALED = "sealed"
@@ -180,7 +176,9 @@ def _admitted(conf: Mapping[str, Any]) -> dict[str, Any]:
     except (SettingsError, StoreError) as error:
         raise RequestRejected(f"This run cannot be accepted: {error} {WHAT_TO_DO}") from None
     except LeadTableError as error:
-        log.error("lead table not available", reason=str(error))
+        import structlog  # every process of Airflow's imports this module
+
+        structlog.get_logger("leadcast.conf_guard").error("lead table not available", reason=str(error))
         what = "The lead table cannot be read just now. Try again, or send the lead's data"
         raise RequestRejected(f"This run cannot be accepted: {what}. `leadcast doctor` says what is wrong.") from None
     # by the time of the plan the table may be away, and the run would be lost
