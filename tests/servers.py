@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import URL, create_engine, make_url, text
+from sqlalchemy.exc import OperationalError
 
 POSTGRES = make_url("postgresql+psycopg2://postgres@127.0.0.1:5432/postgres")
 MARIADB = make_url("mysql+pymysql://root@127.0.0.1:3306/mysql")
@@ -39,8 +40,11 @@ def missing(what: str) -> None:
 def _database(admin: URL, *, quote: str, options: str = "") -> Iterator[URL]:
     name = f"leadcast_test_{uuid.uuid4().hex[:8]}"
     engine = create_engine(admin, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {quote}{name}{quote}"))
+    try:
+        with engine.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {quote}{name}{quote}"))
+    except OperationalError:
+        missing(f"a server on {admin.host}:{admin.port} that lets {admin.username} in without a password")
     yield admin.set(database=name)
     with engine.connect() as connection:
         connection.execute(text(f"DROP DATABASE {quote}{name}{quote}{options}"))
