@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -123,6 +124,8 @@ def _migrate() -> str:
     from leadcast.store import migrate
 
     before = store_revision()
+    # its lines between ours would be read as ours
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         migrate.upgrade(config.store().engine)
     except SQLAlchemyError as error:
