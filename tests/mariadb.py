@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -16,6 +15,7 @@ from sqlalchemy import URL, create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from tests.servers import missing
+from tests.stack import free_port
 
 START_TIMEOUT_S = 60
 
@@ -25,9 +25,7 @@ class MariaDb:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         # mariadbd gives up root only when told to whom
         self._user = ["--user=root"] if os.geteuid() == 0 else []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -53,19 +54,25 @@ NEEDLES = ("S3CRET", "UzNDUkVU")
 
 
 def free_port() -> int:
-    """A port with room for the stack's others above it."""
+    """A port with room for the stack's others above it.
+
+    Below those that the system gives to outgoing connections: any of these may take one between looking and listening.
+    """
     for _ in range(100):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port < 60_000 and all(_is_free(port + offset) for offset in range(21)):
+        port = random.randrange(12_000, 32_000)
+        if all(_is_free(port + offset) for offset in range(21)):
             return port
     raise AssertionError("no 21 ports in a row are free")
 
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def leadcast(env: dict[str, str], *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:

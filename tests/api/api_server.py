@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,8 @@ from typing import Any
 
 import requests
 from sqlalchemy import create_engine, make_url, text
+
+from tests.stack import free_port
 
 ROOT = Path(__file__).parents[2]
 USERS = ("admin", "user", "viewer")
@@ -63,12 +64,6 @@ class ApiServer:
 def airflow(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "airflow", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def installed(folder: Path) -> Path:
