@@ -126,14 +126,14 @@ def test_the_trigger_stores_and_logs_no_secret(server: ApiServer, store: Store) 
 
 
 def test_the_trigger_refuses_what_is_wrong_and_creates_no_run(server: ApiServer, store: Store) -> None:
-    before = server.runs()
+    before = server.triggered()
     assert server.trigger(BODY | {"nope": 1}).status_code == 422
     unknown = server.trigger({"lead_id": "nobody", "integrations": [{"type": "email"}]})
     assert unknown.status_code == 400
     assert "There is no lead 'nobody'" in unknown.json()["detail"]
     assert server.trigger(BODY, user="viewer").status_code == 403
     assert server.trigger(BODY, user=None).status_code == 401
-    assert server.runs() == before
+    assert server.triggered() == before
     assert BOT_TOKEN not in server.everything_written()
 
 
@@ -167,7 +167,7 @@ def test_a_run_is_stored_with_the_lead_that_the_table_has_now_and_sealed(
 def test_while_the_table_is_away_no_door_accepts_what_needs_it_and_each_says_so(
     server: ApiServer, store: Store, table_away: None
 ) -> None:
-    before = server.runs()
+    before = server.triggered()
     answer = server.call("POST", "/api/integrations/send-batch", json=IN_THE_TABLE)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
     assert answer.json()["title"] == "Lead table not available"
@@ -175,20 +175,20 @@ def test_while_the_table_is_away_no_door_accepts_what_needs_it_and_each_says_so(
     assert triggered.status_code == 400
     assert "The lead table cannot be read just now" in triggered.json()["detail"]
     assert "people" not in triggered.text
-    assert server.runs() == before
+    assert server.triggered() == before
     inline = server.call("POST", "/api/integrations/send-batch", json=IN_THE_TABLE | {"lead": {"name": "inline"}})
     assert inline.status_code == 202
 
 
 def test_the_command_line_stores_and_logs_no_secret(server: ApiServer, store: Store) -> None:
-    before = server.runs()
+    before = server.triggered()
     done = server.airflow("dags", "trigger", "send_lead", "--conf", json.dumps(BODY | {"lead_id": "of-a-shell"}))
     assert done.returncode == 0, done.stderr
-    assert len(server.runs()) == len(before) + 1
+    assert len(server.triggered()) == len(before) + 1
 
     refused = server.airflow("dags", "trigger", "send_lead", "--conf", json.dumps(BODY | {"nope": 1}))
     assert refused.returncode != 0
-    assert len(server.runs()) == len(before) + 1
+    assert len(server.triggered()) == len(before) + 1
 
     written = server.everything_written()
     assert "cli_dag_trigger" in written
