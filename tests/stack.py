@@ -9,7 +9,6 @@ import json
 import os
 import random
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,7 +26,7 @@ from sqlalchemy import Connection, create_engine, text
 from leadcast.local.client import Api
 from leadcast.local.home import Home
 from leadcast.local.keys import Keys
-from leadcast.local.ports import Ports
+from leadcast.local.ports import Ports, is_free
 from leadcast.local.stack import environment
 
 ROOT = Path(__file__).parents[1]
@@ -60,19 +59,9 @@ def free_port() -> int:
     """
     for _ in range(100):
         port = random.randrange(12_000, 32_000)
-        if all(_is_free(port + offset) for offset in range(21)):
+        if all(is_free(port + offset) for offset in range(21)):
             return port
     raise AssertionError("no 21 ports in a row are free")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def leadcast(env: dict[str, str], *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
