@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import structlog
 from sqlalchemy import Connection
@@ -104,7 +105,7 @@ class Settler:
         now = self.clock()
         if status is not known.status:
             batches.set_status(connection, batch_id=known.batch_id, status=status, now=now)
-            self._queue_lead_status(connection, known.batch_id, status)
+            self._queue_lead_status(connection, known.batch_id, status, now=now)
             log.info(
                 "batch settled",
                 batch_id=known.batch_id,
@@ -123,11 +124,10 @@ class Settler:
                 outbox.queue(connection, row, now=now)
         return Settled(batch_id=known.batch_id, lead_id=known.lead_id, status=status, counters=counters)
 
-    def _queue_lead_status(self, connection: Connection, batch_id: str, status: BatchStatus) -> None:
+    def _queue_lead_status(self, connection: Connection, batch_id: str, status: BatchStatus, *, now: datetime) -> None:
         """Before the hooks, as the seed's `finally` finds it. At each change anew, the same status after another, too:
         what stands in the user's table by then may be of another batch of this lead."""
         if self.settings.status_column and status.is_final:
-            now = self.clock()
             channel = outbox.Channel.LEAD_STATUS
             key = f"{batch_id}:{channel}:{now.isoformat()}"
             new = outbox.New(key=key, batch_id=batch_id, channel=channel, occasion=status)

@@ -2,10 +2,11 @@
 
 A sealed conf is the same request with `"credentials": {"sealed": "gAAAA…"}`; the sealed text holds the credentials,
 the callback URL, which may have a token in it, and the lead's data, which is personal. A lead of the user's own table
-is kept in there, too, as it was when the run was accepted. Three guards put it so, each
-before Airflow writes anything: `api.trigger_guard` (REST, the trigger form), `engine.command_line` (what a shell sends,
-before its audit row), and `watch` here, below every door, the last one. Light to import: the plugin and every Airflow
-process load it.
+is kept in there, too, as it was when the run was accepted.
+
+Three guards put it so, each before Airflow writes anything: `api.trigger_guard` (REST, the trigger form),
+`engine.command_line` (what a shell sends, before its audit row), and `watch` here, below every door, the last one.
+Light to import: the plugin and every Airflow process load it.
 """
 
 from __future__ import annotations

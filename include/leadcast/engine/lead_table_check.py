@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from leadcast.core.errors import InvalidRequest, LeadTableError
 from leadcast.core.lead_mapping import FIELDS, FINAL, LeadMapping
@@ -11,9 +11,9 @@ from leadcast.core.model import BatchStatus, Lead
 from leadcast.core.redact import masked
 from leadcast.engine import config
 from leadcast.engine.finding import Finding, Level
-
-if TYPE_CHECKING:
-    from leadcast.store.lead_table import LeadTable
+from leadcast.inbox import look_up
+from leadcast.store import lead_table_facts
+from leadcast.store.lead_table import LeadTable
 
 _SEE = "See docs/lead-table.md"
 
@@ -36,15 +36,13 @@ def examine(lead_id: str = "") -> Iterator[Finding]:
 
 
 def _findings(table: LeadTable, lead_id: str) -> Iterator[Finding]:
-    from leadcast.store import lead_table_facts
-
     if table.mapping.table:
         columns = lead_table_facts.columns(table)
         missing = list(_missing(table.mapping, columns))
         yield from missing
         if missing:
             return
-        yield Finding(Level.OK, f"lead table {table.mapping.table}: answers, has all {len(columns)} columns named")
+        yield Finding(Level.OK, f"lead table {table.mapping.table}: answers, has all columns that are named")
         if not lead_table_facts.has_unique_key(table):
             what = f"lead table: its column {table.mapping.key} is not unique; of two such rows one is sent"
             yield Finding(Level.WARN, what, "Name the primary key in leads_key")
@@ -68,19 +66,17 @@ def _missing(mapping: LeadMapping, columns: Mapping[str, Any]) -> Iterator[Findi
 
 
 def _status(table: LeadTable, columns: Mapping[str, Any]) -> Iterator[Finding]:
-    from leadcast.store import lead_table_facts
-
     mapping = table.mapping
     if not mapping.status_column:
         yield Finding(Level.OK, "lead table: no status is written back (status_column is empty)")
         return
-    values = {status: mapping.status_value(BatchStatus(status)) for status in FINAL}
+    values = {status: mapping.status_value(status) for status in FINAL}
     for status, value in values.items():
         why = _unfit(columns[mapping.status_column], value)
         if why:
             what = f"lead table: status {status} is written as {value!r}, and {mapping.status_column} {why}"
             # nothing cancels a batch by itself
-            level = Level.WARN if status == BatchStatus.CANCELLED else Level.FAIL
+            level = Level.WARN if status is BatchStatus.CANCELLED else Level.FAIL
             yield Finding(level, what, f'Say how in status_values: {{"{status}": …}}')
     refused = lead_table_facts.refuses_writing(table)
     if refused:
@@ -105,9 +101,6 @@ def _unfit(kind: Any, value: str | int) -> str:
 
 
 def _sample(table: LeadTable, lead_id: str) -> Finding:
-    from leadcast.inbox import look_up
-    from leadcast.store import lead_table_facts
-
     shown = lead_id or lead_table_facts.any_id(table)
     if not shown:
         if table.mapping.table:

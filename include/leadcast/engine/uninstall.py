@@ -90,10 +90,12 @@ def _refuse_while_parsed(session: Session) -> None:
     from airflow.jobs.job import most_recent_job
 
     processor = most_recent_job("DagProcessorJob", session=session)
-    if processor is not None and processor.is_alive() and dag_files.places():
+    if processor is None or not processor.is_alive():
+        return
+    if there := dag_files.places():
         raise SettingsError(
             "Airflow's dag-processor runs and would list the DAGs again at once. Stop Airflow first, or take "
-            f"Leadcast's files from it: {', '.join(str(place.folder) for place in dag_files.places())}"
+            f"Leadcast's files from it: {', '.join(str(place.folder) for place in there)}"
         )
 
 
