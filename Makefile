@@ -12,7 +12,7 @@ PYTHON ?= $(firstword $(foreach python,python3 python3.13 python3.12 python3.11,
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status test bench docs lint format requirements clean
+.PHONY: help up down status test bench chaos docs lint format requirements clean
 
 help:  ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,19 +26,23 @@ down:  ## End every process that `make up` has started; what it has stored stays
 status: $(VENV)/.installed  ## Show what runs and where
 	@$(BIN)/leadcast status
 
-test: $(VENV)/.installed-dev  ## Run every test
-	$(BIN)/pytest
+test: $(VENV)/.installed-dev  ## Run every test, in two lanes (tests/lanes.py)
+	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder --durations 20
 
 bench: $(VENV)/.installed-dev  ## Measure, and print the table (BENCH_QUICK=1: fewer repeats)
 	$(BIN)/python -m bench
+
+chaos: $(VENV)/.installed-dev  ## Stage every death, and judge what came of it (CHAOS="--soak": watch memory instead)
+	$(BIN)/python -m chaos $(CHAOS)
 
 lint: $(VENV)/.installed-dev  ## Check style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-docs: $(VENV)/.installed-dev  ## Write docs/settings.md anew
+docs: $(VENV)/.installed-dev  ## Write docs/settings.md and docs/errors.md anew
 	$(BIN)/python docs/generate_settings.py
+	WRITE_DOCS=1 $(BIN)/pytest -q tests/store/test_errors.py
 
 format: $(VENV)/.installed-dev  ## Format the code
 	$(BIN)/ruff check --fix
@@ -49,7 +53,7 @@ requirements: $(VENV)/.uv  ## Pin the packages anew, from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra dev -c requirements.txt -o requirements-dev.txt --no-emit-index-url --upgrade
 
 clean: down  ## End everything and remove all that `make` has made: packages, databases, logs
-	rm -rf $(VENV) .leadcast .leadcast-bench build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .leadcast .leadcast-bench .leadcast-chaos build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.uv:

@@ -140,6 +140,8 @@ def _kind(field: FieldInfo) -> str:
     if is_secret(field):
         return "secret, JSON" if isinstance(default.get_secret_value(), dict) else "secret"
     match default:
+        case None:
+            return "number" + _range(field)
         case tuple():
             return "list"
         case dict():

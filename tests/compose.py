@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import re
+import secrets
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import yaml
+from cryptography.fernet import Fernet
 from dotenv import dotenv_values
 
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "docker-compose.yaml"
 EXAMPLE = ROOT / ".env.example"
+
+NOT_DESCRIBED = {("scheduler", "num_stuck_in_queued_retries")}
+"""Options, by section, that Airflow 3.3.2 reads and does not describe."""
 
 # https://docs.docker.com/reference/compose-file/interpolation/
 _VARIABLE = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<name>\w+)(?:(?P<operator>:?[-?])(?P<text>[^}]*))?\})")
@@ -49,6 +54,16 @@ def filled_in_example() -> str:
     return re.sub(r"^([A-Z_]+)=$", r"\1=filled-in", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
 
 
+def with_secrets() -> str:
+    """.env.example as a person fills it in: with new secrets, and with the lines for the sandbox."""
+    written = EXAMPLE.read_text(encoding="utf-8")
+    written = re.sub(r"^FERNET_KEY=$", f"FERNET_KEY={Fernet.generate_key().decode()}", written, flags=re.MULTILINE)
+    required = r"^(\w+_(?:PASSWORD|SECRET|KEY))=$"
+    written = re.sub(required, lambda found: f"{found[1]}={secrets.token_hex(24)}", written, flags=re.MULTILINE)
+    ours, heading, sandbox = written.partition("# With the profile `sandbox`")
+    return ours + heading + sandbox.replace("\n# AIRFLOW", "\nAIRFLOW")
+
+
 def read_env(text: str) -> dict[str, str]:
     """The variables of an .env file, its own ${…} filled in."""
     return {name: value or "" for name, value in dotenv_values(stream=StringIO(text)).items()}
@@ -58,6 +73,12 @@ def read(env: Mapping[str, str]) -> dict[str, Service]:
     """The services, with the variables of .env filled in. `env` also stands for the file that `env_file` names."""
     written = interpolate(yaml.safe_load(FILE.read_text(encoding="utf-8"))["services"], env)
     return {name: _service(name, service, env) for name, service in written.items()}
+
+
+def scaled(services: Mapping[str, Service], **counts: int) -> dict[str, Service]:
+    """As `docker compose up --scale worker=3`: the services, and what is more of one as `worker-2` and `worker-3`."""
+    copies = {f"{name}-{number}": services[name] for name, count in counts.items() for number in range(2, count + 1)}
+    return {**services, **{name: replace(service, name=name) for name, service in copies.items()}}
 
 
 def interpolate(value: Any, env: Mapping[str, str]) -> Any:

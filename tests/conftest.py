@@ -17,7 +17,7 @@ from leadcast.store import migrate
 from leadcast.store.database import Store, open_engine
 from leadcast.store.sealing import Sealer
 
-pytest_plugins = ["tests.stack", "tests.servers", "tests.mariadb"]
+pytest_plugins = ["tests.lanes", "tests.stack", "tests.servers", "tests.mariadb"]
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +58,7 @@ def _migrated(postgres_url: str, fernet_key: str) -> Iterator[Store]:
 def store(_migrated: Store) -> Store:
     """The store, migrated and empty."""
     with _migrated.begin() as connection:
-        connection.execute(text("TRUNCATE leads, batches, deliveries, attempts, notifications, oauth_tokens"))
+        tables = "leads, batches, deliveries, attempts, notifications, oauth_tokens, limits, circuits, memory, erasures"
+        connection.execute(text(f"TRUNCATE {tables}"))
         connection.execute(text("UPDATE inbox SET waiting_run_id = NULL, rung_at = NULL"))
     return _migrated

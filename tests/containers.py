@@ -25,7 +25,8 @@ T = TypeVar("T")
 
 MACHINE = ("postgres", "redis", "rabbitmq")
 """Services that the machine itself runs."""
-_START_S, _CHECK_S, _LONGEST_GRACE_S = 120, 60, 60
+# Long: with other work on two cores, seven workers that start at once and their first task took 160 s.
+_LONGEST_WAIT_S, _CHECK_S, _LONGEST_GRACE_S = 240, 60, 60
 _LOG_LINES = 25
 # As Docker does; a name needs either root or a user namespace.
 _OWN_HOST_NAME = ["unshare", *([] if os.getuid() == 0 else ["--user", "--map-root-user"]), "--uts"]
@@ -37,6 +38,16 @@ def has_own_host_names() -> bool:
     with suppress(OSError):
         return subprocess.run([*_OWN_HOST_NAME, *_SET_HOST_NAME, "a-name", "true"], check=False).returncode == 0
     return False
+
+
+def _processes_of(sessions: set[int]) -> list[psutil.Process]:
+    """What lives in these sessions; each container is one."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(ProcessLookupError, psutil.Error):
+            if os.getsid(process.pid) in sessions and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
 
 
 class Containers:
@@ -59,7 +70,7 @@ class Containers:
         try:
             self.stop(*self.running)
         finally:
-            left = self._left()
+            left = _processes_of(self._sessions)
             for process in left:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
@@ -84,6 +95,15 @@ class Containers:
                 (os.kill if only_one else os.killpg)(process.pid, signal.SIGTERM)
         return {name: self._wait(name, process) for name, process in stopped.items()}
 
+    def kill(self, name: str) -> None:
+        """`docker kill`: every process of it gets SIGKILL. It may be started again by `up`."""
+        process = self.running.pop(name)
+        while alive := _processes_of({process.pid}):
+            for one in alive:
+                with suppress(psutil.NoSuchProcess):
+                    one.kill()
+        process.wait()
+
     def health(self, *names: str) -> dict[str, bool]:
         """Runs the health checks of these, two at a time as there are cores; whether each passes."""
         results: dict[str, bool] = {}
@@ -94,11 +114,11 @@ class Containers:
 
     def until(self, probe: Callable[[], T | None]) -> T:
         """Asks again until there is an answer, as long as all that was started lives."""
-        deadline = time.monotonic() + _START_S
+        deadline = time.monotonic() + _LONGEST_WAIT_S
         while not (found := probe()):
             dead = [name for name, process in self.running.items() if process.poll() is not None]
             assert not dead, f"ended by themselves: {dead}\n{self._logs(dead)}"
-            assert time.monotonic() < deadline, f"nothing after {_START_S} s\n{self._logs(self.running)}"
+            assert time.monotonic() < deadline, f"nothing after {_LONGEST_WAIT_S} s\n{self._logs(self.running)}"
             time.sleep(0.3)
         return found
 
@@ -115,7 +135,7 @@ class Containers:
         if name in self._done:
             return
         self.up(name)
-        code = self.running.pop(name).wait(_START_S)
+        code = self.running.pop(name).wait(_LONGEST_WAIT_S)
         assert code == 0, f"{name} ended with {code}\n{self._logs([name])}"
         self._done.add(name)
 
@@ -155,14 +175,6 @@ class Containers:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         return process.wait(grace_s)
-
-    def _left(self) -> list[psutil.Process]:
-        found = []
-        for process in psutil.process_iter():
-            with suppress(ProcessLookupError, psutil.Error):
-                if os.getsid(process.pid) in self._sessions and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-        return found
 
     def _log(self, name: str, kind: str) -> Path:
         return self.place.folder / f"{name}.{kind}.log"

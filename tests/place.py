@@ -17,10 +17,13 @@ from tests.compose import ROOT
 from tests.servers import POSTGRES
 from tests.stack import free_port
 
+_MARK = "taken-by-a-test"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where things are on this machine. Ports, in a row: api-server, the sandbox's six, scheduler, triggerer, workers.
+    """Where things are on this machine. Ports, in a row: api-server, the sandbox's six, scheduler, triggerer, workers;
+    further schedulers from the end of the row.
 
     role, airflow_database, store_database: on the machine's PostgreSQL. redis, rabbitmq: URLs on the machine's brokers.
     """
@@ -45,7 +48,7 @@ class Place:
 
     def stands_for(self, service: str, *, broker_password: str) -> dict[str, str]:
         """What is written in docker-compose.yaml or .env, and what stands for it here."""
-        api, sandbox, scheduler = (f"127.0.0.1:{self.first_port + offset}" for offset in (0, 1, 7))
+        api, sandbox = (f"127.0.0.1:{self.first_port + offset}" for offset in (0, 1))
         return {
             # other containers, by host name: the machine's servers, where we have databases, a role and a corner
             f"redis://:{broker_password}@redis:6379/0": self.redis,
@@ -63,7 +66,7 @@ class Place:
             "--port 8080": f"--port {self.first_port}",
             "127.0.0.1:8080": api,
             "127.0.0.1:8090": sandbox,
-            "127.0.0.1:8974": scheduler,
+            "127.0.0.1:8974": f"127.0.0.1:{self._health_port(service)}",
             # its file system
             "/opt/airflow": str(self.home(service)),
         }
@@ -79,7 +82,7 @@ class Place:
             "AIRFLOW_HOME": str(self.home(service)),
             "HOSTNAME": service,
             "AIRFLOW__API__HOST": "127.0.0.1",
-            "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT": str(self.first_port + 7),
+            "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT": str(self._health_port(service)),
             "AIRFLOW__LOGGING__TRIGGERER_LOG_SERVER_PORT": str(self.first_port + 8),
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(self.first_port + 9 + number),
             "PGHOST": "127.0.0.1",
@@ -87,9 +90,24 @@ class Place:
             "PGDATABASE": self.airflow_database,
         }
 
+    def _health_port(self, service: str) -> int:
+        name, _, number = service.rpartition("-")
+        return self.first_port + (20 - int(number) + 2 if name == "scheduler" else 7)
+
     def arguments(self, service: str) -> list[str]:
         """More arguments, where a port is neither in the file nor in the environment."""
         return ["--base-port", str(self.first_port + 1)] if service == "sandbox" else []
+
+    def waiting_in_redis(self) -> int:
+        """Messages that wait in our database of Redis for a worker, in all queues together."""
+        with redis.Redis.from_url(self.redis) as client:
+            lists = [key for key in client.scan_iter() if client.type(key) == b"list"]
+            return sum(client.llen(key) for key in lists)
+
+    def flush_redis(self) -> None:
+        """Everything that our database of Redis holds is gone, as after a crash of one that keeps nothing on disk."""
+        with redis.Redis.from_url(self.redis) as client, client.pipeline(transaction=True) as at_once:
+            at_once.flushdb().set(_MARK, 1).execute()
 
     def home(self, service: str) -> Path:
         """What is /opt/airflow in the container: its own, but for the volume `logs`."""
@@ -107,10 +125,10 @@ class Place:
 
 
 @contextmanager
-def borrowed(folder: Path, *, redis_url: str, rabbitmq_url: str) -> Iterator[Place]:
+def borrowed(folder: Path, *, redis_url: str, rabbitmq_url: str = "") -> Iterator[Place]:
     """A place of one's own on this machine's servers: a role, databases, a number of Redis, a virtual host of RabbitMQ.
 
-    All of it is removed again.
+    All of it is removed again. Without `rabbitmq_url`, RabbitMQ is not needed.
     """
     name = f"leadcast_compose_{secrets.token_hex(4)}"
     place = Place(
@@ -119,14 +137,15 @@ def borrowed(folder: Path, *, redis_url: str, rabbitmq_url: str) -> Iterator[Pla
         role=name,
         airflow_database=f"{name}_airflow",
         store_database=f"{name}_store",
-        redis=f"{redis_url}/{_unused_number(redis_url)}",
+        redis=f"{redis_url}/{_take_number(redis_url)}",
         rabbitmq=f"{rabbitmq_url}{name}",
     )
     with ExitStack() as undo:
         undo.callback(_empty, place.redis)
-        undo.callback(_rabbitmq, "delete_vhost", name)
-        _rabbitmq("add_vhost", name)
-        _rabbitmq("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
+        if rabbitmq_url:
+            undo.callback(_rabbitmq, "delete_vhost", name)
+            _rabbitmq("add_vhost", name)
+            _rabbitmq("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
         for statement in (
             f"DROP ROLE IF EXISTS {name}",
             f"DROP DATABASE IF EXISTS {place.store_database} WITH (FORCE)",
@@ -150,12 +169,18 @@ def _rabbitmq(*command: str) -> None:
     subprocess.run(["rabbitmqctl", "--quiet", *command], check=True, timeout=60, capture_output=True)
 
 
-def _unused_number(redis_url: str) -> int:
-    """The highest database of this Redis that holds nothing."""
+def _take_number(redis_url: str) -> int:
+    """The highest database of this Redis that holds nothing. Our mark in it tells others that it is taken."""
     with redis.Redis.from_url(redis_url) as client:
-        taken = client.info("keyspace")
         count = int(client.config_get("databases")["databases"])
-    return next(number for number in reversed(range(count)) if f"db{number}" not in taken)
+    for number in reversed(range(count)):
+        with redis.Redis.from_url(f"{redis_url}/{number}") as client:
+            if not client.set(_MARK, 1, nx=True):
+                continue
+            if client.dbsize() == 1:
+                return number
+            client.delete(_MARK)
+    raise AssertionError(f"none of the {count} databases of {redis_url} is empty")
 
 
 def _empty(redis_url: str) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
@@ -100,9 +100,9 @@ class Inbox:
             InvalidRequest, LeadNotFound, IdempotencyConflict: nothing was stored.
             StoreError, LeadTableError: the store, or the lead source, could not be used; nothing was stored.
         """
-        request = validate(data)
+        request = validate(data, defaults=self.settings.integration_settings)
         body_sha256 = fingerprint(data)
-        key = None if idempotency_key is None else _scoped(caller, idempotency_key)
+        key = None if idempotency_key is None else batches.scoped_key(caller, idempotency_key)
 
         def first_answer(connection: Connection, known: batches.Known) -> Accepted:
             if known.body_sha256 != body_sha256:
@@ -134,7 +134,7 @@ class Inbox:
             if known is not None:
                 return first_answer(connection, known)
             rung = bell.Bell(run_id, must_ring=False) if run_id else self._answer_bell(connection)
-        log.info("batch accepted", batch_id=batch.id, lead_id=lead.id, jobs_count=len(batch.deliveries))
+        _note("batch accepted", batch_id=batch.id, lead_id=lead.id, jobs_count=len(batch.deliveries))
         return Accepted(
             batch_id=batch.id,
             lead_id=lead.id,
@@ -167,10 +167,12 @@ class Inbox:
         return self.store.sealer.seal(value)
 
 
-def _scoped(caller: str, key: str) -> str:
-    return hashlib.sha256(f"{caller}\0{key}".encode()).hexdigest()
+def _note(event: str, **facts: Any) -> None:
+    """Logs what is stored by now: where the log cannot be written, its disk being full say, it stays stored."""
+    with suppress(Exception):
+        log.info(event, **facts)
 
 
 def _repeated(known: batches.Known, run_id: str | None, *, total_jobs: int) -> Accepted:
-    log.info("batch known", batch_id=known.batch_id, lead_id=known.lead_id)
+    _note("batch known", batch_id=known.batch_id, lead_id=known.lead_id)
     return Accepted(batch_id=known.batch_id, lead_id=known.lead_id, total_jobs=total_jobs, run_id=run_id, repeated=True)

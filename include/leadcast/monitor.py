@@ -6,7 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
 
@@ -15,7 +15,8 @@ from sqlalchemy import Connection, func, select
 from leadcast.core.errors import BatchNotFound, FieldError, InvalidRequest, LeadcastError, LeadNotFound
 from leadcast.core.model import BatchStatus, Lead
 from leadcast.inbox import LeadSource, look_up
-from leadcast.store import leads, views
+from leadcast.store import circuits, leads, outbox, views
+from leadcast.store.circuits import Circuit
 from leadcast.store.database import Store
 from leadcast.store.schema import batches
 from leadcast.store.views import BatchView, Filter
@@ -47,11 +48,29 @@ class LeadView:
 
 @dataclass(frozen=True)
 class StoreHealth:
-    """How the store is. `oldest_pending_at`: since when the oldest batch waits that no wave has claimed."""
+    """How the store is.
+
+    oldest_pending_at: since when the oldest batch waits that no wave has claimed.
+    open_circuits: integration → how many of its accounts are left alone.
+    unsent: channel → how many messages to people could not be sent, and are tried again.
+    """
 
     reachable: bool
     migrated: bool
     oldest_pending_at: datetime | None
+    open_circuits: Mapping[str, int] = field(default_factory=dict)
+    unsent: Mapping[str, int] = field(default_factory=dict)
+
+
+def checked_id(batch_id: str) -> str:
+    """A batch's id as a caller gives it, if it may be one at all.
+
+    Raises:
+        BatchNotFound: no batch has such an id.
+    """
+    if not _BATCH_ID.fullmatch(batch_id):
+        raise BatchNotFound(batch_id[:64])
+    return batch_id
 
 
 @dataclass(frozen=True)
@@ -67,12 +86,11 @@ class Monitor:
         Raises:
             BatchNotFound: there is none of this id.
         """
-        if _BATCH_ID.fullmatch(batch_id):
-            with self.store.begin() as connection:
-                found = views.batch(connection, batch_id)
-            if found is not None:
-                return found
-        raise BatchNotFound(batch_id[:64])
+        with self.store.begin() as connection:
+            found = views.batch(connection, checked_id(batch_id))
+        if found is None:
+            raise BatchNotFound(batch_id)
+        return found
 
     def page(self, wanted: Filter, *, cursor: str | None = None) -> Page:
         """One page of batches.
@@ -107,12 +125,24 @@ class Monitor:
             found = {BatchStatus(status): count for status, count in connection.execute(query)}
         return {status: found.get(status, 0) for status in BatchStatus}
 
+    def circuits(self) -> Sequence[Circuit]:
+        """The accounts that are left alone, at most 100, the newest first."""
+        with self.store.begin() as connection:
+            return circuits.listing(connection)
+
     def health(self) -> StoreHealth:
         """Whether the store answers, has the tables that this code needs, and keeps up."""
         try:
             with self.store.begin() as connection:
-                migrated = _is_migrated(connection)
-                return StoreHealth(True, migrated, views.oldest_waiting(connection) if migrated else None)
+                if not _is_migrated(connection):
+                    return StoreHealth(reachable=True, migrated=False, oldest_pending_at=None)
+                return StoreHealth(
+                    reachable=True,
+                    migrated=True,
+                    oldest_pending_at=views.oldest_waiting(connection),
+                    open_circuits=circuits.open_by_type(connection),
+                    unsent=outbox.unsent(connection),
+                )
         except LeadcastError:
             return StoreHealth(reachable=False, migrated=False, oldest_pending_at=None)
 

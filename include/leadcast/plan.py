@@ -11,7 +11,8 @@ import structlog
 
 from leadcast.core.clock import Clock, utc_now
 from leadcast.core.settings import Settings
-from leadcast.store import batches, bell
+from leadcast.integrations import registry
+from leadcast.store import bell, claims, uninstalled
 from leadcast.store.database import Store
 
 MAX_MAPPED = 1000
@@ -28,7 +29,7 @@ class Plan:
     next_run_id: the run that must be created for what this wave left behind; None: nothing is left.
     """
 
-    work: Mapping[str, Sequence[batches.Ref]]
+    work: Mapping[str, Sequence[claims.Ref]]
     next_run_id: str | None = None
 
 
@@ -43,30 +44,42 @@ def plan(
     timeout = timedelta(seconds=settings.bell_timeout_s)
     with store.begin() as connection:
         bell.clear(connection, run_id=run_id)
-        batches.claim(
-            connection, run_id=run_id, own_batch_id=own_batch_id, limit=settings.wave_max_batches, now=clock()
+        now = clock()
+        claimed = claims.claim(
+            connection, run_id=run_id, own_batch_id=own_batch_id, limit=settings.wave_max_batches, now=now
         )
-        refs = _that_fit(batches.open_refs(connection, run_id=run_id))
-        batches.keep_claims(connection, run_id=run_id, batch_ids={ref.batch_id for ref in refs})
-        rest = bell.ring_for_rest(connection, now=clock(), timeout=timeout)
-    work: dict[str, list[batches.Ref]] = {}
+        put_off = uninstalled.put_off(
+            connection,
+            run_id=run_id,
+            installed=registry.types(),
+            give_up_after=timedelta(seconds=settings.give_up_after_s),
+            now=now,
+        )
+        refs = _that_fit(claims.open_refs(connection, run_id=run_id, now=now))
+        # only of what is claimed here: beside us, a task of this run may have taken a batch up again
+        claims.give_back(connection, batch_ids=claimed - {ref.batch_id for ref in refs})
+        rest = bell.ring_for_rest(connection, now=clock(), timeout=timeout, planned=run_id)
+    work: dict[str, list[claims.Ref]] = {}
     for ref in refs:
-        work.setdefault(ref.type, []).append(ref)
+        if ref.type in registry.types():  # else it has waited for too long: settling ends it
+            work.setdefault(ref.type, []).append(ref)
     log.info(
         "wave planned",
         run_id=run_id,
         batches=len({ref.batch_id for ref in refs}),
         deliveries={kind: len(listed) for kind, listed in work.items()},
     )
+    if put_off:
+        log.warning("integrations not installed", run_id=run_id, deliveries=put_off)
     return Plan(work=work, next_run_id=rest.run_id if rest and rest.must_ring else None)
 
 
-def _that_fit(refs: Sequence[batches.Ref]) -> list[batches.Ref]:
+def _that_fit(refs: Sequence[claims.Ref]) -> list[claims.Ref]:
     """The deliveries of the first batches, as long as none of the integrations gets more than Airflow maps over."""
-    by_batch: dict[str, list[batches.Ref]] = {}
+    by_batch: dict[str, list[claims.Ref]] = {}
     for ref in refs:
         by_batch.setdefault(ref.batch_id, []).append(ref)
-    fitting: list[batches.Ref] = []
+    fitting: list[claims.Ref] = []
     load: Counter[str] = Counter()
     for listed in by_batch.values():
         load.update(ref.type for ref in listed)
@@ -80,5 +93,6 @@ def ring_for_rest(store: Store, settings: Settings, *, clock: Clock = utc_now) -
     """The run that must be created for batches which wait and have none; None: nothing waits, or it was asked for."""
     timeout = timedelta(seconds=settings.bell_timeout_s)
     with store.begin() as connection:
+        claims.end_waiting(connection, before=clock() - timedelta(seconds=settings.give_up_after_s))
         rest = bell.ring_for_rest(connection, now=clock(), timeout=timeout)
     return rest.run_id if rest and rest.must_ring else None

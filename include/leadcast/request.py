@@ -7,17 +7,20 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from leadcast.core.errors import BodyTooLarge, FieldError, InvalidRequest
 from leadcast.core.model import Lead, Priority
+from leadcast.core.redact import one_line
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_INTEGRATIONS = 50
 MAX_CUSTOM_FIELDS = 200
 MAX_KEY_LENGTH = 255
+_NO_DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 _SURROGATE = re.compile("[\ud800-\udfff]")
 M = TypeVar("M", bound=BaseModel)
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
@@ -134,8 +137,11 @@ def _no_constant(name: str) -> NoReturn:
     raise InvalidRequest(f"{name} is not a JSON number.")
 
 
-def validate(data: Any) -> SendBatch:
+def validate(data: Any, *, defaults: Mapping[str, Mapping[str, Any]] = _NO_DEFAULTS) -> SendBatch:
     """The request in `data`, checked down to each integration's own settings and credentials.
+
+    Args:
+        defaults: by type, the settings that the installation has deliveries start from; both must fit together.
 
     Raises:
         InvalidRequest: with every field at fault.
@@ -145,7 +151,11 @@ def validate(data: Any) -> SendBatch:
         request = check(SendBatch, data)
     except RecursionError:
         raise InvalidRequest("The body is nested too deeply.") from None
-    errors = [error for index, item in enumerate(request.integrations) for error in _item_errors(index, item, request)]
+    errors = [
+        error
+        for index, item in enumerate(request.integrations)
+        for error in _item_errors(index, item, request, defaults.get(item.type, {}))
+    ]
     asked = set(request.types())
     errors += [
         FieldError(("credentials", name), "no integration of this type is asked for")
@@ -188,8 +198,11 @@ def field_errors(error: ValidationError, *, prefix: tuple[str | int, ...] = ()) 
     return [FieldError((*prefix, *item["loc"]), item["msg"]) for item in found]
 
 
-def _item_errors(index: int, item: IntegrationRequest, request: SendBatch) -> list[FieldError]:
+def _item_errors(
+    index: int, item: IntegrationRequest, request: SendBatch, defaults: Mapping[str, Any]
+) -> list[FieldError]:
     from leadcast.integrations import registry
+    from leadcast.integrations.mapping import merged
 
     here: tuple[str | int, ...] = ("integrations", index)
     if item.type not in registry.types():
@@ -198,7 +211,7 @@ def _item_errors(index: int, item: IntegrationRequest, request: SendBatch) -> li
     integration = registry.get(item.type)
     errors: list[FieldError] = []
     try:
-        integration.settings_model.model_validate(item.settings)
+        integration.settings_model.model_validate(merged(defaults, item.settings))
     except ValidationError as error:
         errors += field_errors(error, prefix=(*here, "settings"))
     if index == next(i for i, other in enumerate(request.integrations) if other.type == item.type):
@@ -225,7 +238,7 @@ def _credential_errors(integration_type: str, given: Mapping[str, Any] | None) -
 
 def _reject(errors: list[FieldError]) -> NoReturn:
     first = errors[0]
-    where = ".".join(str(part) for part in first.loc) or "body"
+    where = one_line(".".join(str(part) for part in first.loc), limit=128) or "body"
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     raise InvalidRequest(f"{where}: {first.msg}{more}", errors=errors)
 

@@ -6,22 +6,25 @@ call it, in any order and as often as they like: the same ledger gives the same 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy import Connection
 
 from leadcast.core.clock import Clock, utc_now
-from leadcast.core.errors import DeliveryError, TransientError, UnknownOutcome
+from leadcast.core.errors import GIVEN_UP, Blocked, DeliveryError, TransientError, UnknownOutcome
 from leadcast.core.model import BatchStatus, Counters, DeliveryState, status_of
 from leadcast.core.settings import Occasion, Settings
 from leadcast.integrations import registry
-from leadcast.store import batches, ledger, outbox
+from leadcast.store import batches, claims, erasures, ledger, outbox, standing
 from leadcast.store.database import Store
+from leadcast.store.told import told
 
 log = structlog.get_logger("leadcast.settle")
+
+GivenUp = Callable[[], Collection[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,25 +45,62 @@ class Settler:
     settings: Settings
     clock: Clock = utc_now
 
-    def wave(self, run_id: str, *, over: bool, critical: str = "", give_back: bool = False) -> list[Settled]:
+    def wave(
+        self,
+        run_id: str,
+        *,
+        over: bool,
+        critical: str = "",
+        give_back: bool = False,
+        given_up: GivenUp = frozenset,
+    ) -> list[Settled]:
         """Settles every batch of a wave.
 
         Args:
             over: nothing of this wave works any more, so what is still open in the ledger will not end by itself.
             critical: what to say of batches that are still open: why the wave could not be run to its end.
-            give_back: a batch that nobody has begun goes back to the inbox, up to `max_claims` times.
+            give_back: nobody wanted the wave to end so: a batch goes back to the inbox with what is open in it and has
+                tries left, up to `max_claims` times; a later wave carries it on.
+            given_up: asked for the ids of deliveries that are not to go on all the same, where any is left open.
+
+        Returns:
+            The batches that this wave still has; not those that were given back.
+
+        Raises:
+            Exception: of the first batch that could not be settled; all the others were, unless the store is away.
         """
         with self.store.begin() as connection:
             ids = batches.of_wave(connection, run_id=run_id)
-        results = [
-            self.batch(batch_id, run_id=run_id, over=over, critical=critical, give_back=give_back) for batch_id in ids
-        ]
-        if give_back and (not ids or None in results):
+        results: list[Settled | None] = []
+        broken: list[Exception] = []
+        for batch_id in ids:
+            try:
+                results.append(
+                    self.batch(
+                        batch_id, run_id=run_id, over=over, critical=critical, give_back=give_back, given_up=given_up
+                    )
+                )
+            except Exception as error:
+                log.error("batch not settled", batch_id=batch_id, run_id=run_id, error=type(error).__name__)
+                broken.append(error)
+                self.store.ping()
+        # a batch that has ended tells of itself; one that goes on, or is given back, does not
+        is_untold = not ids or any(result is None or not result.status.is_final for result in results)
+        if give_back and critical and is_untold:
             self._tell_of_wave(run_id, critical)
+        if broken:
+            raise broken[0]
         return [result for result in results if result is not None]
 
     def batch(
-        self, batch_id: str, *, run_id: str, over: bool, critical: str = "", give_back: bool = False
+        self,
+        batch_id: str,
+        *,
+        run_id: str,
+        over: bool,
+        critical: str = "",
+        give_back: bool = False,
+        given_up: GivenUp = frozenset,
     ) -> Settled | None:
         """Settles one batch. None: this wave has it no longer, it was given back to the inbox."""
         opened = self._open(batch_id) if over else []
@@ -68,19 +108,38 @@ class Settler:
         locks = {f"delivery:{item.id}": item.id for item in opened}
         with self.store.locks(locks) as free, self.store.begin() as connection:
             known = batches.lock(connection, batch_id=batch_id)
-            if known.wave_id != run_id:
+            # to write what the ledger says is never wrong; to end what is open is for the wave that holds it
+            if over and known.wave_id != run_id:
                 return None
-            if give_back and known.claims < self.settings.max_claims and not _begun(connection, batch_id):
-                batches.release(connection, batch_id=batch_id)
+            may_go_on = give_back and not known.is_cancelled and known.claims < self.settings.max_claims
+            dropped = set(given_up()) if opened else set()
+            goes_on = {item.id for item in opened if may_go_on and self._has_tries(item)} - dropped
+            for name in free:
+                if locks[name] not in goes_on:
+                    self._close(connection, locks[name], is_given_up=locks[name] in dropped)
+            # what a process still sends holds the whole batch back, until the sweep comes by again
+            if goes_on and len(free) == len(locks):
+                claims.release(connection, batch_id=batch_id)
                 log.warning("batch given back", batch_id=batch_id, lead_id=known.lead_id, reason=critical)
                 return None
+            return self._write_status(connection, known, critical=critical if opened else "", over=over)
+
+    def cancelled(self, batch_id: str, *, sending: Collection[str]) -> Settled:
+        """Settles a batch that was cancelled.
+
+        Args:
+            sending: ids of its deliveries that were marked as being sent; those that nobody sends any more are ended.
+        """
+        locks = {f"delivery:{delivery_id}": delivery_id for delivery_id in sending}
+        with self.store.locks(locks) as free, self.store.begin() as connection:
+            known = batches.lock(connection, batch_id=batch_id)
             for name in free:
                 self._close(connection, locks[name])
-            return self._write_status(connection, known, critical=critical if opened else "")
+            return self._write_status(connection, known, critical="", over=False)
 
     def _tell_of_wave(self, run_id: str, critical: str) -> None:
         with self.store.begin() as connection:
-            for channel in _channels(self.settings, Occasion.CRITICAL):
+            for channel in outbox.channels(self.settings, Occasion.CRITICAL):
                 key = f"{run_id}:{channel}:{Occasion.CRITICAL}"
                 outbox.queue(
                     connection,
@@ -88,21 +147,51 @@ class Settler:
                     now=self.clock(),
                 )
 
-    def _open(self, batch_id: str) -> list[ledger.Standing]:
+    def _open(self, batch_id: str) -> list[standing.Standing]:
         with self.store.begin() as connection:
-            return [item for item in ledger.standing(connection, batch_id=batch_id) if not item.state.is_final]
+            return [item for item in standing.of_batch(connection, batch_id=batch_id) if self._is_open(item, over=True)]
 
-    def _close(self, connection: Connection, delivery_id: str) -> None:
-        item = ledger.standing_of(connection, delivery_id=delivery_id)
-        if item.state.is_final:
+    def _close(self, connection: Connection, delivery_id: str, *, is_given_up: bool = False) -> None:
+        item = standing.of_delivery(connection, delivery_id=delivery_id)
+        if not self._is_open(item, over=True):
             return
         state, error = _verdict(item)
+        if is_given_up:
+            # else the schedule would send it: what its last attempt has failed with may pass
+            error = Blocked("Its task was marked as a success: somebody has seen to it.", code=GIVEN_UP)
         ledger.close(connection, delivery_id=delivery_id, state=state, error=error, now=self.clock())
 
-    def _write_status(self, connection: Connection, known: batches.Standing, *, critical: str) -> Settled:
-        counters = Counters.of(item.state for item in ledger.standing(connection, batch_id=known.batch_id))
+    def _has_tries(self, item: standing.Standing) -> bool:
+        if item.waits and item.type not in registry.types():
+            return False  # it has waited for as long as it may, and there is nobody to try
+        return item.state is DeliveryState.PENDING or item.tries < self.settings.delivering(item.type).tries
+
+    def _is_open(self, item: standing.Standing, *, over: bool) -> bool:
+        """Whether the run that holds the batch has still to end it, or to begin it. One that waits is no run's: a later
+        wave carries it on, unless it has waited too long and none has.
+
+        Args:
+            over: nothing of the run works any more.
+        """
+        if item.state.is_final or not item.waits:
+            return not item.state.is_final
+        now = self.clock()
+        is_due = item.next_attempt_at is None or item.next_attempt_at <= now
+        if not over:
+            return is_due
+        give_up_after = timedelta(seconds=self.settings.give_up_after_s)
+        return is_due and item.round_at is not None and now - item.round_at > give_up_after
+
+    def _write_status(self, connection: Connection, known: batches.Standing, *, critical: str, over: bool) -> Settled:
+        found = standing.of_batch(connection, batch_id=known.batch_id)
+        counters = Counters.of(item.state for item in found)
         status = status_of(counters)
         now = self.clock()
+        is_in_inbox = known.status is BatchStatus.PENDING and known.wave_id is None
+        if is_in_inbox and counters.pending:
+            status = known.status  # put back since: no wave holds it, and one has yet to claim it
+        elif counters.pending and not any(self._is_open(item, over=over) for item in found):
+            claims.let_go(connection, batch_id=known.batch_id)
         if status is not known.status:
             batches.set_status(connection, batch_id=known.batch_id, status=status, now=now)
             self._queue_lead_status(connection, known.batch_id, status, now=now)
@@ -115,13 +204,17 @@ class Settler:
                 failed=counters.failed,
                 total=counters.total,
             )
-        # settled again with nothing new, it is as critical as it was
-        critical = critical or (known.critical if status is known.status else "")
+        # settled again with nothing new, it is as critical as it was; so is one that has not ended meanwhile
+        if not critical and (status is known.status or not known.status.is_final):
+            critical = "" if status is BatchStatus.COMPLETED else known.critical
         if critical != known.critical:
             batches.set_critical(connection, batch_id=known.batch_id, reason=critical)
         if status.is_final:
             for row in told(self.settings, known, status, critical=critical):
                 outbox.queue(connection, row, now=now)
+            # asked for while it was being sent; and what an attempt has written since goes, too
+            if known.is_erased:
+                erasures.erase(connection, known.lead_id, [known.batch_id], now=now)
         return Settled(batch_id=known.batch_id, lead_id=known.lead_id, status=status, counters=counters)
 
     def _queue_lead_status(self, connection: Connection, batch_id: str, status: BatchStatus, *, now: datetime) -> None:
@@ -134,51 +227,14 @@ class Settler:
             outbox.queue(connection, new, now=now)
 
 
-def told(settings: Settings, known: batches.Standing, status: BatchStatus, *, critical: str) -> Iterator[outbox.New]:
-    """The rows that a final status puts into the outbox: the one map 'final status → what happens'.
-
-    A status that comes again (settled twice) gives the same keys, and nothing is told twice; one that changes (a failed
-    delivery was sent again) gives new ones.
-    """
-
-    def row(channel: outbox.Channel, occasion: str) -> outbox.New:
-        key = f"{known.batch_id}:{channel}:{occasion}:{status}"
-        return outbox.New(key=key, batch_id=known.batch_id, channel=channel, occasion=occasion, reason=critical)
-
-    if critical:
-        yield row(outbox.Channel.HOOK, "catch")
-    yield row(outbox.Channel.HOOK, "then")
-    yield row(outbox.Channel.HOOK, "finally")
-    occasion = Occasion.CRITICAL if critical else Occasion.of(status)
-    if occasion is None:
-        return
-    for channel in _channels(settings, occasion):
-        yield row(channel, occasion)
-    if known.has_callback_url:
-        yield row(outbox.Channel.CALLBACK_URL, f"batch.{occasion}")
-
-
-def _channels(settings: Settings, occasion: Occasion) -> Iterator[outbox.Channel]:
-    """How people are told of this: as the settings say; a notifier stands instead of e-mail."""
-    if occasion not in settings.notify_on:
-        return
-    if settings.notifier:
-        yield outbox.Channel.NOTIFIER
-    elif settings.notify_emails:
-        yield outbox.Channel.EMAIL
-
-
-def _begun(connection: Connection, batch_id: str) -> bool:
-    return any(item.attempts for item in ledger.standing(connection, batch_id=batch_id))
-
-
-def _verdict(item: ledger.Standing) -> tuple[DeliveryState, DeliveryError | None]:
+def _verdict(item: standing.Standing) -> tuple[DeliveryState, DeliveryError | None]:
     """What a delivery is, on which nobody works any more and which has not ended."""
-    if item.state is DeliveryState.PENDING:
+    if item.state is DeliveryState.PENDING and not item.in_doubt:
         return DeliveryState.FAILED, TransientError("Never begun: the wave ended before.", code="not_begun")
     if item.state is DeliveryState.RETRYING and not item.in_doubt:
         return DeliveryState.FAILED, None
-    if registry.get(item.type).repeatable:
+    integration = registry.get_if_sound(item.type)
+    if integration is not None and integration.repeatable:
         return DeliveryState.FAILED, UnknownOutcome("The attempt died; sending it again is safe.", code="died")
     return DeliveryState.UNKNOWN, UnknownOutcome("The attempt died; it may have arrived.", code="died")
 

@@ -176,3 +176,15 @@ def test_an_airflow_notifier_may_stand_instead_of_email(
     assert letter["rcpt_tos"] == ["chief@example.com"]
     assert "123" in letter["subject"]
     assert "timed out" in (letter["html"] or letter["text"])
+
+
+def test_what_is_told_at_once_has_ended_before_airflow_kills_the_process_that_tells_it(environment: None) -> None:
+    from airflow.configuration import conf
+
+    from leadcast.engine import callbacks
+
+    late_s = 1.0
+    longest_in_worker_s = callbacks.IN_WORKER_S + callbacks.EACH_S + late_s
+    assert longest_in_worker_s < conf.getfloat("core", "task_success_overtime")
+    longest_in_dag_processor_s = callbacks.IN_DAG_PROCESSOR_S + callbacks.EACH_S + late_s
+    assert longest_in_dag_processor_s < conf.getfloat("dag_processor", "dag_file_processor_timeout")

@@ -46,7 +46,8 @@ def admit(request: Request) -> None:
     if token_of(request) != TOKEN:
         raise HTTPException(401, "Not authenticated")
     refuse_cookie_alone(request)
-    request.state.leadcast_caller = Caller(id=request.headers.get("X-Test-User", "tester"), token=bearer_of(request))
+    user = request.headers.get("X-Test-User", "tester")
+    request.state.leadcast_caller = Caller(id=user, token=bearer_of(request), may_write=lambda: user != "viewer")
 
 
 @pytest.fixture
@@ -59,8 +60,19 @@ def serve(bell: Bell) -> Iterator[Callable[..., TestClient]]:
     """Serves the application on whatever store it is given."""
     opened: list[TestClient] = []
 
-    def serve(open_store: Callable[[], Store], *, missing_pools: Callable[[], list[str]] = list) -> TestClient:
-        backend = Backend(store=open_store, settings=Settings, ring=bell.ring, missing_pools=missing_pools)
+    def serve(
+        open_store: Callable[[], Store],
+        *,
+        missing_pools: Callable[[], list[str]] = list,
+        paused_dags: Callable[[], list[str]] = list,
+    ) -> TestClient:
+        backend = Backend(
+            store=open_store,
+            settings=Settings,
+            ring=bell.ring,
+            missing_pools=missing_pools,
+            paused_dags=paused_dags,
+        )
         server = FastAPI()
         server.mount(MOUNT, create_app(backend, admit=admit))
         client = TestClient(server, raise_server_exceptions=False, base_url=f"http://testserver{MOUNT}")

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 import requests
@@ -74,6 +76,38 @@ def test_sending_creates_the_run_it_names_in_the_callers_name(
     until(lambda: run_id in server.runs())
     run = server.call("GET", f"{TRIGGER}/{run_id}").json()
     assert (run["conf"], run["triggering_user_name"]) == ({}, "user")
+
+
+def test_equal_requests_at_the_same_moment_are_one_batch(server: ApiServer, store: Store) -> None:
+    at_once = 8
+    start = Barrier(at_once)
+
+    def send(lead_id: str) -> requests.Response:
+        start.wait(timeout=30)
+        headers = {"Idempotency-Key": "order-1"}
+        return server.call("POST", "/api/integrations/send-batch", json=BODY | {"lead_id": lead_id}, headers=headers)
+
+    with ThreadPoolExecutor(at_once) as pool:
+        answers = list(pool.map(send, ["same"] * at_once))
+        others = list(pool.map(send, ["same"] * (at_once - 2) + ["other"] * 2))
+    assert {answer.status_code for answer in answers} == {202}
+    [batch_id] = {answer.json()["batch_id"] for answer in answers}
+    assert sum("Idempotency-Replayed" not in answer.headers for answer in answers) == 1
+    assert [answer.status_code for answer in others] == [202] * (at_once - 2) + [409] * 2
+    listed = server.call("GET", "/api/integrations/batches?lead_id=same").json()["batches"]
+    assert [batch["batch_id"] for batch in listed] == [batch_id]
+    assert server.call("GET", "/api/integrations/batches?lead_id=other").json()["batches"] == []
+
+
+def test_retry_and_cancel_need_the_right_to_send(server: ApiServer, store: Store) -> None:
+    batch = server.call("POST", "/api/integrations/send-batch", json=BODY).json()["links"]["self"]
+    page = f"{batch.replace('/batches/', '/ui/batches/')}"
+    assert "disabled>Cancel<" in server.call("GET", page, user="viewer").text
+    assert "disabled>Cancel<" not in server.call("GET", page).text
+    for action, after_all in (("retry", 409), ("cancel", 200)):
+        assert server.call("POST", f"{batch}/{action}", user=None).status_code == 401
+        assert server.call("POST", f"{batch}/{action}", user="viewer").status_code == 403
+        assert server.call("POST", f"{batch}/{action}").status_code == after_all
 
 
 def test_airflows_own_rights_decide(server: ApiServer, store: Store) -> None:

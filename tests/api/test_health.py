@@ -7,11 +7,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import update
 
 from leadcast.api.health import LATE_S, Status, judge
 from leadcast.core.errors import SettingsError
+from leadcast.core.settings import Occasion
 from leadcast.monitor import StoreHealth
+from leadcast.store import outbox
 from leadcast.store.database import Store, open_engine
+from leadcast.store.schema import notifications
 from tests.api.conftest import BODY, TOKEN
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -22,23 +26,34 @@ def waiting(seconds: float) -> StoreHealth:
 
 
 @pytest.mark.parametrize(
-    ("store", "missing_pools", "status"),
+    ("store", "missing_pools", "paused_dags", "status"),
     [
-        (StoreHealth(True, True, None), [], Status.OK),
-        (waiting(5), [], Status.OK),
-        (waiting(LATE_S + 1), [], Status.DEGRADED),
-        (StoreHealth(True, True, None), ["notifications"], Status.DEGRADED),
-        (StoreHealth(True, True, None), None, Status.DEGRADED),
-        (StoreHealth(True, False, None), [], Status.DOWN),
-        (StoreHealth(False, False, None), [], Status.DOWN),
+        (StoreHealth(True, True, None), [], [], Status.OK),
+        (waiting(5), [], [], Status.OK),
+        (waiting(LATE_S + 1), [], [], Status.DEGRADED),
+        (StoreHealth(True, True, None), ["notifications"], [], Status.DEGRADED),
+        (StoreHealth(True, True, None), None, [], Status.DEGRADED),
+        (StoreHealth(True, True, None), [], ["sweep"], Status.DEGRADED),
+        (StoreHealth(True, True, None), [], None, Status.DEGRADED),
+        (StoreHealth(True, True, None, {"amocrm": 1}), [], [], Status.DEGRADED),
+        (StoreHealth(True, True, None, unsent={"email": 2}), [], [], Status.DEGRADED),
+        (StoreHealth(True, False, None), [], [], Status.DOWN),
+        (StoreHealth(False, False, None), [], [], Status.DOWN),
     ],
 )
 def test_the_status_follows_from_what_was_found(
-    store: StoreHealth, missing_pools: list[str] | None, status: Status
+    store: StoreHealth, missing_pools: list[str] | None, paused_dags: list[str] | None, status: Status
 ) -> None:
-    answer = judge(store, missing_pools=missing_pools, now=NOW)
+    answer = judge(store, missing_pools=missing_pools, paused_dags=paused_dags, now=NOW)
     assert answer.status is status
-    assert bool(answer.hints) is (status is not Status.OK and missing_pools is not None)
+    assert bool(answer.hints) is (status is not Status.OK and None not in (missing_pools, paused_dags))
+
+
+@pytest.mark.store
+def test_paused_dags_degrade_and_are_named(serve: Callable[..., TestClient], store: Store) -> None:
+    health = serve(lambda: store, paused_dags=lambda: ["sweep"]).get("/health").json()
+    assert (health["status"], health["paused_dags"]) == ("degraded", ["sweep"])
+    assert "sweep" in health["hints"][0]
 
 
 @pytest.mark.store
@@ -52,6 +67,22 @@ def test_a_working_store_is_healthy_and_tells_how_long_a_batch_waits(
     health = answer.json()
     assert (health["status"], health["store_reachable"], health["store_migrated"]) == ("ok", True, True)
     assert 0 <= health["oldest_pending_s"] < 60
+
+
+@pytest.mark.store
+def test_messages_that_could_not_be_sent_degrade_and_are_counted(
+    serve: Callable[..., TestClient], store: Store
+) -> None:
+    with store.begin() as connection:
+        for number, channel in enumerate([*[outbox.Channel.EMAIL] * 3, outbox.Channel.CALLBACK_URL]):
+            new = outbox.New(key=f"w:{number}", batch_id=None, channel=channel, occasion=Occasion.CRITICAL)
+            outbox.queue(connection, new, now=NOW)
+        # one letter has not been tried yet, and a caller's own address says nothing of us
+        tried = notifications.c.key != "w:0"
+        connection.execute(update(notifications).where(tried).values(error="the mail server is away"))
+    health = serve(lambda: store).get("/health").json()
+    assert (health["status"], health["unsent"]) == ("degraded", {"email": 2})
+    assert "2 × email" in health["hints"][0]
 
 
 @pytest.mark.store

@@ -8,6 +8,11 @@ from html.parser import HTMLParser
 import pytest
 from fastapi.testclient import TestClient
 
+from leadcast.core.clock import utc_now
+from leadcast.core.errors import CredentialsError, Gone
+from leadcast.core.settings import Settings
+from leadcast.store import circuits
+from leadcast.store.circuits import AccountRef
 from leadcast.store.database import Store
 from tests.api.conftest import BODY
 from tests.api.test_reading import deliver_one_and_fail_one, send
@@ -138,3 +143,20 @@ def test_who_is_not_signed_in_is_told_where(anonymous: TestClient) -> None:
     page = anonymous.get("/ui", headers={"Accept": "text/html"})
     assert page.status_code == 401
     assert 'href="/"' in page.text
+
+
+def test_accounts_that_are_left_alone_stand_above_the_batches(client: TestClient, store: Store) -> None:
+    account = AccountRef(id="0badcafe" * 5, type="amocrm", label="<b>example.amocrm.ru")
+    refused = CredentialsError("amoCRM does not accept the access token (401).", code="401")
+    assert "Left alone" not in client.get("/ui").text
+    with store.begin() as connection:
+        for _ in range(5):
+            circuits.failed(connection, account, refused, is_probe=False, settings=Settings(), now=utc_now())
+        stop = AccountRef(id="1badcafe" * 5, type="webhook", label="https://hook.example")
+        circuits.stop(connection, stop, Gone("It wants no more (410).", code="410"), now=utc_now())
+    html = client.get("/ui").text
+    Tags(html)
+    assert "&lt;b&gt;example.amocrm.ru" in html
+    assert "does not accept the access token" in html
+    assert "leadcast circuits --close 1badcafe" in html
+    assert client.get("/health").json()["open_circuits"] == {"amocrm": 1, "webhook": 1}

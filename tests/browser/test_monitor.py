@@ -168,3 +168,67 @@ def test_no_page_is_wider_than_a_narrow_screen(monitor: Browser, stack: Stack) -
         monitor.open(page)
         monitor.find("h1, h2, table")
         assert monitor.js("return document.documentElement.scrollWidth <= document.documentElement.clientWidth"), page
+
+
+def test_what_failed_is_retried_from_its_page(monitor: Browser, stack: Stack) -> None:
+    stack.fault(service="telegram", kind="error", description="chat not found")
+    batch_id = settled(stack, "retry-1", "telegram", "webhook")["batch_id"]
+    monitor.open(f"{PAGE}/batches/{batch_id}")
+    monitor.find("button", text="Retry").click()
+    monitor.find("h1", text="completed")
+    monitor.wait(lambda: outcomes(monitor) == ["rejected", "delivered", "delivered"])
+    assert monitor.all(".actions button") == []
+    stack.settled(batch_id)
+
+
+def test_inside_airflow_a_batch_is_cancelled_by_pressing_twice(monitor: Browser, stack: Stack) -> None:
+    stack.fault(service="webhook", kind="answer", status=503, headers={"Retry-After": "25"}, times=None)
+    batch_id = send(stack, "cancel-1", "webhook")
+    until(lambda: stack.sql("leadcast", "SELECT 1 FROM deliveries WHERE state = 'retrying'"))
+    monitor.open("/plugin/leadcast")
+    monitor.driver.switch_to.frame(monitor.find("iframe"))
+    monitor.find("a.id").click()
+    monitor.find("button", text="Cancel").click()
+    assert monitor.states() == {"webhook": "retrying"}
+    monitor.find("button", text="Press again to cancel").click()
+    monitor.find("h1", text="cancelled")
+    assert monitor.states() == {"webhook": "cancelled"}
+    assert "Cancelled" in monitor.find("main").text
+    stack.settled(batch_id)
+
+
+def test_a_button_that_is_pressed_once_forgets_it_again(monitor: Browser, stack: Stack) -> None:
+    stack.fault(service="webhook", kind="answer", status=503, headers={"Retry-After": "25"}, times=None)
+    batch_id = send(stack, "cancel-2", "webhook")
+    until(lambda: stack.sql("leadcast", "SELECT 1 FROM deliveries WHERE state = 'retrying'"))
+    monitor.open(f"{PAGE}/batches/{batch_id}")
+    monitor.find("button", text="Cancel").click()
+    monitor.find("button", text="Press again").send_keys("\t")
+    monitor.find("button", text="Cancel").click()
+    assert monitor.find("button").text == "Press again to cancel"
+    assert monitor.states() == {"webhook": "retrying"}
+    stack.api().call("POST", f"/api/integrations/batches/{batch_id}/cancel")
+    stack.settled(batch_id)
+
+
+def test_what_cannot_be_done_any_more_is_said_beside_the_button(monitor: Browser, stack: Stack) -> None:
+    stack.fault(service="telegram", kind="error", description="chat not found")
+    batch_id = settled(stack, "retry-2", "telegram")["batch_id"]
+    monitor.open(f"{PAGE}/batches/{batch_id}")
+    stack.api().call("POST", f"/api/integrations/batches/{batch_id}/retry")
+    stack.settled(batch_id)
+    monitor.find("button", text="Retry").click()
+    monitor.find("#said", text="none of its deliveries is failed or unknown")
+    assert monitor.find("button").is_enabled()
+    # a refusal is in the console, too: the browser's own line, and wanted here
+    assert all("409" in line for line in monitor.complaints())
+
+
+def test_a_viewer_may_not_press(monitor: Browser, stack: Stack) -> None:
+    stack.fault(service="telegram", kind="error", description="chat not found")
+    batch_id = settled(stack, "viewer-1", "telegram")["batch_id"]
+    monitor.sign_in("viewer")
+    monitor.open(f"{PAGE}/batches/{batch_id}")
+    button = monitor.find("button", text="Retry")
+    assert not button.is_enabled()
+    assert "right to trigger send_lead" in str(button.get_attribute("title"))

@@ -1,57 +1,28 @@
-"""amoCRM: what is filed where, what its answers mean, and how tokens are renewed."""
+"""amoCRM: what is filed where, what its answers mean, and which credentials are taken."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from pydantic import SecretStr, ValidationError
+from tests.contract.amocrm_deliveries import MakeCall, account_of, calls, deliver, find, other_leads, stored_lead
 
 from leadcast.core.clock import utc_now
 from leadcast.core.errors import Blocked, CredentialsError, RateLimited, RejectedError, TransientError, UnknownOutcome
+from leadcast.core.limits import Limit
 from leadcast.core.model import Lead, Receipt
 from leadcast.core.settings import Language, Settings
-from leadcast.integrations.amocrm import AmoCrm, AmoCrmCredentials, AmoCrmSettings
-from leadcast.integrations.base import Account, Call, ConnectionFields, TokenPair
+from leadcast.integrations.amocrm import AmoCrm, AmoCrmSettings
+from leadcast.integrations.amocrm_search import MAX_PAGES, PAGE
+from leadcast.integrations.base import ConnectionFields
 from leadcast.sandbox import Sandbox
 
-MakeCall = Callable[..., Call]
-TOKENS: dict[str, Any] = {"access_token": "expired-access", "refresh_token": "refresh-0"}
-
-
-def account_of(base_url: str, **credentials: Any) -> Account[AmoCrmCredentials]:
-    given = {
-        "subdomain": "example",
-        "client_id": "0a0a-1111",
-        "client_secret": "client-s3cret",
-        "access_token": "access-long-lived",
-        "redirect_uri": "https://hook.example.ru/amo",
-        **credentials,
-    }
-    return Account(credentials=AmoCrmCredentials.model_validate(given), base_url=base_url)
-
-
-def deliver(
-    lead: Lead, sandbox: Sandbox, call: Call, *, settings: dict[str, Any] | None = None, **credentials: Any
-) -> Receipt:
-    return AmoCrm().deliver(
-        lead,
-        settings=AmoCrmSettings.model_validate(settings or {}),
-        account=account_of(sandbox.amocrm_url, **credentials),
-        call=call,
-    )
-
-
-def stored_lead(sandbox: Sandbox) -> dict[str, Any]:
-    leads = sandbox.stored("amocrm")["leads"]
-    assert len(leads) == 1
-    return leads[0]
-
-
-def calls(sandbox: Sandbox) -> list[tuple[str, str, int | None]]:
-    return [(entry["method"], entry["path"], entry["status"]) for entry in sandbox.received("amocrm")]
+NO_SEARCH = {"find_contact": False}
+LEADS = "/api/v4/leads"
+"""In the path of what creates a lead, and not of what looks for its contact."""
 
 
 def test_a_lead_is_filed_with_its_contact_and_company_and_the_rest_as_a_note(
@@ -132,28 +103,26 @@ def test_the_key_may_be_kept_in_a_field_and_is_found_there(
     )
     assert found is not None
     assert found.external_id == receipt.external_id
-    assert found.detail == {"contact_id": receipt.detail["contact_id"]}
+    assert found.detail == {"contact_id": receipt.detail["contact_id"], "note": True}
 
 
 def test_a_tag_is_found_among_the_newest_leads_since_the_search_does_not_see_tags(
     sandbox: Sandbox, make_call: MakeCall, lead: Lead
 ) -> None:
     call = make_call(accepted_at=utc_now())
-    wanted = deliver(lead, sandbox, call)
-    for number in range(120):
-        deliver(Lead(id=str(number)), sandbox, make_call(key=f"other-{number}"))
+    wanted = deliver(lead, sandbox, call, settings=NO_SEARCH)
+    other_leads(sandbox, PAGE + 20)
 
     found = AmoCrm().find(lead, settings=AmoCrmSettings(), account=account_of(sandbox.amocrm_url), call=call)
 
     assert found is not None
     assert found.external_id == wanted.external_id
-    pages = [entry["query"].get("page") for entry in sandbox.received("amocrm") if entry["method"] == "GET"]
-    assert pages == [None, "1", "2"]
+    searches = [entry for entry in sandbox.received("amocrm") if (entry["method"], entry["path"]) == ("GET", LEADS)]
+    assert [entry["query"].get("page") for entry in searches] == [None, "1", "2"]
 
 
 def test_leads_from_before_the_batch_are_not_looked_through(sandbox: Sandbox, make_call: MakeCall, lead: Lead) -> None:
-    for number in range(110):
-        deliver(Lead(id=str(number)), sandbox, make_call(key=f"other-{number}"))
+    other_leads(sandbox, PAGE + 10)
     later = make_call(accepted_at=utc_now() + timedelta(hours=2))
 
     assert AmoCrm().find(lead, settings=AmoCrmSettings(), account=account_of(sandbox.amocrm_url), call=later) is None
@@ -161,22 +130,63 @@ def test_leads_from_before_the_batch_are_not_looked_through(sandbox: Sandbox, ma
     assert pages == [None, "1"]
 
 
-def test_a_note_that_fails_neither_fails_nor_repeats_the_lead(
+def test_among_too_many_newer_leads_none_can_be_said_to_be_missing(
     sandbox: Sandbox, make_call: MakeCall, lead: Lead
 ) -> None:
-    sandbox.fault(service="amocrm", kind="status", status=500, match="/notes")
+    call = make_call(accepted_at=utc_now())
+    deliver(lead, sandbox, call, settings=NO_SEARCH)
+    other_leads(sandbox, PAGE * MAX_PAGES)
 
-    receipt = deliver(lead, sandbox, make_call())
+    with pytest.raises(TransientError, match="more than 2500 newer leads") as failed:
+        find(lead, sandbox, call)
+    assert failed.value.code == "too_many_leads"
 
-    assert receipt.external_id == str(stored_lead(sandbox)["id"])
-    assert receipt.detail["note"] is False
-    assert len(calls(sandbox)) == 2
+
+def test_a_page_that_is_not_full_and_names_a_next_one_is_not_the_last(
+    sandbox: Sandbox, make_call: MakeCall, lead: Lead
+) -> None:
+    call = make_call(accepted_at=utc_now())
+    wanted = deliver(lead, sandbox, call, settings=NO_SEARCH)
+    other_leads(sandbox, PAGE)
+    one = {"id": 1, "created_at": int(utc_now().timestamp()), "_embedded": {"tags": []}}
+    short = {"_links": {"next": {"href": "https://example.amocrm.ru/"}}, "_embedded": {"leads": [one]}}
+    sandbox.fault(service="amocrm", kind="answer", status=200, body=short, match="page=1")
+
+    found = find(lead, sandbox, call)
+
+    assert found is not None
+    assert found.external_id == wanted.external_id
+
+
+def test_the_code_of_the_keys_field_is_read_in_any_case(sandbox: Sandbox, make_call: MakeCall, lead: Lead) -> None:
+    call = make_call()
+    receipt = deliver(lead, sandbox, call, settings={"key_field": "EXT_ID"})
+
+    found = find(lead, sandbox, call, key_field="ext_id")
+
+    assert found is not None
+    assert found.external_id == receipt.external_id
+
+
+def test_a_lead_that_was_merged_says_who_wrote_in_its_note(sandbox: Sandbox, make_call: MakeCall, lead: Lead) -> None:
+    sandbox.configure("amocrm", duplicate_control=True)
+    deliver(lead, sandbox, make_call(), settings=NO_SEARCH)
+    deliver(replace(lead, name="Пётр Другой"), sandbox, make_call(key="another-1"), settings=NO_SEARCH)
+
+    own, merged = stored_lead(sandbox)["notes"]
+    assert "Name: " not in own["params"]["text"]
+    assert merged["params"]["text"].splitlines()[:4] == [
+        "Name: Пётр Другой",
+        "Phone: +79990000001",
+        "E-mail: anna@example.com",
+        "Company: ООО Ромашка",
+    ]
 
 
 def test_duplicate_control_is_said_in_the_receipt(sandbox: Sandbox, make_call: MakeCall, lead: Lead) -> None:
     sandbox.configure("amocrm", duplicate_control=True)
-    first = deliver(lead, sandbox, make_call())
-    second = deliver(lead, sandbox, make_call(key="another-1"))
+    first = deliver(lead, sandbox, make_call(), settings=NO_SEARCH)
+    second = deliver(lead, sandbox, make_call(key="another-1"), settings=NO_SEARCH)
 
     assert (first.merged, second.merged) == (False, True)
     assert second.external_id == first.external_id
@@ -210,7 +220,7 @@ def test_a_refused_lead_names_the_fields_and_the_codes(sandbox: Sandbox, make_ca
 def test_each_status_means_what_the_table_says(
     sandbox: Sandbox, make_call: MakeCall, lead: Lead, status: int, expected: type[Exception]
 ) -> None:
-    sandbox.fault(service="amocrm", kind="status", status=status)
+    sandbox.fault(service="amocrm", kind="status", status=status, match=LEADS)
 
     with pytest.raises(expected) as failed:
         deliver(lead, sandbox, make_call())
@@ -235,92 +245,10 @@ def test_a_429_that_is_no_json_pauses_for_a_minute(sandbox: Sandbox, make_call: 
 
 
 def test_a_yes_that_names_no_lead_is_no_yes(sandbox: Sandbox, make_call: MakeCall, lead: Lead) -> None:
-    sandbox.fault(service="amocrm", kind="non_json", status=200)
+    sandbox.fault(service="amocrm", kind="non_json", status=200, match=LEADS)
 
     with pytest.raises(UnknownOutcome, match="without naming the lead"):
         deliver(lead, sandbox, make_call())
-
-
-def test_an_expired_token_is_renewed_once_and_kept(
-    sandbox: Sandbox, make_call: MakeCall, lead: Lead, vault: Any
-) -> None:
-    sandbox.configure("amocrm", accept_unknown_tokens=False)
-
-    deliver(lead, sandbox, make_call(), **TOKENS)
-
-    stored_lead(sandbox)
-    assert calls(sandbox) == [
-        ("POST", "/api/v4/leads/complex", 401),
-        ("POST", "/oauth2/access_token", 200),
-        ("POST", "/api/v4/leads/complex", 200),
-        ("POST", f"/api/v4/leads/{stored_lead(sandbox)['id']}/notes", 200),
-    ]
-    [(name, pair)] = vault.stored.items()
-    assert pair.refresh.get_secret_value() != "refresh-0"
-    for part in ("example", "0a0a-1111", "client-s3cret"):
-        assert part not in name
-
-
-def test_the_stored_token_is_used_before_the_requests(sandbox: Sandbox, make_call: MakeCall, lead: Lead) -> None:
-    sandbox.configure("amocrm", accept_unknown_tokens=False)
-    deliver(lead, sandbox, make_call(), **TOKENS)
-    before = len(calls(sandbox))
-
-    deliver(lead, sandbox, make_call(key="another-1"), **TOKENS)
-
-    assert [path for _, path, _ in calls(sandbox)[before:]][:1] == ["/api/v4/leads/complex"]
-    assert all(status == 200 for _, _, status in calls(sandbox)[before:])
-
-
-def test_a_stored_token_serves_nobody_who_does_not_know_the_clients_secret(
-    sandbox: Sandbox, make_call: MakeCall, lead: Lead
-) -> None:
-    sandbox.configure("amocrm", accept_unknown_tokens=False, clients={"0a0a-1111": "client-s3cret"})
-    deliver(lead, sandbox, make_call(), **TOKENS)
-
-    with pytest.raises(CredentialsError):
-        deliver(lead, sandbox, make_call(), **TOKENS | {"client_secret": "guessed"})
-    stored_lead(sandbox)
-
-
-def test_a_used_up_refresh_token_asks_for_a_new_connection(sandbox: Sandbox, make_call: MakeCall, lead: Lead) -> None:
-    with pytest.raises(CredentialsError, match="Connect the integration again") as refused:
-        deliver(lead, sandbox, make_call(), access_token="expired-a", refresh_token="revoked-r")
-
-    assert refused.value.code == "401"
-    assert "Token has been revoked" in refused.value.detail
-    assert sandbox.stored("amocrm")["leads"] == []
-
-
-def test_a_fresh_pair_in_the_request_mends_a_broken_chain(
-    sandbox: Sandbox, make_call: MakeCall, lead: Lead, vault: Any
-) -> None:
-    deliver(lead, sandbox, make_call(), **TOKENS)
-    [name] = vault.stored
-    vault.stored[name] = TokenPair(access=SecretStr("expired-b"), refresh=SecretStr("revoked-b"))
-
-    receipt = deliver(lead, sandbox, make_call(key="another-1"), access_token="expired-c", refresh_token="refresh-new")
-
-    assert receipt.external_id
-    assert vault.stored[name].refresh.get_secret_value() not in ("revoked-b", "refresh-new")
-
-
-@pytest.mark.parametrize("fault", [{"kind": "status", "status": 503}, {"kind": "hang_up_before"}])
-def test_a_renewal_that_fails_has_not_sent_the_lead(
-    sandbox: Sandbox, make_call: MakeCall, lead: Lead, fault: dict[str, Any]
-) -> None:
-    sandbox.fault(service="amocrm", match="/oauth2/", **fault)
-
-    with pytest.raises(TransientError):
-        deliver(lead, sandbox, make_call(), **TOKENS)
-    assert sandbox.stored("amocrm")["leads"] == []
-
-
-def test_a_long_lived_token_that_is_refused_is_not_renewed(sandbox: Sandbox, make_call: MakeCall, lead: Lead) -> None:
-    with pytest.raises(CredentialsError, match="access token"):
-        deliver(lead, sandbox, make_call(), access_token="revoked-token")
-
-    assert len(calls(sandbox)) == 1
 
 
 @pytest.mark.parametrize(
@@ -395,3 +323,76 @@ def test_the_note_speaks_the_installations_language(sandbox: Sandbox, make_call:
     deliver(lead, sandbox, make_call(settings=Settings(language=Language.RU)))
 
     assert stored_lead(sandbox)["notes"][0]["params"]["text"].startswith("Комментарий: Перезвоните")
+
+
+def test_an_integration_has_one_limit_in_an_account_and_its_name_holds_no_secret() -> None:
+    def limit(base_url: str = "", **credentials: Any) -> Limit:
+        [limit] = AmoCrm().limits(settings=AmoCrmSettings(), account=account_of(base_url, **credentials))
+        return limit
+
+    name = limit().name
+    assert name.startswith("amocrm example.amocrm.ru 0a0a-1111 #")
+    assert "s3cret" not in name
+    assert limit() == Limit(name=name, calls=7, period_s=1)
+    assert limit(access_token="another", domain="amocrm.ru", subdomain="EXAMPLE") == limit()
+    assert limit("https://me:pa55@api-b.amocrm.ru/x", client_id="").name.startswith("amocrm api-b.amocrm.ru #")
+    assert limit(domain="kommo.com", requests_per_second=15).calls == 15
+
+
+def test_who_knows_an_account_only_by_name_uses_up_none_of_its_calls() -> None:
+    def name(**credentials: Any) -> str:
+        [limit] = AmoCrm().limits(settings=AmoCrmSettings(), account=account_of("", **credentials))
+        return limit.name
+
+    assert name(client_secret="guessed", requests_per_second=50) != name()
+    assert name(client_secret="", access_token="guessed") != name(client_secret="")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"access_token": "guessed"},
+        {"client_secret": "guessed"},
+        {"refresh_token": "guessed"},
+        {"client_id": "other"},
+        {"redirect_uri": "https://other.example"},
+        {"subdomain": "other"},
+    ],
+)
+def test_an_account_is_another_one_when_anything_differs_that_amocrm_looks_at(other: dict[str, str]) -> None:
+    integration = AmoCrm()
+    assert integration.identity(account_of("", **other)) != integration.identity(account_of(""))
+    assert integration.identity(account_of("")) == integration.identity(account_of("https://example.amocrm.ru"))
+
+
+def test_people_know_the_account_by_its_host() -> None:
+    assert AmoCrm().label(account_of("", domain="kommo.com")) == "example.kommo.com"
+    assert AmoCrm().label(account_of("http://127.0.0.1:8091")) == "127.0.0.1:8091"
+
+
+@pytest.mark.parametrize("answer", [{"kind": "status", "status": 204}, {"kind": "answer", "status": 200, "body": {}}])
+def test_a_probe_of_something_else_than_amocrm_says_so(
+    sandbox: Sandbox, make_call: MakeCall, answer: dict[str, Any]
+) -> None:
+    sandbox.fault(service="amocrm", **answer)
+
+    with pytest.raises(RejectedError, match="does not answer as amoCRM does"):
+        AmoCrm().probe(account_of(sandbox.amocrm_url), call=make_call())
+
+
+def test_a_gateway_may_answer_html_and_nothing_of_it_is_repeated(
+    sandbox: Sandbox, make_call: MakeCall, lead: Lead
+) -> None:
+    sandbox.fault(service="amocrm", kind="non_json", status=403, text="403 Forbidden for Анна Пример", match=LEADS)
+
+    with pytest.raises(CredentialsError) as refused:
+        deliver(lead, sandbox, make_call())
+    assert "Анна" not in f"{refused.value} {refused.value.detail}"
+
+
+def test_a_redirect_is_not_followed(sandbox: Sandbox, make_call: MakeCall, lead: Lead) -> None:
+    sandbox.fault(service="amocrm", kind="status", status=301, match=LEADS)
+
+    with pytest.raises(RejectedError, match="redirects"):
+        deliver(lead, sandbox, make_call(), settings=NO_SEARCH)
+    assert len(calls(sandbox)) == 1

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC, datetime
+import html
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from pydantic import SecretStr, ValidationError
+from tests.contract.bitrix24 import (
+    ADD,
+    CODE,
+    NO_SEARCH,
+    OAUTH,
+    WEBHOOK,
+    MakeCall,
+    account_of,
+    deliver,
+    find,
+    methods,
+    only,
+)
 
 from leadcast.core.errors import (
     Blocked,
@@ -19,56 +32,10 @@ from leadcast.core.errors import (
     UnknownOutcome,
 )
 from leadcast.core.model import Lead, Receipt
-from leadcast.integrations.answer import Answer
-from leadcast.integrations.base import Account, Call, ConnectionFields
+from leadcast.integrations.base import ConnectionFields
 from leadcast.integrations.bitrix24 import Bitrix24, Bitrix24Credentials, Bitrix24Settings
-from leadcast.integrations.bitrix24_client import Bitrix24Client, is_vendors_host
+from leadcast.integrations.bitrix24_portal import is_vendors_host
 from leadcast.sandbox import Sandbox
-
-MakeCall = Callable[..., Call]
-CODE = "s3cretc0de42abcd"
-WEBHOOK = {"webhook_url": f"https://example.bitrix24.ru/rest/1/{CODE}/"}
-OAUTH: dict[str, Any] = {
-    "domain": "example.bitrix24.ru",
-    "access_token": "expired-access",
-    "refresh_token": "refresh-0",
-    "client_id": "app.1a2b",
-    "client_secret": "client-s3cret",
-}
-
-
-def account_of(base_url: str, **credentials: Any) -> Account[Bitrix24Credentials]:
-    return Account(credentials=Bitrix24Credentials.model_validate(credentials or WEBHOOK), base_url=base_url)
-
-
-def deliver(
-    lead: Lead, sandbox: Sandbox, call: Call, *, settings: dict[str, Any] | None = None, **credentials: Any
-) -> Receipt:
-    return Bitrix24().deliver(
-        lead,
-        settings=Bitrix24Settings.model_validate(settings or {}),
-        account=account_of(sandbox.bitrix24_url, **credentials),
-        call=call,
-    )
-
-
-def find(lead: Lead, sandbox: Sandbox, call: Call, **settings: Any) -> Receipt | None:
-    return Bitrix24().find(
-        lead,
-        settings=Bitrix24Settings.model_validate(settings),
-        account=account_of(sandbox.bitrix24_url),
-        call=call,
-    )
-
-
-def only(items: list[dict[str, Any]]) -> dict[str, Any]:
-    assert len(items) == 1
-    return items[0]
-
-
-def methods(sandbox: Sandbox) -> list[tuple[str, int | None]]:
-    """The last part of each path, and what was answered."""
-    return [(entry["path"].rstrip("/").rsplit("/", 1)[1], entry["status"]) for entry in sandbox.received("bitrix24")]
 
 
 def test_a_lead_is_filed_with_all_that_it_says_under_our_key(sandbox: Sandbox, make_call: MakeCall, lead: Lead) -> None:
@@ -163,7 +130,9 @@ def test_the_settings_say_how_the_lead_is_filed(sandbox: Sandbox, make_call: Mak
         ("ERROR_METHOD_NOT_FOUND", 404, RejectedError),
         ("QUERY_LIMIT_EXCEEDED", 503, RateLimited),
         ("query_limit_exceeded", 200, RateLimited),
-        ("OPERATION_TIME_LIMIT", 429, RateLimited),
+        ("OPERATION_TIME_LIMIT", 429, TransientError),
+        ("operation_time_limit", 200, TransientError),
+        ("SOMETHING_NEW", 429, RateLimited),
         ("INTERNAL_SERVER_ERROR", 500, UnknownOutcome),
         ("ERROR_UNEXPECTED_ANSWER", 200, UnknownOutcome),
         ("SOMETHING_NEW", 502, UnknownOutcome),
@@ -172,7 +141,9 @@ def test_the_settings_say_how_the_lead_is_filed(sandbox: Sandbox, make_call: Mak
 def test_the_code_decides_what_an_error_means_whatever_the_status(
     sandbox: Sandbox, make_call: MakeCall, lead: Lead, code: str, status: int, expected: type[DeliveryError]
 ) -> None:
-    sandbox.fault(service="bitrix24", kind="error", code=code, status=status, text=f"no: {lead.phone} {CODE}")
+    sandbox.fault(
+        service="bitrix24", kind="error", match=ADD, code=code, status=status, text=f"no: {lead.phone} {CODE}"
+    )
 
     with pytest.raises(DeliveryError) as failed:
         deliver(lead, sandbox, make_call())
@@ -186,47 +157,100 @@ def test_the_portals_words_are_repeated_without_secrets_and_the_leads_data(
     sandbox: Sandbox, make_call: MakeCall, lead: Lead
 ) -> None:
     text = f"Поле Телефон: {lead.phone} {CODE}"
-    sandbox.fault(service="bitrix24", kind="error", code="CRM_FIELD_ERROR_VALUE_NOT_VALID", text=text)
+    sandbox.fault(service="bitrix24", kind="error", match=ADD, code="CRM_FIELD_ERROR_VALUE_NOT_VALID", text=text)
 
     with pytest.raises(RejectedError) as refused:
         deliver(lead, sandbox, make_call())
     assert str(refused.value) == ("Bitrix24 refused the lead (CRM_FIELD_ERROR_VALUE_NOT_VALID): Поле Телефон: *** ***.")
 
 
-def test_a_blocked_method_waits_for_ten_minutes(sandbox: Sandbox, make_call: MakeCall, lead: Lead) -> None:
-    sandbox.fault(service="bitrix24", kind="status", status=429)
-
-    with pytest.raises(RateLimited) as limited:
-        deliver(lead, sandbox, make_call())
-    assert limited.value.retry_after_s == 600
-
-
-def test_a_blocked_method_waits_until_the_time_that_the_portal_names(make_call: MakeCall, lead: Lead) -> None:
-    now = datetime(2026, 1, 1, tzinfo=UTC)
-    reset_at = int(now.timestamp()) + 90
-    body = b'{"error":"OPERATION_TIME_LIMIT","time":{"operating_reset_at":%d}}' % reset_at
-    client = Bitrix24Client(account_of("https://box.example"), call=make_call(clock=lambda: now), lead=lead)
-
-    with pytest.raises(RateLimited) as limited:
-        client.result_of(Answer(429, {}, body), changes=True)
-    assert limited.value.retry_after_s == 90
-
-
 @pytest.mark.parametrize("status", [502, 503, 504])
 def test_a_gateways_page_leaves_the_outcome_open(
     sandbox: Sandbox, make_call: MakeCall, lead: Lead, status: int
 ) -> None:
-    sandbox.fault(service="bitrix24", kind="non_json", status=status)
+    sandbox.fault(service="bitrix24", kind="non_json", match=ADD, status=status)
 
     with pytest.raises(UnknownOutcome):
         deliver(lead, sandbox, make_call())
 
 
 def test_a_yes_that_names_no_item_is_no_yes(sandbox: Sandbox, make_call: MakeCall, lead: Lead) -> None:
-    sandbox.fault(service="bitrix24", kind="non_json", status=200)
+    sandbox.fault(service="bitrix24", kind="non_json", match=ADD, status=200)
 
     with pytest.raises(UnknownOutcome, match="cannot be read"):
         deliver(lead, sandbox, make_call())
+
+
+@pytest.mark.parametrize("entity", ["lead", "deal"])
+@pytest.mark.parametrize("email", ["нет", "anna@example", "anna@@example.com", "Анна <anna@example.com>"])
+def test_what_is_no_address_does_not_lose_the_lead_and_is_said_in_the_comment(
+    sandbox: Sandbox, make_call: MakeCall, lead: Lead, entity: str, email: str
+) -> None:
+    deliver(replace(lead, email=email), sandbox, make_call(), settings={"entity": entity})
+
+    stored = sandbox.stored("bitrix24")
+    item = only(stored[f"{entity}s"])
+    assert html.unescape(item["comments"]).startswith(f"E-mail: {email}\n")
+    ways = (item if entity == "lead" else only(stored["contacts"]))["fm"]
+    assert [way["typeId"] for way in ways] == ["PHONE"]
+
+
+def test_an_id_may_come_as_text(sandbox: Sandbox, make_call: MakeCall, lead: Lead) -> None:
+    for contact, item in (("275", "342"), (275, 342)):
+        sandbox.reset()
+        made = {"kind": "answer", "status": 200, "match": ADD}
+        sandbox.fault(service="bitrix24", **made, body={"result": {"item": {"id": contact}}})
+        sandbox.fault(service="bitrix24", **made, body={"result": {"item": {"id": item}}})
+
+        receipt = deliver(lead, sandbox, make_call(), settings=NO_SEARCH | {"entity": "deal"})
+        assert receipt == Receipt(external_id="342", detail={"contact_id": 275})
+
+        listed = {"id": item, "originId": make_call().key, "contactId": contact}
+        sandbox.fault(service="bitrix24", kind="answer", status=200, body={"result": {"items": [listed]}})
+        assert find(lead, sandbox, make_call(), entity="deal") == receipt
+
+
+@pytest.mark.parametrize("item_id", ["", "x", 0, "0", None, True, []])
+def test_what_is_no_id_is_none(sandbox: Sandbox, make_call: MakeCall, lead: Lead, item_id: Any) -> None:
+    sandbox.fault(service="bitrix24", kind="answer", status=200, match=ADD, body={"result": {"item": {"id": item_id}}})
+
+    with pytest.raises(UnknownOutcome, match="without naming the item"):
+        deliver(lead, sandbox, make_call())
+
+
+@pytest.mark.parametrize(
+    ("settings", "category"),
+    [
+        ({"stage_id": "C9:NEW"}, 9),
+        ({"stage_id": "C9:UC_ABC", "category_id": 9}, 9),
+        ({"stage_id": "NEW", "category_id": 0}, 0),
+        ({"stage_id": "NEW"}, None),
+    ],
+)
+def test_a_deal_is_in_the_category_of_its_stage(
+    sandbox: Sandbox, make_call: MakeCall, lead: Lead, settings: dict[str, Any], category: int | None
+) -> None:
+    deliver(lead, sandbox, make_call(), settings={**settings, "entity": "deal"})
+
+    deal = only(sandbox.stored("bitrix24")["deals"])
+    assert (deal["stageId"], deal["categoryId"]) == (settings["stage_id"], category)
+
+
+def test_a_stage_of_another_category_is_refused_at_the_door() -> None:
+    with pytest.raises(ValidationError, match="another category"):
+        Bitrix24Settings.model_validate({"entity": "deal", "stage_id": "C9:NEW", "category_id": 5})
+
+
+@pytest.mark.parametrize("status", [301, 307, 308])
+def test_a_server_in_front_may_redirect_with_another_status(
+    sandbox: Sandbox, make_call: MakeCall, lead: Lead, status: int
+) -> None:
+    there = {"Location": f"{sandbox.bitrix24_url}/rest/1/{CODE}/{ADD}.json"}
+    sandbox.fault(service="bitrix24", kind="answer", status=status, headers=there)
+
+    deliver(lead, sandbox, make_call(), settings=NO_SEARCH)
+
+    assert methods(sandbox) == [("crm.item.add.json", status), ("crm.item.add.json", 200)]
 
 
 def test_a_portal_that_moved_is_followed_once_with_the_whole_request(
@@ -234,7 +258,7 @@ def test_a_portal_that_moved_is_followed_once_with_the_whole_request(
 ) -> None:
     sandbox.fault(service="bitrix24", kind="rename")
 
-    receipt = deliver(lead, sandbox, make_call())
+    receipt = deliver(lead, sandbox, make_call(), settings=NO_SEARCH)
 
     assert receipt.external_id == str(only(sandbox.stored("bitrix24")["leads"])["id"])
     assert methods(sandbox) == [("crm.item.add.json", 302), ("crm.item.add.json", 200)]
@@ -304,6 +328,8 @@ def test_without_the_operators_word_only_the_vendors_hosts_are_sent_to(
         {"webhook_url": "https://example.bitrix24.ru/rest/1/../../abc/"},
         {"webhook_url": "ftp://example.bitrix24.ru/rest/1/abc/"},
         {"webhook_url": WEBHOOK["webhook_url"] + "\nx"},
+        {"webhook_url": "https://evil.example\\.bitrix24.ru/rest/1/abc/"},
+        {"webhook_url": "https://evil.example[.bitrix24.ru/rest/1/abc/"},
         WEBHOOK | OAUTH,
         WEBHOOK | {"domain": "example.bitrix24.ru"},
         {"domain": "example.bitrix24.ru"},
@@ -327,8 +353,8 @@ def test_no_credentials_are_no_form() -> None:
 def test_an_expired_token_is_renewed_once_and_kept(
     sandbox: Sandbox, make_call: MakeCall, lead: Lead, vault: Any
 ) -> None:
-    deliver(lead, sandbox, make_call(), **OAUTH)
-    deliver(lead, sandbox, make_call(key="another-1"), **OAUTH)
+    deliver(lead, sandbox, make_call(), settings=NO_SEARCH, **OAUTH)
+    deliver(lead, sandbox, make_call(key="another-1"), settings=NO_SEARCH, **OAUTH)
 
     assert len(sandbox.stored("bitrix24")["leads"]) == 2
     assert methods(sandbox) == [
@@ -348,7 +374,7 @@ def test_a_used_up_refresh_token_asks_for_a_new_installation(sandbox: Sandbox, m
 
 
 def test_a_renewal_that_fails_has_not_sent_the_lead(sandbox: Sandbox, make_call: MakeCall, lead: Lead) -> None:
-    for fault in ({"kind": "status", "status": 502}, {"kind": "hang_up_before"}):
+    for fault in ({"kind": "status", "status": 502}, {"kind": "hang_up_before"}, {"kind": "non_json", "status": 200}):
         sandbox.fault(service="bitrix24", match="/oauth/", **fault)
         with pytest.raises(TransientError):
             deliver(lead, sandbox, make_call(), **OAUTH)

@@ -1,4 +1,4 @@
-"""E-mail: what arrives, who is mailed when the server refuses some, and what each trouble is called."""
+"""E-mail: what arrives, what each trouble is called. Who is mailed when: `test_email_recipients`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from leadcast.core.circuit import is_against_account
 from leadcast.core.errors import (
     Blocked,
     CredentialsError,
@@ -124,45 +125,25 @@ def test_a_lead_cannot_add_headers(sandbox: Sandbox, lead: Lead, make_call: Make
     assert letter["rcpt_tos"] == [ADMIN, NOTIFICATIONS]
 
 
-def test_every_attempt_sends_the_same_letter(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
-    call = make_call()
-    deliver(sandbox, lead, call)
-    deliver(sandbox, lead, replace(call, attempt=2))
-    first, second = letters(sandbox)
-    assert second["repeat"]
-    for name in ("message_id", "date", "subject", "text", "html", "from", "to"):
-        assert first[name] == second[name]
-
-
-def test_while_one_recipient_is_put_off_nobody_is_mailed_and_then_everybody_once(
-    sandbox: Sandbox, lead: Lead, make_call: MakeCall
+@pytest.mark.parametrize("text", ["=?utf-8?q?x?= =?utf-8?b?0LY=?=", "=?nope", "?=", "a =?utf-8?q?=0D=0ABcc:_x?="])
+def test_what_looks_like_an_encoded_word_is_not_read_as_one(
+    sandbox: Sandbox, lead: Lead, make_call: MakeCall, text: str
 ) -> None:
-    sandbox.fault(service="smtp", kind="greylist", match=NOTIFICATIONS)
-    with pytest.raises(TransientError, match=r"puts off 1 of 2 .* n\*\*\*@example.com") as caught:
-        deliver(sandbox, lead, make_call(attempt=1))
-    assert letters(sandbox) == []
-    assert NOTIFICATIONS not in str(caught.value) + caught.value.detail
-    deliver(sandbox, lead, make_call(attempt=2))
+    deliver(sandbox, replace(lead, name=text, email="anna@example.ru"), make_call())
     [letter] = letters(sandbox)
-    assert letter["rcpt_tos"] == [ADMIN, NOTIFICATIONS]
+    assert letter["subject"] == f"New Lead: {text}".replace("=?", "= ?")
+    assert letter["text"].count(text) == 1
+    assert letter["reply_to"].endswith("<anna@example.ru>")
 
 
-def test_on_the_last_attempt_those_who_can_be_mailed_are(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
-    sandbox.fault(service="smtp", kind="reject", code="452", match=NOTIFICATIONS)
-    call = make_call()
-    receipt = deliver(sandbox, lead, replace(call, last_try=True))
+def test_fields_are_shown_instead_of_the_leads_own_ones(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
+    fields = {"Город": "{{ lead.custom['Площадь'] }} м²", "Кому": "<отдел> & {lead_name}", "Скидка": 5}
+    deliver(sandbox, lead, make_call(), settings={"fields": fields})
     [letter] = letters(sandbox)
-    assert letter["rcpt_tos"] == [ADMIN]
-    assert receipt.detail == {"accepted": 1, "refused": [{"to": "n***@example.com", "code": "452"}]}
-
-
-def test_a_recipient_refused_for_good_does_not_keep_the_others_waiting(
-    sandbox: Sandbox, lead: Lead, make_call: MakeCall
-) -> None:
-    sandbox.fault(service="smtp", kind="reject", code="550", match=ADMIN)
-    receipt = deliver(sandbox, lead, make_call(attempt=1))
-    assert letters(sandbox)[0]["rcpt_tos"] == [NOTIFICATIONS]
-    assert receipt.detail == {"accepted": 1, "refused": [{"to": "a***@example.com", "code": "550"}]}
+    assert "Город: 42 м²" in letter["text"]
+    assert f"Кому: <отдел> & {lead.name}" in letter["text"]
+    assert "&lt;отдел&gt; &amp;" in letter["html"]
+    assert "Срочно" not in letter["text"] + letter["html"]
 
 
 def test_when_everybody_is_refused_so_is_the_delivery(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
@@ -176,24 +157,31 @@ def test_when_everybody_is_refused_so_is_the_delivery(sandbox: Sandbox, lead: Le
 @pytest.mark.parametrize(
     ("stage", "code", "error"),
     [
+        ("auth", "454", TransientError),
+        ("auth", "534", CredentialsError),
+        ("auth", "535", CredentialsError),
+        ("mail", "421", TransientError),
         ("mail", "451", TransientError),
         ("mail", "550", CredentialsError),
         ("mail", "530", CredentialsError),
         ("mail", "552", RejectedError),
         ("rcpt", "421", TransientError),
         ("rcpt", "530", CredentialsError),
-        ("data", "451", TransientError),
-        ("data", "554", RejectedError),
+        ("data", "421", TransientError),
+        ("data", "454", TransientError),
+        ("data", "530", CredentialsError),
     ],
 )
 def test_a_reply_means_what_its_code_says(
     sandbox: Sandbox, lead: Lead, make_call: MakeCall, stage: str, code: str, error: type[Exception]
 ) -> None:
-    sandbox.fault(service="smtp", kind="reject", stage=stage, code=code)
+    # a client tries one way to sign in after the other
+    sandbox.fault(service="smtp", kind="reject", stage=stage, code=code, times=None)
     with pytest.raises(error) as caught:
-        deliver(sandbox, lead, make_call())
+        deliver(sandbox, lead, make_call(), login="robot", password="hunter2-hunter2")
     assert type(caught.value) is error
     assert caught.value.code == code  # type: ignore[attr-defined]
+    assert not getattr(caught.value, "counts", False), "it says later, and not that anything has failed"
     assert letters(sandbox) == []
 
 
@@ -229,6 +217,13 @@ def test_a_server_that_is_not_there_is_tried_again(sandbox: Sandbox, lead: Lead,
         Email().deliver(lead, settings=EmailSettings(), account=account, call=make_call())
 
 
+def test_when_no_time_is_left_nothing_is_sent(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
+    with pytest.raises(TransientError, match="nothing was sent") as late:
+        deliver(sandbox, lead, make_call(timeout_s=0))
+    assert letters(sandbox) == []
+    assert not is_against_account(late.value)
+
+
 def test_the_login_is_used(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
     sandbox.configure("smtp", user="robot", password="hunter2-hunter2")
     deliver(sandbox, lead, make_call(), login="robot", password="hunter2-hunter2")
@@ -260,6 +255,45 @@ def test_a_certificate_that_is_not_trusted_is_refused_unless_the_operator_says_s
     assert letters(sandbox) == []
     deliver(sandbox, lead, make_call(), disable_tls=False, ssl_context="none")
     assert len(letters(sandbox)) == 1
+
+
+def test_a_probe_signs_in_and_mails_nobody(sandbox: Sandbox, make_call: MakeCall) -> None:
+    assert Email.can_probe
+    sandbox.configure("smtp", user="robot", password="hunter2-hunter2")
+    account = Email.from_connection(connection(sandbox, login="robot", password="hunter2-hunter2"), SEED)
+    words = Email().probe(account, call=make_call())
+    assert words == (
+        f"Mail server 127.0.0.1:{sandbox.smtp_port} lets us in as robot; letters go out from leads@example.com. "
+        "Nobody was mailed."
+    )
+    assert sandbox.received("smtp") == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"login": "robot", "password": "wrong-password"}, CredentialsError),
+        ({"disable_tls": False}, Blocked),
+        ({"disable_ssl": False}, TransientError),
+    ],
+)
+def test_a_probe_that_fails_says_why(
+    sandbox: Sandbox, make_call: MakeCall, changes: dict[str, Any], error: type[Exception]
+) -> None:
+    sandbox.configure("smtp", password="hunter2-hunter2")
+    account = Email.from_connection(connection(sandbox, **changes), SEED)
+    with pytest.raises(error) as caught:
+        Email().probe(account, call=make_call())
+    assert "wrong-password" not in str(caught.value)
+
+
+def test_the_account_is_the_server_with_its_login_whoever_is_written_to(sandbox: Sandbox) -> None:
+    fields = connection(sandbox, login="robot", password="hunter2-hunter2")
+    one, other = (Email.from_connection(fields, {"emails": [address]}) for address in (ADMIN, NOTIFICATIONS))
+    stranger = Email.from_connection(replace(fields, password=SecretStr("another-password")), SEED)
+    assert Email().identity(one) == Email().identity(other) != Email().identity(stranger)
+    assert Email().label(one) == "127.0.0.1"
+    assert Email().limits(settings=EmailSettings(), account=one) == ()
 
 
 def test_a_port_without_tls_says_what_to_set(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
@@ -297,7 +331,10 @@ def test_a_connection_is_read_as_airflow_reads_it(extra: dict[str, Any], mode: T
         ({"host": ""}, "host"),
         ({"login": ""}, "from_email"),
         ({"login": "robot"}, "from_email"),
-        ({"extra": {"auth_type": "oauth2"}}, "OAuth2"),
+        ({"extra": {"auth_type": "kerberos"}}, "auth_type"),
+        ({"extra": {"auth_type": "oauth2"}}, "access_token"),
+        ({"extra": {"auth_type": "oauth2", "access_token": "a b"}}, "access_token"),
+        ({"extra": {"auth_type": "oauth2", "client_id": "a", "client_secret": "b", "tenant_id": "../x"}}, "tenant_id"),
         ({"extra": {"ssl_context": "whatever"}}, "ssl_context"),
         ({"extra": {"timeout": "soon"}}, "timeout"),
         ({"extra": {"from_email": "Robot <nobody>"}}, "from_email"),

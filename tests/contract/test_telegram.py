@@ -14,6 +14,7 @@ from leadcast.core.errors import (
     CredentialsError,
     RateLimited,
     RejectedError,
+    StoreError,
     TransientError,
     UnknownOutcome,
 )
@@ -29,12 +30,31 @@ CREDENTIALS = {"bot_token": TOKEN, "chat_id": "@notifications"}
 MakeCall = Callable[..., Call]
 
 
-def deliver(sandbox: Sandbox, lead: Lead, call: Call, *, settings: Any = None, **credentials: Any) -> Receipt:
-    account = Account(
+class Notes:
+    """A `Memory` that may be looked at."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, Any] = {}
+
+    def recall(self, name: str) -> Any:
+        return self.held.get(name)
+
+    def remember(self, name: str, value: Any, *, for_s: float | None = None) -> None:
+        self.held[name] = value
+
+
+def account_of(sandbox: Sandbox, **credentials: Any) -> Account[TelegramCredentials]:
+    return Account(
         credentials=TelegramCredentials.model_validate(CREDENTIALS | credentials), base_url=sandbox.telegram_url
     )
+
+
+def deliver(sandbox: Sandbox, lead: Lead, call: Call, *, settings: Any = None, **credentials: Any) -> Receipt:
     return Telegram().deliver(
-        lead, settings=TelegramSettings.model_validate(settings or {}), account=account, call=call
+        lead,
+        settings=TelegramSettings.model_validate(settings or {}),
+        account=account_of(sandbox, **credentials),
+        call=call,
     )
 
 
@@ -99,6 +119,38 @@ def test_markup_that_telegram_cannot_parse_is_sent_again_as_plain_text(
     assert len(sandbox.received("telegram")) == 2
 
 
+@pytest.mark.parametrize("words", ["message is too long", "text is too long", "MESSAGE_TOO_LONG"])
+def test_a_message_that_is_too_long_however_the_server_counts_is_sent_cut_as_plain_text(
+    sandbox: Sandbox, lead: Lead, make_call: MakeCall, words: str
+) -> None:
+    sandbox.fault(service="telegram", kind="error", error_code=400, description=f"Bad Request: {words}")
+    receipt = deliver(sandbox, replace(lead, comment="😀" * 4000), make_call())
+    [message] = messages(sandbox)
+    assert message["text"].endswith("😀…")
+    assert 4090 <= len(message["text"].encode("utf-16-le")) / 2 <= 4096
+    assert lead.name in message["text"]
+    assert "entities" not in message
+    assert receipt.detail == {"chat_id": "@notifications", "as_plain_text": True, "cut": True}
+
+
+def test_a_message_that_stays_too_long_is_not_sent_again_and_again(
+    sandbox: Sandbox, lead: Lead, make_call: MakeCall
+) -> None:
+    too_long = "Bad Request: message is too long"
+    sandbox.fault(service="telegram", kind="error", error_code=400, description=too_long, times=None)
+    with pytest.raises(RejectedError, match="too long"):
+        deliver(sandbox, lead, make_call())
+    assert len(sandbox.received("telegram")) == 2
+
+
+def test_the_general_topic_is_written_to_without_a_number(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
+    receipt = deliver(sandbox, lead, make_call(), settings={"chat_id": -1001234567890, "message_thread_id": 1})
+    [message] = messages(sandbox)
+    assert "message_thread_id" not in message
+    assert receipt.detail == {"chat_id": "-1001234567890"}
+    assert len(sandbox.received("telegram")) == 1
+
+
 def test_a_group_that_moved_is_followed_once(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
     sandbox.fault(service="telegram", kind="migrate", chat_id=-200, migrate_to_chat_id=-1009999999999)
     receipt = deliver(sandbox, lead, make_call(), settings={"chat_id": -200})
@@ -107,12 +159,211 @@ def test_a_group_that_moved_is_followed_once(sandbox: Sandbox, lead: Lead, make_
     assert receipt.detail == {"chat_id": "-200", "migrated_to_chat_id": -1009999999999}
 
 
+def test_where_a_group_has_moved_to_is_remembered(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
+    sandbox.fault(service="telegram", kind="migrate", chat_id=-200, migrate_to_chat_id=-1009999999999)
+    call = make_call(memory=Notes())
+    deliver(sandbox, lead, call, settings={"chat_id": -200})
+    receipt = deliver(sandbox, lead, call, settings={"chat_id": "-200"})
+    assert [entry["body"]["chat_id"] for entry in sandbox.received("telegram")] == [
+        "-200",
+        -1009999999999,
+        -1009999999999,
+    ]
+    assert receipt.detail == {"chat_id": "-200", "migrated_to_chat_id": -1009999999999}
+
+
+def test_a_remembered_chat_that_is_not_known_is_forgotten_and_the_asked_one_is_tried(
+    sandbox: Sandbox, lead: Lead, make_call: MakeCall
+) -> None:
+    sandbox.configure("telegram", chats=["-200"])
+    notes = Notes()
+    notes.held["chat:-200"] = -1009999999999
+    receipt = deliver(sandbox, lead, make_call(memory=notes), settings={"chat_id": -200})
+    assert [entry["body"]["chat_id"] for entry in sandbox.received("telegram")] == [-1009999999999, "-200"]
+    assert receipt.detail == {"chat_id": "-200"}
+    assert notes.recall("chat:-200") is None
+
+
+def test_a_group_that_has_moved_to_nowhere_is_rejected_and_not_remembered(
+    sandbox: Sandbox, lead: Lead, make_call: MakeCall
+) -> None:
+    sandbox.configure("telegram", chats=["-200"])
+    sandbox.fault(service="telegram", kind="migrate", chat_id=-200, migrate_to_chat_id=-1009999999999)
+    notes = Notes()
+    with pytest.raises(RejectedError, match="upgraded"):
+        deliver(sandbox, lead, make_call(memory=notes), settings={"chat_id": -200})
+    assert notes.recall("chat:-200") is None
+    assert len(sandbox.received("telegram")) == 3
+
+
+def test_what_is_not_a_chats_id_in_the_memory_is_not_used(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
+    notes = Notes()
+    notes.held["chat:@notifications"] = True
+    assert deliver(sandbox, lead, make_call(memory=notes)).detail == {"chat_id": "@notifications"}
+
+
 def test_a_group_that_moves_in_circles_is_given_up(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
     for number in range(-205, -200):
         sandbox.fault(service="telegram", kind="migrate", chat_id=number, migrate_to_chat_id=number - 1)
     with pytest.raises(RejectedError):
         deliver(sandbox, lead, make_call(), settings={"chat_id": -201})
     assert len(sandbox.received("telegram")) <= 3
+
+
+class NoStore(Notes):
+    def recall(self, name: str) -> Any:
+        raise StoreError("away")
+
+
+class ReadOnly(Notes):
+    def remember(self, name: str, value: Any, *, for_s: float | None = None) -> None:
+        raise StoreError("away")
+
+
+def test_a_memory_that_cannot_be_read_leaves_no_doubt(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
+    with pytest.raises(TransientError) as caught:
+        deliver(sandbox, lead, make_call(memory=NoStore()))
+    assert caught.value.code == "store"
+    assert sandbox.received("telegram") == []
+
+
+def test_a_move_that_cannot_be_remembered_is_followed_all_the_same(
+    sandbox: Sandbox, lead: Lead, make_call: MakeCall
+) -> None:
+    sandbox.fault(service="telegram", kind="migrate", chat_id=-200, migrate_to_chat_id=-1009999999999)
+    deliver(sandbox, lead, make_call(memory=ReadOnly()), settings={"chat_id": -200})
+    assert len(messages(sandbox)) == 1
+
+
+def test_a_topic_that_is_gone_does_not_cost_the_lead(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
+    gone = "Bad Request: message thread not found"
+    sandbox.fault(service="telegram", kind="error", description=gone, match="message_thread_id")
+    receipt = deliver(sandbox, lead, make_call(), settings={"message_thread_id": 7})
+    [message] = messages(sandbox)
+    assert "message_thread_id" not in message
+    assert receipt.detail == {"chat_id": "@notifications", "topic_gone": True}
+
+
+def test_a_topic_that_people_have_closed_is_respected(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
+    sandbox.fault(service="telegram", kind="error", description="Bad Request: TOPIC_CLOSED", match="message_thread_id")
+    with pytest.raises(RejectedError, match="TOPIC_CLOSED"):
+        deliver(sandbox, lead, make_call(), settings={"message_thread_id": 7})
+    assert messages(sandbox) == []
+
+
+def test_everything_that_can_be_mended_at_once_is_mended_in_one_attempt(
+    sandbox: Sandbox, lead: Lead, make_call: MakeCall, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.telegram.html").write_text("<p>{lead_id}</p>")
+    sandbox.fault(service="telegram", kind="migrate", chat_id=-200, migrate_to_chat_id=-1009999999999)
+    gone = "Bad Request: message thread not found"
+    sandbox.fault(service="telegram", kind="error", description=gone, match="-1009999999999")
+    paces: list[None] = []
+    call = make_call(templates=Templates(folder=str(tmp_path)), pace=lambda: paces.append(None))
+    settings = {"template": "mine", "chat_id": -200, "message_thread_id": 7}
+    receipt = deliver(sandbox, lead, call, settings=settings)
+    assert len(messages(sandbox)) == 1
+    assert receipt.detail == {
+        "chat_id": "-200",
+        "migrated_to_chat_id": -1009999999999,
+        "as_plain_text": True,
+        "topic_gone": True,
+    }
+    assert len(paces) == len(sandbox.received("telegram")) == 4
+
+
+def test_fields_are_shown_instead_of_the_leads_own_ones(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
+    fields = {"Город": "{{ lead.custom['Площадь'] }} м²", "Кому": "<отдел> & {lead_name}", "Скидка": 5}
+    deliver(sandbox, lead, make_call(), settings={"fields": fields})
+    text = messages(sandbox)[0]["text"]
+    assert "Город: 42 м²" in text
+    assert f"Кому: <отдел> & {lead.name}" in text
+    assert "Скидка: 5" in text
+    assert "Срочно" not in text
+
+
+@pytest.mark.parametrize(
+    ("chat_id", "names"),
+    [
+        (42, ["", " chat 42"]),
+        ("@Sales", ["", " group @sales", " chat @sales"]),
+        (-1001, ["", " group -1001", " chat -1001"]),
+    ],
+)
+def test_the_limits_are_the_published_ones_for_bot_group_and_chat(
+    sandbox: Sandbox, chat_id: Any, names: list[str]
+) -> None:
+    limits = Telegram().limits(settings=TelegramSettings(), account=account_of(sandbox, chat_id=chat_id))
+    bot = limits[0].name
+    assert bot.startswith("telegram bot 7000000001 #")
+    assert [limit.name for limit in limits] == [bot + name for name in names]
+    rates = {(limit.calls, limit.period_s) for limit in limits}
+    assert rates == ({(30, 1), (20, 60), (1, 1)} if len(names) == 3 else {(30, 1), (1, 1)})
+    chosen = TelegramSettings.model_validate({"chat_id": chat_id})
+    assert Telegram().limits(settings=chosen, account=account_of(sandbox, chat_id="@other")) == limits
+
+
+def test_who_does_not_know_a_bots_token_uses_up_none_of_its_limits(sandbox: Sandbox) -> None:
+    own, guessed = (
+        Telegram().limits(settings=TelegramSettings(), account=account_of(sandbox, bot_token=token))
+        for token in (TOKEN, f"{TOKEN.partition(':')[0]}:guessed")
+    )
+    assert {limit.name for limit in own}.isdisjoint(limit.name for limit in guessed)
+
+
+def test_a_bot_is_the_same_account_in_every_chat_and_is_known_by_its_id(sandbox: Sandbox) -> None:
+    one, other = account_of(sandbox), account_of(sandbox, chat_id="@other")
+    assert Telegram().identity(one) == Telegram().identity(other)
+    assert Telegram().label(one) == "bot 7000000001"
+
+
+def test_a_token_without_a_bots_id_is_not_shown_either(sandbox: Sandbox) -> None:
+    account = account_of(sandbox, bot_token="your_bot_token")
+    limits = Telegram().limits(settings=TelegramSettings(), account=account)
+    assert "your_bot_token" not in f"{Telegram().label(account)}{limits}"
+    assert Telegram().label(account) != Telegram().label(account_of(sandbox, bot_token="your_other_token"))
+
+
+def test_a_probe_asks_for_bot_and_chat_and_sends_nothing(sandbox: Sandbox, make_call: MakeCall) -> None:
+    assert Telegram.can_probe
+    words = Telegram().probe(account_of(sandbox, chat_id=-1001234567890), call=make_call())
+    assert (
+        words
+        == "Telegram lets us in: bot @leads_bot, id 7000000001. It knows the chat -1001234567890: supergroup «Sales»."
+    )
+    assert messages(sandbox) == []
+
+
+def test_a_probe_of_a_group_that_has_moved_says_where_to(sandbox: Sandbox, make_call: MakeCall) -> None:
+    moved = {"error_code": 400, "description": "Bad Request: group chat was upgraded to a supergroup chat"}
+    body = {"ok": False, **moved, "parameters": {"migrate_to_chat_id": -1009}}
+    sandbox.fault(service="telegram", kind="answer", status=400, body=body, match="getChat")
+    with pytest.raises(RejectedError, match=r"Its id is -1009 now\."):
+        Telegram().probe(account_of(sandbox), call=make_call())
+
+
+def test_a_probe_without_a_chat_says_so(sandbox: Sandbox, make_call: MakeCall) -> None:
+    assert "names no chat" in Telegram().probe(account_of(sandbox, chat_id=None), call=make_call())
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ({"kind": "status", "status": 401}, CredentialsError),
+        ({"kind": "error", "description": "Bad Request: chat not found", "match": "getChat"}, RejectedError),
+        ({"kind": "rate_limit"}, RateLimited),
+        ({"kind": "status", "status": 502}, TransientError),
+        ({"kind": "hang_up_after"}, TransientError),
+    ],
+)
+def test_a_probe_that_fails_says_why_and_is_never_in_doubt(
+    sandbox: Sandbox, make_call: MakeCall, fault: dict[str, Any], error: type[Exception]
+) -> None:
+    sandbox.fault(service="telegram", **fault)
+    with pytest.raises(error) as caught:
+        Telegram().probe(account_of(sandbox), call=make_call())
+    assert type(caught.value) is error
+    assert TOKEN not in str(caught.value)
 
 
 def test_a_flood_limit_says_how_long_to_wait(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
@@ -137,7 +388,7 @@ def test_a_token_that_telegram_does_not_take_is_a_matter_of_credentials(
     "fault",
     [
         {"kind": "blocked"},
-        {"kind": "error", "error_code": 400, "description": "Bad Request: message thread not found"},
+        {"kind": "error", "error_code": 400, "description": "Bad Request: chat not found"},
         {"kind": "error", "error_code": 403, "description": "Forbidden: bot was kicked from the group chat"},
     ],
 )
@@ -190,6 +441,13 @@ def test_a_server_that_is_not_there_is_tried_again(lead: Lead, make_call: MakeCa
 def test_sending_again_after_silence_is_a_choice(own: OnUnknown | None, general: OnUnknown) -> None:
     may = Telegram().may_resend(TelegramSettings(on_unknown=own), Settings(on_unknown=general))
     assert may == ((own or general) is OnUnknown.RESEND)
+
+
+def test_another_services_password_is_not_sent_to_telegram() -> None:
+    database = ConnectionFields(conn_id="crm", conn_type="mysql", host="10.0.0.5", password=SecretStr("hunter2hunter2"))
+    with pytest.raises(CredentialsError, match="another type") as refused:
+        Telegram.from_connection(database, {"chat_id": "1"})
+    assert "hunter2" not in str(refused.value)
 
 
 def test_a_connection_holds_token_chat_and_ones_own_server() -> None:

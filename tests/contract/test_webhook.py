@@ -10,28 +10,35 @@ from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
 from ipaddress import ip_network
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 from pydantic import SecretStr, ValidationError
+from standardwebhooks import Webhook as Receiver
+from standardwebhooks.webhooks import WebhookVerificationError
 
 from leadcast.core.errors import (
     Blocked,
     CredentialsError,
     DeliveryError,
+    Gone,
     RateLimited,
     RejectedError,
     TransientError,
     UnknownOutcome,
 )
 from leadcast.core.model import Lead, Receipt
-from leadcast.integrations import webhook
 from leadcast.integrations.answer import Answer
 from leadcast.integrations.base import Account, Call, ConnectionFields
 from leadcast.integrations.egress import Egress
-from leadcast.integrations.webhook import Webhook, WebhookCredentials, WebhookSettings, signed_headers
+from leadcast.integrations.webhook import Webhook, WebhookCredentials, WebhookSettings
+from leadcast.integrations.webhook_answer import check
+from leadcast.integrations.webhook_message import BodyKind, message_body, signed_headers
 from leadcast.sandbox import Sandbox
 
 SECRET = "whsec_AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcY"
+PREVIOUS = "whsec_" + base64.b64encode(b"the one that came before").decode()
+OTHER = "whsec_" + base64.b64encode(b"one that was never in use").decode()
 MakeCall = Callable[..., Call]
 
 
@@ -113,6 +120,160 @@ def test_the_signature_is_that_of_the_specification() -> None:
     assert headers["webhook-signature"] == "v1,4dPiSPGT/FxWG6/F1V6v+J57KS3o8aKbztS1VOYI1vg="
 
 
+def headers_of(received: dict[str, Any]) -> dict[str, str]:
+    return {name: value for name, value in received["headers"].items() if name.startswith("webhook-")}
+
+
+def test_while_a_secret_is_changed_a_receiver_may_have_either(
+    sandbox: Sandbox, lead: Lead, make_call: MakeCall
+) -> None:
+    deliver(sandbox, lead, make_call(), previous_secret=PREVIOUS)
+    [received] = sandbox.received("webhook")
+    assert received["headers"]["webhook-signature"].count("v1,") == 2
+    for secret in (SECRET, PREVIOUS):
+        assert Receiver(secret).verify(received["body"], headers_of(received))["data"]["id"] == lead.id
+    with pytest.raises(WebhookVerificationError):
+        Receiver(OTHER).verify(received["body"], headers_of(received))
+
+
+def test_a_form_is_signed_as_it_is_sent(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
+    call = make_call()
+    deliver(sandbox, lead, call, settings={"body": "form"})
+    [received] = sandbox.received("webhook")
+    assert received["headers"]["content-type"] == "application/x-www-form-urlencoded"
+    Receiver(SECRET).verify(received["body"], headers_of(received), json_parse=False)
+    fields = dict(parse_qsl(received["body"], keep_blank_values=True, strict_parsing=True))
+    assert fields == {
+        "type": "lead.created",
+        "timestamp": "2026-01-01T00:00:00.000000Z",
+        "id": lead.id,
+        "name": lead.name,
+        "phone": lead.phone,
+        "email": lead.email,
+        "company": lead.company,
+        "comment": lead.comment,
+        "source": lead.source,
+        "utm[utm_source]": "yandex",
+        "utm[medium]": "cpc",
+        "utm[utm_extra]": "x1",
+        "custom[Площадь]": "42",
+        "custom[Срочно]": "1",
+        "custom[Пусто]": "",
+        "delivery_key": call.key,
+    }
+
+
+def test_a_forms_lists_are_counted_as_php_counts_them() -> None:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    body = message_body("a", at=at, data={"phones": [{"kind": "work"}, False], "type": "mine"}, kind=BodyKind.FORM)
+    assert dict(parse_qsl(body.decode())) == {
+        "type": "mine",
+        "timestamp": "2026-01-01T00:00:00.000000Z",
+        "phones[0][kind]": "work",
+        "phones[1]": "0",
+    }
+
+
+def test_a_mapping_takes_the_place_of_the_lead(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
+    call = make_call()
+    fields = {
+        "contact.name": "{lead_name}",
+        "contact.phones": ["{{ lead.phone | digits }}"],
+        "area": "{{ lead.custom['Площадь'] }}",
+        "note": "{{ lead.company }}: {lead_comment}",
+        "channel": 7,
+        "urgent": "{{ lead.custom['Срочно'] }}",
+    }
+    deliver(sandbox, lead, call, settings={"fields": fields})
+    body = json.loads(sandbox.received("webhook")[0]["body"])
+    assert body["type"] == "lead.created"
+    assert body["data"] == {
+        "contact": {"name": lead.name, "phones": ["79990000001"]},
+        "area": 42,
+        "note": f"{lead.company}: {lead.comment}",
+        "channel": 7,
+        "urgent": True,
+        "delivery_key": call.key,
+    }
+
+
+def test_a_mapped_form_is_flat(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
+    settings = {"body": "form", "fields": {"NAME": "{lead_name}", "utm.source": "{lead_utm_source}", "none": None}}
+    deliver(sandbox, lead, make_call(), settings=settings)
+    fields = dict(parse_qsl(sandbox.received("webhook")[0]["body"], keep_blank_values=True))
+    assert fields.keys() == {"type", "timestamp", "NAME", "utm[source]", "none", "delivery_key"}
+    assert (fields["NAME"], fields["utm[source]"], fields["none"]) == (lead.name, "yandex", "")
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"a": 1, "a.b": 2}, "'a.b': 'a' stands there as well"),
+        ({"a.b.c": 1, "a": 2}, "'a.b.c'"),
+        ({"a..b": 1}, r"'a\.\.b': words with dots"),
+        ({".": 1}, "words with dots"),
+        ({".".join("abcdefghijk"): 1}, "at most 10"),
+        ({"delivery_key": 1}, "is set by Leadcast"),
+        ({"delivery_key.a": 1}, "is set by Leadcast"),
+        ({"a": "{{ lead.nmae }}"}, "'a': no 'lead.nmae'"),
+    ],
+)
+def test_a_mapping_without_a_place_for_each_field_is_refused_at_the_door(fields: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        WebhookSettings(fields=fields)
+
+
+def test_a_mapping_that_cannot_be_filled_in_sends_nothing(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
+    with pytest.raises(RejectedError, match="'sum'"):
+        deliver(sandbox, lead, make_call(), settings={"fields": {"sum": "{{ lead.name + 1 }}"}})
+    assert sandbox.received("webhook") == []
+
+
+def test_an_endpoint_has_a_limit_so_that_it_can_be_paused(sandbox: Sandbox) -> None:
+    def name(**credentials: Any) -> str:
+        [limit] = Webhook().limits(settings=WebhookSettings(), account=to(sandbox, **credentials))
+        return limit.name
+
+    assert name() == name(secret=PREVIOUS)
+    assert name() != name(url=f"{sandbox.webhook_url}/other")
+    assert "hidden-token" not in name()
+
+
+def test_an_endpoint_is_told_from_others_by_all_that_it_knows_us_by_and_shown_by_its_host(sandbox: Sandbox) -> None:
+    others: list[dict[str, Any]] = [
+        {},
+        {"url": f"{sandbox.webhook_url}/other"},
+        {"secret": PREVIOUS},
+        {"secret": None, "previous_secret": SECRET},
+        {"headers": {"X-A": "b"}},
+        {"headers": {"X-B": "b"}},
+    ]
+    accounts = [to(sandbox, **given) for given in others]
+    assert len({tuple(Webhook().identity(account)) for account in accounts}) == len(others)
+    assert {Webhook().label(account) for account in accounts} == {sandbox.webhook_url.partition("//")[2]}
+
+
+def test_the_rate_limit_is_waited_for_before_the_call(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
+    seen: list[int] = []
+    deliver(sandbox, lead, make_call(pace=lambda: seen.append(len(sandbox.received("webhook")))))
+    assert seen == [0]
+
+
+def test_a_test_of_the_endpoint_posts_nothing(sandbox: Sandbox, make_call: MakeCall) -> None:
+    line = Webhook().probe(to(sandbox), call=opened(make_call()))
+    assert "Nothing was posted" in line
+    assert "hidden-token" not in line
+    assert sandbox.received("webhook") == []
+
+
+def test_a_test_of_the_endpoint_reaches_no_more_than_a_delivery(sandbox: Sandbox, make_call: MakeCall) -> None:
+    with pytest.raises(Blocked, match="allowed_networks"):
+        Webhook().probe(to(sandbox), call=replace(make_call(), egress=Egress()))
+    with pytest.raises(TransientError) as caught:
+        Webhook().probe(to(sandbox, url="http://127.0.0.1:1/?token=hidden-token"), call=opened(make_call()))
+    assert "hidden-token" not in str(caught.value)
+
+
 def test_a_private_address_is_not_reached(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
     closed = replace(make_call(), egress=Egress())
     with pytest.raises(Blocked, match="allowed_networks"):
@@ -129,9 +290,9 @@ def test_a_redirect_is_not_followed(sandbox: Sandbox, lead: Lead, make_call: Mak
 
 def test_a_receiver_that_is_gone_is_not_tried_again(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
     sandbox.fault(service="webhook", kind="gone")
-    with pytest.raises(RejectedError) as caught:
+    with pytest.raises(Gone) as caught:
         deliver(sandbox, lead, make_call())
-    assert (caught.value.code, caught.value.detail) == ("410", "gone")
+    assert caught.value.code == "410"
 
 
 @pytest.mark.parametrize(
@@ -178,11 +339,29 @@ def test_a_receiver_cannot_make_us_wait_for_more_than_an_hour(
     assert caught.value.retry_after_s == 3600
 
 
+def test_a_receiver_that_does_not_say_how_long_is_left_alone_for_half_a_minute(
+    sandbox: Sandbox, lead: Lead, make_call: MakeCall
+) -> None:
+    sandbox.fault(service="webhook", kind="status", status=429)
+    with pytest.raises(RateLimited) as caught:
+        deliver(sandbox, lead, make_call())
+    assert caught.value.retry_after_s == 30
+
+
+@pytest.mark.parametrize("status", [200, 204])
+def test_of_a_long_answer_only_the_status_counts(
+    sandbox: Sandbox, lead: Lead, make_call: MakeCall, status: int
+) -> None:
+    body = None if status == 204 else ["x" * 200_000]
+    sandbox.fault(service="webhook", kind="answer", status=status, body=body)
+    assert deliver(sandbox, lead, make_call()).detail == {"status": status}
+
+
 def test_the_pause_may_be_a_date() -> None:
     now = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
     date = format_datetime(now + timedelta(seconds=120), usegmt=True)
     with pytest.raises(RateLimited) as caught:
-        webhook._refuse(Answer(status=503, headers={"Retry-After": date}, body=b""), now=now)
+        check(Answer(status=503, headers={"Retry-After": date}, body=b""), now=now)
     assert caught.value.retry_after_s == 120
 
 
@@ -214,16 +393,18 @@ def test_a_connection_holds_the_url(fields: dict[str, Any], url: str) -> None:
     assert account.credentials.secret is None
 
 
-def test_a_connection_holds_secret_and_headers_and_nothing_else_of_its_extra() -> None:
+def test_a_connection_holds_secrets_and_headers_and_nothing_else_of_its_extra() -> None:
     fields = ConnectionFields(
         conn_id="c",
         host="example.com",
         password=SecretStr(SECRET),
-        extra={"headers": {"X-Tenant": "acme"}, "timeout": 5, "X-Other": "no"},
+        extra={"headers": {"X-Tenant": "acme"}, "previous_secret": PREVIOUS, "timeout": 5, "X-Other": "no"},
     )
     credentials = Webhook.from_connection(fields, {}).credentials
     assert credentials.secret is not None
     assert credentials.secret.get_secret_value() == SECRET
+    assert credentials.previous_secret is not None
+    assert credentials.previous_secret.get_secret_value() == PREVIOUS
     assert {name: value.get_secret_value() for name, value in credentials.headers.items()} == {"X-Tenant": "acme"}
 
 
@@ -234,6 +415,7 @@ def test_a_connection_holds_secret_and_headers_and_nothing_else_of_its_extra() -
         ({"host": "ftp://example.com"}, "host"),
         ({"password": SecretStr("not-a-secret")}, "password"),
         ({"extra": {"headers": {"Host": "x"}}}, "headers"),
+        ({"extra": {"previous_secret": "not-a-secret"}}, "previous_secret"),
     ],
 )
 def test_a_connection_that_lacks_something_says_what(changes: dict[str, Any], word: str) -> None:
@@ -242,6 +424,12 @@ def test_a_connection_that_lacks_something_says_what(changes: dict[str, Any], wo
         Webhook.from_connection(fields, {})
     assert "my_hook" in str(caught.value)
     assert "not-a-secret" not in str(caught.value)
+
+
+def test_a_request_cannot_send_a_connections_secrets_to_an_address_of_its_own() -> None:
+    fields = ConnectionFields(conn_id="my_hook", host="example.com", extra={"headers": {"Authorization": "Bearer a"}})
+    with pytest.raises(CredentialsError, match="url"):
+        Webhook.from_connection(fields, {"url": "https://eve.example.net/"})
 
 
 def _secret(size: int) -> str:

@@ -9,6 +9,8 @@ import pytest
 import requests
 
 from leadcast.sandbox import Sandbox
+from leadcast.sandbox.bitrix24_catalogue import camel_name
+from leadcast.sandbox.bitrix24_operating import OperatingTime
 
 CODE = "secretwebhookcode"
 
@@ -25,9 +27,9 @@ def add_lead(sandbox: Sandbox, **fields: Any) -> dict[str, Any]:
 
 def test_an_added_item_comes_back_whole_and_unknown_fields_are_ignored(sandbox: Sandbox) -> None:
     phone = {"typeId": "PHONE", "valueType": "WORK", "value": "+7999"}
-    item = add_lead(sandbox, title="Заявка", originId="k1", ufCrm_1="x", fm=[phone], nonsense="?")
+    item = add_lead(sandbox, title="Заявка", originId="k1", ufCrmCity="x", fm=[phone], nonsense="?")
 
-    assert (item["title"], item["originId"], item["stageId"], item["ufCrm_1"]) == ("Заявка", "k1", "NEW", "x")
+    assert (item["title"], item["originId"], item["stageId"], item["ufCrmCity"]) == ("Заявка", "k1", "NEW", "x")
     assert item["fm"][0]["value"] == "+7999"
     assert "nonsense" not in item
     assert sandbox.stored("bitrix24")["leads"] == [item]
@@ -36,6 +38,83 @@ def test_an_added_item_comes_back_whole_and_unknown_fields_are_ignored(sandbox: 
 def test_a_deal_has_no_phone_of_its_own(sandbox: Sandbox) -> None:
     params = {"entityTypeId": 2, "fields": {"title": "D", "fm": [{"typeId": "PHONE", "value": "1"}]}}
     assert "fm" not in call(sandbox, "crm.item.add", params).json()["result"]["item"]
+
+
+@pytest.mark.parametrize(
+    ("original", "camel"),
+    [
+        ("UF_CRM_3_DIGIT", "ufCrm3Digit"),
+        ("UF_CRM_3_DIGIT10", "ufCrm_3_DIGIT10"),
+        ("UF_CRM_3_DIGIT_10", "ufCrm_3_DIGIT_10"),
+        ("UF_CRM_3_1747309727", "ufCrm3_1747309727"),
+        ("UF_CRM_1747309879", "ufCrm_1747309879"),
+        ("UF_CRM_CITY", "ufCrmCity"),
+    ],
+)
+def test_user_fields_are_named_as_the_documentation_has_it(original: str, camel: str) -> None:
+    assert camel_name(original) == camel
+
+
+def test_the_fields_are_described_with_both_of_their_names(sandbox: Sandbox) -> None:
+    sandbox.configure("bitrix24", user_fields={"UF_CRM_TAGS": "string[]"})
+
+    def described(**params: Any) -> dict[str, Any]:
+        fields: dict[str, Any] = call(sandbox, "crm.item.fields", {"entityTypeId": 1, **params}).json()["result"]
+        return fields["fields"]  # type: ignore[no-any-return]
+
+    fields = described()
+    assert (fields["ufCrmTags"]["upperName"], fields["ufCrmTags"]["isMultiple"]) == ("UF_CRM_TAGS", True)
+    assert (fields["utmSource"]["upperName"], fields["id"]["isReadOnly"]) == ("UTM_SOURCE", True)
+    assert "UF_CRM_TAGS" in described(useOriginalUfNames="Y")
+    assert "ufCrmCity" not in fields
+
+
+def test_a_user_field_is_written_by_the_name_that_was_asked_for(sandbox: Sandbox) -> None:
+    by_camel = {"entityTypeId": 1, "fields": {"ufCrmCity": "Казань", "UF_CRM_AREA": 1}}
+    by_original = {"entityTypeId": 1, "fields": {"UF_CRM_CITY": "Казань"}, "useOriginalUfNames": "Y"}
+
+    item = call(sandbox, "crm.item.add", by_camel).json()["result"]["item"]
+    assert (item["ufCrmCity"], item["ufCrmArea"]) == ("Казань", None)
+    assert call(sandbox, "crm.item.add", by_original).json()["result"]["item"]["UF_CRM_CITY"] == "Казань"
+
+
+@pytest.mark.parametrize("fields", [{"ufCrmInterests": "one"}, {"contactIds": 5}, {"contacts": [5]}])
+def test_one_value_for_many_and_what_cannot_be_written_are_error_100(sandbox: Sandbox, fields: dict[str, Any]) -> None:
+    answer = call(sandbox, "crm.item.add", {"entityTypeId": 1, "fields": fields})
+    assert (answer.status_code, answer.json()["error"]) == (400, "100")
+
+
+def test_a_method_that_took_too_long_is_blocked_and_the_others_are_not(sandbox: Sandbox) -> None:
+    sandbox.configure("bitrix24", operating_limit_s=100, operating_cost_s=60)
+    spent = [call(sandbox, "crm.item.list", {"entityTypeId": 1}).json()["time"]["operating"] for _ in range(2)]
+    blocked = call(sandbox, "crm.item.list", {"entityTypeId": 1})
+
+    assert spent == [60, 120]
+    assert (blocked.status_code, blocked.json()["error"]) == (429, "OPERATION_TIME_LIMIT")
+    assert call(sandbox, "profile").status_code == 200
+    assert call(sandbox, "crm.item.list", {"entityTypeId": 1}, code="another").status_code == 200
+
+
+def test_the_commands_of_a_batch_count_each_and_the_batch_does_not(sandbox: Sandbox) -> None:
+    sandbox.configure("bitrix24", operating_limit_s=100, operating_cost_s=60)
+    answer = call(sandbox, "batch", {"cmd": dict.fromkeys("abc", "profile")}).json()
+
+    assert answer["result"]["result_error"]["c"]["error"] == "OPERATION_TIME_LIMIT"
+    assert answer["result"]["result_time"]["b"]["operating"] == 120
+    assert answer["time"]["operating"] == 0
+
+
+def test_a_methods_time_is_kept_in_ten_buckets_of_a_minute() -> None:
+    now = [1_000.0]
+    operating = OperatingTime(clock=lambda: now[0])
+    assert operating.add("me", "profile", 10) == (10, 1_600)
+    now[0] += 59
+    assert operating.add("me", "profile", 10) == (20, 1_600)
+    now[0] += 1
+    assert operating.add("me", "profile", 10) == (30, 1_600)
+    now[0] = 1_600.0
+    assert operating.spent_s("me", "profile") == 10
+    assert operating.add("me", "profile", 1) == (11, 1_660)
 
 
 def test_an_item_is_found_by_its_origin_one_or_many(sandbox: Sandbox) -> None:

@@ -114,6 +114,18 @@ def test_an_answer_may_be_html_instead_of_json(sandbox: Sandbox, service: Servic
     assert answer.headers["content-type"].startswith("text/html")
 
 
+def test_an_answer_is_given_exactly_as_told_and_nothing_is_executed(sandbox: Sandbox, service: Service) -> None:
+    body = {"error": "told", "list": [1, None]}
+    sandbox.fault(service=service.name, kind="answer", status=418, body=body, headers={"Retry-After": "7"})
+    sandbox.fault(service=service.name, kind="answer", status=200, text="not json")
+    sandbox.fault(service=service.name, kind="answer", status=200, body=None)
+    as_told, text, null = (service.send(sandbox) for _ in range(3))
+    assert (as_told.status_code, as_told.json(), as_told.headers["Retry-After"]) == (418, body, "7")
+    assert (text.status_code, text.text, null.text) == (200, "not json", "null")
+    assert [entry["executed"] for entry in sandbox.received(service.name)] == [False, False, False]
+    assert service.count(sandbox) == 0
+
+
 def test_a_service_that_is_down_refuses_connections_until_it_is_up_again(sandbox: Sandbox, service: Service) -> None:
     assert service.send(sandbox).status_code == 200
     sandbox.fault(service=service.name, kind="down")
@@ -147,6 +159,10 @@ def test_a_fault_may_concern_only_calls_with_a_text_in_path_or_body(sandbox: San
         ({"service": "webhook", "kind": "slow"}, "needs delay_s"),
         ({"service": "smtp", "kind": "reject", "code": 250}, "from 400 to 599"),
         ({"service": "smtp", "kind": "reject", "code": 550, "text": "a\r\nb"}, "pattern"),
+        ({"service": "smtp", "kind": "answer", "status": 450}, "smtp has no fault 'answer'"),
+        ({"service": "webhook", "kind": "answer"}, "needs status"),
+        ({"service": "webhook", "kind": "answer", "status": 200, "headers": {"X-A": "a\r\nX-B: b"}}, "pattern"),
+        ({"service": "webhook", "kind": "answer", "status": 200, "headers": {"X: Y": "a"}}, "pattern"),
         ({"service": "amocrm", "kind": "slow", "delay_s": 1, "times": 0}, "greater than or equal to 1"),
         ({"service": "amocrm", "kind": "down", "tines": 1}, "Extra inputs"),
     ],

@@ -162,6 +162,72 @@ def test_without_a_password_set_any_login_will_do(sandbox: Sandbox) -> None:
         assert connection.send_message(a_letter()) == {}
 
 
+def sign_in(connection: smtplib.SMTP, *, user: str, token: str) -> tuple[int, bytes]:
+    connection.ehlo()
+    response = f"user={user}\x01auth=Bearer {token}\x01\x01"
+    return connection.auth("XOAUTH2", lambda challenge=None: response if challenge is None else "")
+
+
+def test_an_access_token_is_taken_however_long_it_is(sandbox: Sandbox) -> None:
+    token = "ya29." + "x" * 2500
+    sandbox.configure("smtp", user="leads@example.ru", access_token=token)
+    with client(sandbox) as connection:
+        assert sign_in(connection, user="leads@example.ru", token=token)[0] == 235
+        connection.send_message(a_letter())
+    (letter,) = sandbox.received("smtp")
+    assert letter["credential"].startswith("sha256:")
+    assert token not in str(letter) + requests.get(f"{sandbox.control_url}/settings", timeout=5).text
+
+
+@pytest.mark.parametrize(("user", "token"), [("leads@example.ru", "wrong"), ("eve@example.ru", "right")])
+def test_a_wrong_access_token_is_explained_and_then_refused(sandbox: Sandbox, user: str, token: str) -> None:
+    sandbox.configure("smtp", user="leads@example.ru", access_token="right")
+    with client(sandbox) as connection, pytest.raises(smtplib.SMTPAuthenticationError) as caught:
+        sign_in(connection, user=user, token=token)
+    assert caught.value.smtp_code == 535
+
+
+def test_signing_in_may_be_refused_for_now(sandbox: Sandbox) -> None:
+    sandbox.fault(service="smtp", kind="reject", stage="auth", code=454, match="XOAUTH2")
+    with client(sandbox) as connection:
+        connection.login("anybody", "anything")
+    with client(sandbox) as connection, pytest.raises(smtplib.SMTPAuthenticationError) as caught:
+        sign_in(connection, user="leads", token="any")
+    assert caught.value.smtp_code == 454
+
+
+@pytest.mark.parametrize("response", ["AAAA", "!!", "dXNlcj1hAWF1dGg9QmVhcmVyIAEB"])
+def test_what_is_no_xoauth2_response_is_a_syntax_error(sandbox: Sandbox, response: str) -> None:
+    with client(sandbox) as connection:
+        connection.ehlo()
+        assert connection.docmd("AUTH", f"XOAUTH2 {response}")[0] == 501
+        assert connection.noop()[0] == 250
+
+
+def test_a_token_does_not_open_a_server_that_wants_a_password_nor_a_password_one_that_wants_a_token(
+    sandbox: Sandbox,
+) -> None:
+    sandbox.configure("smtp", password="pass-word-1")
+    with client(sandbox) as connection, pytest.raises(smtplib.SMTPAuthenticationError):
+        sign_in(connection, user="leads", token="pass-word-1")
+    sandbox.configure("smtp", password=None, access_token="token-1")
+    with client(sandbox) as connection, pytest.raises(smtplib.SMTPAuthenticationError):
+        connection.login("leads", "token-1")
+
+
+def test_the_ways_to_sign_in_can_be_chosen(sandbox: Sandbox) -> None:
+    sandbox.configure("smtp", mechanisms=["LOGIN"])
+    with client(sandbox) as connection:
+        connection.ehlo()
+        assert connection.esmtp_features["auth"].split() == ["LOGIN"]
+        connection.login("anybody", "anything")
+
+
+def test_a_line_of_a_letter_may_not_be_longer_than_the_rfc_says(sandbox: Sandbox) -> None:
+    with client(sandbox) as connection, pytest.raises(smtplib.SMTPDataError):
+        connection.sendmail("a@x.ru", ["b@x.ru"], b"Subject: x\r\n\r\n" + b"x" * 2000 + b"\r\n")
+
+
 def test_starttls_is_offered_when_asked_for_with_a_certificate_that_can_be_trusted(sandbox: Sandbox) -> None:
     with client(sandbox) as connection, pytest.raises(smtplib.SMTPNotSupportedError):
         connection.starttls()

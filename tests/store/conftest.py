@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import text
 
 from leadcast.core.model import Lead, Receipt
 from leadcast.core.settings import Settings
@@ -81,6 +84,17 @@ class StoppedClock:
 
     def pass_s(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
+
+
+def waits_or_ends(store: Store, future: Future[Any]) -> None:
+    """Returns once the other thread waits for a lock of ours, or has not waited for any."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    for _ in range(2000):
+        with store.begin() as connection:
+            if future.done() or connection.execute(text(waiting)).scalar_one():
+                return
+        threading.Event().wait(0.005)
+    raise AssertionError("it neither waits nor ends")
 
 
 @pytest.fixture

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 
 from leadcast.core.clock import utc_now
 from leadcast.core.model import BatchStatus, Lead, Priority
@@ -21,7 +20,7 @@ from leadcast.store.batches import NewBatch, NewDelivery, write
 from leadcast.store.database import Store
 from leadcast.store.schema import batches
 
-from .conftest import StoppedClock
+from .conftest import StoppedClock, waits_or_ends
 
 pytestmark = pytest.mark.store
 Accept = Callable[..., Accepted]
@@ -138,23 +137,14 @@ LATE = NewBatch(
 )
 
 
-def waits_or_ends(store: Store, future: Future[Any]) -> None:
-    """Returns once the other thread waits for a lock of ours, or has not waited for any."""
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    for _ in range(2000):
-        with store.begin() as connection:
-            if future.done() or connection.execute(text(waiting)).scalar_one():
-                return
-        threading.Event().wait(0.005)
-    raise AssertionError("it neither waits nor ends")
-
-
-def test_a_plan_waits_for_an_arrival_that_rides_with_it(store: Store, settings: Settings, accept: Accept) -> None:
+def test_a_plan_waits_for_an_arrival_that_rides_with_it(
+    store: Store, settings: Settings, accept: Accept, clock: StoppedClock
+) -> None:
     run_id = str(accept(lead_id=1).run_id)
     with ThreadPoolExecutor(1) as pool:
         with store.begin() as arriving:
             write(arriving, LATE)
-            assert not bell.answer(arriving, now=utc_now(), timeout=timedelta(days=1)).must_ring
+            assert not bell.answer(arriving, now=clock(), timeout=timedelta(days=1)).must_ring
             planned = pool.submit(plan, store, settings, run_id=run_id)
             waits_or_ends(store, planned)
         planned.result()

@@ -51,9 +51,11 @@ def in_doubt(store: Store, delivery_id: str) -> bool:
         return bool(connection.execute(select(deliveries.c.in_doubt).where(deliveries.c.id == delivery_id)).scalar())
 
 
-def attempt(courier: Courier, delivery_id: str, service: Service, *, last_try: bool = False) -> Receipt | AttemptFailed:
+def attempt(
+    courier: Courier, delivery_id: str, service: Service, *, last_in_run: bool = False
+) -> Receipt | AttemptFailed:
     try:
-        receipt = courier.deliver(delivery_id, integration=service, last_try=last_try)
+        receipt = courier.deliver(delivery_id, integration=service, last_in_run=last_in_run)
     except AttemptFailed as failed:
         return failed
     assert receipt is not None
@@ -87,7 +89,7 @@ def test_the_key_is_the_deliverys_own_and_the_same_on_every_attempt(courier: Cou
 def test_what_is_delivered_is_never_sent_again(store: Store, courier: Courier, delivery_id: str) -> None:
     service = Service()
     attempt(courier, delivery_id, service)
-    assert courier.deliver(delivery_id, integration=service, last_try=False) is None
+    assert courier.deliver(delivery_id, integration=service, last_in_run=False) is None
     assert len(service.got) == 1
     assert seen(store, delivery_id).attempts == 1
 
@@ -130,11 +132,21 @@ def test_each_kind_of_error_has_its_state_and_its_next_attempt(
     assert not in_doubt(store, delivery_id)
 
 
-def test_on_the_last_try_a_passing_error_is_final(store: Store, courier: Courier, delivery_id: str) -> None:
-    failed = attempt(courier, delivery_id, Service(answers=[TransientError("down")]), last_try=True)
-    assert isinstance(failed, AttemptFailed)
-    assert failed.retry_in_s is None
+def test_when_the_tries_are_used_up_a_passing_error_is_final(store: Store, courier: Courier, delivery_id: str) -> None:
+    service = Service(answers=[TransientError("down")] * 3)
+    attempts = [attempt(courier, delivery_id, service) for _ in range(3)]
+    assert [isinstance(item, AttemptFailed) and item.retry_in_s for item in attempts] == [10, 20, None]
     assert seen(store, delivery_id).state is D.FAILED
+
+
+def test_where_a_run_makes_no_further_attempt_a_later_one_does(
+    store: Store, courier: Courier, delivery_id: str
+) -> None:
+    failed = attempt(courier, delivery_id, Service(answers=[TransientError("down")]), last_in_run=True)
+    assert isinstance(failed, AttemptFailed)
+    assert failed.waits
+    view = seen(store, delivery_id)
+    assert (view.state, view.waits_for) == (D.RETRYING, "service")
 
 
 def test_a_failed_delivery_may_be_sent_again_by_a_person(store: Store, courier: Courier, delivery_id: str) -> None:
@@ -182,14 +194,14 @@ def test_what_is_not_found_too_early_is_not_sent_again_until_it_can_no_longer_ar
     assert seen(store, delivery_id).state is D.DELIVERED
 
 
-def test_after_a_death_the_wait_counts_from_when_that_attempt_began(
+def test_after_a_death_the_wait_counts_from_when_it_was_found(
     store: Store, courier: Courier, clock: StoppedClock, delivery_id: str
 ) -> None:
     die_in_mid_air(store, delivery_id, clock)
     service = Service(can_find=True, absent_after_s=75)
-    clock.pass_s(74)
+    clock.pass_s(200)
     assert isinstance(attempt(courier, delivery_id, service), AttemptFailed)
-    clock.pass_s(2)
+    clock.pass_s(76)
     attempt(courier, delivery_id, service)
     assert seen(store, delivery_id).state is D.DELIVERED
 
@@ -296,13 +308,13 @@ def test_a_task_that_is_stopped_while_sending_writes_that_down(
     store: Store, courier: Courier, delivery_id: str
 ) -> None:
     with pytest.raises(SystemExit):
-        courier.deliver(delivery_id, integration=Service(answers=[SystemExit()]), last_try=False)
+        courier.deliver(delivery_id, integration=Service(answers=[SystemExit()]), last_in_run=False)
     assert seen(store, delivery_id).state is D.UNKNOWN
 
 
 def test_an_unknown_delivery_is_an_error(courier: Courier) -> None:
     with pytest.raises(StoreError, match="no-such"):
-        courier.deliver("no-such", integration=Service(), last_try=False)
+        courier.deliver("no-such", integration=Service(), last_in_run=False)
 
 
 def test_no_secret_and_no_forged_line_comes_through_an_error(

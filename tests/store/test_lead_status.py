@@ -13,9 +13,10 @@ from leadcast.core.errors import InvalidRequest, LeadNotFound, LeadTableError
 from leadcast.core.lead_mapping import LeadMapping
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.core.settings import Settings
+from leadcast.engine.lead_status import LeadStatus
 from leadcast.inbox import Inbox, look_up
 from leadcast.monitor import Monitor
-from leadcast.notify import Dispatcher, LeadStatus
+from leadcast.notify import Dispatcher
 from leadcast.plan import plan
 from leadcast.settle import Settler
 from leadcast.store import batches, leads

@@ -11,10 +11,10 @@ from sqlalchemy import select
 
 from leadcast.core.errors import RejectedError, TransientError
 from leadcast.inbox import Accepted
-from leadcast.notify import Dispatcher, Story
+from leadcast.notify import Dispatcher, Sender, Story
 from leadcast.store import outbox
 from leadcast.store.database import Store
-from leadcast.store.outbox import Channel
+from leadcast.store.outbox import PACES, Channel
 from leadcast.store.schema import notifications
 
 from .conftest import StoppedClock
@@ -30,23 +30,34 @@ class Post:
         self.failures = list(failures)
         self.stories: list[Story] = []
 
-    def __call__(self, story: Story) -> None:
+    def __call__(self, story: Story, *, timeout_s: float) -> None:
         self.stories.append(story)
         if self.failures:
             raise self.failures.pop(0)
 
 
 def queue(
-    store: Store, clock: StoppedClock, *keys: str, batch_id: str | None = None, channel: Channel = Channel.EMAIL
+    store: Store,
+    clock: StoppedClock,
+    *keys: str,
+    batch_id: str | None = None,
+    channel: Channel = Channel.EMAIL,
+    occasion: str = "failed",
 ) -> None:
     with store.begin() as connection:
         for key in keys:
-            new = outbox.New(key=key, batch_id=batch_id, channel=channel, occasion="failed", reason="why")
+            new = outbox.New(key=key, batch_id=batch_id, channel=channel, occasion=occasion, reason="why")
             outbox.queue(connection, new, now=clock())
 
 
-def dispatcher(store: Store, clock: StoppedClock, post: Post) -> Dispatcher:
-    return Dispatcher(store=store, senders=dict.fromkeys(Channel, post), clock=clock)
+def dispatcher(store: Store, clock: StoppedClock, post: Sender, *, chance: float = 0.0) -> Dispatcher:
+    return Dispatcher(
+        store=store,
+        senders=dict.fromkeys(Channel, post),
+        clock=clock,
+        timer=lambda: clock().timestamp(),
+        chance=lambda: chance,
+    )
 
 
 def states(store: Store) -> list[tuple[str, int]]:
@@ -100,11 +111,12 @@ def test_what_will_never_pass_is_given_up_at_once(store: Store, clock: StoppedCl
 
 def test_what_fails_for_ever_is_given_up_in_the_end(store: Store, clock: StoppedClock) -> None:
     queue(store, clock, "a")
-    post = Post(*[TransientError("no")] * outbox.MAX_ATTEMPTS)
-    for _ in range(outbox.MAX_ATTEMPTS + 5):
+    most = PACES[Channel.EMAIL].max_attempts
+    post = Post(*[TransientError("no")] * most)
+    for _ in range(most + 5):
         dispatcher(store, clock, post).flush(bound_s=10)
         clock.pass_s(3601)
-    assert states(store) == [("dead", outbox.MAX_ATTEMPTS)]
+    assert states(store) == [("dead", most)]
 
 
 def test_what_could_not_go_out_can_be_asked_for(store: Store, clock: StoppedClock) -> None:
@@ -137,7 +149,7 @@ def test_when_the_time_is_over_the_rest_waits(store: Store, clock: StoppedClock)
     queue(store, clock, "a", "b")
 
     class Slow(Post):
-        def __call__(self, story: Story) -> None:
+        def __call__(self, story: Story, *, timeout_s: float) -> None:
             clock.pass_s(60)
 
     assert dispatcher(store, clock, Slow()).flush(bound_s=5) == 1

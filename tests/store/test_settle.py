@@ -15,7 +15,7 @@ from leadcast.engine.sweep import settle_dead_waves
 from leadcast.inbox import Accepted
 from leadcast.plan import plan
 from leadcast.settle import Settler, all_failed
-from leadcast.store import ledger, views
+from leadcast.store import ledger, standing, views
 from leadcast.store.database import Store
 from leadcast.store.schema import notifications
 
@@ -45,7 +45,7 @@ def wave(store: Store, settings: Settings, courier: Courier, accept: Accept) -> 
 def send(courier: Courier, delivery_id: str, outcome: Exception | None) -> None:
     service = Service(answers=[outcome] if outcome else [])
     try:
-        courier.deliver(delivery_id, integration=service, last_try=True)
+        courier.deliver(delivery_id, integration=service, last_in_run=True)
     except AttemptFailed:
         assert outcome is not None
 
@@ -60,7 +60,7 @@ def status(store: Store, batch_id: str) -> BatchStatus:
 
 def states(store: Store, batch_id: str) -> list[D]:
     with store.begin() as connection:
-        return [item.state for item in ledger.standing(connection, batch_id=batch_id)]
+        return [item.state for item in standing.of_batch(connection, batch_id=batch_id)]
 
 
 def told(store: Store) -> list[tuple[str, str]]:
@@ -129,7 +129,7 @@ def test_what_is_still_being_sent_is_left_alone_and_settled_later(
 ) -> None:
     batch_id = wave(types=("telegram",))
     service = Service(while_sending=lambda: settler.wave("w", over=True) and None)
-    courier.deliver(f"{batch_id}-0", integration=service, last_try=True)
+    courier.deliver(f"{batch_id}-0", integration=service, last_in_run=True)
     assert states(store, batch_id) == [D.DELIVERED]
     assert status(store, batch_id) is BatchStatus.PROCESSING
     settler.wave("w", over=True)
@@ -223,19 +223,25 @@ def test_the_sweep_settles_waves_whose_run_is_over_and_no_others(
 ) -> None:
     stopped, running = wave(GOOD, run_id="stopped"), wave(GOOD, run_id="running")
     state = {"running": "running", "stopped": "failed"}.get
-    assert settle_dead_waves(store, settings, run_state=state, clock=clock) == 1
+    assert settle_dead_waves(store, settings, run_state=state, settle_state=lambda _: "skipped", clock=clock) == 1
     assert (status(store, stopped), status(store, running)) == (BatchStatus.PARTIAL, BatchStatus.PROCESSING)
     assert ("email", "critical") in told(store)
 
 
-def test_the_sweep_gives_back_what_a_vanished_run_had_not_begun(
+def test_the_sweep_gives_back_what_a_vanished_run_has_left_open(
     store: Store, settings: Settings, clock: StoppedClock, wave: Callable[..., str]
 ) -> None:
-    begun, not_begun = wave(GOOD, run_id="w1"), wave(run_id="w2")
-    assert settle_dead_waves(store, settings, run_state=lambda _: None, clock=clock) == 0, "it may just be on its way"
+    ended, begun, not_begun = wave(GOOD, BAD, run_id="w0"), wave(GOOD, run_id="w1"), wave(run_id="w2")
+    assert (
+        settle_dead_waves(store, settings, run_state=lambda _: None, settle_state=lambda _: None, clock=clock) == 0
+    ), "it may just be on its way"
     clock.pass_s(61)
-    assert settle_dead_waves(store, settings, run_state=lambda _: None, clock=clock) == 2
-    assert (status(store, begun), status(store, not_begun)) == (BatchStatus.PARTIAL, BatchStatus.PENDING)
+    assert settle_dead_waves(store, settings, run_state=lambda _: None, settle_state=lambda _: None, clock=clock) == 3
+    assert [status(store, each) for each in (ended, begun, not_begun)] == [
+        BatchStatus.PARTIAL,
+        BatchStatus.PENDING,
+        BatchStatus.PENDING,
+    ]
 
 
 def test_an_error_that_may_pass_says_so_in_the_ledger(store: Store, wave: Callable[..., str]) -> None:

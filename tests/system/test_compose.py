@@ -6,8 +6,6 @@ What stands for the containers' network and file system is in tests/place.py.
 
 from __future__ import annotations
 
-import re
-import secrets
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -15,13 +13,12 @@ from typing import Any
 import pytest
 import requests
 import yaml
-from cryptography.fernet import Fernet
 from sqlalchemy import create_engine, text
 
 from leadcast.integrations import registry
 from leadcast.local.client import Api
 from leadcast.sandbox.ports import ServiceName
-from tests.compose import EXAMPLE, ROOT, Service, read, read_env
+from tests.compose import ROOT, Service, read, read_env, with_secrets
 from tests.containers import Containers, has_own_host_names
 from tests.place import Place, borrowed
 from tests.servers import POSTGRES, missing, require
@@ -47,13 +44,8 @@ def place(tmp_path_factory: pytest.TempPathFactory, redis_server: str, rabbitmq_
 
 @pytest.fixture(scope="module")
 def dotenv() -> str:
-    """.env.example as a person fills it in: the secrets, and the sandbox's lines."""
-    written = EXAMPLE.read_text(encoding="utf-8")
-    written = re.sub(r"^FERNET_KEY=$", f"FERNET_KEY={Fernet.generate_key().decode()}", written, flags=re.MULTILINE)
-    required = r"^(\w+_(?:PASSWORD|SECRET|KEY))=$"
-    written = re.sub(required, lambda found: f"{found[1]}={secrets.token_hex(24)}", written, flags=re.MULTILINE)
-    ours, heading, sandbox = written.partition("# With the profile `sandbox`")
-    return ours + heading + sandbox.replace("\n# AIRFLOW", "\nAIRFLOW")
+    """.env.example as a person fills it in."""
+    return with_secrets()
 
 
 @pytest.fixture(scope="module")

@@ -82,8 +82,8 @@ def test_a_passing_failure_is_tried_again_and_delivered_once(stack: Stack, send:
 
 
 def test_a_lost_answer_is_asked_for_and_not_sent_again(stack: Stack, send: Any) -> None:
-    for service in ("amocrm", "bitrix24"):
-        stack.fault(service=service, kind="hang_up_after", times=1)
+    for service, sends in (("amocrm", "/api/v4/leads"), ("bitrix24", "crm.item.add")):
+        stack.fault(service=service, kind="hang_up_after", times=1, match=sends)
     batch = send("amocrm", "bitrix24")
     assert batch["status"] == "completed"
     assert all(item["receipt"]["reconciled"] for item in batch["deliveries"])
@@ -121,7 +121,7 @@ def test_clearing_what_is_delivered_sends_nothing_again(stack: Stack, send: Any)
 
 
 def test_clearing_the_whole_run_sends_only_what_has_failed(stack: Stack, send: Any) -> None:
-    stack.fault(service="bitrix24", kind="error", code="ACCESS_DENIED", status=403, times=1)
+    stack.fault(service="bitrix24", kind="error", code="ACCESS_DENIED", status=403, times=1, match="crm.item.add")
     batch = send("telegram", "bitrix24")
     assert batch["status"] == "partial"
     stack.clear(batch["run_id"], "plan")

@@ -18,7 +18,7 @@ from tests.stack import ROOT, until
 from tests.unit.test_docs import blocks, section, text_of
 
 pytestmark = pytest.mark.system
-DAGS = ["send_lead", "sweep"]
+DAGS = ["prune", "retry_leads", "send_lead", "sweep"]
 PAGES_CONSTRAINTS = "https://raw.githubusercontent.com/apache/airflow/constraints-3.3.2/constraints-3.11.txt"
 PAGES_STORE = "postgresql+psycopg2://leadcast:password@127.0.0.1/leadcast"
 PAGES_WEBHOOK = "https://example.com/leads"

@@ -27,12 +27,13 @@ def busy(running: Stack) -> Stack:
     body = request()
     api = running.api()
     accepted = [api.call("POST", "/api/integrations/send-batch", json=body)["batch_id"]]
-    run = api.call("POST", "/api/v2/dags/send_lead/dagRuns", json={"logical_date": None, "conf": body})
+    conf = {"logical_date": None, "conf": request("hook-2")}
+    run = api.call("POST", "/api/v2/dags/send_lead/dagRuns", json=conf)
     until(lambda: running.run_state(run["dag_run_id"]) in ("success", "failed"))
-    running.run("airflow", "dags", "trigger", "send_lead", "--conf", json.dumps(body))
+    running.run("airflow", "dags", "trigger", "send_lead", "--conf", json.dumps(request("hook-3")))
     for service in ("amocrm", "telegram", "bitrix24", "webhook", "smtp"):
         running.fault(service=service, kind="status", status=500 if service != "smtp" else 550, times=1)
-    accepted.append(api.call("POST", "/api/integrations/send-batch", json=body)["batch_id"])
+    accepted.append(api.call("POST", "/api/integrations/send-batch", json=request("hook-4"))["batch_id"])
     refused(running, body | {"nonsense": "S3CRET-in-an-unknown-field"})
     refused(running, body | {"credentials": {"telegram": {"bot_token": ["S3CRET-of-a-wrong-type"]}}})
     refused(running, body | {"callback_url": "not a URL S3CRET"})
@@ -47,12 +48,13 @@ def busy(running: Stack) -> Stack:
     return running
 
 
-def request() -> dict[str, Any]:
+def request(hook: str = "hook") -> dict[str, Any]:
+    """To a webhook that nobody answers: each time another one, or its circuit would open and the last ones wait."""
     return {
         "lead_id": "needle-1",
         "lead": LEAD,
         "integrations": [{"type": kind} for kind in TYPES],
-        "credentials": SECRETS | {"webhook": SECRETS["webhook"] | {"url": "http://127.0.0.1:1/S3CRET-hook"}},
+        "credentials": SECRETS | {"webhook": SECRETS["webhook"] | {"url": f"http://127.0.0.1:1/S3CRET-{hook}"}},
         "callback_url": "http://127.0.0.1:1/hook?token=S3CRET-callback",
     }
 

@@ -6,10 +6,13 @@ That its services do their work is shown by tests/system/test_compose.py.
 from __future__ import annotations
 
 import importlib.resources
+import inspect
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +109,9 @@ def test_each_queues_worker_has_a_concurrency_of_its_own_in_env() -> None:
 
 
 def test_every_task_that_needs_a_worker_goes_into_a_queue_that_one_listens_to() -> None:
-    from leadcast.engine.dags import send_lead_dag, sweep_dag
+    from leadcast.engine.dags import retry_leads_dag, send_lead_dag, sweep_dag
 
-    tasks = [task for dag in (send_lead_dag(Settings()), sweep_dag()) for task in dag.tasks]
+    tasks = [task for dag in (send_lead_dag(Settings()), sweep_dag(), retry_leads_dag()) for task in dag.tasks]
     # the scheduler itself marks the empty ones, which stay in Airflow's queue `default`
     assert {task.queue for task in tasks if not task.inherits_from_empty_operator} == QUEUES
 
@@ -188,7 +191,53 @@ def test_airflow_knows_every_option_that_is_set() -> None:
         for name in service.get("environment", {}):
             if name.startswith("AIRFLOW__"):
                 section, _, key = name.removeprefix("AIRFLOW__").lower().partition("__")
-                assert key in described[section]["options"], name
+                assert key in described[section]["options"] or (section, key) in compose.NOT_DESCRIBED, name
+
+
+def test_airflow_reads_the_options_that_it_does_not_describe() -> None:
+    from airflow.jobs import scheduler_job_runner
+
+    source = inspect.getsource(scheduler_job_runner.SchedulerJobRunner.__init__)
+    assert {("scheduler", key) for key in re.findall(r'key="(num_\w+)"', source)} == compose.NOT_DESCRIBED
+
+
+def test_a_message_in_the_broker_is_dropped_when_its_token_is_no_good_any_more() -> None:
+    given = RUN["scheduler"].environment
+    handed_out_again_s = int(given["AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT"])
+    expires_s = handed_out_again_s + int(given["AIRFLOW__API_AUTH__JWT_LEEWAY"])
+    celery = json.loads(given["AIRFLOW__CELERY__EXTRA_CELERY_CONFIG"])
+    assert celery["task_annotations"] == {"execute_workload": {"expires": expires_s}}
+    # before that the scheduler must have given it up: it takes a dropped message of its own for a failure
+    assert handed_out_again_s + int(given["AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL"]) < expires_s
+
+
+def test_a_worker_loads_before_its_first_task_what_tasks_need() -> None:
+    celery = json.loads(RUN["worker"].environment["AIRFLOW__CELERY__EXTRA_CELERY_CONFIG"])
+    (module,) = celery["imports"]
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys, {module}; assert 'leadcast.deliver' in sys.modules"],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "include")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_dies_is_noticed_within_a_minute() -> None:
+    from airflow.configuration import conf
+
+    def set_to(key: str) -> float:
+        return float(
+            RUN["scheduler"].environment.get(f"AIRFLOW__SCHEDULER__{key.upper()}") or conf.get("scheduler", key)
+        )
+
+    pause_s = Settings().retry_delay_s
+    assert set_to("task_queued_timeout") + set_to("task_queued_timeout_check_interval") < 60
+    task_s = set_to("task_instance_heartbeat_timeout") + set_to("task_instance_heartbeat_timeout_detection_interval")
+    assert task_s + pause_s <= 60
+    assert set_to("scheduler_health_check_threshold") + set_to("orphaned_tasks_check_interval") < 60
 
 
 def test_airflow_understands_every_command(monkeypatch: pytest.MonkeyPatch) -> None:

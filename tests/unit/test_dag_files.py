@@ -85,4 +85,4 @@ def test_what_is_wrong_in_the_list_is_left_to_airflow(dags: Path, monkeypatch: p
 
 def test_the_bundle_is_the_packages_own_folder() -> None:
     bundle = LeadcastDags(name="leadcast")
-    assert {file.name for file in bundle.path.glob("*.py")} >= {"send_lead.py", "sweep.py"}
+    assert {file.name for file in bundle.path.glob("*.py")} >= {"retry_leads.py", "send_lead.py", "sweep.py"}

@@ -22,6 +22,7 @@ from leadcast.sandbox import Sandbox, SandboxPorts
 
 PAGE = (Path(__file__).parents[2] / "docs" / "adding-an-integration.md").read_text(encoding="utf-8")
 LONGEST_EXAMPLE = 60
+SECRET = "a-secret-of-slack"
 
 
 @pytest.fixture
@@ -54,10 +55,15 @@ def delivered(integration: Integration[Any, Any], sandbox: Sandbox) -> Receipt:
         settings=settings,
         timeout_s=20,
     )
-    url = SecretStr(f"{sandbox.webhook_url}/services/T0")
-    account: Account[Any] = integration.from_connection(ConnectionFields(conn_id="slack", password=url), {})
     lead = Lead(id="1", name="Анна", phone="+7999")
+    account = account_at(integration, sandbox.webhook_url)
     return integration.deliver(lead, settings=integration.settings_model(), account=account, call=call)
+
+
+def account_at(integration: Integration[Any, Any], base_url: str) -> Account[Any]:
+    url = SecretStr(f"{base_url}/services/T024/B048/{SECRET}")
+    account: Account[Any] = integration.from_connection(ConnectionFields(conn_id="slack", password=url), {})
+    return account
 
 
 def test_the_example_of_an_integration_delivers(integration: Integration[Any, Any], sandbox: Sandbox) -> None:
@@ -81,6 +87,13 @@ def test_the_example_of_an_integration_says_what_went_wrong(
     sandbox.fault(service="webhook", **fault)
     with pytest.raises(error):
         delivered(integration, sandbox)
+
+
+def test_the_example_names_its_account_and_its_limit_without_the_secret(integration: Integration[Any, Any]) -> None:
+    account = account_at(integration, "https://hooks.slack.com")
+    (limit,) = integration.limits(settings=integration.settings_model(), account=account)
+    assert integration.label(account) == limit.name == "slack/T024/B048"
+    assert (limit.calls, limit.period_s) == (1, 1)
 
 
 def test_the_example_has_the_pool_and_the_connection_that_the_page_names(integration: Integration[Any, Any]) -> None:

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from leadcast.core.circuit import is_against_account
 from leadcast.core.errors import Blocked, DeliveryError, RejectedError, TransientError, UnknownOutcome
 from leadcast.integrations.egress import Egress
 
@@ -145,11 +146,22 @@ def test_a_failed_tls_handshake_means_nothing_was_sent() -> None:
         Egress().send("POST", f"https://127.0.0.1:{server.port}{SECRET_WAY}")
 
 
-def test_no_time_left_means_nothing_was_sent() -> None:
-    with answering(OK) as server, pytest.raises(TransientError, match="nothing was sent"):
+def test_no_time_left_means_nothing_was_sent_and_nothing_against_the_host() -> None:
+    with answering(OK) as server, pytest.raises(TransientError, match="nothing was sent") as late:
         Egress().send("POST", f"http://127.0.0.1:{server.port}/", timeout_s=0)
 
     assert server.requests == []
+    assert not is_against_account(late.value)
+
+
+def test_a_host_can_be_reached_without_sending_it_anything() -> None:
+    with answering(OK) as server:
+        Egress(allowed_networks=[LOOPBACK]).reach(f"http://127.0.0.1:{server.port}{SECRET_WAY}", public_only=True)
+        with pytest.raises(Blocked, match="not a public address"):
+            Egress().reach(f"http://127.0.0.1:{server.port}{SECRET_WAY}", public_only=True)
+        with pytest.raises(TransientError, match="TLS handshake failed"):
+            Egress().reach(f"https://127.0.0.1:{server.port}{SECRET_WAY}")
+    assert all(request.strip() == b"" or request.startswith(b"\x16") for request in server.requests)
 
 
 @pytest.mark.parametrize(

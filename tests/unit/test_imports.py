@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "include" / "leadcast"
-STAGES = ("request", "inbox", "plan", "deliver", "settle", "notify")
+STAGES = ("request", "inbox", "plan", "admit", "attempt", "deliver", "settle", "retry", "cancel", "erase", "notify")
 """In the order of the flow."""
 FOUNDATIONS = ("core", "integrations", "store", "templates")
 """What stages stand on; they know no stage."""
@@ -97,7 +97,7 @@ def loaded_by(code: str) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-@pytest.mark.parametrize("name", ["send_lead", "sweep"])
+@pytest.mark.parametrize("name", ["prune", "retry_leads", "send_lead", "sweep"])
 def test_a_dag_file_loads_nothing_heavy(name: str) -> None:
     loaded = loaded_by(f"exec(open({str(ROOT / 'dags' / f'{name}.py')!r}).read())")
     assert "leadcast" in loaded

@@ -133,6 +133,20 @@ def test_over_long_values_are_refused_with_their_place() -> None:
     assert refused({**MINIMAL, "lead": {"name": "x" * 1025}})[0][0] == ("lead", "name")
 
 
+def test_a_mapping_that_cannot_be_filled_in_is_refused_with_its_place() -> None:
+    settings = {"fields": {"city": "{{ lead.town }}"}}
+    [(loc, msg)] = refused({"lead_id": 1, "integrations": [{"type": "webhook", "settings": settings}]})
+    assert loc == ("integrations", 0, "settings", "fields")
+    assert "'city': no 'lead.town'" in msg
+
+
+def test_a_request_is_checked_together_with_the_settings_that_it_starts_from() -> None:
+    request = {"lead_id": 1, "integrations": [{"type": "webhook", "settings": {"fields": {"phone.home": 1}}}]}
+    validate(request, defaults={"webhook": {"fields": {"phone.work": 2}}, "email": {"fields": {"phone": 2}}})
+    with pytest.raises(InvalidRequest, match=r"'phone\.home': 'phone' stands there as well"):
+        validate(request, defaults={"webhook": {"fields": {"phone": 2}}})
+
+
 def test_custom_fields_keep_their_kind() -> None:
     lead = check(LeadData, {"custom": {"age": 30, "vip": True, "ratio": 0.5, "note": None}})
     assert lead.custom == {"age": 30, "vip": True, "ratio": 0.5, "note": None}

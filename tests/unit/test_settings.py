@@ -72,10 +72,10 @@ def test_a_secret_that_is_wrong_is_not_repeated(value: str) -> None:
 @pytest.mark.parametrize("model", [Settings, Delivering])
 def test_every_number_has_a_unit_and_nothing_else_has(model: type[Settings] | type[Delivering]) -> None:
     fields = model.model_fields
-    numbers = {name for name, field in fields.items() if field.annotation in (int, float)}
+    numbers = {name for name, field in fields.items() if field.annotation in (int, float, float | None)}
     assert numbers
     assert {name for name, field in fields.items() if unit_of(field)} == numbers
-    assert {name for name in numbers if name.endswith("_s")} == {
+    assert {name for name in numbers if name.endswith("_s") and not name.endswith("_per_s")} == {
         name for name, field in fields.items() if unit_of(field) == "seconds"
     }
 
@@ -105,6 +105,28 @@ def test_every_example_is_one_that_is_taken() -> None:
     examples = {name: option["example"] for name, option in options().items() if option["example"]}
     assert len(examples) >= 6
     check(Settings.of({"leads_conn_id": "crm", "leads_table": "leads", "status_column": "status"} | examples))
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        ('{"amokrm": {}}', "there is no integration 'amokrm'. There are: "),
+        ('{"amocrm": {"tagz": ["a"]}}', r"'amocrm': tagz: there is no such setting. Is tags meant\?"),
+        ('{"amocrm": {"price": -5}}', "'amocrm': price: Input should be greater"),
+        ('{"webhook": {"fields": {"city": "{{ lead.town }}"}}}', "'webhook': fields: 'city': no 'lead.town'"),
+    ],
+)
+def test_what_an_integration_would_not_take_is_told_when_a_server_starts(value: str, named: str) -> None:
+    settings = Settings.of({"integration_settings": value})
+    with pytest.raises(SettingsError, match=rf"integration_settings.*{named}"):
+        check(settings)
+
+
+def test_every_integration_may_have_settings_that_its_deliveries_start_from() -> None:
+    value = '{"amocrm": {"tags": ["site"]}, "webhook": {"event": "lead.new", "fields": {"name": "{lead_name}"}}}'
+    settings = Settings.of({"integration_settings": value})
+    check(settings)
+    assert settings.integration_settings["amocrm"] == {"tags": ["site"]}
 
 
 def test_the_environment_alone_is_read_for_commands_that_do_without_airflow() -> None:

@@ -106,6 +106,8 @@ def test_a_line_is_cut_at_998_characters() -> None:
         "{{ lead.name.upper() }}",
         "{{ 7 * 7 }}",
         "{{ lead.name if lead else '' }}",
+        r"{{ '\ud800' }}",
+        r"{{ '\x00' }}",
         "{{ unfinished",
         "{% endif %}",
         "{{ " + "lead[" * 190 + "1" + "]" * 190 + " }}",
@@ -249,7 +251,7 @@ def test_a_telegram_template_that_is_too_long_by_itself_is_refused(tmp_path: Pat
         Templates(folder=str(tmp_path)).telegram("long", lead=LEAD)
 
 
-@pytest.mark.parametrize("occasion", Occasion)
+@pytest.mark.parametrize("occasion", [occasion for occasion in Occasion if occasion is not Occasion.ACCOUNT])
 @pytest.mark.parametrize("language", Language)
 def test_a_notification_says_what_happened_to_every_delivery(occasion: Occasion, language: Language) -> None:
     values = {
@@ -283,6 +285,17 @@ def test_a_notification_says_what_happened_to_every_delivery(occasion: Occasion,
     assert "550 &lt;no such user&gt;" in email.html
 
 
-def test_the_notifications_of_the_four_occasions_differ() -> None:
+@pytest.mark.parametrize("language", Language)
+def test_an_account_that_takes_no_leads_is_named_with_the_reason(language: Language) -> None:
+    reason = "amocrm, example.amocrm.ru: failures in a row: 5. <401>"
+    values = {"batch": {"id": "", "lead_id": ""}, "deliveries": [], "link": "https://here/ui", "reason": reason}
+    email = Templates(language=language).notification(Occasion.ACCOUNT, values=values)
+    assert ("заявки" if language is Language.RU else "leads") in email.subject
+    assert reason in email.text
+    assert "https://here/ui" in email.text
+    assert "&lt;401&gt;" in email.html
+
+
+def test_the_notifications_of_all_occasions_differ() -> None:
     subjects = {Templates().notification(occasion, values={"batch": {"lead_id": "1"}}).subject for occasion in Occasion}
     assert len(subjects) == len(Occasion)

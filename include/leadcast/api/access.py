@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
-from fastapi import Request
+from fastapi import HTTPException, Request
 
 from leadcast.api.caller import SAFE_METHODS, Caller, refuse_cookie_alone, token_of
 from leadcast.engine.conf_guard import DAG_ID
@@ -24,4 +24,12 @@ def admit(request: Request, user: GetUserDep) -> None:
     else:
         refuse_cookie_alone(request)
         _may_send(request, user)
-    request.state.leadcast_caller = Caller(id=user.get_id(), token=token_of(request))
+
+    def may_write() -> bool:
+        try:
+            _may_send(request, user)
+        except HTTPException:
+            return False
+        return True
+
+    request.state.leadcast_caller = Caller(id=user.get_id(), token=token_of(request), may_write=may_write)

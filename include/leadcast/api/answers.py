@@ -75,6 +75,10 @@ class DeliveryAnswer(Answer):
     receipt: dict[str, Any] | None
     error: dict[str, Any] | None
     next_attempt_at: Utc | None
+    waits_for: str | None = Field(
+        description="limit, circuit, service, integration (its type is not installed): it waits without a run, until "
+        "next_attempt_at; retry: a person has put it back. null: it does not."
+    )
     started_at: Utc | None
     finished_at: Utc | None
     duration_s: float | None
@@ -103,6 +107,7 @@ class BatchAnswer(Answer):
     accepted_at: Utc
     started_at: Utc | None
     finished_at: Utc | None
+    cancelled_at: Utc | None = Field(description="When a person has cancelled what had not been sent; null: nobody.")
     duration_s: float | None = Field(description="Seconds from acceptance to the final status.")
     links: BatchLinks
     deliveries: list[DeliveryAnswer]
@@ -199,6 +204,7 @@ def _of_batch(view: BatchView, links: Links) -> dict[str, Any]:
         "accepted_at": view.accepted_at,
         "started_at": view.started_at,
         "finished_at": view.finished_at,
+        "cancelled_at": view.cancelled_at,
         "duration_s": view.duration_s,
         "links": BatchLinks(self=links.batch(view.id), run=links.run(view.run_id)),
     }

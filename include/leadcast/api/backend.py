@@ -8,9 +8,12 @@ from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
 
+from leadcast.cancel import Canceller
 from leadcast.core.settings import Settings
+from leadcast.erase import Eraser, InAirflow
 from leadcast.inbox import Inbox, LeadSource
 from leadcast.monitor import Monitor
+from leadcast.retry import Retrier
 from leadcast.store.database import Store
 
 STORE_CONNECTIONS = 20
@@ -23,18 +26,31 @@ class Ring(Protocol):
     def __call__(self, run_id: str, *, token: str) -> Coroutine[Any, Any, bool]: ...
 
 
+class EraseInAirflow(Protocol):
+    """Erases what Airflow itself holds of a lead, in the name of the caller. Never raises."""
+
+    def __call__(self, lead_id: str, *, token: str) -> Coroutine[Any, Any, InAirflow]: ...
+
+
+async def _nothing_there(lead_id: str, *, token: str) -> InAirflow:
+    return InAirflow()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Backend:
     """The seam between the routes and what is behind them.
 
     missing_pools: names of the pools that the DAGs use and Airflow does not have.
+    paused_dags: ids of the DAGs that leads need and somebody has paused.
     """
 
     store: Callable[[], Store]
     settings: Callable[[], Settings]
     ring: Ring
     missing_pools: Callable[[], list[str]]
+    paused_dags: Callable[[], list[str]] = list
     lead_source: Callable[[], LeadSource | None] = lambda: None
+    erase_in_airflow: EraseInAirflow = _nothing_there
 
     def inbox(self) -> Inbox:
         """Where requests are accepted."""
@@ -44,17 +60,31 @@ class Backend:
         """The read side."""
         return Monitor(self.store(), lead_source=self.lead_source())
 
+    def retrier(self) -> Retrier:
+        """Puts batches back."""
+        return Retrier(store=self.store(), settings=self.settings())
+
+    def canceller(self) -> Canceller:
+        """Cancels batches."""
+        return Canceller(store=self.store(), settings=self.settings())
+
+    def eraser(self) -> Eraser:
+        """Erases leads."""
+        return Eraser(store=self.store(), settings=self.settings())
+
 
 def airflow_backend() -> Backend:
     """The backend of a real api-server."""
-    from leadcast.engine import bell, config, doctor
+    from leadcast.engine import bell, config, doctor, lead_traces
 
     return Backend(
         store=lambda: config.store(STORE_CONNECTIONS),
         settings=config.settings,
         ring=bell.ring,
         missing_pools=doctor.missing_pools,
+        paused_dags=doctor.paused_dags,
         lead_source=config.lead_table,
+        erase_in_airflow=lead_traces.erase,
     )
 
 

@@ -1,4 +1,4 @@
-"""Routes: a batch is sent, looked at, listed."""
+"""Routes: a batch is sent, looked at, listed, retried, cancelled."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from starlette.concurrency import run_in_threadpool
 from leadcast.api import answers, schema
 from leadcast.api.answers import AcceptedAnswer, BatchDetail, PageAnswer
 from leadcast.api.backend import Backend, BackendDep
-from leadcast.api.body import read_json
+from leadcast.api.body import read_json, read_nothing
 from leadcast.api.caller import CallerDep
 from leadcast.api.links import LinksDep
 from leadcast.core.errors import FieldError, InvalidRequest
 from leadcast.core.model import BatchStatus
 from leadcast.integrations import registry
+from leadcast.monitor import checked_id
 from leadcast.request import MAX_KEY_LENGTH, LeadId
 from leadcast.store.views import Filter
 
@@ -109,3 +110,31 @@ def list_batches(
 def get_batch(batch_id: str, backend: BackendDep, links: LinksDep) -> BatchDetail:
     """Look at one batch: its status, its deliveries, and every attempt made."""
     return answers.batch_detail(backend.monitor().batch(batch_id), links)
+
+
+@router.post("/batches/{batch_id}/retry", status_code=202)
+async def retry_batch(
+    request: Request, batch_id: str, backend: BackendDep, caller: CallerDep, links: LinksDep
+) -> BatchDetail:
+    """Send what has failed or is unknown again, never what was delivered. Takes no body.
+
+    409: it is on its way already (so it is after your first call, if you have not seen its answer), or nothing in it
+    has failed. What may have arrived is asked for first, where the service can be asked; where it cannot, it is sent.
+    """
+    await read_nothing(request)
+    put_back = await run_in_threadpool(lambda: backend.retrier().batch(checked_id(batch_id)))
+    if put_back.must_ring and put_back.run_id:
+        _ring(backend, put_back.run_id, token=caller.token)
+    return await run_in_threadpool(lambda: get_batch(batch_id, backend, links))
+
+
+@router.post("/batches/{batch_id}/cancel")
+async def cancel_batch(request: Request, batch_id: str, backend: BackendDep, links: LinksDep) -> BatchDetail:
+    """Cancel what is not being sent yet. Takes no body; called again, it does no harm.
+
+    What is being sent just now goes to the end of its attempt, which is the last one: until then the batch is
+    `processing`. 409: the batch has ended.
+    """
+    await read_nothing(request)
+    await run_in_threadpool(lambda: backend.canceller().batch(checked_id(batch_id)))
+    return await run_in_threadpool(lambda: get_batch(batch_id, backend, links))

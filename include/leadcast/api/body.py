@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import HTTPException, Request
 from starlette.requests import ClientDisconnect
 
-from leadcast.core.errors import BodyTooLarge
+from leadcast.core.errors import BodyTooLarge, InvalidRequest
 from leadcast.request import MAX_BODY_BYTES, parse_body
 
 
@@ -23,6 +23,17 @@ async def read_json(request: Request) -> Any:
     if media_type != "application/json" or request.headers.get("Content-Encoding", "identity") != "identity":
         raise HTTPException(415, "Send JSON, uncompressed: Content-Type: application/json.")
     return parse_body(await _read(request))
+
+
+async def read_nothing(request: Request) -> None:
+    """Refuses what a call that takes no body is given all the same: it would not do what is asked of it there.
+
+    Raises:
+        InvalidRequest: there is more than `{}`.
+        BodyTooLarge: over 1 MiB, whatever Content-Length says.
+    """
+    if (await _read(request)).strip() not in (b"", b"{}"):
+        raise InvalidRequest("This call takes no body: it is about the whole batch.")
 
 
 async def _read(request: Request) -> bytes:

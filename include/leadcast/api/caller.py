@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -15,10 +16,14 @@ OWN_VALUE = "leadcast"
 
 @dataclass(frozen=True)
 class Caller:
-    """A signed-in user of Airflow."""
+    """A signed-in user of Airflow.
+
+    may_write: asks Airflow whether he may send, retry and cancel: for a page. Who does it is asked anyway.
+    """
 
     id: str
     token: str = field(repr=False)
+    may_write: Callable[[], bool] = lambda: True
 
 
 def bearer_of(request: Request) -> str:

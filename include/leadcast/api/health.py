@@ -41,6 +41,15 @@ class HealthAnswer(BaseModel):
     store_migrated: bool
     oldest_pending_s: float | None = Field(description="Age of the oldest batch that no wave has claimed.")
     missing_pools: list[str] | None = Field(description="Deliveries of their integrations never start. null: unknown.")
+    paused_dags: list[str] | None = Field(
+        description="Of send_lead, which sends, and sweep, which picks up what fell. null: unknown."
+    )
+    open_circuits: dict[str, int] = Field(
+        description="Integration → how many of its accounts are left alone; deliveries to them wait."
+    )
+    unsent: dict[str, int] = Field(
+        description="Channel → how many messages to people could not be sent; they are tried again."
+    )
     hints: list[str] = Field(description="What to do.")
 
 
@@ -55,12 +64,19 @@ class Health:
         self._known: tuple[float, HealthAnswer] | None = None
 
     def answer(self) -> HealthAnswer:
-        """How it is, or was within the last two seconds."""
-        with self._lock:
+        """How it is, or was within the last two seconds; while somebody looks, how it was before."""
+        known = self._known
+        # a store that hangs must not take a thread of the server for each who asks
+        if not self._lock.acquire(blocking=known is None):
+            assert known is not None
+            return known[1]
+        try:
             now = self._timer()
             if self._known is None or now - self._known[0] >= KEPT_S:
                 self._known = (now, self._look())
             return self._known[1]
+        finally:
+            self._lock.release()
 
     def _look(self) -> HealthAnswer:
         try:
@@ -68,17 +84,22 @@ class Health:
         except LeadcastError as error:
             log.error("not set up", reason=str(error))
             store = StoreHealth(reachable=False, migrated=False, oldest_pending_at=None)
-        return judge(store, missing_pools=self._missing_pools(), now=self._clock())
-
-    def _missing_pools(self) -> list[str] | None:
-        try:
-            return self._backend.missing_pools()
-        except Exception as error:
-            log.warning("pools not read", reason=type(error).__name__)
-            return None
+        pools = _asked("pools", self._backend.missing_pools)
+        dags = _asked("dags", self._backend.paused_dags)
+        return judge(store, missing_pools=pools, paused_dags=dags, now=self._clock())
 
 
-def judge(store: StoreHealth, *, missing_pools: list[str] | None, now: datetime) -> HealthAnswer:
+def _asked(what: str, question: Callable[[], list[str]]) -> list[str] | None:
+    try:
+        return question()
+    except Exception as error:
+        log.warning(f"{what} not read", reason=type(error).__name__)
+        return None
+
+
+def judge(
+    store: StoreHealth, *, missing_pools: list[str] | None, paused_dags: list[str] | None, now: datetime
+) -> HealthAnswer:
     """What these findings mean."""
     oldest_s = None
     if store.oldest_pending_at is not None:
@@ -91,18 +112,32 @@ def judge(store: StoreHealth, *, missing_pools: list[str] | None, now: datetime)
         hints.append("The store's tables are not those of this version. Run: leadcast init")
     if missing_pools:
         hints.append(f"Pools are missing, their tasks wait for ever: {', '.join(missing_pools)}. Run: leadcast init")
+    if paused_dags:
+        listed = ", ".join(paused_dags)
+        hints.append(f"DAGs are paused, so leads wait, or what fell stays there: {listed}. Run: airflow dags unpause …")
     if late:
         hints.append("Batches wait: is the DAG send_lead paused, is the scheduler running?")
+    if store.open_circuits:
+        listed = ", ".join(sorted(store.open_circuits))
+        hints.append(f"Accounts are left alone after failures: {listed}. See: leadcast circuits")
+    if store.unsent:
+        listed = ", ".join(f"{count} × {channel}" for channel, count in sorted(store.unsent.items()))
+        hints.append(f"People could not be told, and it is tried again: {listed}. Why: leadcast doctor")
     if not store.migrated:
         status = Status.DOWN
     else:
-        status = Status.DEGRADED if late or missing_pools or missing_pools is None else Status.OK
+        unknown = missing_pools is None or paused_dags is None
+        is_worse = late or missing_pools or paused_dags or unknown or store.open_circuits or store.unsent
+        status = Status.DEGRADED if is_worse else Status.OK
     return HealthAnswer(
         status=status,
         store_reachable=store.reachable,
         store_migrated=store.migrated,
         oldest_pending_s=oldest_s,
         missing_pools=missing_pools,
+        paused_dags=paused_dags,
+        open_circuits=dict(store.open_circuits),
+        unsent=dict(store.unsent),
         hints=hints,
     )
 

@@ -1,4 +1,4 @@
-"""Routes: a lead is stored, and looked at with its batches."""
+"""Routes: a lead is stored, looked at with its batches, erased."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from leadcast.api import answers, schema
 from leadcast.api.answers import LeadAnswer, LeadLinks, StoredAnswer
 from leadcast.api.backend import Backend, BackendDep
 from leadcast.api.body import read_json
+from leadcast.api.caller import CallerDep
+from leadcast.api.erased import ErasedAnswer
 from leadcast.api.links import LinksDep
 from leadcast.core.model import Lead
 from leadcast.request import LeadData, LeadId, check, refuse_unstorable
@@ -48,3 +50,24 @@ def _put(backend: Backend, lead: Lead) -> bool:
 def get_lead(lead_id: LeadId, backend: BackendDep, links: LinksDep) -> LeadAnswer:
     """Look at a lead, with its newest batches."""
     return answers.lead(backend.monitor().lead(lead_id), links)
+
+
+@router.delete(
+    "/leads/{lead_id}",
+    responses={
+        202: {"model": ErasedAnswer, "description": "Something is left; what is being sent is erased as it ends."}
+    },
+)
+async def erase_lead(lead_id: LeadId, response: Response, backend: BackendDep, caller: CallerDep) -> ErasedAnswer:
+    """Erase a person: all that is kept here of a lead, but its id, statuses, times and counts.
+
+    What waits to be sent is cancelled. 200 when nothing is left, 202 when something is; the request is on record either
+    way, and gone on with. Send it again to see how it stands.
+    """
+    # runs first: one that has not begun would bring the lead back
+    in_airflow = await backend.erase_in_airflow(lead_id, token=caller.token)
+    report = await run_in_threadpool(lambda: backend.eraser().lead(lead_id, asked_by=caller.id, in_airflow=in_airflow))
+    answer = ErasedAnswer.of(report, backend.settings(), refusals=in_airflow.left or {})
+    if not answer.done:
+        response.status_code = 202
+    return answer

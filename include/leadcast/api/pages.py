@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from leadcast.api.backend import BackendDep
 from leadcast.api.batches import ListQuery
+from leadcast.api.caller import CallerDep
 from leadcast.api.links import MOUNT, Links, LinksDep
 from leadcast.api.problems import Problem
 from leadcast.core.clock import utc_now
@@ -57,6 +58,7 @@ def batches(
         links,
         batches=found.batches,
         counts=backend.monitor().counts(since=utc_now() - COUNTED),
+        circuits=backend.monitor().circuits() if cursor is None else (),
         statuses=list(BatchStatus),
         wanted=wanted,
         is_first=cursor is None,
@@ -80,9 +82,9 @@ def _next_page(request: Request, found: Page, links: Links) -> str | None:
 
 
 @router.get("/ui/batches/{batch_id}")
-def batch(batch_id: str, backend: BackendDep, links: LinksDep) -> HTMLResponse:
-    """One batch, with every attempt."""
-    return render("batch.html", links, batch=backend.monitor().batch(batch_id))
+def batch(batch_id: str, backend: BackendDep, caller: CallerDep, links: LinksDep) -> HTMLResponse:
+    """One batch, with every attempt, and what can be done with it."""
+    return render("batch.html", links, batch=backend.monitor().batch(batch_id), may_write=caller.may_write())
 
 
 @router.get("/ui/leadcast.css")
@@ -93,7 +95,7 @@ def style() -> FileResponse:
 
 @router.get("/ui/leadcast.js")
 def script() -> FileResponse:
-    """The pages' script: refreshes, and shows times as local ones."""
+    """The pages' script: refreshes, shows times as local ones, retries and cancels."""
     return FileResponse(FOLDER / "leadcast.js", headers=_ASSET_HEADERS)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, cast
@@ -102,7 +103,8 @@ def handle_with(app: FastAPI, page: Any = None) -> None:
     def on_ours(request: Request, error: Exception) -> Response:
         problem = of_error(cast(LeadcastError, error))
         if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            log.error("request failed", path=request.url.path, error=type(error).__name__, reason=str(error))
+            with suppress(Exception):  # a log that cannot be written changes no answer
+                log.error("request failed", path=request.url.path, error=type(error).__name__, reason=str(error))
         retry = {"Retry-After": str(RETRY_AFTER_S)} if isinstance(error, (StoreError, LeadTableError)) else None
         return answer(request, problem, retry)
 

@@ -115,7 +115,8 @@ def _describe_problems(operation: dict[str, Any]) -> None:
 
 
 def _request_schemas() -> dict[str, Any]:
-    integrations = {kind: registry.get(kind) for kind in registry.types()}
+    found = {kind: registry.get_if_sound(kind) for kind in registry.types()}
+    integrations = {kind: integration for kind, integration in found.items() if integration is not None}
     models: list[type[BaseModel]] = [SendBatch, LeadData, HealthAnswer]
     for integration in integrations.values():
         models += [integration.settings_model, integration.credentials_model]

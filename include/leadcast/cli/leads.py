@@ -1,4 +1,4 @@
-"""Commands that send leads and look at batches."""
+"""Commands that send leads, and look at batches, retry and cancel them."""
 
 from __future__ import annotations
 
@@ -49,6 +49,34 @@ def batch(batch_id: str, url: Url = "", token: Token = "", user: User = "viewer"
     with session.plain_errors():
         api = session.connect(url, token=token, user=user)
         _show_batch(await_batch(api, batch_id) if wait else read_batch(api, batch_id))
+
+
+@app.command()
+def retry(batch_id: str, url: Url = "", token: Token = "", user: User = "user", wait: Wait = False) -> None:
+    """Send what has failed of a batch, or is unknown, again; never what was delivered."""
+    from leadcast.local import session
+    from leadcast.local.batches import await_batch, retry_batch
+
+    with session.plain_errors():
+        api = session.connect(url, token=token, user=user)
+        answer = retry_batch(api, batch_id)
+        if not wait:
+            typer.echo(f"{batch_id}  {answer['status']}  see: leadcast batch {batch_id}")
+            return
+        _show_batch(await_batch(api, batch_id))
+
+
+@app.command()
+def cancel(batch_id: str, url: Url = "", token: Token = "", user: User = "user") -> None:
+    """Cancel what of a batch is not being sent yet."""
+    from leadcast.core.model import BatchStatus
+    from leadcast.local import session
+    from leadcast.local.batches import cancel_batch
+
+    with session.plain_errors():
+        answer = cancel_batch(session.connect(url, token=token, user=user), batch_id)
+        is_over = BatchStatus(answer["status"]).is_final
+        typer.echo(f"{batch_id}  {answer['status']}{'' if is_over else '  what is just being sent goes to its end'}")
 
 
 def _show_batch(body: dict[str, object]) -> None:

@@ -115,3 +115,37 @@ def doctor(
         Console().print(table)
         if any(str(finding.level) == "fail" for finding in findings):
             raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def circuits(
+    close: Annotated[
+        str, typer.Option(help="Let deliveries to this account pass again: its id, or how it begins.")
+    ] = "",
+) -> None:
+    """Show the accounts that are left alone after failures in a row, and how many deliveries wait for them."""
+    from rich.console import Console
+
+    from leadcast.local import session, show
+
+    with session.plain_errors():
+        session.adopt_stack()
+        from leadcast.core.clock import utc_now
+        from leadcast.engine import config
+        from leadcast.store import circuits as kept
+
+        with config.store().begin() as connection:
+            closed = kept.close(connection, close.strip().lower(), now=utc_now()) if close.strip() else []
+            found = kept.listing(connection)
+        for circuit in closed:
+            what = "what waits goes out within a minute"
+            if circuit.until is None:
+                what = "it is sent to again; what has failed meanwhile goes out when its task is cleared"
+            typer.echo(f"{circuit.account.type} {circuit.account.label}: closed; {what}.")
+        if close and not closed:
+            typer.echo(f"No circuit that is open begins with {close[:64]!r}.", err=True)
+            raise typer.Exit(EXIT_FAILED)
+        if found:
+            Console().print(show.circuits(found))
+        elif not closed:
+            typer.echo("No account is left alone: deliveries to all of them go out.")

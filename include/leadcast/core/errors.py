@@ -5,15 +5,23 @@ LeadcastError
 │   ├── LeadNotFound         404
 │   ├── BatchNotFound        404
 │   ├── IdempotencyConflict  409
+│   ├── BatchBusy            409
+│   ├── NothingToRetry       409
+│   ├── NothingToCancel      409
+│   ├── NothingToErase       404
+│   ├── BatchErased          409
 │   ├── BodyTooLarge         413
 │   └── InvalidRequest       422, with the fields at fault
 ├── DeliveryError            one attempt failed
 │   ├── TransientError       again, by backoff (network before anything was sent, 5xx of a repeatable call, 4yz)
 │   │   └── RateLimited      again, after `retry_after_s`; the call was not executed
 │   ├── RejectedError        never again as it is: the service refused the payload
-│   │   └── CredentialsError never again with these credentials (401, 403, payment over)
+│   │   ├── CredentialsError never again with these credentials (401, 403, payment over)
+│   │   ├── Gone             never again to this account: it wants nothing more (410)
+│   │   └── Unsendable       never again as it is: we found that ourselves, and did not ask the service
 │   ├── UnknownOutcome       the call went out and no answer came: reconcile before sending again
-│   └── Blocked              our own guard said no (private address, not an allowed host)
+│   ├── Blocked              our own guard said no (private address, not an allowed host)
+│   └── Postponed            not sent yet, and no try used: a limit is reached, or the account's circuit is open
 ├── AttemptFailed            what a DeliveryError means for the delivery: when the next attempt is, if any
 ├── SettingsError            the installation is not set up right, and how to mend it
 ├── StoreError               the store could not be used; swept later
@@ -26,7 +34,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from leadcast.core.model import AttemptOutcome
+from leadcast.core.model import AttemptOutcome, Receipt
+
+HELD_FOR_AGE = "held_for_age"
+"""Code of a delivery that was too old to be sent by itself: a person decides."""
+GIVEN_UP = "given_up"
+"""Code of a delivery that somebody has seen to outside: nobody sends it any more, but a person who asks for it."""
 
 
 class LeadcastError(Exception):
@@ -90,6 +103,64 @@ class IdempotencyConflict(RequestRejected):
         )
 
 
+class BatchBusy(RequestRejected):
+    """A batch whose deliveries are just being sent: it can be retried once they have ended."""
+
+    status = 409
+    title = "Batch busy"
+
+    def __init__(self, batch_id: str, *, status: str) -> None:
+        super().__init__(
+            f"Batch {batch_id!r} is {status}: it is sent without being asked. Retry it when it has ended, or cancel it."
+        )
+
+
+class NothingToRetry(RequestRejected):
+    """A batch in which nothing has failed and nothing is unknown."""
+
+    status = 409
+    title = "Nothing to retry"
+
+    def __init__(self, batch_id: str, *, status: str) -> None:
+        super().__init__(
+            f"Batch {batch_id!r} is {status}, and none of its deliveries is failed or unknown: "
+            "what was delivered is never sent again, what was cancelled needs a new request."
+        )
+
+
+class NothingToCancel(RequestRejected):
+    """A batch that has ended."""
+
+    status = 409
+    title = "Nothing to cancel"
+
+    def __init__(self, batch_id: str, *, status: str) -> None:
+        super().__init__(f"Batch {batch_id!r} has ended: it is {status}.")
+
+
+class NothingToErase(RequestRejected):
+    """A lead of which nothing was ever kept."""
+
+    status = 404
+    title = "Nothing to erase"
+
+    def __init__(self, lead_id: str) -> None:
+        super().__init__(
+            f"Nothing is known here of a lead {lead_id!r}: no data, no batch, no run. Is the id right?",
+            errors=[FieldError(("path", "lead_id"), "unknown lead")],
+        )
+
+
+class BatchErased(RequestRejected):
+    """A batch whose lead's data has been erased."""
+
+    status = 409
+    title = "Batch erased"
+
+    def __init__(self, batch_id: str) -> None:
+        super().__init__(f"The personal data of batch {batch_id!r} has been erased, so it cannot be sent again.")
+
+
 class BodyTooLarge(RequestRejected):
     """More bytes than the door takes."""
 
@@ -125,23 +196,42 @@ class DeliveryError(LeadcastError):
 
 
 class TransientError(DeliveryError):
-    """Again, by backoff or after `retry_after_s`. Known not to have been executed, or harmless to repeat."""
+    """Again, by backoff or after `retry_after_s`. Known not to have been executed, or harmless to repeat.
+
+    Args:
+        retry_after_s: seconds until the next attempt; None: by backoff.
+        counts: whether it uses up a try. What a service only puts off (greylisting) does not: such a delivery goes on
+            until `give_up_after_s`.
+        so_far: the receipt of what has arrived already, where a part has (some of an e-mail's recipients). If no
+            attempt follows, the delivery counts as delivered with it.
+    """
 
     outcome = AttemptOutcome.TRANSIENT
     may_pass = True
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None, code: str = "", detail: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: float | None = None,
+        counts: bool = True,
+        so_far: Receipt | None = None,
+        code: str = "",
+        detail: str = "",
+    ) -> None:
         super().__init__(message, code=code, detail=detail)
         self.retry_after_s = retry_after_s
+        self.counts = counts
+        self.so_far = so_far
 
 
 class RateLimited(TransientError):
-    """The service asks us to wait; it did not execute the call."""
+    """The service asks us to wait; it did not execute the call. Others may have used up the limit, so it is no try."""
 
     outcome = AttemptOutcome.RATE_LIMITED
 
     def __init__(self, message: str, *, retry_after_s: float, code: str = "429", detail: str = "") -> None:
-        super().__init__(message, retry_after_s=retry_after_s, code=code, detail=detail)
+        super().__init__(message, retry_after_s=retry_after_s, counts=False, code=code, detail=detail)
 
 
 class RejectedError(DeliveryError):
@@ -154,6 +244,15 @@ class CredentialsError(RejectedError):
     """The service refused us: a token is wrong, expired or without rights, or the account has not paid."""
 
     outcome = AttemptOutcome.CREDENTIALS
+
+
+class Unsendable(RejectedError):
+    """We ourselves found that this lead cannot be sent as it is: a template or a mapping does not fit it. Nothing was
+    sent, so it says nothing of the account."""
+
+
+class Gone(RejectedError):
+    """The receiver wants no more of anything: its account stays closed until a person opens it again."""
 
 
 class UnknownOutcome(DeliveryError):
@@ -169,13 +268,37 @@ class Blocked(DeliveryError):
     outcome = AttemptOutcome.BLOCKED
 
 
-class AttemptFailed(LeadcastError):
-    """An attempt failed and the ledger has it. `retry_in_s`: seconds until the next one; None: there is none."""
+class Postponed(DeliveryError):
+    """Not sent yet, by our own decision, and known not to have been: no try is used, the delivery waits.
 
-    def __init__(self, error: DeliveryError, *, retry_in_s: float | None) -> None:
+    Raised only before the attempt has sent anything that changes something.
+
+    Args:
+        wait_s: seconds until it is worth looking again.
+        code: what it waits for: `limit`, `circuit`, or a service's own reason.
+    """
+
+    outcome = AttemptOutcome.POSTPONED
+    may_pass = True
+
+    def __init__(self, message: str, *, wait_s: float, code: str = "limit", detail: str = "") -> None:
+        super().__init__(message, code=code, detail=detail)
+        self.wait_s = wait_s
+
+
+class AttemptFailed(LeadcastError):
+    """An attempt failed and the ledger has it.
+
+    Args:
+        retry_in_s: seconds until the next attempt; None: there is none.
+        waits: the next attempt is not this run's: a later wave picks the delivery up when it is due.
+    """
+
+    def __init__(self, error: DeliveryError, *, retry_in_s: float | None, waits: bool = False) -> None:
         super().__init__(f"{type(error).__name__}: {error.message}")
         self.error = error
         self.retry_in_s = retry_in_s
+        self.waits = waits
 
 
 class SettingsError(LeadcastError):

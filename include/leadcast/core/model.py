@@ -52,20 +52,25 @@ class DeliveryState(StrEnum):
 
 _D = DeliveryState
 _NEXT: Mapping[DeliveryState, frozenset[DeliveryState]] = {
-    _D.PENDING: frozenset({_D.SENDING, _D.FAILED, _D.CANCELLED}),
+    # PENDING → RETRYING: it has to wait before its first attempt
+    # PENDING → UNKNOWN: it was put back, may have arrived before, and nobody comes to find out
+    _D.PENDING: frozenset({_D.SENDING, _D.RETRYING, _D.FAILED, _D.UNKNOWN, _D.CANCELLED}),
     # SENDING → SENDING: the attempt before died in mid-air, the next one takes over
-    _D.SENDING: frozenset({_D.SENDING, _D.DELIVERED, _D.RETRYING, _D.FAILED, _D.UNKNOWN}),
-    _D.RETRYING: frozenset({_D.SENDING, _D.FAILED, _D.UNKNOWN, _D.CANCELLED}),
-    # a person cleared the task or asked for a retry
-    _D.FAILED: frozenset({_D.SENDING, _D.PENDING}),
-    _D.UNKNOWN: frozenset({_D.SENDING, _D.PENDING}),
+    # SENDING → CANCELLED: the batch was cancelled meanwhile, and the attempt has failed
+    _D.SENDING: frozenset({_D.SENDING, _D.DELIVERED, _D.RETRYING, _D.FAILED, _D.UNKNOWN, _D.CANCELLED}),
+    _D.RETRYING: frozenset({_D.SENDING, _D.RETRYING, _D.FAILED, _D.UNKNOWN, _D.CANCELLED}),
+    # a person cleared the task, or it was put back for another round
+    # FAILED, UNKNOWN → DELIVERED: the attempt was given up for dead, and has delivered all the same
+    _D.FAILED: frozenset({_D.SENDING, _D.RETRYING, _D.PENDING, _D.DELIVERED}),
+    _D.UNKNOWN: frozenset({_D.SENDING, _D.RETRYING, _D.PENDING, _D.DELIVERED}),
     _D.DELIVERED: frozenset(),
     _D.CANCELLED: frozenset(),
 }
 
 
 class AttemptOutcome(StrEnum):
-    """How one attempt ended. `died`: the process was gone before the outcome was written."""
+    """How one attempt ended. `died`: the process was gone before the outcome was written. `postponed`: we ourselves
+    found that it was too early; no try was used."""
 
     RUNNING = "running"
     DELIVERED = "delivered"
@@ -76,6 +81,7 @@ class AttemptOutcome(StrEnum):
     BLOCKED = "blocked"
     UNKNOWN = "unknown"
     DIED = "died"
+    POSTPONED = "postponed"
 
 
 class Priority(StrEnum):

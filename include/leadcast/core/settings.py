@@ -42,12 +42,13 @@ class OnUnknown(StrEnum):
 
 
 class Occasion(StrEnum):
-    """What people are told about."""
+    """What people are told about. `account`: an account does not take deliveries, and they wait or fail."""
 
     COMPLETED = "completed"
     PARTIAL = "partial"
     FAILED = "failed"
     CRITICAL = "critical"
+    ACCOUNT = "account"
 
     @classmethod
     def of(cls, status: BatchStatus) -> Occasion | None:
@@ -70,6 +71,9 @@ class Delivering(BaseModel):
     timeout_s: Seconds = Field(default=300, gt=0, le=3600, description="Longest life of one attempt.")
     slots: Annotated[int, Unit("slots")] = Field(
         default=10, ge=1, le=1000, description="Slots of the integration's pool."
+    )
+    calls_per_s: Annotated[float | None, Unit("calls a second")] = Field(
+        default=None, gt=0, le=1000, description="Instead of what the service publishes, for an account with more."
     )
 
 
@@ -111,10 +115,38 @@ class Settings(BaseModel):
     pool_slots: Annotated[int, Unit("slots")] = Field(
         default=10, ge=1, le=1000, description="Size of each integration's pool: how many of its tasks run at once."
     )
+    give_up_after_s: WholeSeconds = Field(
+        default=14400,
+        ge=60,
+        description="How long a delivery may be put off in all (greylisting, a limit, an open circuit).",
+    )
+    hold_after_s: WholeSeconds = Field(
+        default=86400,
+        ge=0,
+        description="A lead accepted longer ago than this is not sent by itself: it is held until a person retries it. "
+        "0: it is sent however old it is.",
+    )
+    retry_rounds: Annotated[int, Unit("rounds")] = Field(
+        default=3, ge=0, description="How often retry_leads sends again what failed and may pass, at most."
+    )
+    circuit_failures: Annotated[int, Unit("failures")] = Field(
+        default=5, ge=1, le=1000, description="In a row, on credentials or network: the account is then left alone."
+    )
+    circuit_open_s: WholeSeconds = Field(
+        default=60, ge=1, description="How long it is left alone at first; doubles each time it still fails."
+    )
+    circuit_longest_s: WholeSeconds = Field(default=900, ge=1, description="How long it is left alone at most.")
     overrides: Annotated[Mapping[str, Mapping[str, Any]], BeforeValidator(parsed_json)] = Field(
         default_factory=dict,
-        description="JSON: other tries, retry_delay_s, retry_max_delay_s, timeout_s, slots for one integration type.",
+        description="JSON: other tries, retry_delay_s, retry_max_delay_s, timeout_s, slots, calls_per_s for one "
+        "integration type.",
         examples=['{"amocrm": {"tries": 5, "slots": 4}}'],
+    )
+    integration_settings: Annotated[Mapping[str, Mapping[str, Any]], BeforeValidator(parsed_json)] = Field(
+        default_factory=dict,
+        description="JSON: for each integration type, the settings that all of its deliveries start from. "
+        "A request's own win, field by field.",
+        examples=['{"webhook": {"fields": {"phone": "{{ lead.phone | phone }}"}}}'],
     )
     on_unknown: OnUnknown = Field(
         default=OnUnknown.HOLD,
@@ -125,6 +157,18 @@ class Settings(BaseModel):
     )
     wave_timeout_s: WholeSeconds = Field(default=3600, ge=60, description="How long a wave's run may take.")
     bell_timeout_s: WholeSeconds = Field(default=30, ge=1, description="When an unanswered bell is rung again.")
+    keep_leads_days: Annotated[int, Unit("days")] = Field(
+        default=0,
+        ge=0,
+        description="When personal data of leads is erased (statuses and counts stay), from the day the lead was last "
+        "stored or sent. 0: never.",
+    )
+    keep_runs_days: Annotated[int, Unit("days")] = Field(
+        default=30,
+        ge=0,
+        description="When finished runs of our DAGs are deleted from Airflow. 0: never. Runs of sweep that found all "
+        "well go after a day in any case.",
+    )
     max_claims: Annotated[int, Unit("waves")] = Field(
         default=3, ge=1, le=10, description="How many may die holding a batch before it is called critical."
     )
@@ -135,7 +179,8 @@ class Settings(BaseModel):
         default=(), description="Private networks that webhooks may reach.", examples=["10.1.0.0/16,192.168.7.0/24"]
     )
     notify_on: Annotated[tuple[Occasion, ...], BeforeValidator(comma_separated)] = Field(
-        default=tuple(Occasion), description="What people are told about, of: completed, partial, failed, critical."
+        default=tuple(Occasion),
+        description="What people are told about, of: completed, partial, failed, critical, account.",
     )
     notify_emails: Annotated[tuple[str, ...], BeforeValidator(comma_separated)] = Field(
         default=(), description="Who gets the notifications by e-mail; empty: nobody.", examples=["sales@example.com"]

@@ -9,27 +9,31 @@ Airflow 3.3.2: the sweep finds it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any
 
 import structlog
 
 log = structlog.get_logger("leadcast.callbacks")
 
-IN_WORKER_S = 30.0
+IN_WORKER_S = 8.0
 IN_DAG_PROCESSOR_S = 5.0
+EACH_S = 10.0
+"""How long one thing may take in either. Airflow kills a worker's process 20 s after its task has ended ([core]
+task_success_overtime), and whatever was being sent then would be sent again."""
 IN_SWEEP_S = 60.0
 
 
 def after_settle(context: Mapping[str, Any]) -> None:
     """Callback of the settle task, success and failure alike."""
-    tell(context, bound_s=IN_WORKER_S)
+    tell(context, bound_s=IN_WORKER_S, each_s=EACH_S)
 
 
 def after_run(context: Mapping[str, Any]) -> None:
     """Callback of the run, success and failure alike. Logs its own errors: Airflow shows those of a run to nobody."""
     try:
         _settle(context)
-        tell(context, bound_s=IN_DAG_PROCESSOR_S)
+        tell(context, bound_s=IN_DAG_PROCESSOR_S, each_s=EACH_S)
     except Exception:
         log.exception("callback failed", run_id=context.get("run_id"))
 
@@ -39,15 +43,23 @@ def _settle(context: Mapping[str, Any]) -> None:
     from leadcast.engine.sweep import ENDED_EARLY
     from leadcast.settle import Settler
 
-    why = "the run timed out" if context.get("reason") == "timed_out" else ENDED_EARLY
-    Settler(store=config.store(), settings=config.settings()).wave(context["run_id"], over=True, critical=why)
+    settler, run_id, reason = (
+        Settler(store=config.store(), settings=config.settings()),
+        context["run_id"],
+        context.get("reason"),
+    )
+    if reason == "task_failure":
+        # its settle failed, if only since every batch had: what it could not write is no reason to give a lead up
+        settler.wave(run_id, over=True, give_back=True)
+    else:
+        settler.wave(run_id, over=True, critical="the run timed out" if reason == "timed_out" else ENDED_EARLY)
 
 
-def tell(context: Mapping[str, Any], *, bound_s: float) -> None:
-    """Sends what is due in the outbox, beginning nothing after `bound_s` seconds."""
+def tell(context: Mapping[str, Any], *, bound_s: float, each_s: float = inf) -> None:
+    """Sends what is due in the outbox, beginning nothing after `bound_s` seconds; one thing takes at most `each_s`."""
     from leadcast.engine import config, connections
     from leadcast.engine.senders import Senders
     from leadcast.notify import Dispatcher
 
     senders = Senders(config.settings(), connections.fields, context)
-    Dispatcher(store=config.store(), senders=senders.by_channel()).flush(bound_s=bound_s)
+    Dispatcher(store=config.store(), senders=senders.by_channel()).flush(bound_s=bound_s, each_s=each_s)

@@ -1,38 +1,66 @@
-"""Hooks of our connection types, for the Test button of Airflow's connection form. Deliveries do not use them."""
+"""Tries an account out without sending anything: `leadcast test-connection`, and the Test button of Airflow's form.
+
+Airflow finds the button's code by the connection's type: the hooks of ours are here. Deliveries do not use them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
 
 from airflow.sdk.bases.hook import BaseHook
 
 from leadcast.core.clock import utc_now
 from leadcast.core.errors import DeliveryError, LeadcastError
+from leadcast.core.redact import one_line, scrub
 from leadcast.engine import config, connections
 from leadcast.integrations import registry
 from leadcast.integrations.base import Call, TokenPair
 
 TEST_TIMEOUT_S = 20.0
 """For the whole test: somebody waits in front of a form, and a thread of the api-server with them."""
+BESIDE_THE_CONNECTION: Mapping[str, Mapping[str, Any]] = {"email": {"emails": ["nobody@example.com"]}}
+"""What a request would bring and the account cannot be without. Nobody is written to."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """How a test of an account ended. `works` None: it cannot be tried without sending something.
+
+    words: for a person, without a secret.
+    """
+
+    works: bool | None
+    words: str
+
+
+def try_out(integration_type: str, conn_id: str) -> Tried:
+    """Asks the service, by a call that changes nothing, whether it takes this connection's account."""
+    secrets: list[str] = []
+    try:
+        integration, settings = registry.get(integration_type), config.settings()
+        inline = {"conn_id": conn_id, **BESIDE_THE_CONNECTION.get(integration_type, {})}
+        account = connections.account(integration, inline, settings=settings)
+        secrets += account.secrets()
+        if not integration.can_probe:
+            return Tried(None, "It is complete; whether the service takes it cannot be tried without sending.")
+        return Tried(True, one_line(scrub(integration.probe(account, call=_call()), secrets=secrets)))
+    except DeliveryError as error:
+        return Tried(False, one_line(scrub(f"{error.message} {error.detail}".strip(), secrets=secrets)))
+    except LeadcastError as error:
+        return Tried(False, str(error))
+    except Exception as error:  # its text is not shown: a secret may be in it
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        return Tried(False, f"The test itself failed: {type(error).__name__} at {Path(at.filename).name}:{at.lineno}.")
 
 
 def probe_account(integration_type: str, conn_id: str) -> tuple[bool, str]:
-    """Asks the service, by a call that changes nothing, whether it takes this connection's account.
-
-    Returns:
-        Whether it does, and words for a person, without a secret.
-    """
-    try:
-        integration = registry.get(integration_type)
-        account = connections.account(integration, {"conn_id": conn_id}, settings=config.settings())
-        return True, integration.probe(account, call=_call())
-    except DeliveryError as error:
-        return False, f"{error.message} {error.detail}".strip()
-    except LeadcastError as error:
-        return False, str(error)
-    except Exception as error:  # Airflow would show its text, and a secret may be in it
-        return False, f"The test itself failed ({type(error).__name__}); see the log of the api-server."
+    """What `try_out` says, as Airflow's Test button wants it."""
+    tried = try_out(integration_type, conn_id)
+    return bool(tried.works), tried.words
 
 
 class ServiceHook(BaseHook):
@@ -92,5 +120,4 @@ def _call() -> Call:
         tokens=_TokensToRead(),
         settings=settings,
         timeout_s=TEST_TIMEOUT_S,
-        last_try=True,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import DAG, BaseOperator, Param
+from airflow.sdk import DAG, BaseOperator, CronDataIntervalTimetable, Param
 
 from leadcast.core.settings import Settings
 from leadcast.engine import callbacks
@@ -17,15 +17,18 @@ from leadcast.engine.operators import (
     PlanOperator,
     RingOperator,
     SettleOperator,
-    SweepOperator,
     stub_of,
 )
 from leadcast.engine.policy import LedgerRetryPolicy
+from leadcast.engine.retry_operator import RetryOperator, window_form
+from leadcast.engine.sweep_operator import SweepOperator
 from leadcast.integrations import registry
 
 PLAN_RETRIES = 2
 PLAN_RETRY_DELAY_S = 5
 SWEEP_EVERY_MIN = 1
+RETRY_RETRIES = 3
+RETRY_RETRY_DELAY_S = 120
 
 
 def form() -> dict[str, Param]:
@@ -110,10 +113,45 @@ def sweep_dag(**kwargs: Any) -> DAG:
     return dag
 
 
-def _ring(source: BaseOperator) -> Any:
-    """Creates the run whose id `source` has put into the list; nothing, and no process, where there is none."""
+def retry_leads_dag(**kwargs: Any) -> DAG:
+    """retry → ring: what has failed in the run's window, and may pass."""
+    with DAG(
+        dag_id="retry_leads",
+        # "@hourly" is a schedule without an interval since Airflow 3
+        schedule=CronDataIntervalTimetable("0 * * * *", timezone="UTC"),
+        start_date=datetime(2026, 1, 1, tzinfo=UTC),
+        catchup=False,
+        params=window_form(),
+        max_active_runs=1,
+        is_paused_upon_creation=False,
+        dagrun_timeout=timedelta(hours=2),
+        default_args={"owner": "leadcast"},
+        **kwargs,
+    ) as dag:
+        retry = RetryOperator(
+            task_id="retry",
+            # the DAG's max_active_runs does not bind backfills (Airflow 3.3.2)
+            max_active_tis_per_dag=1,
+            # a scheduled run comes once, and the store may be away just then
+            retries=RETRY_RETRIES,
+            retry_delay=timedelta(seconds=RETRY_RETRY_DELAY_S),
+            execution_timeout=timedelta(minutes=20),
+            **_in(registry.NOTIFICATIONS_QUEUE),
+        )
+        _ring(retry, label="{{ ti.xcom_pull(task_ids='retry')['put_back'] }}")
+    return dag
+
+
+def _ring(source: BaseOperator, *, label: str | None = None) -> Any:
+    """Creates the run whose id `source` has put into the list; nothing, and no process, where there is none.
+
+    Args:
+        label: what a person sees of it in the grid; a template.
+    """
     stub = WorkList(task_id=RING_STUB, source=source.task_id, **_in(registry.NOTIFICATIONS_QUEUE))
-    ring = RingOperator.partial(task_id="ring", **_in(registry.NOTIFICATIONS_QUEUE)).expand(run=stub.output)
+    ring = RingOperator.partial(task_id="ring", map_index_template=label, **_in(registry.NOTIFICATIONS_QUEUE)).expand(
+        run=stub.output
+    )
     source >> stub
     return ring
 

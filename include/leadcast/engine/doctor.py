@@ -11,7 +11,9 @@ from leadcast.engine.finding import Finding, Level
 from leadcast.engine.init import wanted_pools
 from leadcast.integrations import registry
 
-DAGS = (DAG_ID, "sweep")
+DAGS = (DAG_ID, "sweep", "retry_leads", "prune")
+NEEDED = (DAG_ID, "sweep")
+"""Those without which leads do not get through. To pause one of the others is a choice."""
 INIT = "Run: leadcast init"
 
 
@@ -26,7 +28,10 @@ def examine(lead_id: str = "") -> list[Finding]:
         return lead_table_check.examine(lead_id)
 
     findings: list[Finding] = []
-    for check in (_settings, _integrations, _store, _pools, _dags, _connections, _notifications, _outbox, lead_table):
+    for check in (
+        *(_settings, _integrations, _store, _pools, _dags, _connections, _notifications, _outbox, _circuits),
+        lead_table,
+    ):
         findings += _safely(check)
         if check is _settings and findings[-1].level is Level.FAIL:
             return findings
@@ -41,6 +46,11 @@ def missing_pools() -> list[str]:
     with create_session() as session:
         there = {pool.pool for pool in Pool.get_pools(session=session)}
     return [name for name in wanted_pools(config.settings()) if name not in there]
+
+
+def paused_dags() -> list[str]:
+    """DAGs that leads need and that are paused: nothing says so, and what should be sent waits."""
+    return [dag_id for dag_id, paused in _known_dags().items() if paused and dag_id in NEEDED]
 
 
 def _safely(check: Callable[[], Iterator[Finding]]) -> list[Finding]:
@@ -96,20 +106,26 @@ def _pools() -> Iterator[Finding]:
 
 
 def _dags() -> Iterator[Finding]:
+    paused = _known_dags()
+    for dag_id in DAGS:
+        if dag_id not in paused:
+            yield Finding(Level.FAIL, f"DAG {dag_id}: Airflow does not have it", "Is [core] dags_folder right?")
+        elif paused[dag_id]:
+            level = Level.FAIL if dag_id in NEEDED else Level.WARN
+            yield Finding(level, f"DAG {dag_id}: paused", f"Run: airflow dags unpause {dag_id}")
+        else:
+            yield Finding(Level.OK, f"DAG {dag_id}: there, not paused")
+
+
+def _known_dags() -> dict[str, bool]:
+    """Those of our DAGs that Airflow has → whether it is paused."""
     from airflow.models.dag import DagModel
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
     with create_session() as session:
-        known = session.execute(select(DagModel.dag_id, DagModel.is_paused).where(DagModel.dag_id.in_(DAGS)))
-        paused = {row.dag_id: row.is_paused for row in known}
-    for dag_id in DAGS:
-        if dag_id not in paused:
-            yield Finding(Level.FAIL, f"DAG {dag_id}: Airflow does not have it", "Is [core] dags_folder right?")
-        elif paused[dag_id]:
-            yield Finding(Level.FAIL, f"DAG {dag_id}: paused", f"Run: airflow dags unpause {dag_id}")
-        else:
-            yield Finding(Level.OK, f"DAG {dag_id}: there, not paused")
+        known = select(DagModel.dag_id, DagModel.is_paused).where(DagModel.dag_id.in_(DAGS), ~DagModel.is_stale)
+        return {row.dag_id: row.is_paused for row in session.execute(known)}
 
 
 def _connections() -> Iterator[Finding]:
@@ -150,3 +166,18 @@ def _outbox() -> Iterator[Finding]:
         yield Finding(Level.WARN, what, "Mend the cause. How long it is tried: docs/callbacks.md")
     if not troubles:
         yield Finding(Level.OK, "outbox: nothing that could not be sent")
+
+
+def _circuits() -> Iterator[Finding]:
+    from leadcast.store import circuits
+
+    try:
+        with config.store().begin() as connection:
+            found = circuits.listing(connection)
+    except StoreError:
+        return  # said above, by the check of the store
+    for circuit in found:
+        what = f"account {circuit.account.type} {circuit.account.label}: left alone, {circuit.waiting} wait"
+        yield Finding(Level.WARN, f"{what}. {circuit.reason}", "Mend the cause; then, or at once: leadcast circuits")
+    if not found:
+        yield Finding(Level.OK, "accounts: none is left alone")

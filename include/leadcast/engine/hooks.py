@@ -37,6 +37,8 @@ def run(moment: str, batch: BatchView | None, *, reason: str, hooks_file: str) -
     for hook in registered(moment, hooks_file=hooks_file):
         try:
             hook(*arguments)
+        except SystemExit:  # it ends itself, not the worker
+            failures.append(RuntimeError("a hook called sys.exit()"))
         except Exception as error:
             failures.append(error)
     if failures:

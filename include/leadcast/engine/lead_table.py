@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from datetime import datetime
-from threading import BoundedSemaphore, Thread
+from threading import BoundedSemaphore
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
+from leadcast.core.bounded import NotInTime, within
 from leadcast.core.errors import DeliveryError, LeadTableError
 from leadcast.core.lead_mapping import LeadMapping
 from leadcast.core.model import BatchStatus
@@ -87,7 +87,7 @@ class ConnectedLeadTable:
         try:
             # In a thread of its own: not every driver has a time-out for a server that takes a question and never
             # answers. And Airflow's database session belongs to a thread; ours may be in the midst of writing a run.
-            return _within(LONGEST_S, lambda: action(self._opened()))
+            return _in_time(lambda: action(self._opened()))
         except LeadTableError as error:
             if error.is_away:
                 self._away_until = monotonic() + REST_S
@@ -117,25 +117,11 @@ class ConnectedLeadTable:
             raise LeadTableError(f"The lead table cannot be used: {what}. Look at its extra.", is_away=True) from None
 
 
-def _within(seconds: float, work: Callable[[], T]) -> T:
-    """Does it in another thread, and waits so long for it.
-
-    Raises:
-        LeadTableError: it takes longer. The thread is left to its fate; it keeps no process from ending.
-    """
-    outcome: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            outcome.set_result(work())
-        except BaseException as error:
-            outcome.set_exception(error)
-
-    Thread(target=run, name="lead-table", daemon=True).start()
+def _in_time(work: Callable[[], T]) -> T:
     try:
-        return outcome.result(seconds)
-    except TimeoutError:
-        what = f"The lead table could not be used: no answer within {seconds:g} s"
+        return within(LONGEST_S, work, name="lead-table")
+    except NotInTime:
+        what = f"The lead table could not be used: no answer within {LONGEST_S:g} s"
         raise LeadTableError(what, is_away=True) from None
 
 

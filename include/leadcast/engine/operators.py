@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
 from leadcast.engine.conf_guard import DAG_ID
+from leadcast.engine.run_states import task_states
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
@@ -49,6 +51,7 @@ class PlanOperator(BaseOperator):
         """The batch of a run that was triggered with a request as its `conf`; None for a bell."""
         from leadcast.engine import config
         from leadcast.engine.conf_guard import body_of, open_conf, table_lead
+        from leadcast.store.batches import RUN
 
         body = body_of(context["dag_run"].conf or {})
         if body is None:
@@ -57,7 +60,7 @@ class PlanOperator(BaseOperator):
         run_id = context["run_id"]
         sealer = config.store().sealer
         request, lead = open_conf(body, sealer), table_lead(body, sealer)
-        accepted = config.inbox().accept(request, idempotency_key=run_id, caller="dag_run", run_id=run_id, lead=lead)
+        accepted = config.inbox().accept(request, idempotency_key=run_id, caller=RUN, run_id=run_id, lead=lead)
         return accepted.batch_id
 
 
@@ -75,16 +78,20 @@ class DeliverOperator(BaseOperator):
         self.work = work
 
     def execute(self, context: Context) -> None:
-        """Makes one attempt. Raises AttemptFailed, which the retry policy understands."""
-        context["label"] = self.work["label"]  # type: ignore[typeddict-unknown-key]  # for map_index_template
+        """Makes one attempt. Raises AttemptFailed, which the retry policy understands; a delivery that waits for longer
+        than a run should is skipped here, and a later run carries it on."""
+        # Airflow fills in map_index_template from the context, whose type names only Airflow's own keys
+        context["label"] = self.work["label"]  # type: ignore[typeddict-unknown-key]
         try:
             self._attempt(context)
         finally:
             self._settle_if_last(context["run_id"])
 
     def _attempt(self, context: Context) -> None:
+        from airflow.sdk.exceptions import AirflowSkipException
         from airflow.sdk.log import mask_secret
 
+        from leadcast.core.errors import AttemptFailed
         from leadcast.deliver import Courier
         from leadcast.engine import config, connections
         from leadcast.integrations import registry
@@ -99,11 +106,23 @@ class DeliverOperator(BaseOperator):
             hide=mask_secret,
             worker=f"{socket.gethostname()}:{os.getpid()}",
         )
-        courier.deliver(
-            self.work["delivery_id"],
-            integration=registry.get(self.integration),
-            last_try=ti.try_number > (ti.max_tries or 0),
-        )
+        try:
+            courier.deliver(
+                self.work["delivery_id"],
+                integration=registry.get(self.integration),
+                last_in_run=ti.try_number > (ti.max_tries or 0),
+                run_id=context["run_id"],
+                asked=self._was_cleared(ti.max_tries or 0),
+                asked_by=f"{context['run_id']}:{ti.max_tries}",
+            )
+        except AttemptFailed as failed:
+            if failed.waits:
+                raise AirflowSkipException(f"It waits, and a later run sends it. {failed}") from None
+            raise
+
+    def _was_cleared(self, max_tries: int) -> bool:
+        """Whether a person has cleared the task: Airflow (3.3.2) then puts its retries on top of its tries so far."""
+        return max_tries > (self.retries or 0)
 
     def _settle_if_last(self, run_id: str) -> None:
         """A batch whose last delivery has ended has its status now, however long the rest of the wave takes."""
@@ -152,44 +171,40 @@ class SettleOperator(BaseOperator):
         from airflow.sdk.exceptions import AirflowFailException
 
         from leadcast.engine import config
+        from leadcast.engine.bell import ring_from_here
+        from leadcast.plan import ring_for_rest
         from leadcast.settle import Settler, all_failed
 
-        ti, run_id = context["ti"], context["run_id"]
-        states = ti.get_task_states(dag_id=ti.dag_id, task_ids=["plan"], run_ids=[run_id])
-        planned = states.get(run_id, {}).get("plan") == "success"
-        settler = Settler(store=config.store(), settings=config.settings())
-        settled = settler.wave(
-            run_id, over=True, critical="" if planned else "the plan of the wave failed", give_back=not planned
+        run_id = context["run_id"]
+        planned = task_states(context, "plan").get("plan") == "success"
+        store, settings = config.store(), config.settings()
+        settled = Settler(store=store, settings=settings).wave(
+            run_id,
+            over=True,
+            critical="" if planned else "the plan of the wave failed",
+            give_back=True,
+            given_up=cache(lambda: _marked_as_done(context)),  # asked for each batch
         )
+        # what was given back need not wait for the sweep
+        next_run_id = ring_for_rest(store, settings)
+        if next_run_id is not None:
+            ring_from_here(next_run_id)
         if not planned:
             raise AirflowFailException("The plan of this wave failed; its batches go back to the inbox.")
         if all_failed(settled):
             raise AirflowFailException(f"All {len(settled)} batches of this wave failed.")
 
 
-class SweepOperator(BaseOperator):
-    """Picks up what fell: batches that wait without a wave, waves that are gone, notifications not sent."""
+def _marked_as_done(context: Context) -> set[str]:
+    """Ids of deliveries whose task somebody has marked as a success, since it was none by itself: a person has seen to
+    them. Asked only for what the ledger has open."""
+    from leadcast.integrations import registry
 
-    def execute(self, context: Context) -> None:
-        """Settles, rings and sends; each of it may be done twice."""
-        from leadcast.engine import callbacks, config, mapping
-        from leadcast.engine.sweep import settle_dead_waves
-        from leadcast.plan import ring_for_rest
-
-        store, settings = config.store(), config.settings()
-        settle_dead_waves(store, settings, run_state=_run_state(context))
-        run_id = ring_for_rest(store, settings)
-        mapping.feed(context, {RING_STUB: [run_id] if run_id else []})
-        callbacks.tell(context, bound_s=callbacks.IN_SWEEP_S)
-
-
-def _run_state(context: Context) -> Callable[[str], str | None]:
-    """Asks Airflow how a wave's run stands; None: there is no such run."""
-    ti = context["ti"]
-
-    def state(run_id: str) -> str | None:
-        if not ti.get_dr_count(dag_id=DAG_ID, run_ids=[run_id]):
-            return None
-        return ti.get_dagrun_state(dag_id=DAG_ID, run_id=run_id)
-
-    return state
+    marked: set[str] = set()
+    for kind in registry.types():
+        task_id = f"deliver_{kind}"
+        states = task_states(context, task_id)
+        done = [index for index in range(len(states)) if states.get(f"{task_id}_{index}") == "success"]
+        work = context["ti"].xcom_pull(task_ids=stub_of(kind)) if done else []
+        marked |= {work[index]["delivery_id"] for index in done if index < len(work or ())}
+    return marked

@@ -6,9 +6,13 @@ import os
 from collections.abc import Iterator, Mapping
 from configparser import ConfigParser
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from leadcast.core.errors import SettingsError
-from leadcast.core.setting_fields import is_secret, no_such_setting
+from leadcast.core.redact import one_line
+from leadcast.core.setting_fields import is_secret, no_such_setting, what_is_wrong
 from leadcast.core.settings import Settings
 
 SECTION = "leadcast"
@@ -56,7 +60,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
 
 
 def check(settings: Settings) -> None:
-    """Looks at what the model cannot: the store's URL and the key. Opens nothing, and does not mind what is missing.
+    """Looks at what the model cannot: the store's URL, the key, the integrations' settings. Opens nothing, and does not
+    mind what is missing.
 
     Raises:
         SettingsError: one of them is wrong.
@@ -68,6 +73,33 @@ def check(settings: Settings) -> None:
         open_engine(settings.store_url.get_secret_value()).dispose()
     if settings.fernet_key.get_secret_value():
         Sealer(settings.fernet_key.get_secret_value())
+    for kind, given in settings.integration_settings.items():
+        _check_integration(kind, given)
+
+
+def _check_integration(kind: str, given: Mapping[str, Any]) -> None:
+    from leadcast.integrations import registry
+
+    if kind not in registry.types():
+        raise SettingsError(f"[leadcast] integration_settings: {_no_integration(kind)}")
+    integration = registry.get_if_sound(kind)
+    if integration is None:  # one's own, and broken: the others go on without it, and leadcast doctor says why
+        return
+    model = integration.settings_model
+    try:
+        model.model_validate(given)
+    except ValidationError as error:
+        # what is missing comes with the request
+        if all(item["type"] == "missing" for item in error.errors(include_url=False, include_input=False)):
+            return
+        wrong = what_is_wrong(error, model)
+        raise SettingsError(f"[leadcast] integration_settings, {kind!r}: {wrong}") from None
+
+
+def _no_integration(kind: str) -> str:
+    from leadcast.integrations import registry
+
+    return f"there is no integration {one_line(kind, limit=64)!r}. There are: {', '.join(registry.types())}."
 
 
 def _of(values: Mapping[str, str]) -> Settings:
@@ -76,9 +108,7 @@ def _of(values: Mapping[str, str]) -> Settings:
     settings = Settings.of(values)
     for kind in settings.overrides:
         if kind not in registry.SHIPPED and kind not in registry.types():
-            raise SettingsError(
-                f"[leadcast] overrides: there is no integration {kind!r}. There are: {', '.join(registry.types())}."
-            )
+            raise SettingsError(f"[leadcast] overrides: {_no_integration(kind)}")
     return settings
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
-from leadcast.core.errors import Blocked, RateLimited, RejectedError, TransientError
 from leadcast.core.settings import Occasion, Settings
 from leadcast.engine import config, hooks
-from leadcast.notify import LeadStatus, Sender, Story
+from leadcast.engine.lead_status import LeadStatus
+from leadcast.notify import Sender, Story
 from leadcast.store import views
 from leadcast.store.outbox import Channel
 
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from leadcast.integrations.base import ConnectionFields
     from leadcast.integrations.templating import EmailText
 
-_ANSWER_TIMEOUT_S = 15.0
-_MAIL_TIMEOUT_S = 30.0
+_MAIL_STEP_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -48,32 +47,40 @@ class Senders:
             Channel.LEAD_STATUS: self.lead_status,
         }
 
-    def email(self, story: Story) -> None:
+    def email(self, story: Story, *, timeout_s: float) -> None:
         """One message to all of `notify_emails`."""
         from leadcast.integrations import smtp
+        from leadcast.integrations.deadline import Deadline
+        from leadcast.integrations.egress import Egress
         from leadcast.integrations.mail_server import MailServer
 
+        deadline = Deadline(timeout_s)
         connection = self.connections(self.settings.notify_conn_id)
         server = MailServer.from_connection(connection, from_email=self.settings.notify_from)
-        smtp.send(
-            server, self._message(story, sender=server.sender), self.settings.notify_emails, timeout_s=_MAIL_TIMEOUT_S
-        )
+        if server.oauth2 is not None and not server.oauth2.is_given:
+            server = server.with_token(server.oauth2.fetched(Egress(), timeout_s=deadline.left_s(timeout_s / 2)))
+        message = self._message(story, sender=server.sender)
+        # who is not there is found out soon; who takes his time over the message has it, or it would come twice
+        step_s = min(server.timeout_s, _MAIL_STEP_S, timeout_s / 3)
+        left_s = deadline.left_s(timeout_s) - step_s
+        smtp.send(replace(server, timeout_s=step_s), message, self.settings.notify_emails, timeout_s=left_s).check()
 
-    def notifier(self, story: Story) -> None:
+    def notifier(self, story: Story, *, timeout_s: float) -> None:
         """The Airflow notifier of the settings, with {subject} and {text} filled into its arguments."""
         words = self._words(story)
         arguments = self.settings.notifier_kwargs.get_secret_value()
         filled = _filled(arguments, {"{subject}": words.subject, "{text}": words.text})
         resolve_name(self.settings.notifier)(**filled).notify(dict(self.context))
 
-    def hook(self, story: Story) -> None:
+    def hook(self, story: Story, *, timeout_s: float) -> None:
         """The user's own callables for this moment."""
         hooks.run(story.occasion, story.batch, reason=story.reason, hooks_file=self.settings.hooks_file)
 
-    def callback_url(self, story: Story) -> None:
+    def callback_url(self, story: Story, *, timeout_s: float) -> None:
         """A signed POST to the caller's URL (Standard Webhooks, vendors.md 4)."""
         from leadcast.integrations.egress import Egress
-        from leadcast.integrations.webhook import message_body, signed_headers
+        from leadcast.integrations.webhook_answer import check
+        from leadcast.integrations.webhook_message import message_body, signed_headers
 
         if story.batch is None or not story.callback_url:
             return
@@ -87,22 +94,23 @@ class Senders:
             at=datetime.now(UTC),
         )
         answer = Egress(allowed_networks=self.settings.allowed_networks).send(
-            "POST", story.callback_url, headers=headers, body=body, timeout_s=_ANSWER_TIMEOUT_S, public_only=True
+            "POST", story.callback_url, headers=headers, body=body, timeout_s=timeout_s, public_only=True
         )
-        _check(answer.status)
+        check(answer, now=datetime.now(UTC), is_patient=True)
 
-    def lead_status(self, story: Story) -> None:
+    def lead_status(self, story: Story, *, timeout_s: float) -> None:
         """The lead's status, into the user's own table."""
         table = config.lead_table()
         # queued under settings that named one
         if table is not None and self.settings.status_column:
-            LeadStatus(config.store(), table)(story)
+            LeadStatus(config.store(), table)(story, timeout_s=timeout_s)
 
     def _message(self, story: Story, *, sender: Address) -> EmailMessage:
         from leadcast.integrations.email import fill
+        from leadcast.integrations.mail_headers import INTACT
 
         words = self._words(story)
-        message = EmailMessage()
+        message = EmailMessage(policy=INTACT)
         message["From"] = sender
         message["To"] = ", ".join(self.settings.notify_emails)
         message["Date"] = datetime.now(UTC)
@@ -119,8 +127,9 @@ class Senders:
 
     def _values(self, story: Story) -> dict[str, Any]:
         batch = story.batch
+        monitor = f"{self.settings.api_url.rstrip('/')}/api/integrations/ui"
         if batch is None:
-            return {"batch": {"id": "", "lead_id": ""}, "deliveries": [], "link": "", "reason": story.reason}
+            return {"batch": {"id": "", "lead_id": ""}, "deliveries": [], "link": monitor, "reason": story.reason}
         return {
             "batch": {
                 "id": batch.id,
@@ -134,7 +143,7 @@ class Senders:
                 "duration_s": batch.duration_s,
             },
             "deliveries": [_delivery(item) for item in batch.deliveries],
-            "link": f"{self.settings.api_url.rstrip('/')}/api/integrations/ui/batches/{batch.id}",
+            "link": f"{monitor}/batches/{batch.id}",
             "reason": story.reason,
         }
 
@@ -163,19 +172,6 @@ def _outcome(batch: views.BatchView) -> dict[str, Any]:
 def _digest(key: str) -> str:
     """A row's key as ids of messages hold it: the same whenever the row is sent."""
     return hashlib.sha256(key.encode()).hexdigest()[:32]
-
-
-def _check(status: int) -> None:
-    """Vendors.md 4.2: 2xx is success, 410 is for good, the rest is tried again."""
-    if 200 <= status < 300:
-        return
-    if status == 410:
-        raise RejectedError("The callback URL answered 410: it wants no more.", code="410")
-    if 300 <= status < 400:
-        raise Blocked("The callback URL redirects, which is not followed.", code=str(status))
-    if status == 429:
-        raise RateLimited("The callback URL asks us to wait.", retry_after_s=60)
-    raise TransientError(f"The callback URL answered {status}.", code=str(status))
 
 
 def _filled(value: Any, words: Mapping[str, str]) -> Any:

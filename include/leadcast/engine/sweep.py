@@ -1,48 +1,162 @@
-"""Finds waves whose run is gone or over while their batches are still open, and settles them."""
+"""The steps of the sweep: settles waves whose run is gone or over, rings for what waits, forgets what is old."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
+
+import structlog
 
 from leadcast.core.clock import Clock, utc_now
+from leadcast.core.errors import LeadcastError
 from leadcast.core.settings import Settings
+from leadcast.plan import ring_for_rest
 from leadcast.settle import Settler
-from leadcast.store import batches
+from leadcast.store import bell, circuits, claims, memory
 from leadcast.store.database import Store
+from leadcast.store.limits import StoredLimits
+
+log = structlog.get_logger("leadcast.sweep")
 
 GRACE = timedelta(minutes=1)
 """How long a wave may be unknown to Airflow before it counts as gone."""
 WAVES_AT_ONCE = 100
+SILENT_AFTER = 3
+"""Questions in a row that Airflow does not answer: the next sweep asks again."""
+KEPT_UNUSED = timedelta(days=1)
+KEPT_STOPPED = timedelta(days=90)
 ENDED_EARLY = "the run ended before its deliveries did: stopped by hand, or killed"
 GONE = "the run that carried it is gone"
 _OVER = frozenset({"success", "failed"})
+_TO_COME = frozenset({"queued", "running"})
+
+
+class UnsweptError(LeadcastError):
+    """Some of it could not be done; the rest was."""
+
+
+@dataclass
+class Trouble:
+    """What went wrong in things each of which is to be done whatever becomes of the others."""
+
+    found: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def noted(self, what: str, **ids: Any) -> Iterator[None]:
+        """Logs an error in there, and goes on after it."""
+        try:
+            yield
+        except Exception as error:
+            # the text of an unforeseen error may hold anything
+            why = str(error) if isinstance(error, LeadcastError) else ""
+            log.error("not swept", step=what, error=type(error).__name__, reason=why, where=_where(error), **ids)
+            self.found.append(what)
+
+
+def forget_old(store: Store, *, clock: Clock = utc_now) -> None:
+    """Drops what is known of limits and accounts and has not been of use for a day."""
+    StoredLimits(store).forget(older_than=KEPT_UNUSED)
+    memory.forget_old(store, clock=clock)
+    with store.begin() as connection:
+        circuits.forget_old(connection, before=clock() - KEPT_UNUSED, stopped_before=clock() - KEPT_STOPPED)
+
+
+def ring(
+    store: Store, settings: Settings, *, run_state: Callable[[str], str | None], clock: Clock = utc_now
+) -> str | None:
+    """The run that must be created for batches which wait and have none; None: nothing waits, or its run is to come.
+
+    A run that was asked for and is still queued (its DAG is paused, or all places are taken) gets no other beside it:
+    after a night they would be hundreds.
+    """
+    with store.begin() as connection:
+        waiting = bell.waiting(connection)
+    trouble = Trouble()
+    with trouble.noted("asking for the run that was rung for", run_id=waiting):
+        if waiting is not None:
+            note = bell.heard if run_state(waiting) in _TO_COME else bell.gone
+            with store.begin() as connection:
+                note(connection, run_id=waiting, now=clock())
+    return ring_for_rest(store, settings, clock=clock)
 
 
 def settle_dead_waves(
-    store: Store, settings: Settings, *, run_state: Callable[[str], str | None], clock: Clock = utc_now
+    store: Store,
+    settings: Settings,
+    *,
+    run_state: Callable[[str], str | None],
+    settle_state: Callable[[str], str | None],
+    clock: Clock = utc_now,
 ) -> int:
-    """Settles what dead waves left. Of a run that is gone, what was not begun goes back to the inbox.
+    """Settles what dead waves left. What a run that is gone, or could not settle, has left open goes back to the inbox.
 
     This is also what notices a run that a person marked in the UI: Airflow 3.3.2 calls no callback of the DAG then.
 
     Args:
         run_state: how a run stands in Airflow (`running`, `failed`, …); None: there is no such run.
+        settle_state: how the settle task of a run stands (`failed`, `skipped`, …). Where it failed, the run came to its
+            end by itself; where a person has stopped the run, it is skipped.
 
     Returns:
         How many waves were settled.
+
+    Raises:
+        UnsweptError: some could not be settled; all others were.
+        StoreError: the store could not be used.
     """
     with store.begin() as connection:
-        waves = batches.open_waves(connection, limit=WAVES_AT_ONCE)
+        waves = claims.open_waves(connection, limit=WAVES_AT_ONCE)
     settler = Settler(store=store, settings=settings, clock=clock)
-    settled = 0
+    asking, settling = Trouble(), Trouble()
+    settled = silent = 0
     for wave in waves:
-        state = run_state(wave.run_id)
-        if state in _OVER:
-            settler.wave(wave.run_id, over=True, critical=ENDED_EARLY)
-        elif state is None and clock() - wave.begun_at > GRACE:
-            settler.wave(wave.run_id, over=True, critical=GONE, give_back=True)
-        else:
+        how: _How | None = None
+        unanswered = len(asking.found)
+        with asking.noted(f"asking for {wave.run_id}", run_id=wave.run_id):
+            how = _how(wave, run_state=run_state, settle_state=settle_state, clock=clock)
+        silent = silent + 1 if len(asking.found) > unanswered else 0
+        if silent == SILENT_AFTER:
+            break
+        if how is None:
             continue
-        settled += 1
+        with settling.noted(f"settling {wave.run_id}", run_id=wave.run_id):
+            settler.wave(wave.run_id, over=True, critical=how.critical, give_back=how.gives_back)
+            settled += 1
+    found = [*asking.found, *settling.found]
+    if found:
+        raise UnsweptError(f"{len(found)} of {len(waves)} open waves not settled: {', '.join(found[:SILENT_AFTER])}")
     return settled
+
+
+@dataclass(frozen=True)
+class _How:
+    """How a dead wave is settled."""
+
+    critical: str = ""
+    gives_back: bool = False
+
+
+def _how(
+    wave: claims.OpenWave,
+    *,
+    run_state: Callable[[str], str | None],
+    settle_state: Callable[[str], str | None],
+    clock: Clock,
+) -> _How | None:
+    """None: it is on its way."""
+    state = run_state(wave.run_id)
+    if state in _OVER:
+        return _How(gives_back=True) if settle_state(wave.run_id) == "failed" else _How(critical=ENDED_EARLY)
+    if state is None and clock() - wave.begun_at > GRACE:
+        return _How(critical=GONE, gives_back=True)
+    return None
+
+
+def _where(error: BaseException) -> str:
+    step = error.__traceback__
+    while step is not None and step.tb_next is not None:
+        step = step.tb_next
+    return f"{step.tb_frame.f_code.co_filename}:{step.tb_lineno}" if step else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -18,6 +18,7 @@ from leadcast.core.errors import (
 )
 from leadcast.core.model import Lead
 from leadcast.core.redact import one_line, scrub, secrets_in
+from leadcast.integrations.amocrm_problems import numbers_as_text, problems_in, told
 from leadcast.integrations.answer import Answer, pause_s
 from leadcast.integrations.base import Account, Call, TokenPair
 from leadcast.integrations.deadline import Deadline
@@ -31,9 +32,14 @@ CALL_TIMEOUT_S = 30.0
 """For one call. amoCRM's own library waits 20 s (vendors.md 1.1); a gateway's 504 comes later than that."""
 RATE_LIMIT_PAUSE_S = 60.0
 """When a 429 does not say how long (vendors.md 1.3)."""
-MAX_PROBLEMS_SHOWN = 10
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
-"""A page of 100 leads with all their fields."""
+"""A page of 250 leads with all their fields."""
+
+
+def base_url_of_account(account: Account[AmoCrmCredentials]) -> str:
+    """Where the account is: the operator's address, or the account's own host at amoCRM (vendors.md 1.1)."""
+    own = account.credentials
+    return account.base_url.rstrip("/") or f"https://{own.subdomain}.{own.domain}".lower()
 
 
 class AmoCrmClient:
@@ -43,8 +49,9 @@ class AmoCrmClient:
     def __init__(self, account: Account[AmoCrmCredentials], *, call: Call, lead: Lead | None) -> None:
         own = account.credentials
         self._credentials = own
-        self._base_url = account.base_url.rstrip("/") or f"https://{own.subdomain}.{own.domain}"
+        self._base_url = base_url_of_account(account)
         self._egress = call.egress
+        self._pace = call.pace
         self._deadline = Deadline(call.timeout_s)
         self._secrets = [*secrets_in(own.model_dump()), *(personal_data(lead) if lead else ())]
         self._may_renew = lead is not None
@@ -64,26 +71,34 @@ class AmoCrmClient:
             raise TransientError(error.message, code=error.code) from None
         if answer.status == 204:
             return None
-        self._check(answer, changes=False)
+        self._check(answer)
         body = answer.json()
         if not isinstance(body, dict):  # not None: what cannot be read must not pass for "nothing found"
             raise TransientError(f"amoCRM's answer cannot be read ({answer.status}).", code="not_json")
         return body
 
     def write(self, path: str, body: Any) -> Any:
-        """Posts; the answer's JSON, or None when it is no JSON."""
+        """Posts; the answer's JSON, or None when it is no JSON.
+
+        A number that amoCRM wants as text is sent once more, as text: what is refused is not executed.
+        """
         answer = self._called("POST", path, json=body)
-        self._check(answer, changes=True)
+        mended = numbers_as_text(body, problems_in(answer.json())) if answer.status == 400 else None
+        if mended is not None:
+            body, answer = mended, self._called("POST", path, json=mended)
+        self._check(answer, sent=body)
         return answer.json()
 
     def _called(self, method: str, way: str, *, json: Any = None) -> Answer:
         token = self._token.newest()
         answer = self._once(method, way, token=token, json=json)
         if answer.status == 401 and self._may_renew and self._token.can_be_renewed:
+            self._pace()  # for the renewal; here and not in _exchange: nobody sleeps under the vault's lock
             answer = self._once(method, way, token=self._token.renewed(token), json=json)
         return answer
 
     def _once(self, method: str, way: str, *, token: str, json: Any) -> Answer:
+        self._pace()
         return self._egress.send(
             method,
             self._base_url + way,
@@ -119,14 +134,17 @@ class AmoCrmClient:
         if answer.status == 200 and isinstance(access, str) and isinstance(refresh_next, str):
             self._secrets += [access, refresh_next]
             return TokenPair(access=SecretStr(access), refresh=SecretStr(refresh_next))
+        if answer.status == 200:  # as good as a lost answer: the old refresh token may still count (vendors.md 1.2)
+            raise TransientError("amoCRM's answer to the renewal of the token cannot be read.", code="not_json")
         raise CredentialsError(
-            f"amoCRM did not renew the access token ({code}). Connect the integration again and store its new tokens.",
+            f"amoCRM did not renew the access token ({code}). Connect the integration again and store its new tokens; "
+            "if the account was renamed, its new address, too.",
             code=code,
             detail=self._words_of(given),
         )
 
-    def _check(self, answer: Answer, *, changes: bool) -> None:
-        """Raises what the answer means, if it is not a success."""
+    def _check(self, answer: Answer, *, sent: Any = None) -> None:
+        """Raises what the answer means, if it is not a success. `sent`: what was to be written."""
         status, code = answer.status, str(answer.status)
         if 200 <= status < 300:
             return
@@ -135,7 +153,7 @@ class AmoCrmClient:
         if status == 429:
             raise _rate_limited(answer)
         if status >= 500:
-            kind: type[DeliveryError] = UnknownOutcome if changes else TransientError
+            kind: type[DeliveryError] = TransientError if sent is None else UnknownOutcome
             raise kind(f"amoCRM failed ({code}).", code=code, detail=detail)
         if status in _ABOUT_US:
             raise CredentialsError(f"amoCRM {_ABOUT_US[status]} ({code}).", code=code, detail=detail)
@@ -143,7 +161,7 @@ class AmoCrmClient:
             raise RejectedError(f"amoCRM redirects ({code}): check the account's address.", code=code)
         if status == 404:
             raise RejectedError("amoCRM has nothing at this address (404): check it.", code=code, detail=detail)
-        problems = self._fit_to_show(", ".join(_problems(body))) or "no field is named"
+        problems = self._fit_to_show(told(problems_in(body), sent=sent))
         raise RejectedError(f"amoCRM refused the lead ({code}): {problems}.", code=code, detail=detail)
 
     def _words_of(self, body: Mapping[str, Any]) -> str:
@@ -170,23 +188,5 @@ def _rate_limited(answer: Answer) -> RateLimited:
     return RateLimited(f"amoCRM asks to wait {seconds:g} s (429).", retry_after_s=seconds)
 
 
-def _problems(body: Mapping[str, Any]) -> Iterator[str]:
-    """`path code` for each problem in `validation-errors`; the texts are localised, the codes are not."""
-    items = body.get("validation-errors")
-    found = [
-        f"{error.get('path', '?')} {error.get('code', '?')}"
-        for item in (items if isinstance(items, list) else [])
-        for error in _list(_mapping(item).get("errors"))
-        if isinstance(error, Mapping)
-    ]
-    yield from found[:MAX_PROBLEMS_SHOWN]
-    if len(found) > MAX_PROBLEMS_SHOWN:
-        yield f"and {len(found) - MAX_PROBLEMS_SHOWN} more"
-
-
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict, SecretStr
 
 from leadcast.core.clock import Clock, utc_now
+from leadcast.core.limits import Limit
 from leadcast.core.model import Lead, Receipt
 from leadcast.core.redact import secrets_in
 from leadcast.core.settings import Settings
@@ -82,6 +83,36 @@ class TokenVault(Protocol):
         """
 
 
+class Memory(Protocol):
+    """What an account's service has once told us and we need again: where a chat or a portal has moved to, say. Kept
+    for the account, seen by all processes. Nothing secret and nothing about a lead belongs in there."""
+
+    def recall(self, name: str) -> Any:
+        """What was remembered under this name (JSON), or None: nothing, or it is too old."""
+
+    def remember(self, name: str, value: Any, *, for_s: float | None = None) -> None:
+        """Keeps a small JSON value; `for_s`: seconds that it is good for, None: until it is written anew."""
+
+
+class NoMemory:
+    """For calls without a store behind them."""
+
+    def recall(self, name: str) -> Any:
+        """Nothing."""
+        return None
+
+    def remember(self, name: str, value: Any, *, for_s: float | None = None) -> None:
+        """Forgets it at once."""
+
+
+def _unpaced() -> None:
+    pass
+
+
+def _not_kept(progress: Mapping[str, Any]) -> None:
+    pass
+
+
 @dataclass(frozen=True, kw_only=True)
 class Call:
     """What one attempt may use, besides lead, settings and account.
@@ -89,8 +120,12 @@ class Call:
     key: the delivery's stable key, `<batch id>-<index>`: the same on every attempt.
     accepted_at: when the batch was accepted, UTC: the same on every attempt.
     attempt: 1 for the first.
-    last_try: no attempt follows this one by itself.
     timeout_s: how long this attempt may take in all.
+    pace: to be called before each call to the service: waits until `Integration.limits` let it go out. The first time
+        it returns at once, since that call was waited for before the attempt began.
+    memory: what the account's service told us before.
+    kept: what earlier attempts of this delivery have kept of their progress (JSON); empty at first.
+    keep: writes progress down at once, instead of what was kept before; the next attempt finds it in `kept`.
     """
 
     key: str
@@ -104,7 +139,10 @@ class Call:
     """Leadcast's own settings (language, base URLs)."""
     clock: Clock = utc_now
     timeout_s: float = 300
-    last_try: bool = False
+    pace: Callable[[], None] = _unpaced
+    memory: Memory = field(default_factory=NoMemory)
+    kept: Mapping[str, Any] = field(default_factory=dict)
+    keep: Callable[[Mapping[str, Any]], None] = _not_kept
 
 
 class Integration(ABC, Generic[SettingsT, CredentialsT]):
@@ -137,12 +175,30 @@ class Integration(ABC, Generic[SettingsT, CredentialsT]):
     credentials_model: ClassVar[ModelClass]
     """What `credentials.<type>` of a request may hold; secrets as `SecretStr`."""
 
+    def limits(self, *, settings: SettingsT, account: Account[CredentialsT]) -> Sequence[Limit]:
+        """What the service publishes of how many calls it takes, for every call of this delivery; the account's first,
+        the narrowest last. After a 429 the narrowest one pauses. None: no limit is known."""
+        return ()
+
+    def identity(self, account: Account[CredentialsT]) -> Sequence[str]:
+        """What makes this account another one than others: its circuit and its memory are its own. Only a hash is kept.
+
+        All secrets that the service looks at belong in there, or a caller with a wrong one could close the account of
+        those who have the right one.
+        """
+        return (account.base_url, account.credentials.model_dump_json(), *account.secrets())
+
+    def label(self, account: Account[CredentialsT]) -> str:
+        """What people know the account by, without a secret: `example.amocrm.ru`."""
+        return self.type
+
     @abstractmethod
     def deliver(self, lead: Lead, *, settings: SettingsT, account: Account[CredentialsT], call: Call) -> Receipt:
         """Sends the lead once.
 
         Raises:
-            TransientError, RateLimited, RejectedError, CredentialsError, UnknownOutcome, Blocked
+            TransientError, RateLimited, RejectedError, CredentialsError, Gone, UnknownOutcome, Blocked
+            Postponed: nothing was sent, and it is too early for it.
         """
 
     def find(self, lead: Lead, *, settings: SettingsT, account: Account[CredentialsT], call: Call) -> Receipt | None:
@@ -162,6 +218,12 @@ class Integration(ABC, Generic[SettingsT, CredentialsT]):
             TransientError, RateLimited, RejectedError, CredentialsError, Blocked
         """
         raise TypeError(f"{self.type} has no harmless call")
+
+    @property
+    def needs_decision(self) -> bool:
+        """Whether a person has to decide about what may have arrived: a repetition is not recognised, nor can the
+        service be asked."""
+        return not self.repeatable and not self.can_find
 
     def may_resend(self, settings: SettingsT, leadcast: Settings) -> bool:
         """Whether to send again after a call without an answer, when the service was or cannot be asked.

@@ -2,98 +2,32 @@
 
 from __future__ import annotations
 
-import html
-import re
-from collections.abc import Mapping
-from enum import IntEnum, StrEnum
-from typing import Annotated, Any, ClassVar, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import ValidationError
 
-from leadcast.core.errors import CredentialsError, TransientError, UnknownOutcome
+from leadcast.core.errors import CredentialsError, RejectedError
+from leadcast.core.limits import Limit
 from leadcast.core.model import Lead, Receipt
 from leadcast.core.redact import one_line
-from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, ModelClass, RequestModel
-from leadcast.integrations.bitrix24_client import Bitrix24Client, is_vendors_host
+from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, ModelClass
+from leadcast.integrations.bitrix24_client import Bitrix24Client
+from leadcast.integrations.bitrix24_contact import FIND, is_about_more_than_the_search, known_contact
+from leadcast.integrations.bitrix24_fields import contact_fields, item_fields, mapped_fields
+from leadcast.integrations.bitrix24_items import ADD, EntityType, Item, added, found, id_of
+from leadcast.integrations.bitrix24_portal import is_vendors_host, portal_host
+from leadcast.integrations.bitrix24_settings import Bitrix24Credentials, Bitrix24Settings, Entity
 from leadcast.integrations.connection import base_url_of, expired, lacking, refuse_inline
-from leadcast.integrations.remarks import remarks, utm_name
 
-ORIGINATOR = "LEADCAST"
-"""`originatorId` of all that we create; `originId` is the delivery's key."""
-MAX_NAME_CHARS = 255
-_UTM_FIELDS = {f"utm_{name.lower()}": f"utm{name}" for name in ("Source", "Medium", "Campaign", "Content", "Term")}
-_HOST = r"(?i)^[a-z0-9]([a-z0-9.-]{0,250}[a-z0-9])?$"
-_WEBHOOK_URL = r"^https?://[^/?#@\s]+/rest/\d+/[A-Za-z0-9]+/?$"
+__all__ = ["Bitrix24", "Bitrix24Credentials", "Bitrix24Settings"]
 
-Code = Annotated[str, Field(pattern=r"^[A-Za-z0-9_:]{0,64}$")]
-Id = Annotated[int, Field(ge=0)]
-
-
-class Entity(StrEnum):
-    """What a lead becomes. Portals in simple mode have no leads: choose the deal there."""
-
-    LEAD = "lead"
-    DEAL = "deal"
-
-
-class EntityType(IntEnum):
-    """Bitrix24's `entityTypeId` (vendors.md 2.5)."""
-
-    LEAD = 1
-    DEAL = 2
-    CONTACT = 3
-
-    @classmethod
-    def of(cls, entity: Entity) -> EntityType:
-        """The number of what the settings name."""
-        return cls[entity.name]
-
-
-class Bitrix24Settings(RequestModel):
-    """How the lead is filed."""
-
-    entity: Entity = Entity.LEAD
-    stage_id: Code = Field(default="", description="NEW, or C9:NEW for a deal in category 9. Default: the first.")
-    source_id: Code = "WEB"
-    assigned_by_id: Id | None = Field(default=None, description="Default: the owner of the webhook or token.")
-    title: str = Field(default="", max_length=500, description="May hold {lead_name} and the like.")
-    category_id: Id | None = Field(default=None, description="Of deals; 0 is the general one.")
-
-
-class Bitrix24Credentials(RequestModel):
-    """An incoming webhook's URL, or a portal's domain with OAuth tokens."""
-
-    webhook_url: SecretStr = Field(default=SecretStr(""), description="https://example.bitrix24.ru/rest/1/<code>/")
-    domain: str = Field(default="", description="example.bitrix24.ru")
-    access_token: SecretStr = SecretStr("")
-    refresh_token: SecretStr = SecretStr("")
-    client_id: str = Field(default="", max_length=255)
-    client_secret: SecretStr = SecretStr("")
-
-    @field_validator("webhook_url")
-    @classmethod
-    def _is_webhook(cls, value: SecretStr) -> SecretStr:
-        if value.get_secret_value() and not re.match(_WEBHOOK_URL, value.get_secret_value()):
-            raise ValueError("must look like https://example.bitrix24.ru/rest/1/<code>/")
-        return value
-
-    @field_validator("domain")
-    @classmethod
-    def _is_host(cls, value: str) -> str:
-        if value and not re.match(_HOST, value):
-            raise ValueError("must be a host name, as in example.bitrix24.ru")
-        return value
-
-    @model_validator(mode="after")
-    def _is_one_form(self) -> Self:
-        has_token = bool(self.domain and self.access_token.get_secret_value())
-        has_oauth = any((self.domain, self.access_token, self.refresh_token, self.client_id, self.client_secret))
-        if bool(self.webhook_url.get_secret_value()) == has_oauth or has_oauth != has_token:
-            raise ValueError("either webhook_url, or domain and access_token")
-        if self.refresh_token.get_secret_value() and not (self.client_id and self.client_secret.get_secret_value()):
-            raise ValueError("refresh_token needs client_id and client_secret")
-        return self
+DRAINS_PER_S = 2
+BURST = 45
+"""The portal takes 50 at once (vendors.md 2.4). It counts them by our address, so what else stands there and calls it
+has the other five, and so has the time that calls take on their way: they arrive closer together than they left."""
+SIMPLE_CRM_STAGE = "CONVERTED"
 
 
 class Bitrix24(Integration[Bitrix24Settings, Bitrix24Credentials]):
@@ -107,30 +41,36 @@ class Bitrix24(Integration[Bitrix24Settings, Bitrix24Credentials]):
     settings_model: ClassVar[ModelClass] = Bitrix24Settings
     credentials_model: ClassVar[ModelClass] = Bitrix24Credentials
 
+    def limits(self, *, settings: Bitrix24Settings, account: Account[Bitrix24Credentials]) -> Sequence[Limit]:
+        """The portal's leaky bucket, whichever webhook or application of ours calls it (vendors.md 2.4)."""
+        return [Limit(name=f"bitrix24 {portal_host(account)}", calls=DRAINS_PER_S, burst=BURST)]
+
+    def label(self, account: Account[Bitrix24Credentials]) -> str:
+        """The portal's host."""
+        return portal_host(account)
+
     def deliver(
         self, lead: Lead, *, settings: Bitrix24Settings, account: Account[Bitrix24Credentials], call: Call
     ) -> Receipt:
-        """One lead; or one contact, then one deal with it: a deal has no phone and e-mail of its own."""
+        """One lead, with the contact that the portal knows for it; or one deal, with that contact or a new one."""
         client = Bitrix24Client(account, call=call, lead=lead)
-        fields = _fields(lead, settings=settings, call=call)
-        if settings.entity is Entity.LEAD:
-            fields |= _person(lead) | {"companyTitle": lead.company[:MAX_NAME_CHARS]}
-            return Receipt(external_id=str(_added(client, EntityType.LEAD, fields, key=call.key)))
-        detail = {}
-        if lead.name or lead.phone or lead.email:
-            detail["contact_id"] = fields["contactId"] = _contact(client, lead, settings=settings, call=call)
-        return Receipt(external_id=str(_added(client, EntityType.DEAL, fields, key=call.key)), detail=detail)
+        client.operating.refuse_if_spent(ADD, *([FIND] if settings.find_contact else []))
+        entity_type = EntityType.of(settings.entity)
+        mapped = mapped_fields(client, entity_type, settings.fields, lead=lead, memory=call.memory)
+        contact, detail = _contact(client, lead, settings=settings, call=call)
+        fields = item_fields(lead, settings=settings, call=call) | {"contactId": contact} | mapped
+        return _receipt(added(client, entity_type, fields, key=call.key), detail)
 
     def find(
         self, lead: Lead, *, settings: Bitrix24Settings, account: Account[Bitrix24Credentials], call: Call
     ) -> Receipt | None:
-        """Asks for the item with our key; the portal filters exactly (vendors.md 2.7)."""
+        """Asks for the item with our key."""
         client = Bitrix24Client(account, call=call, lead=lead)
-        found = _found(client, EntityType.of(settings.entity), key=call.key)
-        if found is None:
+        item = found(client, EntityType.of(settings.entity), key=call.key)
+        if item is None:
             return None
-        detail = {"contact_id": found["contactId"]} if found.get("contactId") else {}
-        return Receipt(external_id=str(found["id"]), detail=detail)
+        contact_id = id_of(item.get("contactId"))
+        return _receipt(item, {} if contact_id is None else {"contact_id": contact_id})
 
     def probe(self, account: Account[Bitrix24Credentials], *, call: Call) -> str:
         """Asks who the webhook or token acts for, which every one of them may (vendors.md 2.7)."""
@@ -173,74 +113,36 @@ def _operators_choice(address: str, credentials: Bitrix24Credentials) -> str:
     return f"{url.scheme}://{url.netloc}"
 
 
-def _fields(lead: Lead, *, settings: Bitrix24Settings, call: Call) -> dict[str, Any]:
-    """What leads and deals have in common. A field without a value is left to the portal's default."""
-    title = call.templates.line(settings.title, lead=lead) if settings.title else lead.name
-    is_deal = settings.entity is Entity.DEAL
-    text = remarks(lead, language=call.settings.language, with_company=is_deal, without_utm=_UTM_FIELDS)
-    utm = {_UTM_FIELDS[utm_name(name)]: value for name, value in lead.utm.items() if utm_name(name) in _UTM_FIELDS}
-    return {
-        "title": (title or f"Lead {lead.id}")[:MAX_NAME_CHARS],
-        "stageId": settings.stage_id,
-        "categoryId": settings.category_id if is_deal else None,
-        "comments": html.escape(text, quote=False),  # shown as markup by the portal
-        **_filed(lead, settings),
-        **utm,
-    }
+def _receipt(item: Item, detail: Mapping[str, Any]) -> Receipt:
+    # A portal in simple mode has made a contact and a deal of the lead at once; it keeps the lead, with our key.
+    converted = {"converted": True} if item.get("stageId") == SIMPLE_CRM_STAGE else {}
+    return Receipt(external_id=str(item["id"]), detail={**detail, **converted})
 
 
-def _filed(lead: Lead, settings: Bitrix24Settings) -> dict[str, Any]:
-    return {
-        "sourceId": settings.source_id,
-        "sourceDescription": lead.source,
-        "assignedById": settings.assigned_by_id,
-        "opened": "Y",
-    }
-
-
-def _person(lead: Lead) -> dict[str, Any]:
-    ways = [
-        {"typeId": kind, "valueType": "WORK", "value": value}
-        for kind, value in (("PHONE", lead.phone), ("EMAIL", lead.email))
-        if value
-    ]
-    return {"name": lead.name[:MAX_NAME_CHARS], "fm": ways}
-
-
-def _contact(client: Bitrix24Client, lead: Lead, *, settings: Bitrix24Settings, call: Call) -> int:
-    """The contact's id. An attempt before this one may have made it and died before it made the deal."""
-    key = f"{call.key}-contact"
-    if call.attempt > 1:
-        found = _found(client, EntityType.CONTACT, key=key)
-        if found is not None:
-            return int(found["id"])
-    fields = _person(lead) | _filed(lead, settings)
-    return _added(client, EntityType.CONTACT, fields | {"name": fields["name"] or lead.phone or lead.email}, key=key)
-
-
-def _added(client: Bitrix24Client, entity_type: EntityType, fields: Mapping[str, Any], *, key: str) -> int:
-    filled = {name: value for name, value in fields.items() if value not in (None, "", [])}
-    ours = {"originatorId": ORIGINATOR, "originId": key}
-    result = client.write("crm.item.add", {"entityTypeId": entity_type.value, "fields": {**filled, **ours}})
-    item = result.get("item")
-    if not isinstance(item, dict) or not isinstance(item.get("id"), int):
-        raise UnknownOutcome("Bitrix24 said yes without naming the item; it may have been created.", code="no_id")
-    return int(item["id"])
-
-
-def _found(client: Bitrix24Client, entity_type: EntityType, *, key: str) -> dict[str, Any] | None:
-    result = client.read(
-        "crm.item.list",
-        {
-            "entityTypeId": entity_type.value,
-            "select": ["id", "originId", *(["contactId"] if entity_type is EntityType.DEAL else [])],
-            "filter": {"=originatorId": ORIGINATOR, "=originId": key},
-            "order": {"id": "ASC"},
-            "start": -1,
-        },
-    )
-    items = result.get("items")
-    if not isinstance(items, list):  # what cannot be read must not pass for "nothing found"
-        raise TransientError("Bitrix24's answer holds no list of items.", code="not_json")
-    exact = (item for item in items if isinstance(item, dict) and item.get("originId") == key and "id" in item)
-    return next(exact, None)
+def _contact(
+    client: Bitrix24Client, lead: Lead, *, settings: Bitrix24Settings, call: Call
+) -> tuple[int | None, dict[str, Any]]:
+    """The id of the contact to link, and what the receipt says of it. Only a deal gets a new one: a lead holds the
+    person's data itself."""
+    is_deal, key = settings.entity is Entity.DEAL, f"{call.key}-contact"
+    if not (lead.name or lead.phone or lead.email):
+        return None, {}
+    own = mapped_fields(client, EntityType.CONTACT, settings.contact_fields, lead=lead, memory=call.memory)
+    detail: dict[str, Any] = {}
+    try:
+        # an attempt before this one may have made it and died before it made the deal
+        ours = found(client, EntityType.CONTACT, key=key) if is_deal and call.attempt > 1 else None
+        known = known_contact(client, lead) if ours is None and settings.find_contact else None
+    except RejectedError as error:  # a doubled contact is better than a lead that is not filed
+        if is_about_more_than_the_search(error):
+            raise
+        detail["contact_search"] = "refused"
+    else:
+        if ours is not None:
+            return ours["id"], {"contact_id": ours["id"]}
+        if known is not None:
+            return known, {"contact_id": known, "contact_found": True}
+    if not is_deal:
+        return None, detail
+    made = added(client, EntityType.CONTACT, contact_fields(lead, settings=settings) | own, key=key)["id"]
+    return made, {"contact_id": made, **detail}

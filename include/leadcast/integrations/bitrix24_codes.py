@@ -1,10 +1,32 @@
-"""Bitrix24's error codes that mean something else than 'the lead was refused' (vendors.md 2.1, 2.3), upper-cased."""
+"""What Bitrix24's errors mean (vendors.md 2.1, 2.3, 2.5). Their code decides, since they come with any HTTP status, 200
+included, and the statuses of the documentation and of the official SDK differ."""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from leadcast.core.errors import (
+    CredentialsError,
+    DeliveryError,
+    RateLimited,
+    RejectedError,
+    TransientError,
+    UnknownOutcome,
+)
+from leadcast.integrations.answer import Answer
+
+QUERY_LIMIT_PAUSE_S = 10.0
+"""The bucket drains two requests a second (vendors.md 2.4). Where it is full though we keep to our share, others fill
+it: after this long there is room for 20."""
+UNNAMED_LIMIT_PAUSE_S = 60.0
+"""A 429 that is not the portal's own: something in front of it."""
 
 ABOUT_US = frozenset(
     {
         "ACCESS_DENIED",
+        "ACCESS_ERROR",
         "ALLOWED_ONLY_INTRANET_USER",
         "APPLICATION_NOT_FOUND",
         "AUTHORIZATION_ERROR",
@@ -23,10 +45,54 @@ ABOUT_US = frozenset(
         "PAYMENT_REQUIRED",
         "PORTAL_DELETED",
         "USER_ACCESS_ERROR",
+        "WRONG_AUTH_TYPE",
         "WRONG_CLIENT",
     }
 )
-"""The credentials, the rights, the plan or the portal as a whole: no delivery of this account will pass."""
+"""The credentials, the rights, the plan or the portal as a whole: no delivery of this account will pass. Those of
+vendors.md 2.1 and 2.3, and two that only the official SDK knows (ACCESS_ERROR, WRONG_AUTH_TYPE)."""
 
 NOT_KNOWN_AFTER = frozenset({"INTERNAL_SERVER_ERROR", "ERROR_UNEXPECTED_ANSWER"})
 """The call may have been executed."""
+
+NOBODY_OF_OURS = frozenset({"NO_AUTH_FOUND", "INVALID_CREDENTIALS", "APPLICATION_NOT_FOUND", "PORTAL_DELETED"})
+"""What a portal says that is another one than the one that gave us the credentials."""
+
+
+def code_of(answer: Answer) -> str:
+    """The error's code, upper-cased since both cases occur; empty where it is none (vendors.md 2.2, 2.7)."""
+    body = answer.json()
+    code = str(body.get("error")) if isinstance(body, dict) else ""
+    return code.upper() if re.fullmatch(r"\w{1,64}", code, re.ASCII) else ""
+
+
+def says(body: Mapping[str, Any]) -> str:
+    """The portal's own words, as they came: they may quote what was sent."""
+    return str(body.get("error_description") or body.get("error") or "")
+
+
+def error_of(answer: Answer, *, words: str, changes: bool) -> DeliveryError:
+    """What an answer that is an error means; without a code that is known, by its status.
+
+    Args:
+        words: what the portal says, fit to be shown.
+        changes: whether the call would have created something.
+    """
+    status, known = answer.status, code_of(answer)
+    code = known or str(status)
+    if known == "QUERY_LIMIT_EXCEEDED":
+        return RateLimited("Bitrix24 has had too many requests.", retry_after_s=QUERY_LIMIT_PAUSE_S, code=code)
+    if status == 429:
+        pause_s = answer.retry_after_s() or UNNAMED_LIMIT_PAUSE_S
+        return RateLimited("Something in front of Bitrix24 asks to wait.", retry_after_s=pause_s, code=code)
+    if known == "EXPIRED_TOKEN":
+        text = "Bitrix24's access token has expired, and nothing was given to renew it: bring a new one."
+        return CredentialsError(text, code=code)
+    if known in ABOUT_US or (status in (401, 402, 403) and known not in NOT_KNOWN_AFTER):
+        return CredentialsError(f"Bitrix24 refuses us ({code}): {words or 'no reason given'}.", code=code)
+    if known in NOT_KNOWN_AFTER or status >= 500:
+        kind: type[DeliveryError] = UnknownOutcome if changes else TransientError
+        return kind(f"Bitrix24 failed ({code}).", code=code, detail=words)
+    if 300 <= status < 400:
+        return RejectedError(f"Bitrix24 redirects ({status}): check the portal's address.", code=str(status))
+    return RejectedError(f"Bitrix24 refused the lead ({code}): {words or 'no reason given'}.", code=code)

@@ -24,7 +24,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError
 from urllib3.response import HTTPResponse
 
-from leadcast.core.errors import Blocked, RejectedError, TransientError, UnknownOutcome
+from leadcast.core.errors import Blocked, TransientError, UnknownOutcome, Unsendable
 from leadcast.integrations.address import Network, Target, may_reach, resolve
 from leadcast.integrations.answer import Answer
 
@@ -103,7 +103,7 @@ class Egress:
             TransientError: nothing was sent.
             UnknownOutcome: it was sent, and no whole answer came.
             Blocked: the address is not one that we send to.
-            RejectedError: a header cannot be sent.
+            Unsendable: a header cannot be sent.
         """
         target = Target.of(url)
         content, all_headers = _prepared(target, headers, json, body)
@@ -114,6 +114,15 @@ class Egress:
         finally:
             connection.close()
 
+    def reach(self, url: str, *, timeout_s: float = 20.0, public_only: bool = False) -> None:
+        """Connects, TLS included, as `send` would, and sends nothing.
+
+        Raises:
+            TransientError: it cannot be reached.
+            Blocked: the address is not one that we send to.
+        """
+        self._connected(Target.of(url), public_only=public_only, deadline=monotonic() + timeout_s).close()
+
     @cached_property
     def _tls(self) -> ssl.SSLContext:
         context = ssl.create_default_context()
@@ -121,11 +130,13 @@ class Egress:
         return context
 
     def _connected(self, target: Target, *, public_only: bool, deadline: float) -> HTTPConnection:
-        why = "no address"
+        if deadline <= monotonic():  # before anything was tried: that says nothing against the host
+            raise TransientError(f"No time was left to reach {target.origin}; nothing was sent.", code="no_time")
+        why = "no connection in time"
         for address in self._addresses(target, public_only=public_only)[:MAX_ADDRESSES]:
             timeout_s = min(self._connect_timeout_s, deadline - monotonic())
             if timeout_s <= 0:
-                raise TransientError(f"No time was left to reach {target.origin}; nothing was sent.", code="timeout")
+                break
             connection = self._connection(target, address, timeout_s)
             try:
                 connection.connect()
@@ -174,7 +185,7 @@ def _prepared(
         base["Content-Type"] = "application/json"
     for name, value in headers.items():
         if not _HEADER_NAME.fullmatch(name) or name.lower() in _OURS or not _HEADER_VALUE.fullmatch(value):
-            raise RejectedError(f"The header {name[:64]!r} cannot be sent.", code="bad_header")
+            raise Unsendable(f"The header {name[:64]!r} cannot be sent.", code="bad_header")
     given = {name.lower() for name in headers}
     merged = {name: value for name, value in base.items() if name.lower() not in given} | dict(headers)
     # identity: an answer that is small on the wire and huge when unpacked would slip past max_answer_bytes

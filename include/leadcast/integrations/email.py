@@ -1,29 +1,36 @@
 """E-mail: the lead as one message to up to 50 addresses, through the mail server of an Airflow connection.
 
-Nothing twice: all recipients are one transaction, and while the server puts one of them off, nobody is mailed
-(`smtp.send`), so a repeated attempt reaches nobody for the second time. Nothing lost: on the last attempt those whom
-the server takes are mailed all the same, and the receipt names the others. Only an answer lost after the message was
-sent leaves doubt; it is repeated under the same `Message-ID`, which many mailboxes recognise (vendors.md 5.3).
+Nobody waits for a mailbox that is put off, and nobody is mailed twice: an attempt mails those whom the server takes,
+who they are is kept at once (`email_progress`), and the next one mails those who are left. What the server puts off
+(4yz: greylisting, a full mailbox, too many recipients at once, a busy server) uses no try, since it takes minutes and
+our tries do not last so long; that the server cannot be reached does. Only an answer lost after the message was sent
+leaves doubt; it is repeated under the same `Message-ID`, which many mailboxes recognise (vendors.md 5.3).
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.headerregistry import Address
 from email.message import EmailMessage
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 
-from leadcast.core.errors import CredentialsError, SettingsError
+from leadcast.core.errors import CredentialsError, SettingsError, TransientError
 from leadcast.core.model import Lead, Receipt
 from leadcast.core.settings import Language
 from leadcast.integrations import smtp
 from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, ModelClass, RequestModel
+from leadcast.integrations.deadline import Deadline
+from leadcast.integrations.email_progress import Progress
+from leadcast.integrations.mail_headers import INTACT
+from leadcast.integrations.mail_oauth import with_token
 from leadcast.integrations.mail_server import MailServer, header_text, mail_address
+from leadcast.integrations.mapping import Fields, filled
 from leadcast.integrations.templating import MAX_LINE_CHARS, NEW_LEAD, EmailText, Line, TemplateName
 
 MAX_RECIPIENTS = 50
@@ -44,6 +51,9 @@ class EmailSettings(RequestModel):
 
     template: TemplateName | None = Field(default=None, description="Name of the template; default new_lead.")
     subject: Line | None = Field(default=None, description="Subject with placeholders: New lead: {lead_name}")
+    fields: Fields = Field(
+        default_factory=dict, description="Label → text with placeholders, shown instead of the lead's custom fields."
+    )
     language: Language | None = Field(default=None, description="ru or en; default: the installation's.")
     reply_to_lead: bool = Field(default=True, description="Whether an answer goes to the lead's own address.")
 
@@ -65,8 +75,8 @@ class EmailAccount(Account[EmailCredentials]):
     server: MailServer
 
     def secrets(self) -> list[str]:
-        """The mail server's password."""
-        return [*super().secrets(), self.server.password.get_secret_value()]
+        """The mail server's password, or what it has instead."""
+        return [*super().secrets(), *self.server.secrets()]
 
 
 class Email(Integration[EmailSettings, EmailCredentials]):
@@ -76,23 +86,60 @@ class Email(Integration[EmailSettings, EmailCredentials]):
     default_conn_id = "smtp_default"
     needs_connection = True
     repeatable = True
+    can_probe = True
     settings_model: ClassVar[ModelClass] = EmailSettings
     credentials_model: ClassVar[ModelClass] = EmailCredentials
+
+    def identity(self, account: Account[EmailCredentials]) -> Sequence[str]:
+        """The mail server and who signs in there. Recipients are no account's."""
+        server = _server_of(account)
+        return (str(server), server.user, *server.secrets())
+
+    def label(self, account: Account[EmailCredentials]) -> str:
+        """The mail server's name."""
+        return _server_of(account).host
 
     def deliver(
         self, lead: Lead, *, settings: EmailSettings, account: Account[EmailCredentials], call: Call
     ) -> Receipt:
-        """Sends the message. The receipt: its Message-ID, how many recipients were taken, and who was refused."""
-        if not isinstance(account, EmailAccount):
-            raise SettingsError("E-mail needs the connection of a mail server, such as smtp_default.")
-        recipients = account.credentials.emails
-        message = _message(lead, settings=settings, account=account, call=call)
-        refused = smtp.send(
-            account.server, message, recipients, all_or_none=not call.last_try, timeout_s=call.timeout_s
-        )
-        return Receipt(
-            external_id=message["Message-ID"],
-            detail={"accepted": len(recipients) - len(refused), "refused": smtp.masked(refused)},
+        """Mails those who have not got it yet. The receipt: the Message-ID, how many have it, and who was refused."""
+        server = _server_of(account)
+        message = _message(lead, settings=settings, credentials=account.credentials, server=server, call=call)
+        progress = Progress(account.credentials.emails, call=call, message_id=message["Message-ID"])
+        deadline = Deadline(call.timeout_s)
+
+        def mail(server: MailServer) -> smtp.Sent:
+            call.pace()
+            return smtp.send(
+                server,
+                message,
+                progress.left,
+                answered=progress.keep,
+                timeout_s=deadline.left_s(call.timeout_s),
+            )
+
+        if progress.left:
+            try:
+                sent = with_token(server, call=call, use=mail)
+            except TransientError as error:
+                error.so_far = progress.so_far(dict.fromkeys(progress.left, error.code))
+                if not error.counts and error.retry_after_s is None:
+                    error.retry_after_s = progress.next_pause_s()
+                raise
+            if sent.put_off:
+                raise progress.to_be_continued(sent)
+        return progress.ended()
+
+    def probe(self, account: Account[EmailCredentials], *, call: Call) -> str:
+        """Connects, secures and signs in; nobody is mailed. A token is fetched anew: that uses nothing up."""
+        server = _server_of(account)
+        if server.oauth2 is not None and not server.oauth2.is_given:
+            server = server.with_token(server.oauth2.fetched(call.egress, timeout_s=call.timeout_s / 2))
+        call.pace()
+        smtp.sign_in(server, timeout_s=call.timeout_s / 2)
+        who = f"as {server.identity}" if server.signs_in else "without a login"
+        return (
+            f"Mail server {server} lets us in {who}; letters go out from {server.sender.addr_spec}. Nobody was mailed."
         )
 
     @classmethod
@@ -119,41 +166,55 @@ class Email(Integration[EmailSettings, EmailCredentials]):
         return EmailAccount(credentials=credentials, server=MailServer.from_connection(connection))
 
 
-def _message(lead: Lead, *, settings: EmailSettings, account: EmailAccount, call: Call) -> EmailMessage:
-    credentials, sender = account.credentials, account.server.sender
+def _server_of(account: Account[EmailCredentials]) -> MailServer:
+    if not isinstance(account, EmailAccount):
+        raise SettingsError("E-mail needs the connection of a mail server, such as smtp_default.")
+    return account.server
+
+
+def _message(
+    lead: Lead, *, settings: EmailSettings, credentials: EmailCredentials, server: MailServer, call: Call
+) -> EmailMessage:
+    """The same on every attempt, to the byte."""
+    shown = replace(lead, custom=filled(settings.fields, lead=lead)) if settings.fields else lead
     text = call.templates.email(
         settings.template or credentials.template,
-        lead=lead,
+        lead=shown,
         subject=credentials.subject if settings.subject is None else settings.subject,
         language=settings.language,
     )
-    message = EmailMessage()
-    # The same on every attempt, to the letter.
-    message["Message-ID"] = f"<{_NOT_IN_AN_ID.sub('-', call.key)}@{sender.domain}>"
+    message = EmailMessage(policy=INTACT)
+    message["Message-ID"] = f"<{_NOT_IN_AN_ID.sub('-', call.key)}@{server.sender.domain}>"
     message["Date"] = call.accepted_at
-    message["From"] = sender
+    message["From"] = server.sender
     message["To"] = [Address(addr_spec=address) for address in credentials.emails]
     message["Auto-Submitted"] = "auto-generated"
     if settings.reply_to_lead:
         _answer_to(message, lead)
     fill(message, text)
+    if message.is_multipart():
+        # "=_" stands in neither of the two encodings, so no lead can end a part
+        message.set_boundary(f"=_{hashlib.sha256(call.key.encode()).hexdigest()[:32]}")
     return message
 
 
 def _answer_to(message: EmailMessage, lead: Lead) -> None:
     # The lead wrote its address itself: what is not exactly one is left out.
     with suppress(ValueError):
-        message["Reply-To"] = Address(
-            display_name=header_text(lead.name, limit=100), addr_spec=mail_address(lead.email)
-        )
+        message["Reply-To"] = Address(display_name=_plain(lead.name, limit=100), addr_spec=mail_address(lead.email))
 
 
 def fill(message: EmailMessage, text: EmailText) -> None:
     """Puts the words into a message: subject, text, and HTML where there is some."""
-    message["Subject"] = header_text(text.subject, limit=MAX_LINE_CHARS)
+    message["Subject"] = _plain(text.subject, limit=MAX_LINE_CHARS)
     message.set_content(text.text, cte=_encoding(text.text))
     if text.html:
         message.add_alternative(text.html, subtype="html", cte=_encoding(text.html))
+
+
+def _plain(text: str, *, limit: int) -> str:
+    """`text` for a header, where `=?…?=` would be read as an encoded word (RFC 2047) and come out as something else."""
+    return header_text(text.replace("=?", "= ?"), limit=limit)
 
 
 def _encoding(body: str) -> str:

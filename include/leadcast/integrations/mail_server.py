@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.headerregistry import Address
 from email.utils import parseaddr
 from enum import StrEnum
@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from leadcast.core.errors import CredentialsError
 from leadcast.core.redact import one_line
 from leadcast.integrations.base import ConnectionFields
+from leadcast.integrations.mail_oauth import OAuth2
 
 _LOCAL = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -64,6 +65,7 @@ class MailServer:
     """A mail server with its account.
 
     from_email: who writes, an address or `Name <address>`.
+    oauth2: sign in by an access token instead of the password.
     timeout_s: for connecting and for each step of the dialogue.
     verify: whether its certificate must be good. Only the operator can say no, for a server in a laboratory.
     """
@@ -76,6 +78,7 @@ class MailServer:
     from_email: str
     timeout_s: float = 30.0
     verify: bool = True
+    oauth2: OAuth2 | None = None
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
@@ -90,6 +93,28 @@ class MailServer:
         name, address = parseaddr(self.from_email)
         return Address(display_name=header_text(name, limit=100), addr_spec=mail_address(address))
 
+    @property
+    def identity(self) -> str:
+        """Who signs in: the login, or else who writes, as Airflow's hook has it."""
+        return self.user or self.sender.addr_spec
+
+    @property
+    def signs_in(self) -> bool:
+        """Whether there is something to sign in with."""
+        return self.oauth2 is not None or bool(self.user and self.password.get_secret_value())
+
+    def secrets(self) -> list[str]:
+        """What must not be shown."""
+        own = [self.password]
+        if self.oauth2 is not None:
+            own += [self.oauth2.access_token, self.oauth2.client_secret]
+        return [secret.get_secret_value() for secret in own]
+
+    def with_token(self, token: SecretStr) -> MailServer:
+        """The same server, to be signed in to with this access token."""
+        assert self.oauth2 is not None
+        return replace(self, oauth2=replace(self.oauth2, access_token=token))
+
     def tls_context(self) -> ssl.SSLContext:
         """The TLS settings. Without one of ours, `smtplib` would check no certificate (vendors.md 5.1)."""
         context = ssl.create_default_context()
@@ -103,7 +128,7 @@ class MailServer:
         """The server of an Airflow connection, its fields read as Airflow's SmtpHook reads them.
 
         TLS from the first byte, unless extra `disable_ssl` is set; then STARTTLS, unless `disable_tls` is set too.
-        `ssl_context: "none"` is the only way to an unchecked certificate. Signing in by OAuth2 is not done yet.
+        `ssl_context: "none"` is the only way to an unchecked certificate. `auth_type: "oauth2"` signs in by XOAUTH2.
 
         Args:
             from_email: who writes; empty: the connection's extra `from_email`, or else its login.
@@ -114,11 +139,9 @@ class MailServer:
         extra, conn_id = connection.extra, connection.conn_id
         if not connection.host:
             raise CredentialsError(f"Connection {conn_id!r} has no host: the mail server's name.", code="host")
-        if extra.get("auth_type", "basic") != "basic":
-            raise CredentialsError(
-                f"Connection {conn_id!r}: auth_type must be basic; signing in by OAuth2 is not supported yet.",
-                code="auth_type",
-            )
+        auth_type = extra.get("auth_type") or "basic"
+        if auth_type not in ("basic", "oauth2"):
+            raise CredentialsError(f"Connection {conn_id!r}: auth_type must be basic or oauth2.", code="auth_type")
         if extra.get("ssl_context") not in (None, "", "default", "none"):
             raise CredentialsError(f"Connection {conn_id!r}: ssl_context must be default or none.", code="ssl_context")
         mode = _mode(disable_ssl=_is_set(extra.get("disable_ssl")), disable_tls=_is_set(extra.get("disable_tls")))
@@ -131,6 +154,7 @@ class MailServer:
             from_email=from_email or str(extra.get("from_email") or connection.login),
             timeout_s=_timeout_s(extra.get("timeout"), conn_id=conn_id),
             verify=extra.get("ssl_context") != "none",
+            oauth2=OAuth2.from_extra(extra, conn_id=conn_id) if auth_type == "oauth2" else None,
         )
         try:
             _ = server.sender

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from leadcast.core.errors import CredentialsError
+from leadcast.core.errors import CredentialsError, StoreError, TransientError
 from leadcast.integrations.base import TokenPair, TokenVault
 
 
@@ -42,9 +42,16 @@ class AccessToken:
         return bool(self._own.refresh.get_secret_value())
 
     def newest(self) -> str:
-        """The access token to use: the vault's is newer than the request's."""
+        """The access token to use: the vault's is newer than the request's.
+
+        Raises:
+            TransientError: the store could not be read; nothing was sent.
+        """
         if not self._latest:
-            stored = self._vault.current(self._account) if self.can_be_renewed else None
+            try:
+                stored = self._vault.current(self._account) if self.can_be_renewed else None
+            except StoreError as error:
+                raise TransientError(f"The stored token could not be read: {error}", code="store") from None
             self._latest = (stored or self._own).access.get_secret_value()
         return self._latest
 
@@ -53,11 +60,30 @@ class AccessToken:
 
         Raises:
             CredentialsError: the account must be connected again.
-            TransientError, RateLimited: not now.
+            TransientError, RateLimited: not now. The service had refused the old token, so nothing was executed: that
+                is so, too, where the store failed, or another process took too long over its renewal.
         """
-        pair = self._vault.renew(self._account, stale=stale, exchange=self._new_pair)
+        got: list[TokenPair] = []
+
+        def exchange(stored: TokenPair | None) -> TokenPair:
+            got.append(self._new_pair(stored))
+            return got[0]
+
+        try:
+            pair = self._vault.renew(self._account, stale=stale, exchange=exchange)
+        except StoreError as error:
+            if not got:
+                raise TransientError(f"The token was not renewed: {error}", code="store") from None
+            pair = self._stored_late(stale, got[0])
         self._latest = pair.access.get_secret_value()
         return self._latest
+
+    def _stored_late(self, stale: str, got: TokenPair) -> TokenPair:
+        """Stores what the service gave and the store did not take: no other refresh token counts any more."""
+        try:
+            return self._vault.renew(self._account, stale=stale, exchange=lambda stored: got)
+        except StoreError as error:
+            raise TransientError(f"The renewed token was not stored: {error}", code="store") from None
 
     def _new_pair(self, stored: TokenPair | None) -> TokenPair:
         own = self._own.refresh.get_secret_value()

@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from leadcast.core.errors import SettingsError
+from leadcast.core.redact import one_line
 
 if TYPE_CHECKING:
     from leadcast.integrations.base import Integration
@@ -39,10 +40,22 @@ def types() -> tuple[str, ...]:
 
 
 def queue_of(integration_type: str) -> str:
-    """Name of the pool and Celery queue of a type, without importing a shipped integration."""
+    """Name of the pool and Celery queue of a type, without importing a shipped integration.
+
+    One that cannot be loaded has the usual name: it must take neither the DAG nor the monitor with it.
+    """
     if integration_type in SHIPPED:
         return SHIPPED[integration_type][1]
-    return get(integration_type).queue_name()
+    integration = get_if_sound(integration_type)
+    return f"integration-{integration_type}" if integration is None else integration.queue_name()
+
+
+def get_if_sound(integration_type: str) -> Integration[Any, Any] | None:
+    """As `get`; None where it cannot be loaded, for what must go on without it. `leadcast doctor` says why."""
+    try:
+        return get(integration_type)
+    except SettingsError:
+        return None
 
 
 @cache
@@ -60,6 +73,11 @@ def get(integration_type: str) -> Integration[Any, Any]:
     module, _, name = path.partition(":")
     try:
         integration: Integration[Any, Any] = getattr(import_module(module), name)()
-    except (ImportError, AttributeError) as error:
-        raise SettingsError(f"Integration {integration_type!r} at {path} cannot be loaded: {error}") from error
+    except Exception as error:  # somebody's own code: anything may happen in there
+        why = one_line(f"{type(error).__name__}: {error}", limit=200)
+        raise SettingsError(f"Integration {integration_type!r} at {path} cannot be loaded: {why}") from error
+    if integration.type != integration_type:
+        raise SettingsError(
+            f"The entry point {integration_type!r} leads to {path} of type {integration.type!r}: name them alike."
+        )
     return integration

@@ -12,25 +12,44 @@ from leadcast.core.settings import Language
 MAX_CHARS = 10_000
 MAX_LABEL_CHARS = 128
 _LABELS = {
-    Language.RU: {"company": "Компания", "comment": "Комментарий", "source": "Источник"},
-    Language.EN: {"company": "Company", "comment": "Comment", "source": "Source"},
+    Language.RU: {"email": "E-mail", "company": "Компания", "comment": "Комментарий", "source": "Источник"},
+    Language.EN: {"email": "E-mail", "company": "Company", "comment": "Comment", "source": "Source"},
 }
 
 
-def remarks(lead: Lead, *, language: Language, with_company: bool = False, without_utm: Collection[str] = ()) -> str:
+def remarks(
+    lead: Lead,
+    *,
+    language: Language,
+    with_company: bool = False,
+    with_email: bool = False,
+    without_utm: Collection[str] = (),
+) -> str:
     """One `Label: value` a line, at most 10 000 characters; empty when there is nothing to say.
+
+    Of too much, the comment is cut first, to half of that at most: what stands behind it is mostly short.
 
     Args:
         with_company: say the company's name, too.
+        with_email: say the e-mail address, too: the service takes what stands there for none.
         without_utm: these have a field of their own, as in `utm_source`.
     """
-    company = {"company": lead.company} if with_company else {}
-    own = company | {"comment": lead.comment, "source": lead.source}
     utm = {utm_name(name): value for name, value in lead.utm.items() if utm_name(name) not in without_utm}
     custom = {name[:MAX_LABEL_CHARS]: _text(value) for name, value in lead.custom.items()}
-    pairs = [*((_LABELS[language][name], value) for name, value in own.items()), *utm.items(), *custom.items()]
-    text = "\n".join(f"{label}: {value}" for label, value in pairs if value)
-    return text if len(text) <= MAX_CHARS else text[: MAX_CHARS - 1] + "…"
+    behind = utm | custom
+
+    def with_comment(comment: str) -> str:
+        way = lead.email if with_email else ""
+        company = lead.company if with_company else ""
+        own = {"email": way, "company": company, "comment": comment, "source": lead.source}
+        pairs = [*((_LABELS[language][name], value) for name, value in own.items()), *behind.items()]
+        return "\n".join(f"{label}: {value}" for label, value in pairs if value)
+
+    text = with_comment(lead.comment)
+    if len(text) > MAX_CHARS:
+        room = max(len(lead.comment) - (len(text) - MAX_CHARS), MAX_CHARS // 2)
+        text = with_comment(_cut(lead.comment, limit=room))
+    return _cut(text, limit=MAX_CHARS)
 
 
 def utm_name(name: str) -> str:
@@ -40,7 +59,12 @@ def utm_name(name: str) -> str:
 
 def personal_data(lead: Lead) -> list[str]:
     """The values that must not be repeated when a service's error quotes them."""
-    return [lead.name, lead.phone, lead.email, lead.company, lead.comment]
+    own = [lead.name, lead.phone, lead.email, lead.company, lead.comment]
+    return own + [_text(value) for value in lead.custom.values() if not isinstance(value, bool)]
+
+
+def _cut(text: str, *, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def _text(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import smtplib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,11 @@ from leadcast.integrations.mail_server import MailServer
 
 ABOUT_US = frozenset({530, 534, 535, 538})
 """5yz replies about our login, whatever the command was."""
+PUT_OFF = frozenset({450, 451, 452})
+"""4yz replies about one message: greylisting, a full or busy mailbox, too many recipients at once. Others, 421 and 454
+above all, are about the server."""
+_ADDRESS = re.compile(r"[^\s<>@:;,()\"]{1,64}@[^\s<>@:;,()\"]{1,255}")
+_MOST_CHARS = 2000
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,7 @@ def nothing_sent(server: MailServer) -> Iterator[None]:
     except smtplib.SMTPResponseException as error:
         raise TransientError(
             f"Mail server {server} does not talk to us.",
+            counts=not is_later(error.smtp_code),
             code=str(error.smtp_code),
             detail=words(server, error.smtp_error),
         ) from None
@@ -52,39 +59,47 @@ def is_taken(code: int) -> bool:
     return 200 <= code < 300
 
 
+def is_later(code: int) -> bool:
+    """Whether the server asks to come again (4yz): it is busy, throttles us or greylists. Nothing has failed."""
+    return 400 <= code < 500
+
+
 def failure(server: MailServer, what: str, code: int, reply: bytes | str) -> DeliveryError:
     """The error for a reply of the server: 4yz may pass, 5yz will not (vendors.md 5.2)."""
-    kind: type[DeliveryError] = RejectedError
+    message, detail = f"Mail server {server} {what} ({code}).", words(server, reply)
     if code < 500:
-        kind = TransientError
-    elif code in ABOUT_US:
-        kind = CredentialsError
-    return kind(f"Mail server {server} {what} ({code}).", code=str(code), detail=words(server, reply))
+        return TransientError(message, counts=not is_later(code), code=str(code), detail=detail)
+    return (CredentialsError if code in ABOUT_US else RejectedError)(message, code=str(code), detail=detail)
 
 
-def not_taken(refused: Mapping[str, Refusal], *, total: int) -> DeliveryError:
-    """The error for recipients who keep the message from being sent: it may pass where one of them was put off."""
-    put_off = [refusal for refusal in refused.values() if refusal.may_pass]
-    kind = TransientError if put_off else RejectedError
-    first = (put_off or list(refused.values()))[0]
-    what = "puts off" if put_off else "refuses"
-    return kind(
-        f"The mail server {what} {len(put_off or refused)} of {total} recipients, so nobody was mailed: "
-        f"{_listed(refused)}.",
+def not_taken(left: Mapping[str, Refusal], *, total: int, mailed: int = 0) -> DeliveryError:
+    """The error for recipients who were not mailed: it may pass where one of them was put off.
+
+    Args:
+        total: how many there are in all.
+        mailed: how many of them have the message.
+    """
+    put_off = {address: refusal for address, refusal in left.items() if refusal.may_pass}
+    what, about = ("puts off", put_off) if put_off else ("refuses", left)
+    first = next(iter(about.values()))
+    return (TransientError if put_off else RejectedError)(
+        f"The mail server {what} {len(about)} of {total} recipients: {_listed(about)}; "
+        f"{f'{mailed} have it' if mailed else 'nobody was mailed'}.",
         code=str(first.code),
         detail=first.text,
     )
 
 
-def _listed(refused: Mapping[str, Refusal]) -> str:
-    shown = [f"{entry['to']} ({entry['code']})" for entry in masked(refused)]
+def _listed(left: Mapping[str, Refusal]) -> str:
+    shown = [f"{entry['to']} ({entry['code']})" for entry in masked(left)]
     return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
 
 
 def words(server: MailServer, reply: bytes | str) -> str:
-    """The server's own words, on one line, cut, without our password."""
+    """The server's own words, on one line, cut, without our secrets and with masked addresses, as it writes them."""
     text = reply.decode("utf-8", errors="replace") if isinstance(reply, bytes) else reply
-    return scrub(one_line(text, limit=200), secrets=[server.password.get_secret_value()])
+    text = _ADDRESS.sub(lambda found: masked_email(found[0]), scrub(text[:_MOST_CHARS], secrets=server.secrets()))
+    return one_line(text, limit=200)
 
 
 def masked(refused: Mapping[str, Refusal]) -> list[dict[str, str]]:

@@ -1,15 +1,17 @@
 """Telegram: the lead as one message of a bot (vendors.md 3).
 
 Telegram knows no key of ours and cannot be asked what a bot has sent, so a call without an answer is not repeated
-unless `on_unknown: resend` says so. What Telegram refuses it has not sent: where it says how to mend it, that is done
-at once (plain text for markup that it cannot parse, the new id of a group that became a supergroup), once each.
+unless `on_unknown: resend` says so. What Telegram refuses it has not sent: where it is plain how to mend that, it is
+done at once, each mend once (`telegram_mends`).
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, NoReturn
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     AfterValidator,
@@ -21,21 +23,19 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from leadcast.core.errors import CredentialsError, RateLimited, RejectedError, UnknownOutcome
+from leadcast.core.errors import CredentialsError, UnknownOutcome, Unsendable
+from leadcast.core.limits import Limit
 from leadcast.core.model import Lead, Receipt
 from leadcast.core.redact import one_line
 from leadcast.core.settings import Language, OnUnknown, Settings
-from leadcast.integrations import telegram_text
-from leadcast.integrations.answer import Answer, pause_s
 from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, ModelClass, RequestModel
+from leadcast.integrations.mapping import Fields, filled
+from leadcast.integrations.telegram_api import API, BotApi, refusal
+from leadcast.integrations.telegram_mends import Mender
 from leadcast.integrations.templating import NEW_LEAD, TemplateName
 
-API = "https://api.telegram.org"
-TIMEOUT_S = 60.0
-_PAUSE_S = 30.0
-"""How long to wait after a 429 that names no time."""
-_CORRECTIONS = 2
-_TOKEN_REFUSED = frozenset({401, 404, 421})
+GENERAL_TOPIC = 1
+"""A forum shows it as number 1, and takes messages to it without one only (tdlib/telegram-bot-api#798)."""
 
 
 def _number_or_text(value: Any) -> Any:
@@ -68,6 +68,9 @@ class TelegramSettings(RequestModel):
     chat_id: ChatId | None = Field(default=None, description="The chat; default: the one of the credentials.")
     template: TemplateName = Field(default=NEW_LEAD, description="Name of the template.")
     message_thread_id: int | None = Field(default=None, ge=1, description="Topic of a forum.")
+    fields: Fields = Field(
+        default_factory=dict, description="Label → text with placeholders, shown instead of the lead's custom fields."
+    )
     silent: bool = Field(default=False, description="Whether to deliver without a sound.")
     language: Language | None = Field(default=None, description="ru or en; default: the installation's.")
     on_unknown: OnUnknown | None = Field(
@@ -86,33 +89,69 @@ class Telegram(Integration[TelegramSettings, TelegramCredentials]):
     """A lead as a message in a Telegram chat."""
 
     type = "telegram"
+    can_probe = True
     settings_model: ClassVar[ModelClass] = TelegramSettings
     credentials_model: ClassVar[ModelClass] = TelegramCredentials
+
+    def limits(self, *, settings: TelegramSettings, account: Account[TelegramCredentials]) -> Sequence[Limit]:
+        """30 a second for the bot, 20 a minute for a group or channel, 1 a second for any chat (vendors.md 3.5).
+
+        They are the token's: a bot's id is no secret, and who only knows that would use up the bot's messages.
+        """
+        bot = f"telegram {self.label(account)} #{_digest(account.credentials.bot_token)[:16]}"
+        limits = [Limit(name=bot, calls=30)]
+        chat = (settings.chat_id or account.credentials.chat_id or "").lower()
+        if chat.startswith(("-", "@")):
+            limits.append(Limit(name=f"{bot} group {chat}", calls=20, period_s=60))
+        if chat:
+            limits.append(Limit(name=f"{bot} chat {chat}", calls=1))
+        return limits
+
+    def identity(self, account: Account[TelegramCredentials]) -> Sequence[str]:
+        """The bot, not the chat: what keeps one chat from being written to is no matter of the others."""
+        return (account.base_url or API, account.credentials.bot_token.get_secret_value())
+
+    def label(self, account: Account[TelegramCredentials]) -> str:
+        """`bot 7000000001`: a token begins with its bot's id, which is no secret (vendors.md 3.1)."""
+        token = account.credentials.bot_token.get_secret_value()
+        number, colon, _ = token.partition(":")
+        if colon and number.isdigit():
+            return f"bot {number}"
+        return f"bot #{_digest(account.credentials.bot_token)[:8]}"
 
     def deliver(
         self, lead: Lead, *, settings: TelegramSettings, account: Account[TelegramCredentials], call: Call
     ) -> Receipt:
-        """Sends the message. The receipt: its message id, and the chat it went to."""
+        """Sends the message. The receipt: its message id, the chat it went to, and what had to be mended."""
         chat_id = settings.chat_id or account.credentials.chat_id
         if chat_id is None:
-            raise RejectedError("No chat to write to: give chat_id in the settings or the credentials.", code="chat_id")
-        message: dict[str, Any] = {
-            "chat_id": chat_id,
-            "text": call.templates.telegram(settings.template, lead=lead, language=settings.language),
-            "parse_mode": "HTML",
-            "link_preview_options": {"is_disabled": True},
-            "disable_notification": settings.silent,
-        }
-        if settings.message_thread_id is not None:
-            message["message_thread_id"] = settings.message_thread_id
-        answer = self._send(message, account=account, call=call)
-        for _ in range(_CORRECTIONS):
-            corrected = _corrected(message, answer)
-            if corrected is None:
-                break
-            message = corrected
-            answer = self._send(message, account=account, call=call)
-        return _receipt(answer, message, asked_chat_id=chat_id)
+            raise Unsendable("No chat to write to: give chat_id in the settings or the credentials.", code="chat_id")
+        api = BotApi(account.base_url, account.credentials.bot_token, call=call)
+        mender = Mender(_message(lead, settings=settings, call=call), chat_id=chat_id, memory=call.memory)
+        reply = api.send("sendMessage", mender.message)
+        while mender.mends(reply):
+            reply = api.send("sendMessage", mender.message)
+        if reply.status != 200:
+            raise refusal(reply)
+        message_id = reply.result.get("message_id")
+        if not isinstance(message_id, int):
+            raise UnknownOutcome(
+                "Telegram answered 200 without a message id; the message may have been sent.", code="200"
+            )
+        return Receipt(external_id=str(message_id), detail=mender.receipt())
+
+    def probe(self, account: Account[TelegramCredentials], *, call: Call) -> str:
+        """Asks for the bot itself (getMe) and, where the account has a chat, for that (getChat). Whether the bot may
+        write there, only a message would tell."""
+        api = BotApi(account.base_url, account.credentials.bot_token, call=call)
+        me = api.read("getMe", {})
+        found = f"Telegram lets us in: bot @{one_line(str(me.get('username', '')), limit=64)}, id {me.get('id')}."
+        if account.credentials.chat_id is None:
+            return f"{found} The connection names no chat."
+        chat = api.read("getChat", {"chat_id": account.credentials.chat_id})
+        kind = one_line(str(chat.get("type", "chat")), limit=16)
+        title = one_line(str(chat.get("title", "")), limit=64)
+        return f"{found} It knows the chat {account.credentials.chat_id}: {f'{kind} «{title}»' if title else kind}."
 
     def may_resend(self, settings: TelegramSettings, leadcast: Settings) -> bool:
         """Only where the delivery or the installation says `on_unknown: resend`: people may then read a lead twice."""
@@ -121,6 +160,11 @@ class Telegram(Integration[TelegramSettings, TelegramCredentials]):
     @classmethod
     def from_connection(cls, connection: ConnectionFields, inline: Mapping[str, Any]) -> Account[TelegramCredentials]:
         """A `telegram` connection: password = bot token, host = chat, extra `base_url` = one's own Bot API server."""
+        if connection.conn_type not in ("", "telegram"):  # its password would go to Telegram, whatever it is for
+            raise CredentialsError(
+                f"Connection {connection.conn_id!r} is of another type than telegram: its password is not for a bot.",
+                code="conn_type",
+            )
         token = connection.password.get_secret_value()
         stored = {"bot_token": token or None, "chat_id": connection.host or None}
         values = {name: value for name, value in (stored | dict(inline)).items() if value is not None}
@@ -141,71 +185,21 @@ class Telegram(Integration[TelegramSettings, TelegramCredentials]):
             raise CredentialsError(f"Connection {connection.conn_id!r}: {field}: {first['msg']}.", code=field) from None
         return Account(credentials=credentials, base_url=base_url)
 
-    @staticmethod
-    def _send(message: Mapping[str, Any], *, account: Account[TelegramCredentials], call: Call) -> Answer:
-        base, token = (account.base_url or API).rstrip("/"), account.credentials.bot_token.get_secret_value()
-        return call.egress.send(
-            "POST", f"{base}/bot{token}/sendMessage", json=message, timeout_s=min(TIMEOUT_S, call.timeout_s)
-        )
+
+def _digest(token: SecretStr) -> str:
+    return hashlib.sha256(token.get_secret_value().encode()).hexdigest()
 
 
-def _corrected(message: Mapping[str, Any], answer: Answer) -> dict[str, Any] | None:
-    """The message as Telegram would take it, or None. What it refused with 400 was not sent (vendors.md 3.3, 3.4)."""
-    if answer.status != 400:
-        return None
-    new_chat_id = _parameters(answer).get("migrate_to_chat_id")
-    if isinstance(new_chat_id, int) and new_chat_id != message["chat_id"]:
-        return {**message, "chat_id": new_chat_id}
-    if "parse_mode" in message and "can't parse entities" in _description(answer):
-        plain = {**message, "text": telegram_text.visible(message["text"])}
-        del plain["parse_mode"]
-        return plain
-    return None
-
-
-def _receipt(answer: Answer, message: Mapping[str, Any], *, asked_chat_id: str) -> Receipt:
-    if answer.status != 200:
-        _refuse(answer)
-    body = answer.json()
-    result = body.get("result") if isinstance(body, dict) else None
-    message_id = result.get("message_id") if isinstance(result, dict) else None
-    if message_id is None:
-        raise UnknownOutcome("Telegram answered 200 without a message id; the message may have been sent.", code="200")
-    detail: dict[str, Any] = {"chat_id": asked_chat_id}
-    if message["chat_id"] != asked_chat_id:
-        detail["migrated_to_chat_id"] = message["chat_id"]
-    if "parse_mode" not in message:
-        detail["as_plain_text"] = True
-    return Receipt(external_id=str(message_id), detail=detail)
-
-
-def _refuse(answer: Answer) -> NoReturn:
-    """Raises what the status means (vendors.md 3.4)."""
-    status, detail = answer.status, one_line(_description(answer))
-    if status >= 500 or status < 300:
-        raise UnknownOutcome(
-            f"Telegram answered {status}; the message may have been sent.", code=str(status), detail=detail
-        )
-    if status == 429:
-        asked_s = pause_s(_parameters(answer).get("retry_after"))
-        if asked_s is None:
-            asked_s = answer.retry_after_s()
-        raise RateLimited(
-            "Telegram asks to send more slowly.", retry_after_s=_PAUSE_S if asked_s is None else asked_s, detail=detail
-        )
-    if status in _TOKEN_REFUSED:
-        raise CredentialsError(
-            "Telegram does not know this bot: check the token from @BotFather.", code=str(status), detail=detail
-        )
-    raise RejectedError(f"Telegram refuses the message: {detail or status}.", code=str(status), detail=detail)
-
-
-def _description(answer: Answer) -> str:
-    body = answer.json()
-    return str(body.get("description", "")) if isinstance(body, dict) else ""
-
-
-def _parameters(answer: Answer) -> Mapping[str, Any]:
-    body = answer.json()
-    parameters = body.get("parameters") if isinstance(body, dict) else None
-    return parameters if isinstance(parameters, dict) else {}
+def _message(lead: Lead, *, settings: TelegramSettings, call: Call) -> dict[str, Any]:
+    """`sendMessage` without its chat."""
+    if settings.fields:
+        lead = replace(lead, custom=filled(settings.fields, lead=lead))
+    message: dict[str, Any] = {
+        "text": call.templates.telegram(settings.template, lead=lead, language=settings.language),
+        "parse_mode": "HTML",
+        "link_preview_options": {"is_disabled": True},
+        "disable_notification": settings.silent,
+    }
+    if settings.message_thread_id not in (None, GENERAL_TOPIC):
+        message["message_thread_id"] = settings.message_thread_id
+    return message

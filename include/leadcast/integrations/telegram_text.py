@@ -12,6 +12,8 @@ from leadcast.integrations import template_values
 
 MAX_CHARS = 4096
 """Code points of a message after its tags and references are parsed."""
+MAX_BYTES = 32_768
+"""UTF-8 of a message as it is sent, tags and references included."""
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 # Telegram knows only these four names; others stay as they are and count in full.
 _REFERENCE = re.compile(r"&(?:lt|gt|amp|quot|#\d{1,7}|#[xX][0-9A-Fa-f]{1,6});")
@@ -21,7 +23,15 @@ _STEPS = ((1024, 40), (512, 40), (256, 20), (128, 20), (64, 10), (32, 10), (0, 0
 
 def visible(message: str) -> str:
     """What people see of a message in Telegram's HTML."""
-    return _REFERENCE.sub(lambda found: html.unescape(found[0]), _TAG.sub("", message)).strip()
+    return _parsed(message).strip()
+
+
+def cut(text: str) -> str:
+    """A text without markup, for a server that counts in units of UTF-16, of which an emoji takes two."""
+    units = text.encode("utf-16-le")
+    if len(units) <= 2 * MAX_CHARS:
+        return text
+    return units[: 2 * (MAX_CHARS - 1)].decode("utf-16-le", errors="ignore") + "…"
 
 
 def fitted(lead: Lead, *, render: Callable[[Lead], str]) -> str | None:
@@ -31,13 +41,25 @@ def fitted(lead: Lead, *, render: Callable[[Lead], str]) -> str | None:
     """
     lead = template_values.shortened(lead, limit=MAX_CHARS)
     message = render(lead)
-    excess = len(visible(message)) - MAX_CHARS
+    excess = _excess(message)
     if excess <= 0:
         return message
     comment = lead.comment[: max(0, len(lead.comment) - excess - 1)]
     message = render(replace(lead, comment=comment + "…" if comment else ""))
     for limit, fields in _STEPS:
-        if len(visible(message)) <= MAX_CHARS:
+        if _excess(message) <= 0:
             return message
         message = render(template_values.shortened(lead, limit=limit, fields=fields))
-    return message if len(visible(message)) <= MAX_CHARS else None
+    return message if _excess(message) <= 0 else None
+
+
+def _parsed(message: str) -> str:
+    return _REFERENCE.sub(lambda found: html.unescape(found[0]), _TAG.sub("", message))
+
+
+def _excess(message: str) -> int:
+    """How many characters have to go, at most: each is at least one of the bytes that are too many.
+
+    Spaces at the ends count, too: which of them Telegram trims is its own affair.
+    """
+    return max(len(_parsed(message)) - MAX_CHARS, len(message.encode()) - MAX_BYTES)

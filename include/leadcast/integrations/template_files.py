@@ -21,6 +21,8 @@ _SHIPPED = Path(__file__).parent.parent / "templates"
 _NAME = re.compile(r"[a-z0-9_-]{1,64}")
 _FILE = re.compile(r"(?:(?:ru|en)/)?[a-z0-9_-]{1,64}\.(?:subject\.txt|email\.txt|email\.html|telegram\.html)")
 _NOT_FOR_LEADS = ("notify", "layout", "parts")
+UNSENDABLE = re.compile("[\x00\ud800-\udfff]")
+"""What the door refuses in a body, and an escape within quotes could spell: NUL, and half a surrogate pair."""
 _PLACEHOLDER = re.compile(r"(?<!\{)\{(lead_[\w-]{1,128})\}(?!\})")
 
 

@@ -18,8 +18,8 @@ def values_of(lead: Lead) -> dict[str, Any]:
     """What a template about this lead may use: `lead` and, for `{lead_name}`-style placeholders, `placeholders`."""
     lead = replace(
         lead,
-        utm={name: _text(value) for name, value in lead.utm.items()},
-        custom={name: _text(value) for name, value in lead.custom.items()},
+        utm={name: text_of(value) for name, value in lead.utm.items()},
+        custom={name: text_of(value) for name, value in lead.custom.items()},
     )
     return {"lead": lead, "placeholders": _placeholders(lead)}
 
@@ -45,14 +45,15 @@ def _placeholders(lead: Lead) -> dict[str, str]:
 
 
 def _few(items: Mapping[str, Any], *, limit: int, fields: int | None) -> dict[str, str]:
-    return {_cut(name, limit=limit): _cut(_text(value), limit=limit) for name, value in islice(items.items(), fields)}
+    return {_cut(name, limit=limit): _cut(text_of(value), limit=limit) for name, value in islice(items.items(), fields)}
 
 
 def _cut(text: str, *, limit: int) -> str:
     return text if len(text) <= limit else text[: max(0, limit - 1)] + "…"
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """A value as people read it: nothing for None, and what is no text as JSON has it (`true`, `15000`)."""
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -17,12 +17,12 @@ from jinja2 import ChainableUndefined, Environment, Template, TemplateError, Tem
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import AfterValidator, StringConstraints
 
-from leadcast.core.errors import RejectedError
+from leadcast.core.errors import Unsendable
 from leadcast.core.model import Lead
 from leadcast.core.redact import one_line
 from leadcast.core.settings import Language, Occasion
 from leadcast.integrations import telegram_text, template_values
-from leadcast.integrations.template_files import TemplateFiles, placeholders_to_jinja
+from leadcast.integrations.template_files import UNSENDABLE, TemplateFiles, placeholders_to_jinja
 
 NEW_LEAD = "new_lead"
 MAX_LINE_CHARS = 998
@@ -59,7 +59,7 @@ class Templates:
             subject: a line with placeholders, instead of the template's subject.
 
         Raises:
-            RejectedError: there is no such template, or it cannot be rendered.
+            Unsendable: there is no such template, or it cannot be rendered.
         """
         spoken = language or self._language
         self._check_known(name, "email.html", "email.txt", language=spoken)
@@ -82,13 +82,13 @@ class Templates:
         rendered message: a cut may split a tag (vendors.md 3.3).
 
         Raises:
-            RejectedError: there is no such template, it cannot be rendered, or is too long even without the lead.
+            Unsendable: there is no such template, it cannot be rendered, or is too long even without the lead.
         """
         spoken = language or self._language
         self._check_known(name, "telegram.html", language=spoken)
         message = telegram_text.fitted(lead, render=lambda lead: self._message(name, lead, spoken))
         if message is None:
-            raise RejectedError(
+            raise Unsendable(
                 f"Template {name!r} makes more than {telegram_text.MAX_CHARS} characters even for an empty lead.",
                 code="template",
             )
@@ -98,13 +98,13 @@ class Templates:
         """A short string of the caller's (say, a subject) with its placeholders filled in: one line, 998 characters.
 
         Raises:
-            RejectedError: it is too long, or holds more than placeholders and expressions like `{{ lead.name }}`.
+            Unsendable: it is too long, or holds more than placeholders and expressions like `{{ lead.name }}`.
         """
         try:
             check_line(source)
             text = self._environment.from_string(placeholders_to_jinja(source)).render(template_values.values_of(lead))
         except (ValueError, TemplateError) as error:
-            raise RejectedError(f"The line cannot be filled in: {error}", code="template") from None
+            raise Unsendable(f"The line cannot be filled in: {error}", code="template") from None
         return one_line(text, limit=MAX_LINE_CHARS)
 
     def notification(
@@ -118,7 +118,7 @@ class Templates:
                 No personal data but the lead's id belongs in there.
 
         Raises:
-            RejectedError: the user's own template cannot be rendered.
+            Unsendable: the user's own template cannot be rendered.
         """
         spoken = language or self._language
         name = f"notify_{occasion.value}"
@@ -134,7 +134,7 @@ class Templates:
     def _check_known(self, name: str, *kinds: str, language: Language) -> None:
         known = self._files.names(*kinds, language=language.value)
         if name not in known:
-            raise RejectedError(
+            raise Unsendable(
                 f"There is no template {one_line(name, limit=64)!r} for this; there are: {', '.join(known)}.",
                 code="template",
             )
@@ -144,12 +144,12 @@ class Templates:
             template: Template = self._environment.get_template(f"{language.value}/{file}")
             return template.render({**values, "language": language.value})
         except TemplateNotFound as error:
-            raise RejectedError(f"Template {file}: {error.message} is missing.", code="template") from None
+            raise Unsendable(f"Template {file}: {error.message} is missing.", code="template") from None
         except Exception as error:
             # A user's template may do anything, and the words of its error may hold the lead's data.
             line = getattr(error, "lineno", None)
             where = f" (line {line})" if line else ""
-            raise RejectedError(
+            raise Unsendable(
                 f"Template {file} cannot be rendered: {type(error).__name__}{where}.", code="template"
             ) from None
 
@@ -168,6 +168,8 @@ def check_line(source: str) -> str:
             if not isinstance(node, _LINE_NODES):
                 what = type(node).__name__.lower()
                 raise ValueError(f"only placeholders like {{lead_name}} and {{{{ lead.name }}}}: no {what} here")
+            if isinstance(node, nodes.Const) and UNSENDABLE.search(str(node.value)):
+                raise ValueError("holds a NUL character or half a surrogate pair")
         _SYNTAX.compile(tree)
     except TemplateError as error:
         raise ValueError(f"not a line with placeholders like {{lead_name}}: {error}") from None

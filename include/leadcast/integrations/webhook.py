@@ -1,4 +1,4 @@
-"""Webhook: the lead as a signed JSON message to a URL of the caller's, as Standard Webhooks say (vendors.md 4).
+"""Webhook: the lead as a signed message to a URL of the caller's, as Standard Webhooks say (vendors.md 4).
 
 `webhook-id` is the delivery's key and the body is the same on every attempt, so a receiver recognises a repetition.
 The URL is a stranger's: only public addresses are reached, redirects are not followed, and of the answer nothing but
@@ -9,23 +9,34 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
+import hashlib
 import re
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, NoReturn
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, StringConstraints, ValidationError
-from standardwebhooks import Webhook as Signer
+from pydantic import AfterValidator, Field, SecretStr, StringConstraints, ValidationError, model_validator
 
-from leadcast.core.errors import CredentialsError, RateLimited, RejectedError, TransientError
+from leadcast.core.errors import CredentialsError
+from leadcast.core.limits import Limit
 from leadcast.core.model import Lead, Receipt
-from leadcast.integrations.answer import Answer
 from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, ModelClass, RequestModel
+from leadcast.integrations.mapping import Fields, filled
+from leadcast.integrations.webhook_answer import check
+from leadcast.integrations.webhook_message import (
+    DELIVERY_KEY,
+    BodyKind,
+    check_targets,
+    lead_data,
+    message_body,
+    nested,
+    signed_headers,
+)
 
 TIMEOUT_S = 30.0
-LONGEST_PAUSE_S = 3600.0
+MAX_ANSWER_BYTES = 65536
+CALLS_PER_S = 50
+"""No receiver publishes a limit; this one is there so that a receiver that asks for a pause can be given one."""
 MAX_HEADERS = 20
 _SECRET_BYTES = range(24, 65)
 _MAX_HEADER_CHARS = 4096
@@ -35,7 +46,6 @@ _URL = re.compile(r"[\x21-\x7e]{1,2048}")
 _OURS = frozenset({"host", "content-length", "content-type", "content-encoding", "transfer-encoding", "connection"}) | {
     "accept-encoding", "expect", "keep-alive", "te", "trailer", "upgrade", "proxy-authorization", "proxy-connection"
 }  # fmt: skip
-_MAY_PASS = frozenset({408, 425, 429})
 
 
 def _check_url(url: SecretStr) -> SecretStr:
@@ -85,6 +95,16 @@ class WebhookSettings(RequestModel):
     event: Annotated[str, StringConstraints(max_length=128, pattern=r"^[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*$")] = Field(
         default="lead.created", description="The message's `type`: words with dots between them."
     )
+    body: BodyKind = Field(default=BodyKind.JSON, description="json, or form: as an HTML form sends it.")
+    fields: Fields = Field(
+        default_factory=dict,
+        description="Instead of the whole lead: field of `data` (contact.phone for one within another) → value.",
+    )
+
+    @model_validator(mode="after")
+    def _fields_have_a_place(self) -> Self:
+        check_targets(self.fields)
+        return self
 
 
 class WebhookCredentials(RequestModel):
@@ -93,6 +113,9 @@ class WebhookCredentials(RequestModel):
     url: Annotated[SecretStr, AfterValidator(_check_url)]
     secret: Annotated[SecretStr, AfterValidator(_check_secret)] | None = Field(
         default=None, description="whsec_… ; without it messages are not signed."
+    )
+    previous_secret: Annotated[SecretStr, AfterValidator(_check_secret)] | None = Field(
+        default=None, description="While the receiver changes from one secret to the next: both sign."
     )
     headers: Annotated[dict[str, SecretStr], AfterValidator(_check_headers)] = Field(
         default_factory=dict, max_length=MAX_HEADERS, description="Further headers, say Authorization."
@@ -105,38 +128,78 @@ class Webhook(Integration[WebhookSettings, WebhookCredentials]):
     type = "webhook"
     queue = "integration-webhooks"
     repeatable = True
+    can_probe = True
     settings_model: ClassVar[ModelClass] = WebhookSettings
     credentials_model: ClassVar[ModelClass] = WebhookCredentials
+
+    def limits(self, *, settings: WebhookSettings, account: Account[WebhookCredentials]) -> Sequence[Limit]:
+        """One for the URL, wide: what a receiver asks for by 429 holds for all that goes there (vendors.md 4.2)."""
+        url = account.credentials.url.get_secret_value()
+        digest = hashlib.sha256(url.encode()).hexdigest()[:16]
+        return [Limit(name=f"webhook {self.label(account)} #{digest}", calls=CALLS_PER_S)]
+
+    def identity(self, account: Account[WebhookCredentials]) -> Sequence[str]:
+        """The URL, and all that a receiver may know us by."""
+        credentials = account.credentials
+        headers = sorted(f"{name.lower()}: {value.get_secret_value()}" for name, value in credentials.headers.items())
+        keys = (credentials.secret, credentials.previous_secret)
+        return (credentials.url.get_secret_value(), *(key.get_secret_value() if key else "" for key in keys), *headers)
+
+    def label(self, account: Account[WebhookCredentials]) -> str:
+        """`example.com:8443`: the rest of the URL is a secret."""
+        return urlsplit(account.credentials.url.get_secret_value()).netloc
 
     def deliver(
         self, lead: Lead, *, settings: WebhookSettings, account: Account[WebhookCredentials], call: Call
     ) -> Receipt:
         """Sends the message. The receipt: its `webhook-id`, and the status that was answered."""
         credentials = account.credentials
-        body = message_body(settings.event, at=call.accepted_at, data=_lead_data(lead, delivery_key=call.key))
+        data = nested(filled(settings.fields, lead=lead)) if settings.fields else lead_data(lead)
+        body = message_body(
+            settings.event, at=call.accepted_at, data={**data, DELIVERY_KEY: call.key}, kind=settings.body
+        )
         own = {name: value.get_secret_value() for name, value in credentials.headers.items()}
+        signed = signed_headers(
+            body,
+            message_id=call.key,
+            secret=credentials.secret,
+            previous_secret=credentials.previous_secret,
+            at=call.clock(),
+            kind=settings.body,
+        )
+        call.pace()
         answer = call.egress.send(
             "POST",
             credentials.url.get_secret_value(),
-            headers=own | signed_headers(body, message_id=call.key, secret=credentials.secret, at=call.clock()),
+            headers=own | signed,
             body=body,
             timeout_s=min(TIMEOUT_S, call.timeout_s),
-            max_answer_bytes=1024,
+            max_answer_bytes=MAX_ANSWER_BYTES,
             public_only=True,
         )
-        if not 200 <= answer.status < 300:
-            _refuse(answer, now=call.clock())
+        check(answer, now=call.clock())
         return Receipt(external_id=call.key, detail={"status": answer.status})
+
+    def probe(self, account: Account[WebhookCredentials], *, call: Call) -> str:
+        """Connects, and posts nothing: there is no call that every receiver takes for harmless."""
+        url = account.credentials.url.get_secret_value()
+        call.pace()
+        call.egress.reach(url, timeout_s=min(TIMEOUT_S, call.timeout_s), public_only=True)
+        how = "over TLS, with a trusted certificate" if url.lower().startswith("https:") else "without TLS"
+        return f"{self.label(account)} can be reached {how}. Nothing was posted, so nobody has looked at the secret."
 
     @classmethod
     def from_connection(cls, connection: ConnectionFields, inline: Mapping[str, Any]) -> Account[WebhookCredentials]:
         """An `http` connection: host (or a whole URL), schema (default https), port; password = secret.
 
-        Of extra, only `headers` is read: {"headers": {"Authorization": "…"}}.
+        Of extra, only `headers` and `previous_secret` are read: {"headers": {"Authorization": "…"}}.
         """
+        if "url" in inline:  # the connection's headers would go there
+            raise CredentialsError("The URL is the connection's: url does not go with conn_id.", code="url")
         stored = {
             "url": _connection_url(connection),
             "secret": connection.password.get_secret_value(),
+            "previous_secret": connection.extra.get("previous_secret"),
             "headers": connection.extra.get("headers"),
         }
         values = {name: value for name, value in stored.items() if value} | dict(inline)
@@ -148,75 +211,6 @@ class Webhook(Integration[WebhookSettings, WebhookCredentials]):
             first = error.errors(include_input=False, include_url=False)[0]
             field = {"url": "host", "secret": "password"}.get(str(first["loc"][0]), str(first["loc"][0]))
             raise CredentialsError(f"Connection {connection.conn_id!r}: {field}: {first['msg']}.", code=field) from None
-
-
-def message_body(event: str, *, at: datetime, data: Mapping[str, Any]) -> bytes:
-    """The JSON of a message (vendors.md 4.1). To be signed and sent as these very bytes.
-
-    Args:
-        event: the message's type, say `lead.created`.
-        at: when it happened, aware.
-    """
-    when = at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    message = {"type": event, "timestamp": when, "data": data}
-    return json.dumps(message, ensure_ascii=False, separators=(",", ":"), default=str).encode()
-
-
-def signed_headers(body: bytes, *, message_id: str, secret: SecretStr | None, at: datetime) -> dict[str, str]:
-    """The headers of Standard Webhooks for one attempt; without a secret, the message is not signed.
-
-    Args:
-        message_id: the same on every attempt; without dots, which part the signed text.
-        at: the time of this attempt, aware.
-    """
-    now = at.astimezone(UTC)  # the library takes any other zone's clock for UTC (vendors.md 7)
-    headers = {
-        "Content-Type": "application/json",
-        "webhook-id": message_id,
-        "webhook-timestamp": str(int(now.timestamp())),
-    }
-    if secret is not None:
-        headers["webhook-signature"] = Signer(secret.get_secret_value()).sign(message_id, now, body.decode())
-    return headers
-
-
-def _lead_data(lead: Lead, *, delivery_key: str) -> dict[str, Any]:
-    return {
-        "id": lead.id,
-        "name": lead.name,
-        "phone": lead.phone,
-        "email": lead.email,
-        "company": lead.company,
-        "comment": lead.comment,
-        "source": lead.source,
-        "utm": dict(lead.utm),
-        "custom": dict(lead.custom),
-        "delivery_key": delivery_key,
-    }
-
-
-def _refuse(answer: Answer, *, now: datetime) -> NoReturn:
-    """Raises what the status means.
-
-    The specification has nearly everything sent again (vendors.md 4.2). We do not repeat what a person must mend first.
-    """
-    status, code = answer.status, str(answer.status)
-    if status in _MAY_PASS or status >= 500:
-        pause_s = answer.retry_after_s(now=now)
-        if pause_s is None:
-            raise TransientError(f"The receiver answered {status}.", code=code)
-        raise RateLimited(
-            f"The receiver answered {status} and asks us to wait.",
-            retry_after_s=min(pause_s, LONGEST_PAUSE_S),
-            code=code,
-        )
-    if status in (401, 403):
-        raise CredentialsError(f"The receiver refuses us with {status}: check secret and headers.", code=code)
-    if status == 410:
-        raise RejectedError("The receiver is gone (410) and wants no more messages.", code=code, detail="gone")
-    if status < 400:
-        raise RejectedError(f"The receiver answered {status}; redirects are not followed.", code=code)
-    raise RejectedError(f"The receiver refuses the message with {status}.", code=code)
 
 
 def _connection_url(connection: ConnectionFields) -> str:

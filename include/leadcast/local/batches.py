@@ -1,4 +1,4 @@
-"""Batches over the API: read one, wait for one."""
+"""Batches over the API: read one, wait for one, retry or cancel one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,29 @@ def read_batch(api: Api, batch_id: str) -> dict[str, Any]:
     Raises:
         ApiError: no such batch, or not for this user.
     """
-    body: dict[str, Any] = api.call("GET", f"/api/integrations/batches/{quote(batch_id, safe='')}")
+    return _call(api, "GET", batch_id)
+
+
+def retry_batch(api: Api, batch_id: str) -> dict[str, Any]:
+    """`POST /batches/{id}/retry`: the batch, put back.
+
+    Raises:
+        ApiError: no such batch, nothing to retry, it is on its way, or not for this user.
+    """
+    return _call(api, "POST", batch_id, "/retry")
+
+
+def cancel_batch(api: Api, batch_id: str) -> dict[str, Any]:
+    """`POST /batches/{id}/cancel`: the batch, as it stands then.
+
+    Raises:
+        ApiError: no such batch, it has ended, or not for this user.
+    """
+    return _call(api, "POST", batch_id, "/cancel")
+
+
+def _call(api: Api, method: str, batch_id: str, action: str = "") -> dict[str, Any]:
+    body: dict[str, Any] = api.call(method, f"/api/integrations/batches/{quote(batch_id, safe='')}{action}")
     return body
 
 

@@ -60,7 +60,8 @@ def _airflow_settings(home: Home, ports: Ports, keys: Keys) -> dict[str, str]:
         ("core", "plugins_folder"): str(home.project / "plugins"),
         ("core", "load_examples"): "False",
         ("core", "dags_are_paused_at_creation"): "False",
-        ("core", "executor"): "LocalExecutor",
+        # Airflow's LocalExecutor, and what its worker took and died with is queued again.
+        ("core", "executor"): "leadcast.engine.local_executor.RevokingLocalExecutor",
         # About three per core: a task that has ended holds its slot for another second. Many more only make the tasks
         # wait for each other.
         ("core", "parallelism"): str(max(6, 3 * (os.cpu_count() or 2))),
@@ -89,6 +90,25 @@ def _airflow_settings(home: Home, ports: Ports, keys: Keys) -> dict[str, str]:
         ("scheduler", "scheduler_idle_sleep_time"): "0.2",
         # A finished task's slot is held up to this long, and its failure is not reported before; the default is 5 s.
         ("workers", "min_heartbeat_interval"): "1",
+        # These make up for deaths within a minute; by default it takes five and more (docs/reliability.md).
+        # A supervised task gives a sign each second (above), so one that is silent for so long is dead. The api-server,
+        # which takes the signs, needs 10-30 s for a restart: a shorter time-out would make its death that of all tasks.
+        ("scheduler", "task_instance_heartbeat_timeout"): "45",
+        ("scheduler", "task_instance_heartbeat_timeout_detection_interval"): "5",
+        # How often a scheduler looks for tasks of one that died. That counts as dead after 30 s without a beat
+        # (scheduler_health_check_threshold). That stays: a loaded scheduler may be slow, and would reset its own tasks.
+        ("scheduler", "orphaned_tasks_check_interval"): "10",
+        # A task that a worker took and did not begin is queued again, as often as it takes. Tasks do not wait in that
+        # state here: the scheduler hands out what it has slots for. The time is also that for which a task's token is
+        # good before it begins, to which the leeway adds: a loaded machine may be slow.
+        ("scheduler", "task_queued_timeout"): "45",
+        ("scheduler", "task_queued_timeout_check_interval"): "5",
+        ("scheduler", "num_stuck_in_queued_retries"): "10000000",
+        ("api_auth", "jwt_leeway"): "60",
+        # What a task asks of an api-server that restarts is asked for a minute, every 5 s, not for 31 s in growing
+        # steps: a task that could not report its start counts as failed, and uses up a try without having begun.
+        ("workers", "execution_api_retries"): "15",
+        ("workers", "execution_api_retry_wait_max"): "5",
         ("dag_processor", "refresh_interval"): "10",
         ("dag_processor", "min_file_process_interval"): "10",
         ("dag_processor", "bundle_refresh_check_interval"): "1",
@@ -140,6 +160,13 @@ def _connections(ports: Ports, keys: Keys) -> dict[str, str]:
             "conn_type": "http",
             "host": loopback_url(ports.sandbox.webhook),
             "password": keys.webhook.get_secret_value(),
+        },
+        # As whom the DAG `prune` deletes old runs: a user who may send may do that, too.
+        "leadcast_airflow": {
+            "conn_type": "http",
+            "host": ports.api_url,
+            "login": "user",
+            "password": keys.users["user"].get_secret_value(),
         },
     }
     return {f"AIRFLOW_CONN_{name.upper()}": json.dumps(fields) for name, fields in connections.items()}

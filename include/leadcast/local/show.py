@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -19,6 +19,9 @@ from leadcast.local.errors import StackError
 from leadcast.local.home import Home
 from leadcast.local.ports import Ports, loopback_url
 from leadcast.local.stack import Status
+
+if TYPE_CHECKING:
+    from leadcast.store.circuits import Circuit
 
 _COLOURS = {
     **dict.fromkeys(("completed", "delivered", "RUNNING", "healthy", "ok"), "green"),
@@ -71,6 +74,24 @@ def addresses(ports: Ports, home: Home, console: Console, *, has_lead_123: bool 
         ("", f"{program} status, doctor, token, down"),
     ):
         console.print(f"[bold]{what:<9}[/]{escape(where)}", highlight=False, soft_wrap=True)
+
+
+def circuits(found: Sequence[Circuit]) -> Group:
+    """The accounts that are left alone, and below, why."""
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    for heading in ("id", "integration", "account", "since", "tried again", "waiting"):
+        table.add_column(heading, overflow="fold")
+    for item in found:
+        until = f"{item.until.astimezone():%H:%M:%S}" if item.until else "never by itself"
+        table.add_row(
+            item.account.id[:8],
+            escape(item.account.type),
+            escape(item.account.label),
+            f"{item.opened_at.astimezone():%d.%m. %H:%M}",
+            until,
+            str(item.waiting),
+        )
+    return Group(table, *(Text(f"{item.account.id[:8]}  {item.reason}", style="dim") for item in found))
 
 
 def batch(body: Mapping[str, Any]) -> Table:

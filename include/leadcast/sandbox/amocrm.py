@@ -14,6 +14,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from leadcast.sandbox.amocrm_incoming import AmoIncoming
+from leadcast.sandbox.amocrm_links import AmoLinks
 from leadcast.sandbox.amocrm_oauth import OAuthError, RefreshMode, TokenBook
 from leadcast.sandbox.amocrm_reads import AmoReads
 from leadcast.sandbox.amocrm_store import AmoStore
@@ -54,6 +56,7 @@ class AmoSettings(ServiceSettings):
     retry_after_s: int = Field(default=1, ge=0, description="in the body of a 429; amoCRM's sample says 300")
     block_after_429: int | None = Field(default=None, ge=1, description="so many 429 in a row block the account: 403")
     is_api_filter_enabled: bool = False
+    incoming_in_lists: bool = Field(default=True, description="GET /leads shows leads that nobody has accepted yet")
     search_lag_s: float = Field(default=0, ge=0, description="how long a search does not see what is new")
 
 
@@ -79,7 +82,13 @@ class AmoCrm(HttpService):
 
     def routes(self) -> list[BaseRoute]:
         token = Route("/oauth2/access_token", self._access_token, methods=["POST"])
-        return [token, *AmoWrites(self).routes(), *AmoReads(self).routes()]
+        return [
+            token,
+            *AmoIncoming(self).routes(),
+            *AmoWrites(self).routes(),
+            *AmoLinks(self).routes(),
+            *AmoReads(self).routes(),
+        ]
 
     def forget(self) -> None:
         self.store = AmoStore()
@@ -94,7 +103,7 @@ class AmoCrm(HttpService):
             entity: [{k: v for k, v in item.items() if not k.startswith("_")} for item in self.store.all(entity)]
             for entity in ("contacts", "companies", "notes")
         }
-        return {"leads": leads, **others}
+        return {"leads": leads, **others, "unsorted": self.store.incoming()}
 
     def exception_handlers(self) -> Mapping[Any, Any]:
         return {

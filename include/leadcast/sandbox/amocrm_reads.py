@@ -34,6 +34,7 @@ class AmoReads:
             Route("/api/v4/leads", self._search, methods=["GET"], name="leads"),
             Route("/api/v4/contacts", self._search, methods=["GET"], name="contacts"),
             Route("/api/v4/companies", self._search, methods=["GET"], name="companies"),
+            Route("/api/v4/leads/{lead_id:int}/notes", self._list_notes, methods=["GET"]),
             Route("/api/v4/{entity}/{item_id:int}", self._show, methods=["GET"]),
         ]
 
@@ -43,24 +44,35 @@ class AmoReads:
         return _hal(account)
 
     async def _list_pipelines(self, request: Request) -> Response:
-        return _page(request, "pipelines", catalogue.pipelines())
+        return page_of(request, "pipelines", catalogue.pipelines())
 
     async def _list_users(self, request: Request) -> Response:
-        return _page(request, "users", catalogue.users())
+        return page_of(request, "users", catalogue.users())
 
     async def _list_fields(self, request: Request) -> Response:
         entity = request.path_params["entity"]
         if entity not in catalogue.FIELDS:
             raise HTTPException(404)
-        return _page(request, "custom_fields", [field.as_json(entity) for field in catalogue.FIELDS[entity]])
+        return page_of(request, "custom_fields", [field.as_json(entity) for field in catalogue.FIELDS[entity]])
 
     async def _search(self, request: Request) -> Response:
         entity = request.url.path.rsplit("/", 1)[1]
         seen_until = time.monotonic() - self._account.settings.search_lag_s
-        found = self._account.store.search(entity, request.query_params.get("query"), not_after=seen_until)
+        found = self._account.store.search(
+            entity,
+            request.query_params.get("query"),
+            not_after=seen_until,
+            with_incoming=self._account.settings.incoming_in_lists,
+        )
         if self._account.settings.is_api_filter_enabled:
             found = [item for item in found if _passes(request, item)]
-        return _page(request, entity, [self._shown(request, entity, item) for item in found])
+        return page_of(request, entity, [self._shown(request, entity, item) for item in found])
+
+    async def _list_notes(self, request: Request) -> Response:
+        lead_id = request.path_params["lead_id"]
+        store, path, base_url = self._account.store, f"leads/{lead_id}/notes", str(request.base_url).rstrip("/")
+        notes = [note for note in store.all("notes") if note["entity_id"] == lead_id]
+        return page_of(request, "notes", [store.as_answer(path, note, base_url) for note in notes])
 
     async def _show(self, request: Request) -> Response:
         entity = request.path_params["entity"]
@@ -88,7 +100,8 @@ def _passes(request: Request, item: dict[str, Any]) -> bool:
     return all(str(item[name]) in values for name, values in wanted.items())
 
 
-def _page(request: Request, entity: str, items: list[dict[str, Any]]) -> Response:
+def page_of(request: Request, entity: str, items: list[dict[str, Any]]) -> Response:
+    """The page that `page` and `limit` ask for, with a link to the next."""
     page = _number(request, "page", default=1, maximum=100_000)
     limit = _number(request, "limit", default=DEFAULT_LIMIT, maximum=MAX_LIMIT)
     shown = items[(page - 1) * limit : page * limit]

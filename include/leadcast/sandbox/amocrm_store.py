@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import secrets
 import time
 from typing import Any
 
@@ -28,6 +29,7 @@ class AmoStore:
     def __init__(self) -> None:
         self._items: dict[str, dict[int, dict[str, Any]]] = {entity: {} for entity in ENTITIES}
         self._ids = {entity: itertools.count(first) for entity, first in _FIRST_IDS.items()}
+        self._incoming: list[dict[str, Any]] = []
 
     def all(self, entity: str) -> list[dict[str, Any]]:
         return list(self._items[entity].values())
@@ -54,7 +56,49 @@ class AmoStore:
                 linked_id = self.add_person(entity, item)["id"] if with_new_contacts else item["id"]
                 lead["_embedded"][entity].append({"id": linked_id, "is_main": index == 0})
         self._keep("leads", lead)
+        if is_incoming:
+            self._add_incoming(lead, embedded["metadata"])
         return lead
+
+    def add_form(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Store an incoming form with its lead, contacts and companies (vendors.md 1.6)."""
+        embedded = given.get("_embedded") or {}
+        item = {"pipeline_id": given.get("pipeline_id"), **next(iter(embedded.get("leads") or [{}]))}
+        linked = {entity: embedded.get(entity) or [] for entity in _LINKED}
+        metadata = {"category": "forms", **given["metadata"]}
+        inside = {**(item.get("_embedded") or {}), **linked, "metadata": metadata}
+        self.add_lead({**item, "_embedded": inside}, with_new_contacts=True)
+        form = self._incoming[-1]
+        form |= {name: given[name] for name in ("source_uid", "source_name")}
+        return form
+
+    def incoming(self) -> list[dict[str, Any]]:
+        """What nobody has accepted yet, newest first."""
+        return self._incoming[::-1]
+
+    def accept(self, uid: str, *, status_id: int) -> dict[str, Any] | None:
+        """Moves an incoming lead into a stage; None when there is none with this uid."""
+        form = next((form for form in self._incoming if form["uid"] == uid), None)
+        if form is not None:
+            self._incoming.remove(form)
+            for lead in form["_embedded"]["leads"]:
+                self._items["leads"][lead["id"]]["status_id"] = status_id
+        return form
+
+    def _add_incoming(self, lead: dict[str, Any], metadata: dict[str, Any]) -> None:
+        ids = {entity: [{"id": link["id"]} for link in lead["_embedded"][entity]] for entity in _LINKED}
+        form = {
+            "uid": secrets.token_hex(30),
+            "source_uid": None,
+            "source_name": None,
+            "category": metadata["category"],
+            "pipeline_id": lead["pipeline_id"],
+            "created_at": lead["created_at"],
+            "metadata": copy.deepcopy(metadata),
+            "account_id": ACCOUNT_ID,
+            "_embedded": {"leads": [{"id": lead["id"]}], **ids},
+        }
+        self._incoming.append(form)
 
     def add_person(self, entity: str, given: dict[str, Any]) -> dict[str, Any]:
         """Store a contact or a company."""
@@ -84,9 +128,18 @@ class AmoStore:
         item["updated_at"] = int(time.time())
         return item
 
-    def search(self, entity: str, query: str | None, *, not_after: float) -> list[dict[str, Any]]:
-        """What holds the text in any filled field, newest first; what was created after `not_after` is not seen yet."""
+    def search(
+        self, entity: str, query: str | None, *, not_after: float, with_incoming: bool = True
+    ) -> list[dict[str, Any]]:
+        """What holds the text in any filled field, newest first; what was created after `not_after` is not seen yet.
+
+        Contacts and companies of an incoming lead are seen when it is accepted. Whether the lead itself is, is not
+        documented: `with_incoming`.
+        """
         found = [item for item in self.all(entity) if item["_created"] <= not_after]
+        if entity != "leads" or not with_incoming:
+            hidden = {item["id"] for form in self._incoming for item in form["_embedded"].get(entity, ())}
+            found = [item for item in found if item["id"] not in hidden]
         if query:
             found = [item for item in found if self._holds(item, query.casefold())]
         return sorted(found, key=lambda item: -int(item["id"]))

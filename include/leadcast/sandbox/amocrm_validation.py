@@ -78,6 +78,38 @@ def problems_of_contact(contact: dict[str, Any]) -> Iterator[Problem]:
     yield from _problems_of_fields(contact, "contacts", "")
 
 
+def problems_of_form(form: dict[str, Any]) -> Iterator[Problem]:
+    """Everything wrong with one incoming form of a POST to /leads/unsorted/forms (vendors.md 1.6)."""
+    for name in ("source_name", "source_uid"):
+        yield from _problems_of_text(form, name, name)
+    metadata = form.get("metadata")
+    if not isinstance(metadata, dict):
+        yield missing("metadata")
+    else:
+        for name in ("form_id", "form_name", "form_page"):
+            yield from _problems_of_text(metadata, name, f"metadata.{name}")
+        if "form_sent_at" not in metadata:
+            yield missing("metadata.form_sent_at")
+        elif not _is("int", metadata["form_sent_at"]):
+            yield wrong_type("metadata.form_sent_at", "int")
+    if form.get("pipeline_id") is not None and not _CHOICES["pipeline_id"](form["pipeline_id"]):
+        yield not_a_choice("pipeline_id")
+    embedded = form.get("_embedded") or {}
+    for entity in ("leads", "contacts", "companies"):
+        for index, item in enumerate(_list(embedded.get(entity))):
+            if not isinstance(item, dict):
+                yield wrong_type(f"_embedded.{entity}.{index}", "array")
+            else:
+                yield from _problems_of_fields(item, entity, f"_embedded.{entity}.{index}.")
+
+
+def _problems_of_text(item: dict[str, Any], name: str, path: str) -> Iterator[Problem]:
+    if not item.get(name):
+        yield missing(path)
+    elif not isinstance(item[name], str):
+        yield wrong_type(path, "string")
+
+
 def problems_of_note(note: dict[str, Any], *, needs_entity_id: bool) -> Iterator[Problem]:
     """Everything wrong with one note."""
     if needs_entity_id and "entity_id" not in note:

@@ -13,6 +13,7 @@ from starlette.routing import Route
 from leadcast.sandbox.amocrm_store import contact_keys
 from leadcast.sandbox.amocrm_validation import (
     Problem,
+    not_a_choice,
     problems_of_contact,
     problems_of_lead,
     problems_of_note,
@@ -64,7 +65,7 @@ class AmoWrites:
         ]
 
     async def _complex(self, request: Request) -> Response:
-        items = await _items(request, MAX_COMPLEX, lambda lead: problems_of_lead(lead, is_complex=True))
+        items = await items_of(request, MAX_COMPLEX, lambda lead: problems_of_lead(lead, is_complex=True))
         store = self._account.store
         # Compared with what is in the account already, not with the other items of this request (vendors.md 1.5).
         known = store.duplicates() if self._account.settings.duplicate_control else {}
@@ -80,14 +81,22 @@ class AmoWrites:
         return JSONResponse(list(answers.values()), media_type="application/hal+json")
 
     async def _add_leads(self, request: Request) -> Response:
-        items = await _items(request, MAX_ITEMS, lambda lead: problems_of_lead(lead, is_complex=False))
+        items = await items_of(request, MAX_ITEMS, self._problems_of_new_lead)
         store = self._account.store
         added = [(request_id, store.add_lead(item, with_new_contacts=False)) for request_id, item in items]
         call_of(request).stored.extend(store.with_contacts(lead) for _, lead in added)
         return _added(request, "leads", [(request_id, lead, {}) for request_id, lead in added])
 
+    def _problems_of_new_lead(self, lead: Item) -> Iterator[Problem]:
+        problems = list(problems_of_lead(lead, is_complex=False))
+        yield from problems
+        for entity in () if problems else ("contacts", "companies"):
+            for index, link in enumerate((lead.get("_embedded") or {}).get(entity) or []):
+                if self._account.store.get(entity, link["id"]) is None:
+                    yield not_a_choice(f"_embedded.{entity}.{index}.id")
+
     async def _add_contacts(self, request: Request) -> Response:
-        items = await _items(request, MAX_ITEMS, problems_of_contact)
+        items = await items_of(request, MAX_ITEMS, problems_of_contact)
         flags = {"is_deleted": False, "is_unsorted": False}
         added = [(key, self._account.store.add_person("contacts", item), flags) for key, item in items]
         call_of(request).stored.extend({"id": item["id"], "name": item["name"]} for _, item, _ in added)
@@ -95,7 +104,7 @@ class AmoWrites:
 
     async def _add_notes(self, request: Request) -> Response:
         lead_id: int | None = request.path_params.get("lead_id")
-        items = await _items(request, MAX_ITEMS, lambda note: problems_of_note(note, needs_entity_id=lead_id is None))
+        items = await items_of(request, MAX_ITEMS, lambda note: problems_of_note(note, needs_entity_id=lead_id is None))
         targets = [lead_id or item["entity_id"] for _, item in items]
         if any(self._account.store.get("leads", target) is None for target in targets):
             raise HTTPException(404)
@@ -107,11 +116,11 @@ class AmoWrites:
         return _added(request, "notes", added)
 
     async def _change_leads(self, request: Request) -> Response:
-        items = await _items(request, MAX_ITEMS, lambda lead: problems_of_lead(lead, is_complex=False))
+        items = await items_of(request, MAX_ITEMS, lambda lead: problems_of_lead(lead, is_complex=False))
         return self._changed(request, "leads", [(item.get("id"), item) for _, item in items])
 
     async def _change_contacts(self, request: Request) -> Response:
-        items = await _items(request, MAX_ITEMS, problems_of_contact)
+        items = await items_of(request, MAX_ITEMS, problems_of_contact)
         return self._changed(request, "contacts", [(item.get("id"), item) for _, item in items])
 
     async def _change_lead(self, request: Request) -> Response:
@@ -122,7 +131,7 @@ class AmoWrites:
         lead = self._account.store.change("leads", request.path_params["lead_id"], item)
         if lead is None:
             raise HTTPException(404)
-        answer = {"id": lead["id"], "updated_at": lead["updated_at"], "_links": _links(request, "leads", lead["id"])}
+        answer = {"id": lead["id"], "updated_at": lead["updated_at"], "_links": links_to(request, "leads", lead["id"])}
         return JSONResponse(answer, media_type="application/hal+json")
 
     def _changed(self, request: Request, entity: str, items: list[tuple[Any, Item]]) -> Response:
@@ -133,13 +142,13 @@ class AmoWrites:
         for item_id, item in items:
             changed = store.change(entity, item_id, item)
             assert changed is not None
-            links = _links(request, entity, item_id)
+            links = links_to(request, entity, item_id)
             answers.append({"id": item_id, "updated_at": changed["updated_at"], "_links": links})
-        body = {"_links": _links(request, entity), "_embedded": {entity: answers}}
+        body = {"_links": links_to(request, entity), "_embedded": {entity: answers}}
         return JSONResponse(body, media_type="application/hal+json")
 
 
-async def _items(request: Request, limit: int, check: Callable[[Item], Iterator[Problem]]) -> list[tuple[str, Item]]:
+async def items_of(request: Request, limit: int, check: Callable[[Item], Iterator[Problem]]) -> list[tuple[str, Item]]:
     """The items of the body with their request ids; raises what the exception handlers of `amocrm` answer."""
     body = await json_body(request)
     if not body:
@@ -179,7 +188,8 @@ def _complex_answer(lead: Item, *, is_merged: bool) -> Item:
     }
 
 
-def _links(request: Request, path: str, item_id: int | None = None) -> Item:
+def links_to(request: Request, path: str, item_id: int | str | None = None) -> Item:
+    """`_links` of an entity, or of the list at `path`."""
     path = f"{request.base_url}api/v4/{path}"
     return {"self": {"href": path if item_id is None else f"{path}/{item_id}"}}
 
@@ -188,7 +198,7 @@ def _added(request: Request, entity: str, items: list[tuple[str, Item, Item]]) -
     answers = []
     for request_id, item, more in items:
         path = f"leads/{item['entity_id']}/notes" if entity == "notes" else entity
-        links = _links(request, path, item["id"])
+        links = links_to(request, path, item["id"])
         answers.append({"id": item["id"], **more, "request_id": request_id, "_links": links})
-    body = {"_links": _links(request, entity), "_embedded": {entity: answers}}
+    body = {"_links": links_to(request, entity), "_embedded": {entity: answers}}
     return JSONResponse(body, media_type="application/hal+json")

@@ -17,9 +17,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from leadcast.sandbox.bitrix24_batch import run_batch
+from leadcast.sandbox.bitrix24_catalogue import COMPANY, ENTITY_NAMES, USER_FIELDS
 from leadcast.sandbox.bitrix24_methods import Methods, Outcome
 from leadcast.sandbox.bitrix24_oauth import EXPIRED, PortalTokens
-from leadcast.sandbox.bitrix24_store import ENTITY_NAMES, BitrixError, Portal
+from leadcast.sandbox.bitrix24_operating import KEPT_S, OperatingTime
+from leadcast.sandbox.bitrix24_store import BitrixError, Portal
 from leadcast.sandbox.faults import Fault, FaultKind
 from leadcast.sandbox.http_service import HttpService, ServiceSettings, call_of, gateway_page
 from leadcast.sandbox.php import parse_query
@@ -54,6 +56,9 @@ class BitrixSettings(ServiceSettings):
     crm_mode: CrmMode = CrmMode.CLASSIC
     user_id: int = 1
     access_token_lifetime_s: int = Field(default=3_600, ge=1)
+    user_fields: dict[str, str] = Field(default=USER_FIELDS, description="UF_CRM_… → its type; [] at the end: a list")
+    operating_limit_s: float | None = Field(default=None, gt=0, description="a method that has taken more is blocked")
+    operating_cost_s: float = Field(default=0, ge=0, description="what each call of a method counts for")
 
 
 class Bitrix24(HttpService):
@@ -70,14 +75,19 @@ class Bitrix24(HttpService):
         ]
 
     def forget(self) -> None:
-        self.portal = Portal()
+        self.portal = Portal(self.settings.user_fields)
+        self._operating = OperatingTime()
         self._level = 0.0
         self._drained_at = time.monotonic()
         self._tokens = PortalTokens()
 
+    def configure(self, changes: Mapping[str, Any]) -> None:
+        super().configure(changes)
+        self.portal.user_fields = self.settings.user_fields
+
     def stored(self) -> dict[str, list[dict[str, Any]]]:
-        items = {f"{name}s": self.portal.items(kind) for kind, name in ENTITY_NAMES.items() if name != "company"}
-        return {**items, "companies": self.portal.items(4), "comments": self.portal.comments}
+        items = {f"{name}s": self.portal.items(kind) for kind, name in ENTITY_NAMES.items() if kind != COMPANY}
+        return {**items, "companies": self.portal.items(COMPANY), "comments": self.portal.comments}
 
     def exception_handlers(self) -> Mapping[Any, Any]:
         return {HTTPException: _http_error, BitrixError: _bitrix_error}
@@ -151,10 +161,20 @@ class Bitrix24(HttpService):
         user_id = int(parts[0]) if is_webhook and parts[0].isdigit() else self.settings.user_id
         methods = Methods(self.portal, is_simple_crm=self.settings.crm_mode is CrmMode.SIMPLE, user_id=user_id)
         params = _params(request)
-        if method == "batch":
-            outcome = run_batch(params, methods.run, lambda: _times(started))
+        who = parts[1] if is_webhook else "application"
+
+        def counted(name: str, given: Mapping[str, Any]) -> Outcome:
+            limit_s = self.settings.operating_limit_s
+            if limit_s is not None and self._operating.spent_s(who, name) > limit_s:
+                raise BitrixError(*_ERRORS[429], status=429)
+            result = methods.run(name, given)
+            result.operating = self._operating.add(who, name, self.settings.operating_cost_s)
+            return result
+
+        if method == "batch":  # not counted itself, but each command is
+            outcome = run_batch(params, counted, lambda done: _times(started, done))
         else:
-            outcome = methods.run(method, params)
+            outcome = counted(method, params)
         call_of(request).stored.extend(outcome.stored)
         return JSONResponse(_envelope(outcome, started))
 
@@ -190,8 +210,9 @@ def _token(request: Request) -> str:
         return ""
 
 
-def _times(started: float) -> dict[str, Any]:
+def _times(started: float, outcome: Outcome) -> dict[str, Any]:
     now = time.time()
+    spent_s, reset_at = outcome.operating or (0, int(now) + KEPT_S)
     return {
         "start": started,
         "finish": now,
@@ -199,8 +220,8 @@ def _times(started: float) -> dict[str, Any]:
         "processing": now - started,
         "date_start": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
         "date_finish": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
-        "operating_reset_at": int(now) + 600,
-        "operating": 0,
+        "operating_reset_at": reset_at,
+        "operating": spent_s,
     }
 
 
@@ -210,7 +231,7 @@ def _envelope(outcome: Outcome, started: float) -> dict[str, Any]:
         body["next"] = outcome.next
     if outcome.total is not None:
         body["total"] = outcome.total
-    return {**body, "time": _times(started)}
+    return {**body, "time": _times(started, outcome)}
 
 
 def _renamed(request: Request, location: str | None) -> str:

@@ -18,7 +18,7 @@ _PART = re.compile(r"\[([^\[\]]*)\]")
 Run = Callable[[str, Mapping[str, Any]], Outcome]
 
 
-def run_batch(params: Mapping[str, Any], run: Run, times: Callable[[], dict[str, Any]]) -> Outcome:
+def run_batch(params: Mapping[str, Any], run: Run, times: Callable[[Outcome], dict[str, Any]]) -> Outcome:
     """Run the commands; the answer is a success even if every one of them failed."""
     results: dict[str, Any] = {}
     errors: dict[str, Any] = {}
@@ -37,7 +37,7 @@ def run_batch(params: Mapping[str, Any], run: Run, times: Callable[[], dict[str,
                 break
             continue
         results[key] = outcome.result
-        spent[key] = times()
+        spent[key] = times(outcome)
         stored += outcome.stored
         if outcome.total is not None:
             totals[key] = outcome.total

@@ -8,18 +8,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from leadcast.sandbox.bitrix24_store import (
+from leadcast.sandbox.bitrix24_catalogue import (
     COMPANY,
     CONTACT,
     DEAL,
     ENTITY_NAMES,
     FIELDS,
     LEAD,
-    READ_ONLY,
-    BitrixError,
-    Portal,
-    normal,
+    camel_name,
+    describe,
 )
+from leadcast.sandbox.bitrix24_store import BitrixError, Portal, normal
 from leadcast.sandbox.php import map_or_list
 
 PAGE = 50
@@ -43,12 +42,14 @@ _OLD_ADD = re.compile(r"^crm\.(lead|deal|contact|company)\.add$")
 
 @dataclass
 class Outcome:
-    """What a method gives: its result, the list keys beside it, and what it created."""
+    """What a method gives: its result, the list keys beside it, what it created, and what its time counts for
+    (seconds, and when the oldest of them are forgotten)."""
 
     result: Any
     total: int | None = None
     next: int | None = None
     stored: list[dict[str, Any]] = field(default_factory=list)
+    operating: tuple[float, int] | None = None
 
 
 class Methods:
@@ -65,14 +66,15 @@ class Methods:
             return self._old_add(old[1], params)
         match method:
             case "crm.item.add":
-                item, stored = self._add(_kind(params), _fields(params))
-                return Outcome({"item": item}, stored=stored)
+                item, stored = self._add(_kind(params), self._by_camel_name(params))
+                return Outcome({"item": self._shown(item, params)}, stored=stored)
             case "crm.item.get":
                 return self._get(params)
             case "crm.item.list":
                 return self._list(params)
             case "crm.item.fields":
-                return Outcome({"fields": _describe(_kind(params))})
+                fields = describe(_kind(params), self._portal.user_fields, original_names=_wants_original(params))
+                return Outcome({"fields": fields})
             case "crm.duplicate.findbycomm":
                 return Outcome(self._find_by_communication(params))
             case "crm.timeline.comment.add":
@@ -96,12 +98,15 @@ class Methods:
         stored = [{"entityTypeId": kind, "item": dict(item)}]
         if kind == LEAD and self._is_simple_crm:
             # A portal without leads makes a contact and a deal of it at once (vendors.md 2.5).
-            contact = self._portal.add(CONTACT, fields, user_id=self._user_id)
-            given = {**fields, "contactId": contact["id"], "leadId": item["id"], "stageId": None}
+            contacts = []
+            if not item["contactId"]:
+                contacts = [self._portal.add(CONTACT, fields, user_id=self._user_id)]
+                item["contactId"] = contacts[0]["id"]
+            given = {**fields, "contactId": item["contactId"], "leadId": item["id"], "stageId": None}
             deal = self._portal.add(DEAL, given, user_id=self._user_id)
             item["stageId"] = "CONVERTED"
-            stored = [{"entityTypeId": kind, "item": dict(item)}]
-            stored += [{"entityTypeId": DEAL, "item": dict(deal)}, {"entityTypeId": CONTACT, "item": dict(contact)}]
+            stored = [{"entityTypeId": kind, "item": dict(item)}, {"entityTypeId": DEAL, "item": dict(deal)}]
+            stored += [{"entityTypeId": CONTACT, "item": dict(contact)} for contact in contacts]
         return item, stored
 
     def _old_add(self, entity: str, params: Mapping[str, Any]) -> Outcome:
@@ -127,11 +132,26 @@ class Methods:
         item = self._portal.get(_kind(params), int(item_id)) if item_id.isdigit() else None
         if item is None:
             raise BitrixError("NOT_FOUND", "Элемент не найден")
-        return Outcome({"item": item})
+        return Outcome({"item": self._shown(item, params)})
+
+    def _by_camel_name(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        fields = _fields(params)
+        if not _wants_original(params):
+            return fields
+        return {camel_name(name) if name in self._portal.user_fields else name: fields[name] for name in fields}
+
+    def _shown(self, item: dict[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
+        """With its user fields as they are called by default, or by their original names."""
+        if not _wants_original(params):
+            return item
+        original = {camel_name(name): name for name in self._portal.user_fields}
+        return {original.get(name, name): value for name, value in item.items()}
 
     def _list(self, params: Mapping[str, Any]) -> Outcome:
         kind = _kind(params)
         conditions = params.get("filter") or {}
+        if conditions == [""]:  # `filter[]=`: how b24pysdk writes an empty one into a batch
+            conditions = {}
         if not isinstance(conditions, dict):
             raise BitrixError("INVALID_ARG_VALUE", "Invalid filter: an object is expected")
         found = self._portal.find(kind, conditions)
@@ -188,8 +208,8 @@ def _fields(params: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _new_name(old: str) -> str:
-    if old.startswith("UF_CRM"):
-        return old
+    if old.startswith("UF_CRM_"):
+        return camel_name(old)
     first, *rest = old.lower().split("_")
     return _OLD_NAMES.get(old, first + "".join(part.capitalize() for part in rest))
 
@@ -215,11 +235,8 @@ def _sortable(value: Any) -> tuple[int, float, str]:
     return (1, float(value), "") if isinstance(value, int | float) else (0, 0.0, "" if value is None else str(value))
 
 
-def _describe(kind: int) -> dict[str, Any]:
-    return {
-        name: {"type": "string", "isRequired": False, "isReadOnly": name in READ_ONLY, "title": name, "upperName": name}
-        for name in FIELDS[kind]
-    }
+def _wants_original(params: Mapping[str, Any]) -> bool:
+    return str(params.get("useOriginalUfNames", "N")).upper() in ("Y", "TRUE", "1")
 
 
 def _statuses(params: Mapping[str, Any]) -> Outcome:

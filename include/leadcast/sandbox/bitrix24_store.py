@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from datetime import UTC, datetime
 from typing import Any
 
-LEAD, DEAL, CONTACT, COMPANY = 1, 2, 3, 4
-ENTITY_NAMES = {LEAD: "lead", DEAL: "deal", CONTACT: "contact", COMPANY: "company"}
-MAX_ITEMS = 200_000
-
-_COMMON = (
-    *("id", "title", "createdTime", "updatedTime", "createdBy", "updatedBy", "assignedById", "opened", "comments"),
-    *("sourceId", "sourceDescription", "originatorId", "originId", "observers", "companyId"),
-    *("utmSource", "utmMedium", "utmCampaign", "utmContent", "utmTerm"),
+from leadcast.sandbox.bitrix24_catalogue import (
+    DEAL,
+    ENTITY_NAMES,
+    FIELDS,
+    LEAD,
+    READ_ONLY,
+    SERVICE,
+    USER_FIELDS,
+    camel_name,
 )
-_PERSON = ("name", "lastName", "secondName", "honorific", "birthdate", "post", "address", "fm")
-_MONEY = ("stageId", "opportunity", "currencyId", "isManualOpportunity", "contactId", "contactIds", "categoryId")
-FIELDS: dict[int, tuple[str, ...]] = {
-    LEAD: (*_COMMON, *_PERSON, *_MONEY[:6], "companyTitle", "statusDescription", "isReturnCustomer", "webformId"),
-    DEAL: (*_COMMON, *_MONEY, "typeId", "leadId", "probability", "beginDate", "closeDate", "additionalInfo"),
-    CONTACT: (*_COMMON, *_PERSON, "typeId", "companyIds", "leadId", "photo"),
-    COMPANY: (*_COMMON, "fm", "address", "typeId", "industry", "revenue", "currencyId", "contactIds", "leadId"),
-}
-READ_ONLY = frozenset({"id", "createdTime", "updatedTime", "createdBy", "updatedBy", "isReturnCustomer"})
-_USER_FIELD = re.compile(r"^(ufCrm\d*_\w+|UF_CRM_\w+)$")
+
+MAX_ITEMS = 200_000
 _FIRST_STAGE = {LEAD: "NEW", DEAL: "NEW"}
+_ADDRESS = re.compile(r"(?i)^[-=_.0-9a-z+~'!$&*^`|#%/?{}]+@(([-0-9a-z]+\.)+)([a-z0-9-]{2,20})$")
 _PREFIX = re.compile(r"^(!=%|!%=|>=|<=|!=|!@|!%|=%|%=|[=!><@%])?(.*)$")
 
 
@@ -47,7 +41,8 @@ class BitrixError(Exception):
 class Portal:
     """Items by entity type. Nothing is unique but the id: the portal does not look at originId (vendors.md 2.5)."""
 
-    def __init__(self) -> None:
+    def __init__(self, user_fields: Mapping[str, str] = USER_FIELDS) -> None:
+        self.user_fields = user_fields
         self._items: dict[int, dict[int, dict[str, Any]]] = {kind: {} for kind in ENTITY_NAMES}
         self._ids = {kind: itertools.count(342) for kind in ENTITY_NAMES}
         self._comment_ids = itertools.count(999)
@@ -61,10 +56,10 @@ class Portal:
 
     def add(self, kind: int, given: Mapping[str, Any], *, user_id: int) -> dict[str, Any]:
         """Store an item. Fields it does not know are ignored without a word (vendors.md 2.5)."""
-        _check(given)
+        self._check(kind, given)
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        item: dict[str, Any] = dict.fromkeys(FIELDS[kind])
-        item |= {name: value for name, value in given.items() if is_field(kind, name) and name not in READ_ONLY}
+        item: dict[str, Any] = dict.fromkeys(self._fields(kind))
+        item |= {name: value for name, value in given.items() if name in item and name not in READ_ONLY}
         item |= {"id": next(self._ids[kind]), "createdTime": now, "updatedTime": now}
         item |= {"createdBy": user_id, "updatedBy": user_id, "entityTypeId": kind}
         item["assignedById"] = item["assignedById"] or user_id
@@ -72,6 +67,8 @@ class Portal:
         if kind in _FIRST_STAGE:
             item["stageId"] = item["stageId"] or _FIRST_STAGE[kind]
             item["title"] = item["title"] or f"{'Лид' if kind == LEAD else 'Сделка'} #{item['id']}"
+        if item.get("contactIds") and not item.get("contactId"):
+            item["contactId"] = item["contactIds"][0]
         if item.get("fm"):
             item["fm"] = [{"id": index + 1, **entry} for index, entry in enumerate(item["fm"])]
         items = self._items[kind]
@@ -88,7 +85,8 @@ class Portal:
 
     def find(self, kind: int, conditions: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The items that pass a filter, by id; raises `BitrixError` for a field that cannot be filtered by."""
-        tests = [_test(kind, key, wanted) for key, wanted in conditions.items() if key != "logic"]
+        names = self._fields(kind).keys() - {"fm"}
+        tests = [_test(names, key, wanted) for key, wanted in conditions.items() if key != "logic"]
         if str(conditions.get("logic", "AND")).upper() == "OR" and tests:
             return [item for item in self.items(kind) if any(test(item) for test in tests)]
         return [item for item in self.items(kind) if all(test(item) for test in tests)]
@@ -103,27 +101,34 @@ class Portal:
                 found.append(item["id"])
         return found
 
+    def _fields(self, kind: int) -> dict[str, str]:
+        """Name → type, as `crm.item.add` names them by default."""
+        return {**FIELDS[kind], **{camel_name(name): of for name, of in self.user_fields.items()}}
+
+    def _check(self, kind: int, given: Mapping[str, Any]) -> None:
+        fields = self._fields(kind)
+        for name, value in given.items():
+            is_multiple = name == SERVICE[kind] or fields.get(name, "").endswith("[]")
+            if name == SERVICE[kind] or (is_multiple and value not in (None, "") and not isinstance(value, list)):
+                raise BitrixError("100", "Expected iterable value for multiple field, but got string instead")
+        fm = given.get("fm")
+        if fm is not None and not (isinstance(fm, list) and all(isinstance(entry, dict) for entry in fm)):
+            raise BitrixError("100", "Expected iterable value for multiple field, but got string instead")
+        for entry in fm or ():
+            if entry.get("typeId") == "EMAIL" and not _ADDRESS.match(str(entry.get("value"))):
+                raise BitrixError("CRM_FIELD_ERROR_VALUE_NOT_VALID", "Поле «E-mail» содержит некорректный адрес")
+        opportunity = given.get("opportunity")
+        if opportunity not in (None, "") and not _is_number(opportunity):
+            raise BitrixError("CRM_FIELD_ERROR_VALUE_NOT_VALID", "Недопустимое значение поля OPPORTUNITY")
+        user_id = given.get("assignedById")
+        if user_id not in (None, "") and not str(user_id).isdigit():
+            raise BitrixError("CRM_FIELD_ERROR_VALUE_NOT_VALID", "Недопустимое значение поля ASSIGNED_BY_ID")
+
 
 def normal(type_id: str, value: Any) -> str:
     """How two phones or e-mails are compared."""
     text = str(value).strip().casefold()
     return "".join(filter(str.isdigit, text)) if type_id == "PHONE" else text
-
-
-def is_field(kind: int, name: str) -> bool:
-    return name in FIELDS[kind] or _USER_FIELD.match(name) is not None
-
-
-def _check(given: Mapping[str, Any]) -> None:
-    fm = given.get("fm")
-    if fm is not None and not (isinstance(fm, list) and all(isinstance(entry, dict) for entry in fm)):
-        raise BitrixError("100", "Expected iterable value for multiple field, but got string instead")
-    opportunity = given.get("opportunity")
-    if opportunity not in (None, "") and not _is_number(opportunity):
-        raise BitrixError("CRM_FIELD_ERROR_VALUE_NOT_VALID", "Недопустимое значение поля OPPORTUNITY")
-    user_id = given.get("assignedById")
-    if user_id not in (None, "") and not str(user_id).isdigit():
-        raise BitrixError("CRM_FIELD_ERROR_VALUE_NOT_VALID", "Недопустимое значение поля ASSIGNED_BY_ID")
 
 
 def _is_number(value: Any) -> bool:
@@ -134,13 +139,13 @@ def _is_number(value: Any) -> bool:
     return True
 
 
-def _test(kind: int, key: str, wanted: Any) -> Callable[[dict[str, Any]], bool]:
+def _test(names: Set[str], key: str, wanted: Any) -> Callable[[dict[str, Any]], bool]:
     if isinstance(wanted, dict):
         raise BitrixError("INVALID_ARG_VALUE", f"Invalid filter: nested group '{key}' is not known to the sandbox")
     match = _PREFIX.match(key)
     assert match is not None
     operator, name = match[1] or "=", match[2]
-    if not is_field(kind, name) or name == "fm":
+    if name not in names:
         raise BitrixError("INVALID_ARG_VALUE", f"Invalid filter: field '{name}' is not allowed in filter")
     values = {_text(value) for value in (wanted if isinstance(wanted, list) else [wanted])}
     one = next(iter(values), "")

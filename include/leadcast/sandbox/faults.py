@@ -6,9 +6,9 @@ import itertools
 import time
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, model_validator
 
 from leadcast.sandbox.ports import ServiceName
 
@@ -17,6 +17,7 @@ class FaultKind(StrEnum):
     """Every fault there is; `OWN_KINDS` says which belong to one service only."""
 
     STATUS = "status"
+    ANSWER = "answer"
     HANG_UP_BEFORE = "hang_up_before"
     HANG_UP_AFTER = "hang_up_after"
     RATE_LIMIT = "rate_limit"
@@ -47,12 +48,12 @@ _KINDS_OF_ALL = frozenset(
         FaultKind.DOWN,
     }
 )
+_KINDS_OF_HTTP = _KINDS_OF_ALL | {FaultKind.ANSWER, FaultKind.NON_JSON}
 KINDS: dict[ServiceName, frozenset[FaultKind]] = {
-    ServiceName.AMOCRM: _KINDS_OF_ALL | {FaultKind.NON_JSON, FaultKind.TOKEN_EXPIRED, FaultKind.VALIDATION},
-    ServiceName.BITRIX24: _KINDS_OF_ALL
-    | {FaultKind.NON_JSON, FaultKind.EXPIRED_TOKEN, FaultKind.RENAME, FaultKind.ERROR},
-    ServiceName.TELEGRAM: _KINDS_OF_ALL | {FaultKind.NON_JSON, FaultKind.MIGRATE, FaultKind.BLOCKED, FaultKind.ERROR},
-    ServiceName.WEBHOOK: _KINDS_OF_ALL | {FaultKind.NON_JSON, FaultKind.GONE, FaultKind.REDIRECT},
+    ServiceName.AMOCRM: _KINDS_OF_HTTP | {FaultKind.TOKEN_EXPIRED, FaultKind.VALIDATION},
+    ServiceName.BITRIX24: _KINDS_OF_HTTP | {FaultKind.EXPIRED_TOKEN, FaultKind.RENAME, FaultKind.ERROR},
+    ServiceName.TELEGRAM: _KINDS_OF_HTTP | {FaultKind.MIGRATE, FaultKind.BLOCKED, FaultKind.ERROR},
+    ServiceName.WEBHOOK: _KINDS_OF_HTTP | {FaultKind.GONE, FaultKind.REDIRECT},
     ServiceName.SMTP: _KINDS_OF_ALL | {FaultKind.REJECT, FaultKind.GREYLIST, FaultKind.DROP_AFTER_DOT},
 }
 # These describe a lasting condition: without `times` they stay until cleared. The others happen once.
@@ -61,10 +62,14 @@ _LASTING = frozenset(
 )
 _NEEDS: dict[FaultKind, tuple[str, ...]] = {
     FaultKind.STATUS: ("status",),
+    FaultKind.ANSWER: ("status",),
     FaultKind.SLOW: ("delay_s",),
     FaultKind.MIGRATE: ("chat_id", "migrate_to_chat_id"),
     FaultKind.REDIRECT: ("location",),
 }
+
+_HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]
+_HeaderValue = Annotated[str, StringConstraints(max_length=500, pattern=r"^[\x20-\x7e]*$")]
 
 
 class Fault(BaseModel):
@@ -89,7 +94,11 @@ class Fault(BaseModel):
     chat_id: int | str | None = None
     migrate_to_chat_id: int | None = None
     location: str | None = Field(default=None, max_length=2_000, pattern=r"^https?://[^\s]+$")
-    stage: Literal["mail", "rcpt", "data"] = Field(default="rcpt", description="smtp: where to refuse")
+    headers: Annotated[dict[_HeaderName, _HeaderValue], Field(max_length=10)] = Field(
+        default_factory=dict, description="answer: further headers"
+    )
+    body: Any = Field(default=None, description="answer: JSON; without it, `text` as it stands")
+    stage: Literal["auth", "mail", "rcpt", "data"] = Field(default="rcpt", description="smtp: where to refuse")
 
     _set_at: float = PrivateAttr(default_factory=time.monotonic)
 

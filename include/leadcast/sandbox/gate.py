@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -103,6 +103,8 @@ class Gate:
             case FaultKind.STATUS:
                 assert fault.status is not None
                 return self._service.error(fault.status)
+            case FaultKind.ANSWER:
+                return _answer_as_told(fault)
             case FaultKind.RATE_LIMIT:
                 return self._service.rate_limited(fault.retry_after)
             case FaultKind.NON_JSON:
@@ -124,6 +126,13 @@ class Gate:
         answer = await _response_of(self._service, request.scope, body)
         call.executed = answer.status_code < 400
         return answer
+
+
+def _answer_as_told(fault: Fault) -> Response:
+    assert fault.status is not None
+    if "body" in fault.model_fields_set:
+        return JSONResponse(fault.body, status_code=fault.status, headers=fault.headers)
+    return PlainTextResponse(fault.text or "", status_code=fault.status, headers=fault.headers)
 
 
 async def _response_of(service: HttpService, scope: Scope, body: bytes) -> Response:

@@ -5,33 +5,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
-from pydantic import SecretStr
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
 from leadcast.sandbox.faults import Fault, FaultBoard, FaultKind
-from leadcast.sandbox.http_service import ServiceSettings
 from leadcast.sandbox.ports import ServiceName
-from leadcast.sandbox.received import Journal, Received, fingerprint
+from leadcast.sandbox.received import Journal, Received
+from leadcast.sandbox.smtp_auth import MECHANISMS, SmtpSettings, read_access_token, sign_in
 from leadcast.sandbox.smtp_letter import read_letter
 from leadcast.sandbox.smtp_tls import Certificate
 
 MAX_LETTER_BYTES = 10 * 1024 * 1024
 MAX_LETTERS = 10_000
 _IDLE_TIMEOUT_S = 120.0
+_MAX_AUTH_LINE_BYTES = 12_288
+"""RFC 4954 4: an access token does not fit into the 512 bytes of other commands."""
 _OK = "250 2.0.0 OK"
 _REFUSING = (FaultKind.STATUS, FaultKind.RATE_LIMIT, FaultKind.REJECT)
-
-
-class SmtpSettings(ServiceSettings):
-    """With `user` and `password` only they may log in, and nobody sends without; `starttls` offers STARTTLS."""
-
-    user: str | None = None
-    password: SecretStr | None = None
-    starttls: bool = False
 
 
 class SmtpService:
@@ -88,6 +81,7 @@ class SmtpService:
             timeout=_IDLE_TIMEOUT_S,
             authenticator=self._authenticate,
             auth_require_tls=self.settings.starttls,
+            auth_exclude_mechanism=MECHANISMS - set(self.settings.mechanisms),
             loop=asyncio.get_running_loop(),
         )
 
@@ -109,21 +103,30 @@ class SmtpService:
         for transport in tuple(self._transports):
             transport.close()
 
+    async def auth_XOAUTH2(self, server: SMTP, args: list[str]) -> AuthResult:  # noqa: N802 - aiosmtpd's name
+        """An access token instead of a password."""
+        given = await read_access_token(server, args)
+        if given is None:
+            return AuthResult(success=False, handled=True)
+        assert server.session is not None
+        assert server.envelope is not None
+        result = self._authenticate(server, server.session, server.envelope, "XOAUTH2", given)
+        if not result.success:  # who is refused is told why, and must answer that
+            await server.challenge_auth('{"status":"401","schemes":"Bearer"}')
+        return result
+
     def _authenticate(
         self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, auth_data: Any
     ) -> AuthResult:
-        if not isinstance(auth_data, LoginPassword):
-            return AuthResult(success=False, handled=False)
-        user, password = self.settings.user, self.settings.password
-        is_user = user is None or auth_data.login.decode("utf-8", "replace") == user
-        given = auth_data.password.decode("utf-8", "replace")
-        is_password = password is None or given == password.get_secret_value()
-        return AuthResult(success=is_user and is_password, handled=False, auth_data=fingerprint(given))
+        fault = self._refusal("auth", mechanism)
+        if fault is not None:
+            return AuthResult(success=False, handled=False, message=self._refuse("AUTH", mechanism, fault))
+        return sign_in(auth_data, settings=self.settings)
 
     async def handle_MAIL(  # noqa: N802 - aiosmtpd's name
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        if self.settings.password is not None and not session.authenticated:
+        if self.settings.is_closed and not session.authenticated:
             return "530 5.7.0 Authentication required"
         fault = self._refusal("mail", address)
         if fault is not None:
@@ -135,6 +138,8 @@ class SmtpService:
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
+        if "@" not in address:
+            return "501 5.1.3 Bad recipient address syntax"
         for fault in self._board.matching(self.name, address, FaultKind.HANG_UP_BEFORE)[:1]:
             self._board.spend(fault)
             self._note("RCPT", address, fault=fault)
@@ -218,7 +223,14 @@ class SmtpService:
 
 
 class _Connection(SMTP):
-    """aiosmtpd's protocol, which tells the service when it opens and closes."""
+    """aiosmtpd's protocol, which tells the service when it opens and closes, and takes long AUTH lines."""
+
+    line_length_limit = _MAX_AUTH_LINE_BYTES
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.line_length_limit = SMTP.line_length_limit  # of letters
+        self.command_size_limits = defaultdict(lambda: SMTP.command_size_limit, AUTH=_MAX_AUTH_LINE_BYTES)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         is_upgrade_to_tls = self.session is not None

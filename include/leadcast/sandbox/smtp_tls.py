@@ -15,6 +15,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+_KEY_USES = (
+    *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
+    *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Certificate:
@@ -24,12 +29,15 @@ class Certificate:
     key_pem: bytes
 
     @classmethod
-    def self_signed(cls) -> Self:
-        """For localhost and 127.0.0.1, a month long."""
+    def self_signed(cls, *names: str) -> Self:
+        """For localhost, 127.0.0.1 and the host names `names`, a month long."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
         now = datetime.now(UTC)
         hosts = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        hosts += [x509.DNSName(name) for name in names]
+        key_id = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        uses = dict.fromkeys(_KEY_USES, False) | {"digital_signature": True, "key_cert_sign": True}
         certificate = (
             x509.CertificateBuilder()
             .subject_name(name)
@@ -40,6 +48,9 @@ class Certificate:
             .not_valid_after(now + timedelta(days=30))
             .add_extension(x509.SubjectAlternativeName(hosts), critical=False)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            # Python 3.13 checks strictly: RFC 5280 demands these of a certificate authority
+            .add_extension(x509.KeyUsage(**uses), critical=True)
+            .add_extension(key_id, critical=False)
             .sign(key, hashes.SHA256())
         )
         return cls(

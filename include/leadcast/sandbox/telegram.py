@@ -144,6 +144,8 @@ class Telegram(HttpService):
             text, entities = message_text(params)
         except TextError as error:
             raise TelegramError(400, f"Bad Request: {error}") from None
+        if str(params.get("message_thread_id", "")) == "1":  # the general topic has no thread (telegram-bot-api#798)
+            raise TelegramError(400, "Bad Request: message thread not found")
         if self.settings.flood_control:
             self._check_flood(bot_id, chat)
         message: dict[str, Any] = {"message_id": next(self._message_ids)}

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, case, exists, func, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from leadcast.core.model import BatchStatus, DeliveryState, Lead, Priority
 from leadcast.store.leads import to_data
 from leadcast.store.schema import batches, deliveries
+
+RUN = "dag_run"
+"""Who asks where a run brings its own request; the key is the run's id."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,16 +50,6 @@ class Known:
     lead_id: str
     body_sha256: str
     wave_id: str | None
-
-
-@dataclass(frozen=True)
-class Ref:
-    """What plan hands on of a delivery: small, and neither secret nor personal."""
-
-    delivery_id: str
-    batch_id: str
-    lead_id: str
-    type: str
 
 
 def write(connection: Connection, batch: NewBatch) -> Known | None:
@@ -95,6 +89,11 @@ def write(connection: Connection, batch: NewBatch) -> Known | None:
     return None
 
 
+def scoped_key(caller: str, key: str) -> str:
+    """The idempotency key as it is stored: each caller has keys of his own, of any length and alphabet."""
+    return hashlib.sha256(f"{caller}\0{key}".encode()).hexdigest()
+
+
 def known(connection: Connection, *, idempotency_key: str | None) -> Known | None:
     """The batch that was accepted under this key, if one was."""
     row = connection.execute(
@@ -103,67 +102,6 @@ def known(connection: Connection, *, idempotency_key: str | None) -> Known | Non
         )
     ).one_or_none()
     return None if row is None else Known(row.id, row.lead_id, row.body_sha256, row.wave_id)
-
-
-def claim(connection: Connection, *, run_id: str, own_batch_id: str | None, limit: int, now: datetime) -> None:
-    """Claims pending batches for a wave: its own first, then by priority and age. Others' claims are stepped over."""
-    waiting = (
-        select(batches.c.id)
-        .where(batches.c.status == BatchStatus.PENDING, batches.c.wave_id.is_(None))
-        .order_by(case((batches.c.id == own_batch_id, 0), else_=1), batches.c.priority, batches.c.accepted_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    connection.execute(
-        update(batches)
-        .where(batches.c.id.in_(waiting.scalar_subquery()))
-        .values(status=BatchStatus.PROCESSING, wave_id=run_id, claims=batches.c.claims + 1, started_at=now)
-    )
-
-
-def open_refs(connection: Connection, *, run_id: str) -> list[Ref]:
-    """The wave's deliveries that are not delivered or cancelled, urgent batches first."""
-    rows = connection.execute(
-        select(deliveries.c.id, batches.c.id.label("batch_id"), batches.c.lead_id, deliveries.c.type)
-        .join(batches, deliveries.c.batch_id == batches.c.id)
-        .where(batches.c.wave_id == run_id)
-        .where(deliveries.c.state.not_in([DeliveryState.DELIVERED, DeliveryState.CANCELLED]))
-        .order_by(batches.c.priority, batches.c.accepted_at, deliveries.c.index)
-    )
-    return [Ref(row.id, row.batch_id, row.lead_id, row.type) for row in rows]
-
-
-def keep_claims(connection: Connection, *, run_id: str, batch_ids: Collection[str]) -> None:
-    """Gives back what the wave has claimed and not begun, but for these: another wave carries the rest."""
-    connection.execute(
-        update(batches)
-        .where(batches.c.wave_id == run_id, batches.c.id.not_in(batch_ids), _NOT_BEGUN)
-        .values(status=BatchStatus.PENDING, wave_id=None, started_at=None, claims=batches.c.claims - 1)
-    )
-
-
-_NOT_BEGUN = ~exists().where(deliveries.c.batch_id == batches.c.id, deliveries.c.state != DeliveryState.PENDING)
-
-
-@dataclass(frozen=True)
-class OpenWave:
-    """A wave with batches that are not settled. `begun_at`: when it claimed the first of them."""
-
-    run_id: str
-    begun_at: datetime
-
-
-def open_waves(connection: Connection, *, limit: int) -> list[OpenWave]:
-    """Waves that have not settled all their batches, the oldest first."""
-    begun_at = func.min(batches.c.started_at)
-    rows = connection.execute(
-        select(batches.c.wave_id, begun_at)
-        .where(batches.c.status == BatchStatus.PROCESSING, batches.c.wave_id.is_not(None))
-        .group_by(batches.c.wave_id)
-        .order_by(begun_at)
-        .limit(limit)
-    )
-    return [OpenWave(wave_id, at) for wave_id, at in rows]
 
 
 def of_wave(connection: Connection, *, run_id: str) -> list[str]:
@@ -183,8 +121,12 @@ class Standing:
     status: BatchStatus
     wave_id: str | None
     claims: int
+    asks: int
     critical: str
     has_callback_url: bool
+    is_cancelled: bool
+    is_erased: bool
+    let_go: bool
 
 
 def lock(connection: Connection, *, batch_id: str) -> Standing:
@@ -196,8 +138,12 @@ def lock(connection: Connection, *, batch_id: str) -> Standing:
         status=BatchStatus(row.status),
         wave_id=row.wave_id,
         claims=row.claims,
+        asks=row.asks,
         critical=row.critical or "",
         has_callback_url=row.callback_url_sealed is not None,
+        is_cancelled=row.cancelled_at is not None,
+        is_erased=row.erased_at is not None,
+        let_go=row.let_go,
     )
 
 
@@ -221,12 +167,3 @@ def newest_ended(connection: Connection, *, lead_id: str) -> tuple[BatchStatus, 
         .limit(1)
     ).one_or_none()
     return None if row is None else (BatchStatus(row.status), row.finished_at)
-
-
-def release(connection: Connection, *, batch_id: str) -> None:
-    """Gives a batch that was claimed but never begun back to the inbox."""
-    connection.execute(
-        update(batches)
-        .where(batches.c.id == batch_id)
-        .values(status=BatchStatus.PENDING, wave_id=None, started_at=None)
-    )

@@ -13,8 +13,11 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, exists, select, update
 
-from leadcast.core.model import BatchStatus
-from leadcast.store.schema import batches, inbox
+from leadcast.store.claims import claimable
+from leadcast.store.schema import inbox
+
+HEARD_FOR = timedelta(minutes=1)
+"""How long nobody rings for a second run beside one that is seen to be queued: until the next sweep."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,11 @@ def new_run_id(now: datetime) -> str:
 def answer(connection: Connection, *, now: datetime, timeout: timedelta) -> Bell:
     """For an arrival, last thing in its transaction: ride with the wave that waits, or ring for a new one.
 
-    A bell that was rung longer ago than `timeout` and still has no planned run counts as unheard.
+    A bell that was rung longer ago than `timeout` and still has no planned run counts as unheard. So does one that will
+    be rung further in the future than any is: the clock was set back since.
     """
     row = connection.execute(select(inbox.c.waiting_run_id, inbox.c.rung_at).with_for_update()).one()
-    if row.waiting_run_id and row.rung_at and now - row.rung_at < timeout:
+    if row.waiting_run_id and row.rung_at and -(HEARD_FOR + timeout) < now - row.rung_at < timeout:
         return Bell(run_id=row.waiting_run_id, must_ring=False)
     return _ring(connection, now)
 
@@ -47,18 +51,32 @@ def waiting(connection: Connection) -> str | None:
     return run_id
 
 
+def heard(connection: Connection, *, run_id: str, now: datetime) -> None:
+    """The run that was rung for is there and will be planned: nobody need ring for another one until the next sweep has
+    looked, and not even if that is late."""
+    connection.execute(update(inbox).where(inbox.c.waiting_run_id == run_id).values(rung_at=now + HEARD_FOR))
+
+
+def gone(connection: Connection, *, run_id: str, now: datetime) -> None:
+    """The run that was rung for is not to come: if it was seen before, nobody waits for it any longer."""
+    seen = (inbox.c.waiting_run_id == run_id) & (inbox.c.rung_at > now)
+    connection.execute(update(inbox).where(seen).values(waiting_run_id=None, rung_at=None))
+
+
 def clear(connection: Connection, *, run_id: str) -> None:
     """For plan, first thing in its transaction: this wave waits no longer, who comes now needs another."""
     if connection.execute(select(inbox.c.waiting_run_id).with_for_update()).scalar_one() == run_id:
         connection.execute(update(inbox).values(waiting_run_id=None, rung_at=None))
 
 
-def ring_for_rest(connection: Connection, *, now: datetime, timeout: timedelta) -> Bell | None:
-    """For plan and the sweep: rings if batches are left that no wave has claimed; None if there are none."""
+def ring_for_rest(connection: Connection, *, now: datetime, timeout: timedelta, planned: str = "") -> Bell | None:
+    """For plan and the sweep: rings if batches are left that a wave may claim; None if there are none.
+
+    Args:
+        planned: the run that has just been planned, if one has.
+    """
     connection.execute(select(inbox.c.id).with_for_update())
-    left = connection.execute(
-        select(exists().where(batches.c.status == BatchStatus.PENDING, batches.c.wave_id.is_(None)))
-    ).scalar()
+    left = connection.execute(select(exists().where(claimable(now, planned=planned)))).scalar()
     return answer(connection, now=now, timeout=timeout) if left else None
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 
-from sqlalchemy import Boolean, Connection, Engine, create_engine, select
+from sqlalchemy import Boolean, Connection, Engine, NullPool, create_engine, select
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.sql import func
 from sqlalchemy.sql.functions import Function
@@ -19,6 +20,20 @@ CONNECT_TIMEOUT_S = 10
 _DRIVERS = ("psycopg2", "psycopg")
 STATEMENT_TIMEOUT_S = 60
 LOCK_TIMEOUT_S = 30
+POOL_TIMEOUT_S = 5
+"""How long to wait for a connection while all of the pool's are in use. A caller is better told to come again than kept
+waiting: he holds a thread of the api-server meanwhile."""
+SILENCE_S = 30
+"""After how much silence of the network a connection counts as lost. The system's own default is hours."""
+_CONNECT_ARGS = {
+    "connect_timeout": CONNECT_TIMEOUT_S,
+    "application_name": "leadcast",
+    "options": f"-c statement_timeout={STATEMENT_TIMEOUT_S}s -c lock_timeout={LOCK_TIMEOUT_S}s",
+    "keepalives_idle": SILENCE_S // 2,
+    "keepalives_interval": SILENCE_S // 6,
+    "keepalives_count": 3,
+    "tcp_user_timeout": SILENCE_S * 1000,
+}
 
 
 def open_engine(url: str, *, pool_size: int = 5) -> Engine:
@@ -37,14 +52,11 @@ def open_engine(url: str, *, pool_size: int = 5) -> Engine:
             url,
             pool_size=pool_size,
             max_overflow=pool_size,
+            pool_timeout=POOL_TIMEOUT_S,
             pool_pre_ping=True,
             pool_recycle=1800,
             hide_parameters=True,
-            connect_args={
-                "connect_timeout": CONNECT_TIMEOUT_S,
-                "application_name": "leadcast",
-                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_S}s -c lock_timeout={LOCK_TIMEOUT_S}s",
-            },
+            connect_args=_CONNECT_ARGS,
         )
     except (ArgumentError, ImportError, TypeError):
         raise SettingsError("[leadcast] store_url is not a SQLAlchemy URL of a PostgreSQL database.") from None
@@ -81,6 +93,11 @@ class Store:
         except SQLAlchemyError as error:
             raise StoreError(f"The store could not be used: {type(error).__name__}: {_cause(error)}") from None
 
+    def ping(self) -> None:
+        """Raises StoreError where the store is away, and everything else would fail, too."""
+        with self.begin() as connection:
+            connection.execute(select(1))
+
     @contextmanager
     def lock(self, name: str) -> Iterator[bool]:
         """Holds the lock of this name, or says False at once where another process holds it.
@@ -98,8 +115,7 @@ class Store:
             yield set()
             return
         try:
-            connection = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            with connection:
+            with self._sessions.connect() as connection:
                 held = {name for name in names if connection.execute(select(_try_lock(name))).scalar()}
                 try:
                     yield held
@@ -107,6 +123,18 @@ class Store:
                     _let_go(connection)
         except SQLAlchemyError as error:
             raise StoreError(f"The store could not be used: {type(error).__name__}: {_cause(error)}") from None
+
+    @cached_property
+    def _sessions(self) -> Engine:
+        """Sessions for locks, each opened for its lock and closed after it. None of the pool's: who holds a lock needs
+        a connection besides, and once the locks had taken all of them nobody would get on."""
+        return create_engine(
+            self.engine.url,
+            poolclass=NullPool,
+            isolation_level="AUTOCOMMIT",
+            hide_parameters=True,
+            connect_args=_CONNECT_ARGS,
+        )
 
 
 def _let_go(connection: Connection) -> None:

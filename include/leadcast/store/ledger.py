@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, case, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from leadcast.core.errors import DeliveryError, StoreError
 from leadcast.core.model import AttemptOutcome, DeliveryState, Lead, Receipt
@@ -16,8 +16,31 @@ from leadcast.store.schema import attempts, batches, deliveries
 
 
 @dataclass(frozen=True, kw_only=True)
+class Due:
+    """A delivery that is to be sent. `tries`: attempts that count, before this one."""
+
+    delivery_id: str
+    type: str
+    state: DeliveryState
+    credentials_sealed: str | None
+    settings: Mapping[str, Any]
+    tries: int
+    round_at: datetime
+    batch_id: str
+    error_code: str
+    waits_for: str
+    next_attempt_at: datetime | None
+    attempts: int
+    asked: str
+    wanted_at: datetime
+    """When a person last wanted it sent: when it was accepted, or asked for again."""
+    is_erased: bool
+    is_cancelled: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Begun:
-    """A delivery whose attempt is written down and may now go out."""
+    """A delivery whose attempt is written down and may now go out. `tries`: attempts that count, this one included."""
 
     delivery_id: str
     batch_id: str
@@ -28,15 +51,24 @@ class Begun:
     accepted_at: datetime
     attempt: int
     attempt_id: int
+    tries: int
+    round_at: datetime
     before: DeliveryState
     in_doubt: bool
+    kept: Mapping[str, Any]
+    is_erased: bool = False
+    """The lead's data is gone, or about to go: nothing is to be sent."""
     in_doubt_since: datetime | None = None
     """When the last attempt may have sent it whose outcome nobody saw."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """How an attempt ended. `state`: what the delivery is now; `in_doubt`: whether it may have been executed."""
+    """How an attempt ended. `state`: what the delivery is now; `in_doubt`: whether it may have been executed.
+
+    counts: whether it used up a try.
+    waits_for: what it waits for without a run; empty: its own run goes on with it, or nothing does.
+    """
 
     state: DeliveryState
     outcome: AttemptOutcome
@@ -44,10 +76,111 @@ class Ended:
     error: DeliveryError | None = None
     in_doubt: bool = False
     next_attempt_at: datetime | None = None
+    counts: bool = True
+    waits_for: str = ""
 
 
-def begin(connection: Connection, delivery_id: str, *, worker: str, now: datetime) -> Begun | None:
+def due(connection: Connection, delivery_id: str, *, now: datetime) -> Due | None:
+    """The delivery as it stands. None: it is delivered or cancelled, nothing is to be sent.
+
+    Raises:
+        StoreError: there is no such delivery.
+    """
+    row = _locked(connection, delivery_id)
+    state = DeliveryState(row.state)
+    if not state.may_become(DeliveryState.SENDING):
+        return None
+    tries, round_at = _round(row, now=now)
+    return Due(
+        delivery_id=delivery_id,
+        type=row.type,
+        state=state,
+        credentials_sealed=row.credentials_sealed,
+        settings=row.settings,
+        tries=tries,
+        round_at=round_at,
+        batch_id=row.batch_id,
+        error_code=(row.error or {}).get("code", ""),
+        waits_for=row.waits_for or "",
+        next_attempt_at=row.next_attempt_at,
+        attempts=row.attempts,
+        asked=row.asked or "",
+        wanted_at=row.asked_at or row.accepted_at,
+        is_erased=row.erased_at is not None,
+        is_cancelled=row.cancelled_at is not None,
+    )
+
+
+def _round(row: Row[Any], *, now: datetime) -> tuple[int, datetime]:
+    """How many tries this round has had, and since when it goes. The first attempt begins one, and so does a person who
+    starts again what has ended."""
+    if DeliveryState(row.state) in (DeliveryState.PENDING, DeliveryState.FAILED, DeliveryState.UNKNOWN):
+        return 0, now
+    return row.tries, row.round_at or now
+
+
+def wake(connection: Connection, delivery_id: str) -> None:
+    """It waits no longer: somebody is at work on it, and its batch must not be let go meanwhile."""
+    connection.execute(update(deliveries).where(deliveries.c.id == delivery_id).values(waits_for=None))
+
+
+def postpone(
+    connection: Connection,
+    item: Due,
+    *,
+    account: str,
+    error: DeliveryError,
+    waits_for: str,
+    until: datetime,
+    decided: bool,
+    now: datetime,
+) -> bool:
+    """Lets a delivery wait before an attempt has begun. False: it was cancelled meanwhile.
+
+    Args:
+        waits_for: empty: its own run comes back to it.
+        decided: a person has started again what was `unknown`, and the service cannot be asked: it may be sent.
+    """
+    if not DeliveryState(_locked(connection, item.delivery_id).state).may_become(DeliveryState.RETRYING):
+        return False
+    if item.state is DeliveryState.SENDING:
+        _bury(connection, item.delivery_id, now=now)
+    values: dict[str, Any] = {
+        "state": DeliveryState.RETRYING,
+        "tries": item.tries,
+        "round_at": item.round_at,
+        "account": account,
+        "waits_for": waits_for or None,
+        "next_attempt_at": until,
+        "finished_at": None,
+        "error": error_as_json(error),
+    }
+    if decided:
+        values["in_doubt"] = False
+    connection.execute(update(deliveries).where(deliveries.c.id == item.delivery_id).values(**values))
+    return True
+
+
+def keep(connection: Connection, begun: Begun, progress: Mapping[str, Any]) -> None:
+    """Writes down how far the attempt is, for the next one."""
+    connection.execute(update(deliveries).where(deliveries.c.id == begun.delivery_id).values(kept=dict(progress)))
+
+
+def begin(
+    connection: Connection,
+    delivery_id: str,
+    *,
+    worker: str,
+    now: datetime,
+    account: str | None = None,
+    asked: str = "",
+    asked_at: datetime | None = None,
+) -> Begun | None:
     """Marks the delivery `sending` and writes a new attempt. None: it is delivered or cancelled, nothing is to be sent.
+
+    Args:
+        asked: which clear of its task a person has asked by; empty: none.
+        asked_at: when, if it is this attempt that was asked for.
 
     Raises:
         StoreError: there is no such delivery.
@@ -60,13 +193,21 @@ def begin(connection: Connection, delivery_id: str, *, worker: str, now: datetim
         _bury(connection, delivery_id, now=now)
     in_doubt_since = _in_doubt_since(connection, delivery_id) if row.in_doubt else None
     number = row.attempts + 1
+    tries_before, round_at = _round(row, now=now)
+    tries = tries_before + 1
     connection.execute(
         update(deliveries)
         .where(deliveries.c.id == delivery_id)
         .values(
             state=DeliveryState.SENDING,
             attempts=number,
+            tries=tries,
+            round_at=round_at,
             in_doubt=True,
+            account=account,
+            asked=asked or row.asked,
+            asked_at=asked_at or row.asked_at,
+            waits_for=None,
             next_attempt_at=None,
             finished_at=None,
             started_at=row.started_at or now,
@@ -77,36 +218,51 @@ def begin(connection: Connection, delivery_id: str, *, worker: str, now: datetim
         .values(delivery_id=delivery_id, number=number, outcome=AttemptOutcome.RUNNING, worker=worker, started_at=now)
         .returning(attempts.c.id)
     ).scalar_one()
+    # with the delivery's lock held: whoever erases waits for it, and what was read with it may be older
+    batch = connection.execute(select(batches.c.lead, batches.c.erased_at).where(batches.c.id == row.batch_id)).one()
     return Begun(
         delivery_id=delivery_id,
         batch_id=row.batch_id,
         type=row.type,
-        lead=from_data(row.lead_id, row.lead),
+        lead=from_data(row.lead_id, batch.lead),
+        is_erased=batch.erased_at is not None,
         settings=row.settings,
         credentials_sealed=row.credentials_sealed,
         accepted_at=row.accepted_at,
         attempt=number,
         attempt_id=attempt_id,
+        tries=tries,
+        round_at=round_at,
         before=before,
         in_doubt=row.in_doubt,
+        kept=row.kept or {},
         in_doubt_since=in_doubt_since,
     )
 
 
 def _in_doubt_since(connection: Connection, delivery_id: str) -> datetime | None:
-    # a dead attempt's end was written when it was found, which says nothing of when it sent
-    sent_at = case((attempts.c.outcome == AttemptOutcome.DIED, attempts.c.started_at), else_=attempts.c.finished_at)
+    # a dead attempt may have sent until it was found: it may have been slow, and its beginning proves nothing
     since: datetime | None = connection.execute(
-        select(func.max(sent_at))
+        select(func.max(attempts.c.finished_at))
         .where(attempts.c.delivery_id == delivery_id)
         .where(attempts.c.outcome.in_([AttemptOutcome.UNKNOWN, AttemptOutcome.DIED]))
     ).scalar()
     return since
 
 
-def end(connection: Connection, begun: Begun, ended: Ended, *, now: datetime) -> None:
-    """Writes how the attempt ended."""
+def end(connection: Connection, begun: Begun, ended: Ended, *, now: datetime) -> DeliveryState:
+    """Writes how the attempt ended. Returns what the delivery is now: in a batch that was cancelled meanwhile, nothing
+    follows; of an attempt that was given up for dead, only its success counts, and only where none has followed."""
+    # the delivery's lock comes first: whoever cancels or takes over holds it, and what he wrote is then seen
+    state = DeliveryState(_locked(connection, begun.delivery_id).state)
     error = None if ended.error is None else error_as_json(ended.error)
+    is_ours = _end_attempt(connection, begun, ended.outcome, error, now=now)
+    has_ended = state in (DeliveryState.UNKNOWN, DeliveryState.FAILED)
+    if not is_ours and not (has_ended and ended.state is DeliveryState.DELIVERED):
+        return state
+    if ended.state is DeliveryState.RETRYING and _is_cancelled(connection, begun):
+        state = DeliveryState.UNKNOWN if ended.in_doubt else DeliveryState.CANCELLED
+        ended = replace(ended, state=state, next_attempt_at=None, waits_for="")
     connection.execute(
         update(deliveries)
         .where(deliveries.c.id == begun.delivery_id)
@@ -115,20 +271,37 @@ def end(connection: Connection, begun: Begun, ended: Ended, *, now: datetime) ->
             in_doubt=ended.in_doubt,
             receipt=None if ended.receipt is None else asdict(ended.receipt),
             error=error,
+            tries=begun.tries if ended.counts else begun.tries - 1,
+            waits_for=ended.waits_for or None,
             next_attempt_at=ended.next_attempt_at,
             finished_at=now if ended.state.is_final else None,
         )
     )
+    return ended.state
+
+
+def _end_attempt(
+    connection: Connection, begun: Begun, outcome: AttemptOutcome, error: Mapping[str, Any] | None, *, now: datetime
+) -> bool:
+    """Writes the attempt's outcome. False: its lock was lost with the database's session, and it was buried since."""
+    this_one = attempts.c.id == begun.attempt_id
+    before = connection.execute(select(attempts.c.outcome).where(this_one)).scalar()
     connection.execute(
         update(attempts)
-        .where(attempts.c.id == begun.attempt_id)
+        .where(this_one)
         .values(
-            outcome=ended.outcome,
+            outcome=outcome,
             code=error["code"] if error else None,
             message=error["message"] if error else None,
             finished_at=now,
         )
     )
+    return before == AttemptOutcome.RUNNING
+
+
+def _is_cancelled(connection: Connection, begun: Begun) -> bool:
+    at = connection.execute(select(batches.c.cancelled_at).where(batches.c.id == begun.batch_id)).scalar()
+    return at is not None
 
 
 def error_as_json(error: DeliveryError) -> dict[str, Any]:
@@ -151,41 +324,10 @@ def close(
         return
     if before is DeliveryState.SENDING:
         _bury(connection, delivery_id, now=now)
-    values: dict[str, Any] = {"state": state, "finished_at": now, "next_attempt_at": None}
+    values: dict[str, Any] = {"state": state, "finished_at": now, "next_attempt_at": None, "waits_for": None}
     if error is not None:
         values["error"] = error_as_json(error)
     connection.execute(update(deliveries).where(deliveries.c.id == delivery_id).values(**values))
-
-
-@dataclass(frozen=True)
-class Standing:
-    """Where one delivery stands."""
-
-    id: str
-    type: str
-    state: DeliveryState
-    attempts: int
-    in_doubt: bool
-
-
-def standing(connection: Connection, *, batch_id: str) -> list[Standing]:
-    """Where a batch's deliveries stand, in order."""
-    rows = connection.execute(_STANDING.where(deliveries.c.batch_id == batch_id).order_by(deliveries.c.index))
-    return [_standing(row) for row in rows]
-
-
-def standing_of(connection: Connection, *, delivery_id: str) -> Standing:
-    """Where one delivery stands."""
-    return _standing(connection.execute(_STANDING.where(deliveries.c.id == delivery_id)).one())
-
-
-_STANDING: Select[Any] = select(
-    deliveries.c.id, deliveries.c.type, deliveries.c.state, deliveries.c.attempts, deliveries.c.in_doubt
-)
-
-
-def _standing(row: Row[Any]) -> Standing:
-    return Standing(row.id, row.type, DeliveryState(row.state), row.attempts, row.in_doubt)
 
 
 def _bury(connection: Connection, delivery_id: str, *, now: datetime) -> None:
@@ -201,7 +343,14 @@ def _bury(connection: Connection, delivery_id: str, *, now: datetime) -> None:
 
 def _locked(connection: Connection, delivery_id: str) -> Row[Any]:
     row = connection.execute(
-        select(deliveries, batches.c.lead_id, batches.c.lead, batches.c.accepted_at)
+        select(
+            deliveries,
+            batches.c.lead_id,
+            batches.c.lead,
+            batches.c.accepted_at,
+            batches.c.erased_at,
+            batches.c.cancelled_at,
+        )
         .join(batches, deliveries.c.batch_id == batches.c.id)
         .where(deliveries.c.id == delivery_id)
         .with_for_update(of=deliveries)

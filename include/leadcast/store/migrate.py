@@ -2,52 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, Text, column, func, select, table, text
+from sqlalchemy.exc import OperationalError
+from tenacity import RetryError, Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from leadcast.core.errors import StoreError
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 VERSION_TABLE = "leadcast_version"
+TAKES_TURNS_FOR_S = 120
+"""How long an upgrade tries to get its tables between those who use them."""
+LOCK_TIMEOUT_MS = 200
+"""How long it waits for one table. All who come after it wait behind it; and it gives way long before PostgreSQL would
+look for a deadlock (1 s), which might break off the others' work instead."""
 _LOCK = 0x1EADCA57
+_LOCKED, _DEADLOCKED = "55P03", "40P01"
 
 
 def upgrade(engine: Engine, *, revision: str = "head") -> None:
-    """Brings the store to `revision`. Two processes at once: the second waits, then finds it done.
+    """Brings the store to `revision`, all of it or nothing. Others may use it meanwhile. Two processes at once: the
+    second waits, then finds it done.
 
     Raises:
-        StoreError: a newer version of Leadcast has made the store.
+        StoreError: a newer version of Leadcast has made the store, or it is in use all the time.
     """
-    with _alone(engine) as connection:
-        command.upgrade(_config(connection), revision)
+    _alone(engine, lambda connection: command.upgrade(_config(connection), revision))
 
 
 def downgrade(engine: Engine, *, revision: str = "base") -> None:
     """Brings the store back to `revision`. What later tables held is gone.
 
     Raises:
-        StoreError: a newer version of Leadcast has made the store.
+        StoreError: a newer version of Leadcast has made the store, or it is in use all the time.
     """
-    with _alone(engine) as connection:
-        command.downgrade(_config(connection), revision)
+    _alone(engine, lambda connection: command.downgrade(_config(connection), revision))
 
 
 def remove(engine: Engine) -> None:
     """Drops every table of the store, with all leads and batches.
 
     Raises:
-        StoreError: a newer version of Leadcast has made the store.
+        StoreError: a newer version of Leadcast has made the store, or it is in use all the time.
     """
-    with _alone(engine) as connection:
+
+    def drop(connection: Connection) -> None:
         if current(connection) is not None:
             command.downgrade(_config(connection), "base")
         connection.execute(text(f"DROP TABLE IF EXISTS {VERSION_TABLE}"))
+
+    _alone(engine, drop)
 
 
 def current(connection: Connection) -> str | None:
@@ -65,13 +74,37 @@ def newest() -> str:
     return head
 
 
-@contextmanager
-def _alone(engine: Engine) -> Iterator[Connection]:
-    """One transaction on a store that this code knows; no other process migrates it meanwhile."""
+def _alone(engine: Engine, work: Callable[[Connection], None]) -> None:
+    """Does it in one transaction on a store that this code knows, while no other process migrates it."""
+    turns = Retrying(
+        retry=retry_if_exception(_is_in_use), stop=stop_after_delay(TAKES_TURNS_FOR_S), wait=wait_random(0.05, 0.5)
+    )
+    try:
+        turns(_one_turn, engine, work)
+    except RetryError:
+        raise StoreError(
+            f"The store's tables were in use all the time for {TAKES_TURNS_FOR_S} s, so they are as they were. "
+            "Try again, or stop Airflow meanwhile."
+        ) from None
+
+
+def _one_turn(engine: Engine, work: Callable[[Connection], None]) -> None:
     with engine.begin() as connection:
+        # rewriting a large table takes as long as it takes, and so does another process that is at it
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
+        connection.execute(text("SET LOCAL lock_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+        connection.execute(text(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}"))
         refuse_newer(current(connection))
-        yield connection
+        work(connection)
+
+
+def _is_in_use(error: BaseException) -> bool:
+    if not isinstance(error, OperationalError):
+        return False
+    # psycopg2 and psycopg name it differently
+    state = getattr(error.orig, "pgcode", None) or getattr(error.orig, "sqlstate", None)
+    return state in (_LOCKED, _DEADLOCKED)
 
 
 def refuse_newer(revision: str | None) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSON, JSONB
 
 from leadcast.core.model import BatchStatus, DeliveryState
 
@@ -47,7 +47,8 @@ leads = Table(
     "leads",
     metadata,
     Column("id", Text, primary_key=True),
-    Column("data", JSONB, nullable=False),
+    # JSON, not JSONB, where people read it in the order in which it was written
+    Column("data", JSON, nullable=False),
     _time("created_at", required=True),
     _time("updated_at", required=True),
 )
@@ -58,18 +59,28 @@ batches = Table(
     Column("id", Text, primary_key=True),
     Column("lead_id", Text, nullable=False),
     # the lead as it was when accepted: what is sent never changes between attempts
-    Column("lead", JSONB, nullable=False),
+    Column("lead", JSON, nullable=False),
     Column("status", Text, nullable=False),
     Column("priority", SmallInteger, nullable=False),
     Column("callback_url_sealed", Text),
     Column("idempotency_key", Text, unique=True),
     Column("body_sha256", Text, nullable=False),
     Column("wave_id", Text),
+    # what is open in it waits, and that wave holds it no longer: a later one may claim it
+    Column("let_go", Boolean, nullable=False, server_default=text("false")),
     Column("claims", Integer, nullable=False, server_default="0"),
+    # how often the schedule has sent again what had failed, since a person last did
+    Column("rounds", Integer, nullable=False, server_default="0"),
+    # how often a person has
+    Column("asks", Integer, nullable=False, server_default="0"),
     Column("critical", Text),
     _time("accepted_at", required=True),
     _time("started_at"),
     _time("finished_at"),
+    # what is not being sent yet is not to be sent any more
+    _time("cancelled_at"),
+    # its personal data is gone: it can be counted, and not be sent again
+    _time("erased_at"),
     _one_of("status", BatchStatus),
     Index("ix_batches_waiting", "priority", "accepted_at", postgresql_where=text("status = 'pending'")),
     Index("ix_batches_accepted_at_id", "accepted_at", "id"),
@@ -84,18 +95,32 @@ deliveries = Table(
     Column("batch_id", Text, ForeignKey("batches.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("index", Integer, nullable=False),
     Column("type", Text, nullable=False),
-    Column("settings", JSONB, nullable=False),
+    Column("settings", JSON, nullable=False),
     Column("credentials_sealed", Text),
     Column("state", Text, nullable=False),
     Column("attempts", Integer, nullable=False, server_default="0"),
     # an attempt began and its outcome is not known to have been "not executed"
     Column("in_doubt", Boolean, nullable=False, server_default=text("false")),
+    # attempts that count against the integration's tries, in this round: a person who starts it again begins a new one
+    Column("tries", Integer, nullable=False, server_default="0"),
+    _time("round_at"),
+    # which clear of its task the round was begun for: a person has decided once, whatever Airflow repeats after it
+    Column("asked", Text),
+    # when a person last wanted it sent
+    _time("asked_at"),
+    # what a delivery waits for that no run holds on to; the next wave after `next_attempt_at` carries it on
+    Column("waits_for", Text),
+    # the account (a hash) that the last attempt was for
+    Column("account", Text),
+    # progress over its attempts, as the integration writes it: who of an e-mail's recipients has been mailed, say
+    Column("kept", JSONB),
     Column("receipt", JSONB),
     Column("error", JSONB),
     _time("next_attempt_at"),
     _time("started_at"),
     _time("finished_at"),
     _one_of("state", DeliveryState),
+    Index("ix_deliveries_waiting", "next_attempt_at", postgresql_where=text("waits_for IS NOT NULL")),
 )
 
 attempts = Table(
@@ -140,10 +165,66 @@ inbox = Table(
     CheckConstraint("id = 1", name="one_row"),
 )
 
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("lead_id", Text, primary_key=True),
+    # when, and by which user of Airflow's, it was last asked for that nothing of this lead is kept
+    _time("asked_at", required=True),
+    Column("asked_by", Text, nullable=False),
+    # what was erased, in all: kind of row → how many
+    Column("erased", JSONB, nullable=False),
+    # ids of Airflow's runs that hold the lead still, sealed; null: they have not been looked for
+    Column("runs", JSONB(none_as_null=True)),
+    # nothing is left
+    _time("done_at"),
+    Index("ix_erasures_open", "asked_at", postgresql_where=text("done_at IS NULL")),
+)
+
 oauth_tokens = Table(
     "oauth_tokens",
     metadata,
     Column("account", Text, primary_key=True),
     Column("sealed", Text, nullable=False),
+    _time("updated_at", required=True),
+)
+
+# Limits, circuits and memory: what all processes share about the accounts of the services. Accounts and limits are
+# known by a hash.
+
+limits = Table(
+    "limits",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("state", JSONB, nullable=False),
+    _time("updated_at", required=True),
+    prefixes=["UNLOGGED"],  # written at every call, and of no use after a crash
+)
+
+circuits = Table(
+    "circuits",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("type", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    # in a row, on credentials or network
+    Column("failures", Integer, nullable=False, server_default="0"),
+    # how often it was opened since the last success: the longer it stays open
+    Column("openings", Integer, nullable=False, server_default="0"),
+    _time("opened_at"),
+    # without it, one that was opened is so until a person closes it: the receiver wants no more
+    _time("open_until"),
+    Column("code", Text),
+    Column("reason", Text),
+    _time("updated_at", required=True),
+)
+
+memory = Table(
+    "memory",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("value", JSONB, nullable=False),
+    _time("good_until"),
     _time("updated_at", required=True),
 )

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, exists, select, tuple_
 
+from leadcast.core.errors import HELD_FOR_AGE
 from leadcast.core.model import BatchStatus, Counters, DeliveryState, Priority
 from leadcast.integrations import registry
 from leadcast.store.schema import attempts, batches, deliveries
@@ -30,7 +31,8 @@ class AttemptView:
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryView:
-    """One delivery. `error` has class, code, message, detail, may_pass."""
+    """One delivery. `error` has class, code, message, detail, may_pass. `waits_for`: limit, circuit, service,
+    integration, retry; None: it does not wait, or its run comes back to it."""
 
     id: str
     type: str
@@ -42,7 +44,13 @@ class DeliveryView:
     next_attempt_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
+    waits_for: str | None = None
     history: Sequence[AttemptView] = ()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a person has to say that it is to be sent: it was too old."""
+        return self.state is DeliveryState.FAILED and (self.error or {}).get("code") == HELD_FOR_AGE
 
     @property
     def duration_s(self) -> float | None:
@@ -65,7 +73,21 @@ class BatchView:
     accepted_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    cancelled_at: datetime | None = None
+    waits: bool = False
+    """No run holds it: what is open in it waits."""
+    is_erased: bool = False
     deliveries: Sequence[DeliveryView] = field(default_factory=tuple)
+
+    @property
+    def can_retry(self) -> bool:
+        """Whether there is something to retry, as things stand."""
+        return (self.status.is_final or self.waits) and not self.is_erased and self.counters.failed > 0
+
+    @property
+    def can_cancel(self) -> bool:
+        """Whether there is something to cancel, as things stand."""
+        return not self.status.is_final and self.cancelled_at is None
 
     @property
     def counters(self) -> Counters:
@@ -137,6 +159,9 @@ _BATCHES: Select[Any] = select(
     batches.c.accepted_at,
     batches.c.started_at,
     batches.c.finished_at,
+    batches.c.cancelled_at,
+    batches.c.erased_at,
+    batches.c.let_go,
 )
 # not `select(deliveries)`: sealed credentials are never read where nobody needs them
 _DELIVERIES: Select[Any] = select(*(column for column in deliveries.c if column.name != "credentials_sealed"))
@@ -182,6 +207,7 @@ def _delivery(row: Row[Any], history: Sequence[AttemptView]) -> DeliveryView:
         next_attempt_at=row.next_attempt_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
+        waits_for=row.waits_for,
         history=history,
     )
 
@@ -197,5 +223,8 @@ def _batch(row: Row[Any], listed: Sequence[DeliveryView]) -> BatchView:
         accepted_at=row.accepted_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
+        cancelled_at=row.cancelled_at,
+        waits=row.let_go and row.status == BatchStatus.PROCESSING,
+        is_erased=row.erased_at is not None,
         deliveries=listed,
     )

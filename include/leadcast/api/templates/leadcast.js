@@ -1,4 +1,4 @@
-// Shows times as local ones, follows Airflow's switch for light and dark, refreshes the page's content in place, and opens Airflow's pages outside of the frame.
+// Shows times as local ones, retries and cancels, follows Airflow's switch for light and dark, refreshes the page's content in place, and opens Airflow's pages outside of the frame.
 "use strict";
 
 const local = new Intl.DateTimeFormat(undefined, { dateStyle: "short", timeStyle: "medium" });
@@ -28,6 +28,39 @@ document.addEventListener("click", (event) => {
   outer.click();
   outer.remove();
 });
+
+// A button with data-sure is pressed twice: the frame that Airflow shows us in may open no dialogue.
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-post]");
+  if (!button) return;
+  if (button.dataset.sure && !button.dataset.name) askAgain(button);
+  else post(button);
+});
+
+function askAgain(button) {
+  button.dataset.name = button.textContent;
+  button.textContent = button.dataset.sure;
+  button.focus(); // as long as it has the focus, nothing is refreshed under it
+  const forget = () => {
+    button.textContent = button.dataset.name;
+    delete button.dataset.name;
+  };
+  button.addEventListener("blur", forget, { once: true });
+}
+
+async function post(button) {
+  const said = document.getElementById("said");
+  button.disabled = true;
+  said.textContent = "…";
+  try {
+    const answer = await fetch(button.dataset.post, { method: "POST", headers: { "X-Requested-With": "leadcast" }, signal: AbortSignal.timeout(30000) });
+    if (answer.ok) return window.location.reload();
+    said.textContent = (await answer.json()).detail;
+  } catch {
+    said.textContent = "Airflow does not answer. Load the page again to see whether it was done.";
+  }
+  button.disabled = false;
+}
 
 const live = document.querySelector("main[data-refresh-s]");
 const freshness = document.getElementById("freshness");

@@ -1,0 +1,311 @@
+"""The kill points: wraps named functions of Leadcast when their modules are imported, so that no product code knows.
+
+Runs inside the stack's processes, so it imports the standard library only. A fault is a file in the folder `armed`,
+named `<point>~<type>~<number>`: whoever passes that point and gets the file by renaming it does what it says, once.
+"""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+ROOT = Path(os.environ.get("CHAOS_FAULTS", "/nonexistent"))
+ARMED, TAKEN, FIRED, DONE = (ROOT / name for name in ("armed", "taken", "fired", "done"))
+LONGEST_WAIT_S = 90.0
+_WRITES = re.compile(r"crm\.item\.add|/api/v4/leads|/sendMessage", re.IGNORECASE)
+_here = threading.local()
+
+
+def install() -> None:
+    """From now on, modules that hold kill points are wrapped as they are imported."""
+    sys.meta_path.insert(0, _Finder())
+
+
+class _Finder:
+    """Finds nothing of its own: it lets the usual finder look, and wraps what that one has found."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """The module as found anywhere else, to be wrapped after it is executed."""
+        wrap_all = _MODULES.get(name)
+        spec = PathFinder.find_spec(name, path) if wrap_all else None
+        if wrap_all is None or spec is None or spec.loader is None:
+            return None
+        execute = spec.loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            execute(module)
+            wrap_all(module)
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+def passing(point: str, *, kind: str = "", **facts: Any) -> None:
+    """A process passes a point: does what is armed for it, if anything is."""
+    try:
+        names = sorted(os.listdir(ARMED))
+    except OSError:
+        return
+    kind = kind or getattr(_here, "kind", "any")
+    known = getattr(_here, "facts", {}) | {name: value for name, value in facts.items() if value}
+    for name in names:
+        at, of, _ = name.split("~")
+        if at == point and of in ("any", kind) and (fault := _claimed(name, known)) is not None:
+            _happen(fault, point, known)
+            return
+
+
+def _claimed(name: str, facts: dict[str, Any]) -> dict[str, Any] | None:
+    """The fault, if it is meant for this delivery, run or batch, and nobody else has got it."""
+    try:
+        fault: dict[str, Any] = json.loads((ARMED / name).read_text())
+        if fault["only"] and fault["only"] not in facts.values():
+            return None
+        (ARMED / name).rename(TAKEN / name)
+    except OSError:
+        return None
+    return fault
+
+
+def _happen(fault: dict[str, Any], point: str, facts: dict[str, Any]) -> None:
+    record = {"at": time.time(), "pid": os.getpid(), "point": point, "facts": facts}
+    written = ROOT / f"{fault['id']}.new"
+    written.write_text(json.dumps(record))
+    written.rename(FIRED / f"{fault['id']}.json")
+    match fault["action"]:
+        case "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "die_with_parent":
+            os.kill(os.getppid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "wait":  # the harness kills somebody else now
+            until = time.monotonic() + LONGEST_WAIT_S
+            while not (DONE / fault["id"]).exists() and time.monotonic() < until:
+                time.sleep(0.02)
+
+
+# --- how functions are wrapped
+
+
+def _wrap(owner: Any, name: str, point: str, facts: Callable[..., dict[str, Any]] = lambda *a, **k: {}) -> None:
+    """Makes `<point>.before` and `<point>.after` of a function or method."""
+    function = getattr(owner, name)
+
+    @wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        known = facts(*args, **kwargs)
+        passing(f"{point}.before", **known)
+        result = function(*args, **kwargs)
+        passing(f"{point}.after", **known)
+        return result
+
+    setattr(owner, name, wrapped)
+
+
+def _wrap_async(owner: Any, name: str, point: str) -> None:
+    function = getattr(owner, name)
+
+    @wraps(function)
+    async def wrapped(*args: Any, **kwargs: Any) -> Any:
+        await asyncio.to_thread(passing, f"{point}.before", run_id=args[0])
+        result = await function(*args, **kwargs)
+        await asyncio.to_thread(passing, f"{point}.after", run_id=args[0])
+        return result
+
+    setattr(owner, name, wrapped)
+
+
+@contextmanager
+def _at_work_on(kind: str, **facts: Any) -> Iterator[None]:
+    before = getattr(_here, "kind", "any"), getattr(_here, "facts", {})
+    _here.kind, _here.facts = kind, facts
+    try:
+        yield
+    finally:
+        _here.kind, _here.facts = before
+
+
+# --- the points, module by module
+
+
+def _inbox(module: Any) -> None:
+    _wrap(module.Inbox, "accept", "accept", lambda *a, **k: {"key": k.get("idempotency_key")})
+
+
+def _bell(module: Any) -> None:
+    _wrap_async(module, "ring", "ring")
+
+
+def _claims(module: Any) -> None:
+    _wrap(module, "claim", "claim", lambda *a, **k: {"run_id": k.get("run_id")})
+
+
+def _plan(module: Any) -> None:
+    _wrap(module, "plan", "plan", lambda *a, **k: {"run_id": k.get("run_id")})
+
+
+def _mapping(module: Any) -> None:
+    _wrap(
+        module,
+        "feed",
+        "feed",
+        lambda context, lists: {"run_id": context["run_id"], "kind": getattr(context["ti"], "dag_id", "")},
+    )
+
+
+def _attempt(module: Any) -> None:
+    run = module.Attempt.run
+
+    @wraps(run)
+    def run_known(self: Any) -> Any:
+        with _at_work_on(self.due.type, delivery_id=self.due.delivery_id, batch_id=self.due.batch_id):
+            return run(self)
+
+    module.Attempt.run = run_known
+    for method, point in (("_begin", "begin"), ("_find", "find"), ("_end", "end")):
+        _wrap(module.Attempt, method, point)
+
+
+def _egress(module: Any) -> None:
+    exchange = module._exchange
+
+    @wraps(exchange)
+    def exchanged(connection: Any, target: Any, method: str, *args: Any) -> Any:
+        kind = getattr(_here, "kind", "any")
+        is_write = method == "POST" and (kind in ("webhook", "callback") or bool(_WRITES.search(target.path)))
+        _here.writes = is_write
+        try:
+            if is_write:
+                passing("call.before")
+            answer = exchange(connection, target, method, *args)
+            if is_write:
+                passing("call.answered")
+        finally:
+            _here.writes = False
+        return answer
+
+    module._exchange = exchanged
+    for name in ("HTTPConnection", "HTTPSConnection"):
+        plain = getattr(module, name)
+        setattr(module, name, type(name, (plain,), {"getresponse": _reading(plain.getresponse)}))
+
+
+def _reading(getresponse: Callable[..., Any]) -> Callable[..., Any]:
+    """The request is out, its answer unread."""
+
+    @wraps(getresponse)
+    def read(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if getattr(_here, "writes", False):
+            passing("call.sent")
+        return getresponse(self, *args, **kwargs)
+
+    return read
+
+
+def _smtp(module: Any) -> None:
+    transferred = module._transferred
+
+    @wraps(transferred)
+    def transferring(client: Any, *args: Any) -> Any:
+        replies = 0
+        getreply = client.getreply
+
+        def counted() -> Any:
+            nonlocal replies
+            replies += 1
+            if replies == 2:  # the first one answers DATA, the second one the final dot
+                passing("call.sent")
+            return getreply()
+
+        client.getreply = counted
+        passing("call.before")
+        try:
+            outcome = transferred(client, *args)
+        finally:
+            client.getreply = getreply
+        passing("call.answered")
+        return outcome
+
+    module._transferred = transferring
+
+
+def _settle(module: Any) -> None:
+    _wrap(module.Settler, "batch", "settle", lambda self, batch_id, **k: {"batch_id": batch_id})
+    _wrap(module.Settler, "wave", "settle_wave", lambda self, run_id, **k: {"run_id": run_id})
+
+
+def _outbox(module: Any) -> None:
+    take = module.take
+
+    @wraps(take)
+    def taken(*args: Any, **kwargs: Any) -> Any:
+        row = take(*args, **kwargs)
+        if row is not None:
+            passing("take.after", kind=str(row.channel), batch_id=row.batch_id)
+        return row
+
+    module.take = taken
+    _wrap(module, "sent", "sent", lambda c, row, **k: {"kind": str(row.channel), "batch_id": row.batch_id})
+
+
+def _senders(module: Any) -> None:
+    for name, kind in (("email", "notification"), ("hook", "hook"), ("callback_url", "callback")):
+        send = getattr(module.Senders, name)
+        setattr(module.Senders, name, _telling(send, kind))
+
+
+def _telling(send: Callable[..., None], kind: str) -> Callable[..., None]:
+    @wraps(send)
+    def told(self: Any, story: Any, **kwargs: Any) -> None:
+        with _at_work_on(kind, batch_id=story.batch.id if story.batch else ""):
+            passing("tell.before")
+            send(self, story, **kwargs)
+            passing("tell.after")
+
+    return told
+
+
+def _callbacks(module: Any) -> None:
+    _wrap(module, "after_run", "run_callback", lambda context: {"run_id": context.get("run_id", "")})
+
+
+def _sweep(module: Any) -> None:
+    _wrap(module, "settle_dead_waves", "sweep")
+
+
+def _supervisor(module: Any) -> None:
+    _wrap(
+        module,
+        "supervise_task",
+        "worker",
+        lambda **k: {"kind": k["ti"].task_id.removeprefix("deliver_"), "run_id": k["ti"].run_id},
+    )
+
+
+_MODULES: dict[str, Callable[[Any], None]] = {
+    "airflow.sdk.execution_time.supervisor": _supervisor,
+    "leadcast.attempt": _attempt,
+    "leadcast.engine.bell": _bell,
+    "leadcast.engine.callbacks": _callbacks,
+    "leadcast.engine.mapping": _mapping,
+    "leadcast.engine.senders": _senders,
+    "leadcast.engine.sweep": _sweep,
+    "leadcast.inbox": _inbox,
+    "leadcast.integrations.egress": _egress,
+    "leadcast.integrations.smtp": _smtp,
+    "leadcast.plan": _plan,
+    "leadcast.settle": _settle,
+    "leadcast.store.claims": _claims,
+    "leadcast.store.outbox": _outbox,
+}

@@ -1,0 +1,138 @@
+"""Admits an attempt: its settings, its account, its turn under the service's limits, the circuit of its account.
+
+Whatever ends here, nothing has been sent and no try is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from leadcast.core.clock import Clock, utc_now
+from leadcast.core.errors import Blocked
+from leadcast.core.limits import Limit, at_rate
+from leadcast.core.redact import one_line
+from leadcast.core.settings import Settings
+from leadcast.integrations.base import Account, Integration
+from leadcast.integrations.mapping import merged
+from leadcast.store import circuits
+from leadcast.store.circuits import AccountRef
+from leadcast.store.database import Store
+from leadcast.store.ledger import Due
+from leadcast.store.limits import LIMIT, StoredLimits
+
+WAIT_FOR_SLOT_S = 10.0
+"""How long an attempt may sleep in its process until a limit lets it go out; one that must wait longer lets it go."""
+WAIT_BETWEEN_CALLS_S = 60.0
+"""The same for the further calls of an attempt that has begun."""
+
+Accounts = Callable[[Integration[Any, Any], Mapping[str, Any]], Account[Any]]
+"""Finds an integration's account from what the request brought: inline credentials, a `conn_id`, or nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """What an attempt goes out with.
+
+    settings: the request's over the installation's.
+    ref: the account as its circuit and its memory know it.
+    limits: what the service publishes, the account's first.
+    """
+
+    settings: Any
+    account: Account[Any]
+    ref: AccountRef
+    limits: Sequence[Limit]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """Where attempts are admitted.
+
+    accounts: finds the account of a delivery.
+    hide: told every secret in use, so that the engine can mask it in its logs.
+    """
+
+    store: Store
+    settings: Settings
+    accounts: Accounts
+    hide: Callable[[str], None]
+    clock: Clock = utc_now
+    sleep: Callable[[float], None] = time.sleep
+
+    def way(self, due: Due, integration: Integration[Any, Any]) -> Way:
+        """How this delivery would go out.
+
+        Raises:
+            CredentialsError, Blocked, SettingsError: it cannot.
+        """
+        own = self._own_settings(due, integration)
+        inline = self.store.sealer.open(due.credentials_sealed) if due.credentials_sealed else {}
+        account = self.accounts(integration, inline)
+        for secret in account.secrets():
+            self.hide(secret)
+        limits = integration.limits(settings=own, account=account)
+        calls_per_s = self.settings.delivering(due.type).calls_per_s
+        if limits and calls_per_s is not None:
+            limits = (at_rate(limits[0], calls_per_s=calls_per_s), *limits[1:])
+        return Way(settings=own, account=account, ref=_ref(integration, account), limits=limits)
+
+    def admit(self, due: Due, way: Way, *, gives_up_in_s: float) -> bool:
+        """Waits for a short while until it may go out.
+
+        Args:
+            gives_up_in_s: how much longer it may be put off at all.
+
+        Returns:
+            Whether it is the probe of its account.
+
+        Raises:
+            Postponed: it is too early.
+            Blocked: its account wants nothing more.
+            StoreError: the store could not be used.
+        """
+        self._ask_circuit(way.ref, lease_s=None)  # who is not let through takes nobody's slot
+        has_place = due.error_code == LIMIT
+        limiter = StoredLimits(self.store)
+        self.sleep(
+            limiter.take(way.limits, may_wait_s=WAIT_FOR_SLOT_S, has_place=has_place, gives_up_in_s=gives_up_in_s)
+        )
+        return self._ask_circuit(way.ref, lease_s=self.settings.delivering(due.type).timeout_s)
+
+    def await_turn(self, way: Way) -> None:
+        """Waits until a further call of an attempt that has begun may go out.
+
+        Raises:
+            Postponed: that is too far away.
+            StoreError: the store could not be used.
+        """
+        self.sleep(StoredLimits(self.store).take(way.limits, may_wait_s=WAIT_BETWEEN_CALLS_S, has_place=True))
+
+    def pause(self, way: Way, *, pause_s: float) -> None:
+        """The service has asked to wait: its narrowest limit pauses, for all processes."""
+        if way.limits:
+            StoredLimits(self.store).pause(way.limits[-1], pause_s=pause_s)
+
+    def _ask_circuit(self, ref: AccountRef, *, lease_s: float | None) -> bool:
+        with self.store.begin() as connection:
+            return circuits.admit(connection, ref, now=self.clock(), lease_s=lease_s)
+
+    def _own_settings(self, due: Due, integration: Integration[Any, Any]) -> Any:
+        defaults = self.settings.integration_settings.get(due.type, {})
+        try:
+            return integration.settings_model.model_validate(merged(defaults, due.settings))
+        except ValidationError as error:  # each for itself was checked; its text would repeat the values
+            first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise Blocked(f"Its settings do not fit together: {where}: {first['msg']}", code="settings") from None
+
+
+def _ref(integration: Integration[Any, Any], account: Account[Any]) -> AccountRef:
+    parts = (integration.type, *integration.identity(account))
+    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:40]
+    return AccountRef(id=digest, type=integration.type, label=one_line(integration.label(account), limit=200))

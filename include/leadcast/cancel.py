@@ -1,0 +1,45 @@
+"""Cancels: what of a batch is not being sent yet is not sent any more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import structlog
+
+from leadcast.core.clock import Clock, utc_now
+from leadcast.core.errors import BatchNotFound, NothingToCancel
+from leadcast.core.settings import Settings
+from leadcast.settle import Settled, Settler
+from leadcast.store import rounds
+from leadcast.store.database import Store
+
+log = structlog.get_logger("leadcast.cancel")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Canceller:
+    """Cancels batches."""
+
+    store: Store
+    settings: Settings
+    clock: Clock = utc_now
+
+    def batch(self, batch_id: str) -> Settled:
+        """Cancels what waits. What is just being sent goes to the end of its attempt, which is the last one; what may
+        have arrived becomes `unknown`. Done twice, it finds what the first has left, and be it nothing.
+
+        Raises:
+            BatchNotFound, NothingToCancel: nothing was changed; it has ended without having been cancelled.
+            StoreError: the store could not be used.
+        """
+        with self.store.begin() as connection:
+            batch = rounds.lock(connection, batch_id=batch_id)
+            if batch is None:
+                raise BatchNotFound(batch_id)
+            # a caller who has not seen the answer asks again, and what he wants is done
+            if batch.status.is_final and not batch.is_cancelled:
+                raise NothingToCancel(batch_id, status=batch.status)
+            sending = rounds.cancel(connection, batch_id=batch_id, now=self.clock())
+        log.info("batch cancelled", batch_id=batch_id, lead_id=batch.lead_id, still_sending=len(sending))
+        settler = Settler(store=self.store, settings=self.settings, clock=self.clock)
+        return settler.cancelled(batch_id, sending=sending)

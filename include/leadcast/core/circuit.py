@@ -1,0 +1,30 @@
+"""When an account is left alone for a while: rules only. Where a circuit stands is kept in `store.circuits`.
+
+Closed: calls go out. Open: after some failures in a row on credentials or network, deliveries wait. Then one is let
+through as a probe: its success closes the circuit and the others follow, its failure keeps it open for longer.
+"""
+
+from __future__ import annotations
+
+from leadcast.core.errors import CredentialsError, DeliveryError, RateLimited, RejectedError, Unsendable
+
+WAITS_FOR_CIRCUIT = "circuit"
+"""What a delivery waits for whose account is left alone (`waits_for` in the ledger)."""
+NETWORK_CODES = frozenset({"unreachable", "dns", "timeout", "no_answer"})
+"""Codes of errors that say that the service was not reached or did not answer."""
+
+
+def is_against_account(error: DeliveryError) -> bool:
+    """Whether this says something against the account or the way to it, not against one lead: credentials, network."""
+    return isinstance(error, CredentialsError) or error.code in NETWORK_CODES
+
+
+def is_for_account(error: DeliveryError | None) -> bool:
+    """Whether the service has answered as one does that takes us: a success, a refusal of this one lead, a 429."""
+    is_refusal = isinstance(error, RejectedError) and not isinstance(error, (CredentialsError, Unsendable))
+    return error is None or is_refusal or isinstance(error, RateLimited)
+
+
+def open_for_s(openings: int, *, first_s: float, longest_s: float) -> float:
+    """How long it stays open: doubles each time the probe fails. `openings`: 1 for the first."""
+    return min(first_s * 2.0 ** min(openings - 1, 30), longest_s)

@@ -1,0 +1,53 @@
+"""Writes a lead's status back into the user's own table: the outbox's channel `lead_status`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+
+from leadcast.core.errors import TransientError
+from leadcast.core.model import BatchStatus
+from leadcast.notify import Story
+from leadcast.store import batches
+from leadcast.store.database import Store
+
+log = structlog.get_logger("leadcast.notify")
+
+
+class StatusSink(Protocol):
+    """The user's own lead table, as far as a status goes into it."""
+
+    def write_status(self, lead_id: str, status: BatchStatus, *, at: datetime) -> bool:
+        """Writes it; False: there is no such lead. Raises LeadTableError where the table cannot be used."""
+
+
+@dataclass(frozen=True)
+class LeadStatus:
+    """The sender of the channel `lead_status`: writes a lead's status back into the user's own table.
+
+    What it writes is the status that the lead has now, its newest batch's, not the one that the row was queued for. So
+    rows may go out late, twice and in any order, and the table ends with what is true.
+    """
+
+    store: Store
+    sink: StatusSink
+
+    def __call__(self, story: Story, *, timeout_s: float) -> None:
+        """Writes it once. How long that may take is the sink's own matter."""
+        if story.batch is None:
+            return
+        lead_id = story.batch.lead_id
+        # between reading the status and writing it nobody else may write a newer one
+        with self.store.lock(f"lead-status:{lead_id}") as is_ours:
+            if not is_ours:
+                raise TransientError("Another process is writing this lead's status.")
+            with self.store.begin() as connection:
+                newest = batches.newest_ended(connection, lead_id=lead_id)
+            if newest is None:
+                return
+            status, since = newest
+            if not self.sink.write_status(lead_id, status, at=since):
+                log.info("lead table has no such lead", lead_id=lead_id, status=status.value)

@@ -1,0 +1,54 @@
+"""The task of `sweep`: every step of it, whatever becomes of the others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow.sdk import BaseOperator
+
+from leadcast.engine.operators import RING_STUB
+
+if TYPE_CHECKING:
+    from airflow.sdk.definitions.context import Context
+
+
+class SweepOperator(BaseOperator):
+    """Picks up what fell: batches that wait without a wave, waves that are gone, notifications not sent."""
+
+    def execute(self, context: Context) -> None:
+        """Settles, rings and sends; each of it may be done twice, and by two at once.
+
+        Raises:
+            AirflowFailException: a step failed; the others were done.
+        """
+        from airflow.sdk.exceptions import AirflowFailException
+
+        from leadcast.engine import callbacks, config, mapping, run_states, sweep
+        from leadcast.engine.bell import ring_from_here
+        from leadcast.erase import Eraser
+
+        store, settings = config.store(), config.settings()
+        trouble = sweep.Trouble()
+
+        def run_state(run_id: str) -> str | None:
+            return run_states.run_state(context, run_id)
+
+        def settle_state(run_id: str) -> str | None:
+            return run_states.task_states(context, "settle", run_id=run_id).get("settle")
+
+        with trouble.noted("settling what dead runs have left"):
+            sweep.settle_dead_waves(store, settings, run_state=run_state, settle_state=settle_state)
+        with trouble.noted("forgetting what is old"):
+            sweep.forget_old(store)
+        with trouble.noted("erasing what was asked for"):
+            Eraser(store=store, settings=settings).go_on()
+        run_id = None
+        with trouble.noted("ringing for what waits"):
+            run_id = sweep.ring(store, settings, run_state=run_state)
+            mapping.feed(context, {RING_STUB: [run_id] if run_id else []})
+        with trouble.noted("sending what is left in the outbox"):
+            callbacks.tell(context, bound_s=callbacks.IN_SWEEP_S)
+        if trouble.found:
+            if run_id is not None:  # what comes after a task that has failed is not run
+                ring_from_here(run_id)
+            raise AirflowFailException(f"Done, but for: {', '.join(trouble.found)}. The lines above say why.")

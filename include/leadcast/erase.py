@@ -1,0 +1,194 @@
+"""Erases personal data: a person's on request, everybody's after a time. Counts and statuses stay.
+
+Whatever breaks off is gone on with: by the sweep, which finds what was asked for, and by the next walk over the old.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
+
+from leadcast.cancel import Canceller
+from leadcast.core.clock import Clock, utc_now
+from leadcast.core.errors import BatchNotFound, NothingToCancel, NothingToErase
+from leadcast.core.settings import Settings
+from leadcast.store import erasures, old_leads
+from leadcast.store.database import Store
+from leadcast.store.erasing import Erased
+from leadcast.store.erasures import Erasure
+
+log = structlog.get_logger("leadcast.erase")
+
+AT_ONCE = 500
+"""Batches, or leads, erased in one transaction."""
+LOOKED_AT_AGAIN = timedelta(days=7)
+"""For how long an attempt that was taken for dead may still have written into what was erased."""
+
+Advance = Callable[[int], None]
+"""Told how many more batches or leads are done."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InAirflow:
+    """What Airflow held of a lead.
+
+    erased: kind → how many it holds no longer.
+    left: run id → why it could not be deleted; None: they could not be looked for.
+    """
+
+    erased: Mapping[str, int] = field(default_factory=dict)
+    left: Mapping[str, str] | None = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """How an erasure stands.
+
+    sending: ids of batches whose last attempt is on its way; they are erased as it ends.
+    sent_to: types of integrations that have the lead, or may have.
+    """
+
+    erasure: Erasure
+    sending: Sequence[str]
+    sent_to: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eraser:
+    """Erases."""
+
+    store: Store
+    settings: Settings
+    clock: Clock = utc_now
+
+    def lead(self, lead_id: str, *, asked_by: str, in_airflow: InAirflow) -> Report:
+        """Erases a person, as far as nothing of them is just being sent; the rest follows when that has ended.
+
+        What waits to be sent is cancelled. Done again, it reports how the erasure stands.
+
+        Args:
+            asked_by: a user of Airflow's, for the record.
+            in_airflow: what became of the runs that hold the lead.
+
+        Raises:
+            NothingToErase: nothing is known of such a lead.
+            StoreError: the store could not be used. If it was written down by then, it is gone on with.
+        """
+        with self.store.begin() as connection:
+            asked = erasures.ask(
+                connection,
+                lead_id,
+                asked_by=asked_by,
+                erased_elsewhere=in_airflow.erased,
+                runs=None if in_airflow.left is None else sorted(in_airflow.left),
+                now=self.clock(),
+            )
+        if asked is None:
+            raise NothingToErase(lead_id)
+        log.info("erasure asked for", lead_id=lead_id, asked_by=asked_by)
+        return self._go_on(asked)
+
+    def go_on(self) -> list[Report]:
+        """Goes on with what was asked for and is not done. Returns how it stands with each."""
+        with self.store.begin() as connection:
+            waiting = erasures.open_ones(connection)
+        return [self._go_on(erasure) for erasure in waiting]
+
+    def open_ones(self) -> list[Erasure]:
+        """What was asked for and is not done."""
+        with self.store.begin() as connection:
+            return erasures.open_ones(connection)
+
+    def in_airflow(self, lead_id: str, found: InAirflow) -> None:
+        """Writes down what became of the runs that hold a lead which is to be erased."""
+        left = None if found.left is None else sorted(found.left)
+        with self.store.begin() as connection:
+            erasures.runs_left(connection, lead_id, left, erased=found.erased)
+
+    def _go_on(self, erasure: Erasure) -> Report:
+        lead_id = erasure.lead_id
+        with self.store.begin() as connection:
+            erasures.mark_of_runs(connection, erasure, now=self.clock())
+            ids = erasures.marked(connection, lead_id)
+            unfinished = erasures.unfinished(connection, lead_id)
+        for batch_id in unfinished:
+            self._cancel(batch_id)
+        self._erase(lead_id, ids)
+        with self.store.begin() as connection:
+            sending = erasures.unfinished(connection, lead_id)
+            stands = erasures.close(connection, lead_id, now=self.clock()) or erasure
+            sent_to = erasures.sent_to(connection, lead_id)
+        if stands.done_at is not None:
+            log.info("lead erased", lead_id=lead_id, **stands.erased)
+        return Report(erasure=stands, sending=sending, sent_to=sent_to)
+
+    def _cancel(self, batch_id: str) -> None:
+        canceller = Canceller(store=self.store, settings=self.settings, clock=self.clock)
+        with suppress(NothingToCancel, BatchNotFound):
+            canceller.batch(batch_id)
+
+    def _erase(self, lead_id: str, batch_ids: Sequence[str]) -> None:
+        for start in range(0, len(batch_ids), AT_ONCE):
+            with self.store.begin() as connection:
+                erasures.erase(connection, lead_id, batch_ids[start : start + AT_ONCE], now=self.clock())
+
+    def count_old(self) -> Mapping[str, int]:
+        """How many leads and batches are older than `keep_leads_days`: kind → number. Kept for ever, none is."""
+        before = self._before()
+        if before is None:
+            return {"leads": 0, "batches": 0}
+        with self.store.begin() as connection:
+            return old_leads.count(connection, before=before)
+
+    def old(self, *, advance: Advance = lambda done: None) -> Erased:
+        """Erases what is older than `keep_leads_days`, in small transactions. What has not ended stays, however old.
+
+        Raises:
+            StoreError: the store could not be used; what was erased by then is.
+        """
+        self._look_again()
+        before = self._before()
+        if before is None:
+            return Erased()
+        erased = self._old_batches(before, advance) + self._old_leads(before, advance)
+        with self.store.begin() as connection:
+            erased += old_leads.erase_words(connection, before=before)
+        log.info("old leads erased", before=before.isoformat(), leads=erased.leads, batches=erased.batches)
+        return erased
+
+    def _before(self) -> datetime | None:
+        days = self.settings.keep_leads_days
+        return self.clock() - timedelta(days=days) if days else None
+
+    def _look_again(self) -> None:
+        with self.store.begin() as connection:
+            found = old_leads.written_since(connection, since=self.clock() - LOOKED_AT_AGAIN)
+        for batch_id, lead_id in found:
+            self._erase(lead_id, [batch_id])
+
+    def _old_batches(self, before: datetime, advance: Advance) -> Erased:
+        total, place = Erased(), None
+        while True:
+            with self.store.begin() as connection:
+                erased, place = old_leads.erase_batches(
+                    connection, before=before, after=place, limit=AT_ONCE, now=self.clock()
+                )
+            total += erased
+            advance(erased.batches)
+            if place is None:
+                return total
+
+    def _old_leads(self, before: datetime, advance: Advance) -> Erased:
+        total, last = Erased(), ""
+        while True:
+            with self.store.begin() as connection:
+                erased, after = old_leads.erase_leads(connection, before=before, after=last, limit=AT_ONCE)
+            total += erased
+            advance(erased.leads)
+            if after is None:
+                return total
+            last = after

@@ -1,0 +1,210 @@
+"""Which wave holds which batch: claimed, let go while its deliveries wait, adopted, given back."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, or_, select, update
+
+from leadcast.core.circuit import WAITS_FOR_CIRCUIT
+from leadcast.core.model import BatchStatus, DeliveryState
+from leadcast.store.schema import batches, circuits, deliveries
+
+
+@dataclass(frozen=True)
+class Ref:
+    """What plan hands on of a delivery: small, and neither secret nor personal."""
+
+    delivery_id: str
+    batch_id: str
+    lead_id: str
+    type: str
+
+
+def claimable(now: datetime, *, planned: str = "") -> ColumnElement[bool]:
+    """Which batches a wave may claim: those that are new, and those that were let go, as soon as one of their
+    deliveries is due.
+
+    Args:
+        planned: a run that is about to try what it holds; meanwhile no account gets a second probe.
+    """
+    is_new = and_(batches.c.status == BatchStatus.PENDING, batches.c.wave_id.is_(None))
+    waits = select(deliveries.c.batch_id).where(
+        deliveries.c.waits_for.is_not(None), _is_due(now), _has_turn(now, planned)
+    )
+    is_let_go = and_(batches.c.status == BatchStatus.PROCESSING, batches.c.let_go, batches.c.id.in_(waits))
+    return or_(is_new, is_let_go)
+
+
+def _is_due(now: datetime) -> ColumnElement[bool]:
+    """Whether a delivery that waits need not wait any longer: its time has come, and its account is not left alone."""
+    left_alone = select(circuits.c.account).where(circuits.c.open_until > now)
+    is_left_alone = and_(deliveries.c.waits_for == WAITS_FOR_CIRCUIT, deliveries.c.account.in_(left_alone))
+    return and_(deliveries.c.next_attempt_at <= now, is_left_alone.is_not(True))
+
+
+def _has_turn(now: datetime, planned: str) -> ColumnElement[bool]:
+    """Of those that wait for one account, the one that has waited longest goes ahead.
+
+    If it gets through, the others are due at once; if not, it is another's turn.
+    """
+    other, its_batch = deliveries.alias(), batches.alias()
+    is_planned = and_(its_batch.c.wave_id == planned, other.c.next_attempt_at <= now)
+    place = func.row_number().over(partition_by=other.c.account, order_by=(other.c.next_attempt_at, other.c.id))
+    queue = (
+        select(other.c.id, place.label("place"))
+        .join(its_batch, its_batch.c.id == other.c.batch_id)
+        .where(other.c.waits_for == WAITS_FOR_CIRCUIT, or_(its_batch.c.let_go, is_planned))
+        .subquery()
+    )
+    first = select(queue.c.id).where(queue.c.place == 1)
+    tried = select(circuits.c.account).where(circuits.c.open_until.is_not(None))
+    must_wait = and_(deliveries.c.waits_for == WAITS_FOR_CIRCUIT, deliveries.c.account.in_(tried))
+    return or_(must_wait.is_not(True), deliveries.c.id.in_(first))
+
+
+def end_waiting(connection: Connection, *, before: datetime) -> None:
+    """Those that have waited for their account since before then wait no longer: the next wave ends them."""
+    connection.execute(
+        update(deliveries)
+        .where(deliveries.c.waits_for == WAITS_FOR_CIRCUIT, deliveries.c.round_at < before)
+        .values(waits_for="service")
+    )
+
+
+def claim(connection: Connection, *, run_id: str, own_batch_id: str | None, limit: int, now: datetime) -> set[str]:
+    """Claims batches for a wave: its own first, then by priority and age. Others' claims are stepped over.
+
+    Returns:
+        Ids of those that it has claimed now.
+    """
+    waiting = (
+        select(batches.c.id)
+        .where(claimable(now))
+        .order_by(
+            case((batches.c.id == own_batch_id, 0), else_=1),
+            batches.c.priority,
+            batches.c.rounds,  # what the schedule sends again holds up nobody who comes first
+            batches.c.accepted_at,
+        )
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    rows = connection.execute(
+        update(batches)
+        .where(batches.c.id.in_(waiting.scalar_subquery()))
+        .values(
+            status=BatchStatus.PROCESSING,
+            wave_id=run_id,
+            let_go=False,
+            claims=batches.c.claims + 1,
+            started_at=func.coalesce(batches.c.started_at, now),
+        )
+        .returning(batches.c.id)
+    )
+    return set(rows.scalars())
+
+
+def open_refs(connection: Connection, *, run_id: str, now: datetime) -> list[Ref]:
+    """The wave's deliveries that are to be sent and need not wait, urgent batches first.
+
+    What has failed, or is unknown, is sent again only in a batch that has ended: a person has started its plan again.
+    """
+    has_ended = batches.c.status != BatchStatus.PROCESSING
+    rows = connection.execute(
+        select(deliveries.c.id, batches.c.id.label("batch_id"), batches.c.lead_id, deliveries.c.type)
+        .join(batches, deliveries.c.batch_id == batches.c.id)
+        .where(batches.c.wave_id == run_id)
+        .where(deliveries.c.state.not_in([DeliveryState.DELIVERED, DeliveryState.CANCELLED]))
+        .where(or_(deliveries.c.state.not_in([DeliveryState.FAILED, DeliveryState.UNKNOWN]), has_ended))
+        .where(or_(deliveries.c.waits_for.is_(None), _is_due(now)))
+        .order_by(batches.c.priority, batches.c.accepted_at, deliveries.c.index)
+    )
+    return [Ref(row.id, row.batch_id, row.lead_id, row.type) for row in rows]
+
+
+def give_back(connection: Connection, *, batch_ids: Collection[str]) -> None:
+    """Gives back, of these which a wave has just claimed, what it has not begun: another wave carries it.
+
+    What has nothing to be sent stays: it needs a status, and this wave's settling gives it one.
+    """
+    connection.execute(
+        update(batches)
+        .where(batches.c.id.in_(batch_ids), _NOT_BEGUN, _TO_BEGIN)
+        .values(status=BatchStatus.PENDING, wave_id=None, started_at=None, claims=batches.c.claims - 1)
+    )
+
+
+# what has ended, it has ended in a round before
+_NOT_BEGUN = ~exists().where(
+    deliveries.c.batch_id == batches.c.id,
+    deliveries.c.state.in_([DeliveryState.SENDING, DeliveryState.RETRYING]),
+)
+
+
+_TO_BEGIN = exists().where(deliveries.c.batch_id == batches.c.id, deliveries.c.state == DeliveryState.PENDING)
+
+
+@dataclass(frozen=True)
+class OpenWave:
+    """A wave with batches that are not settled. `begun_at`: when it claimed the first of them."""
+
+    run_id: str
+    begun_at: datetime
+
+
+def open_waves(connection: Connection, *, limit: int) -> list[OpenWave]:
+    """Waves that have not settled all their batches, the oldest first."""
+    begun_at = func.min(batches.c.started_at)
+    rows = connection.execute(
+        select(batches.c.wave_id, begun_at)
+        .where(batches.c.status == BatchStatus.PROCESSING, batches.c.wave_id.is_not(None), ~batches.c.let_go)
+        .group_by(batches.c.wave_id)
+        .order_by(begun_at)
+        .limit(limit)
+    )
+    return [OpenWave(wave_id, at) for wave_id, at in rows]
+
+
+def let_go(connection: Connection, *, batch_id: str) -> None:
+    """Its wave holds the batch no longer: what is open in it waits, and a later wave claims it when that is due.
+
+    That wave has done its work: it is none of those which died holding the batch.
+    """
+    connection.execute(update(batches).where(batches.c.id == batch_id).values(let_go=True, claims=0))
+
+
+def hold(connection: Connection, *, delivery_id: str) -> None:
+    """Locks the batch of a delivery until the transaction ends. No such delivery: nothing is locked."""
+    its_batch = select(deliveries.c.batch_id).where(deliveries.c.id == delivery_id).scalar_subquery()
+    connection.execute(select(batches.c.id).where(batches.c.id == its_batch).with_for_update())
+
+
+def adopt(connection: Connection, *, batch_id: str, run_id: str) -> bool:
+    """Makes sure that this run holds the batch while it works on it: a person may have started a task of an old run
+    again. One that had ended is open again, so that the sweep sees to it. False: another run holds it just now."""
+    row = connection.execute(
+        select(batches.c.wave_id, batches.c.status, batches.c.let_go).where(batches.c.id == batch_id).with_for_update()
+    ).one()
+    if row.status == BatchStatus.PROCESSING and not row.let_go:
+        return bool(row.wave_id == run_id)
+    values = {
+        "wave_id": run_id,
+        "let_go": False,
+        "status": BatchStatus.PROCESSING,
+        "started_at": func.coalesce(batches.c.started_at, func.now()),
+        "finished_at": None,
+    }
+    if BatchStatus(row.status).is_final:
+        values["critical"] = None
+    connection.execute(update(batches).where(batches.c.id == batch_id).values(values))
+    return True
+
+
+def release(connection: Connection, *, batch_id: str) -> None:
+    """Gives a batch that nobody works on back to the inbox, with what is open in it."""
+    connection.execute(
+        update(batches).where(batches.c.id == batch_id).values(status=BatchStatus.PENDING, wave_id=None, let_go=False)
+    )

@@ -1,0 +1,170 @@
+"""Erasures: who has asked for which lead to be erased, and what has come of it. The record, so that none is forgotten.
+
+In asking, the lead is deleted and its batches are marked, in one transaction. What is marked is not sent any more, and
+whoever settles it erases it, in the transaction that ends it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, not_, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from leadcast.core.model import DeliveryState
+from leadcast.store import erasing
+from leadcast.store.batches import RUN, scoped_key
+from leadcast.store.erasing import HOLDS_LEAD, RESTS, Erased
+from leadcast.store.schema import batches, deliveries, erasures, leads
+
+
+@dataclass(frozen=True, kw_only=True)
+class Erasure:
+    """One that was asked for.
+
+    asked_at, asked_by: the last time.
+    erased: kind of row → how many, in all.
+    runs: ids of Airflow's runs that hold the lead still; None: they have not been looked for.
+    done_at: since when nothing is left; None: something is.
+    """
+
+    lead_id: str
+    asked_at: datetime
+    asked_by: str
+    erased: Mapping[str, int]
+    runs: Sequence[str] | None
+    done_at: datetime | None
+
+
+def ask(
+    connection: Connection,
+    lead_id: str,
+    *,
+    asked_by: str,
+    erased_elsewhere: Mapping[str, int],
+    runs: Sequence[str] | None,
+    now: datetime,
+) -> Erasure | None:
+    """Deletes the lead, marks its batches, and writes down that they are to be erased.
+
+    Args:
+        asked_by: a user of Airflow's.
+        erased_elsewhere: what Airflow held of it and holds no longer: kind → how many.
+        runs: as in `Erasure`.
+
+    Returns:
+        None where nothing is known of the lead: nothing was written.
+    """
+    known = _lock(connection, batches.c.lead_id == lead_id)
+    _mark(connection, batches.c.lead_id == lead_id, now=now)
+    gone = connection.execute(delete(leads).where(leads.c.id == lead_id)).rowcount
+    if not (known or gone or runs or any(erased_elsewhere.values()) or find(connection, lead_id)):
+        return None
+    values = {"asked_at": now, "asked_by": asked_by, "runs": None if runs is None else list(runs), "done_at": None}
+    connection.execute(
+        insert(erasures)
+        .values(lead_id=lead_id, erased={}, **values)
+        .on_conflict_do_update(index_elements=[erasures.c.lead_id], set_=values)
+    )
+    _count(connection, lead_id, Counter(erased_elsewhere) + Counter(leads=gone))
+    return find(connection, lead_id)
+
+
+def find(connection: Connection, lead_id: str) -> Erasure | None:
+    """The erasure of this lead, if one was asked for."""
+    row = connection.execute(select(erasures).where(erasures.c.lead_id == lead_id)).one_or_none()
+    return None if row is None else _erasure(row)
+
+
+def open_ones(connection: Connection) -> list[Erasure]:
+    """Those that are not done, the oldest first."""
+    rows = connection.execute(select(erasures).where(erasures.c.done_at.is_(None)).order_by(erasures.c.asked_at))
+    return [_erasure(row) for row in rows]
+
+
+def mark_of_runs(connection: Connection, erasure: Erasure, *, now: datetime) -> None:
+    """Marks batches that a run has accepted after all: it held the request when it was asked for."""
+    if erasure.runs:
+        keys = [scoped_key(RUN, run_id) for run_id in erasure.runs]
+        theirs = and_(batches.c.lead_id == erasure.lead_id, batches.c.idempotency_key.in_(keys))
+        _lock(connection, theirs)
+        _mark(connection, theirs, now=now)
+
+
+def marked(connection: Connection, lead_id: str) -> list[str]:
+    """Ids of the lead's batches that are erased, or are to be, the oldest first."""
+    query = select(batches.c.id).where(batches.c.lead_id == lead_id, batches.c.erased_at.is_not(None))
+    return list(connection.execute(query.order_by(batches.c.accepted_at, batches.c.id)).scalars())
+
+
+def unfinished(connection: Connection, lead_id: str) -> list[str]:
+    """Ids of those among them that are not erased yet: they are just being sent, or have been a moment ago."""
+    query = select(batches.c.id).where(
+        batches.c.lead_id == lead_id, batches.c.erased_at.is_not(None), or_(HOLDS_LEAD, not_(RESTS))
+    )
+    return list(connection.execute(query.order_by(batches.c.accepted_at, batches.c.id)).scalars())
+
+
+def sent_to(connection: Connection, lead_id: str) -> list[str]:
+    """Types of the integrations that have got the lead, or may have."""
+    has_it = deliveries.c.state.in_([DeliveryState.DELIVERED, DeliveryState.UNKNOWN, DeliveryState.SENDING])
+    query = select(deliveries.c.type).join(batches).where(batches.c.lead_id == lead_id, has_it).distinct()
+    return list(connection.execute(query.order_by(deliveries.c.type)).scalars())
+
+
+def erase(connection: Connection, lead_id: str, batch_ids: Sequence[str], *, now: datetime) -> None:
+    """Erases those of the lead's batches that rest. Where nobody has asked for it, they were erased for their age, and
+    keep what such ones keep."""
+    resting = erasing.lock_resting(connection, batch_ids)
+    asked = find(connection, lead_id) is not None
+    found = erasing.erase(connection, resting, now=now, thoroughly=asked)
+    if asked and found != Erased():
+        _count(connection, lead_id, Counter(asdict(found)))
+
+
+def runs_left(connection: Connection, lead_id: str, runs: Sequence[str] | None, *, erased: Mapping[str, int]) -> None:
+    """Writes down which runs hold the lead still, and what Airflow holds no longer."""
+    values = {"runs": None if runs is None else list(runs)}
+    connection.execute(update(erasures).where(erasures.c.lead_id == lead_id).values(values))
+    _count(connection, lead_id, Counter(erased))
+
+
+def close(connection: Connection, lead_id: str, *, now: datetime) -> Erasure | None:
+    """Writes down that it is done, if nothing is left. Returns how it stands."""
+    erasure = find(connection, lead_id)
+    if erasure is None or erasure.done_at or erasure.runs is None or erasure.runs or unfinished(connection, lead_id):
+        return erasure
+    connection.execute(update(erasures).where(erasures.c.lead_id == lead_id).values(done_at=now))
+    return find(connection, lead_id)
+
+
+def _lock(connection: Connection, chosen: ColumnElement[bool]) -> bool:
+    """Locks batches in the order of their ids. Says whether there are any."""
+    query = select(batches.c.id).where(chosen).order_by(batches.c.id).with_for_update()
+    return bool(connection.execute(query).all())
+
+
+def _mark(connection: Connection, chosen: ColumnElement[bool], *, now: datetime) -> None:
+    connection.execute(update(batches).where(chosen, batches.c.erased_at.is_(None)).values(erased_at=now))
+
+
+def _count(connection: Connection, lead_id: str, more: Counter[str]) -> None:
+    query = select(erasures.c.erased).where(erasures.c.lead_id == lead_id).with_for_update()
+    before: dict[str, int] = connection.execute(query).scalar() or {}
+    total = {kind: before.get(kind, 0) + more.get(kind, 0) for kind in {**before, **more}}
+    connection.execute(update(erasures).where(erasures.c.lead_id == lead_id).values(erased=total))
+
+
+def _erasure(row: Row[Any]) -> Erasure:
+    return Erasure(
+        lead_id=row.lead_id,
+        asked_at=row.asked_at,
+        asked_by=row.asked_by,
+        erased=row.erased,
+        runs=row.runs,
+        done_at=row.done_at,
+    )

@@ -1,0 +1,188 @@
+"""Rounds: what has ended without success is put back, by a person or by the schedule, and a later wave carries it.
+
+Nothing is put back that was delivered, nothing that is just being sent, and nothing that the service refused, unless a
+person says so. A delivery which may have arrived stays in doubt, so that the service is asked first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, func, or_, select, update
+
+from leadcast.core.errors import GIVEN_UP, HELD_FOR_AGE
+from leadcast.core.model import BatchStatus, DeliveryState
+from leadcast.store.schema import batches, deliveries
+
+RETRY = "retry"
+"""What a delivery waits for that a person has put back into a batch which waits for others."""
+_MENDED_OUTSIDE = ("CredentialsError",)
+_SETTINGS = "settings"
+"""Errors that do not pass by themselves but are mended outside: the token is renewed in the connection, or the
+installation is set up as it should be."""
+
+
+@dataclass(frozen=True)
+class Resting:
+    """A batch that may be at rest, locked until the transaction ends.
+
+    waits: no wave holds it, since what is open in it waits.
+    """
+
+    batch_id: str
+    lead_id: str
+    status: BatchStatus
+    waits: bool
+    rounds: int
+    is_erased: bool
+    is_cancelled: bool
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nobody works on it, or is going to by himself and at once."""
+        return self.status.is_final or self.waits
+
+
+def lock(connection: Connection, *, batch_id: str) -> Resting | None:
+    """The batch; None: there is none of this id."""
+    row = connection.execute(select(batches).where(batches.c.id == batch_id).with_for_update()).one_or_none()
+    if row is None:
+        return None
+    return Resting(
+        batch_id=row.id,
+        lead_id=row.lead_id,
+        status=BatchStatus(row.status),
+        waits=row.let_go and row.status == BatchStatus.PROCESSING,
+        rounds=row.rounds,
+        is_erased=row.erased_at is not None,
+        is_cancelled=row.cancelled_at is not None,
+    )
+
+
+def put_back(
+    connection: Connection,
+    batch: Resting,
+    *,
+    can_find: Callable[[str], bool],
+    needs_decision: Callable[[str], bool],
+    asked: bool,
+    now: datetime,
+    wanted: bool = False,
+) -> int:
+    """Puts the failed and unknown deliveries of a locked batch back, for a later wave to begin a new round with.
+
+    Args:
+        can_find: whether an integration type's service can be asked for a delivery.
+        needs_decision: whether a person has to decide about one that may have arrived.
+        asked: a person wants it, whatever the error was; else only what may pass, and never what might arrive twice.
+        wanted: a person wants what may pass sent, however old it is, and so what was held for its age, too.
+
+    Returns:
+        How many; 0: nothing was changed.
+    """
+    ended = connection.execute(
+        select(deliveries)
+        .where(deliveries.c.batch_id == batch.batch_id)
+        .where(deliveries.c.state.in_([DeliveryState.FAILED, DeliveryState.UNKNOWN]))
+        .order_by(deliveries.c.index)
+        .with_for_update()
+    ).all()
+    chosen = [row for row in ended if asked or _may_pass(row, can_find) or (wanted and _is_held(row))]
+    for row in chosen:
+        # a person has seen that it may have arrived, and wants it sent
+        is_decided = asked and row.state == DeliveryState.UNKNOWN and needs_decision(row.type)
+        values: dict[str, Any] = {
+            "state": DeliveryState.RETRYING if batch.waits else DeliveryState.PENDING,
+            "tries": 0,
+            "round_at": now if batch.waits else None,
+            "waits_for": RETRY if batch.waits else None,
+            "next_attempt_at": now if batch.waits else None,
+            "finished_at": None,
+            "in_doubt": row.in_doubt and not is_decided,
+        }
+        if asked or wanted:
+            values["asked_at"] = now
+        connection.execute(update(deliveries).where(deliveries.c.id == row.id).values(**values))
+    if chosen:
+        _open(connection, batch, asked=asked)
+    return len(chosen)
+
+
+def _may_pass(row: Row[Any], can_find: Callable[[str], bool]) -> bool:
+    """Whether it may succeed without anybody having decided anything about this lead."""
+    error = row.error or {}
+    if error.get("code") == GIVEN_UP:
+        return False
+    if row.state == DeliveryState.UNKNOWN:
+        return can_find(row.type)
+    is_mended_outside = error.get("class") in _MENDED_OUTSIDE or error.get("code") == _SETTINGS
+    return bool(error.get("may_pass")) or is_mended_outside
+
+
+def _is_held(row: Row[Any]) -> bool:
+    return row.state == DeliveryState.FAILED and (row.error or {}).get("code") == HELD_FOR_AGE
+
+
+def _open(connection: Connection, batch: Resting, *, asked: bool) -> None:
+    counted: dict[str, Any] = {"asks": batches.c.asks + 1, "rounds": 0} if asked else {"rounds": batches.c.rounds + 1}
+    if not batch.waits:
+        counted |= {"status": BatchStatus.PENDING, "wave_id": None, "let_go": False, "claims": 0}
+        counted |= {"finished_at": None, "critical": None}
+    connection.execute(update(batches).where(batches.c.id == batch.batch_id).values(cancelled_at=None, **counted))
+
+
+def retriable(
+    connection: Connection, *, since: datetime, until: datetime, max_rounds: int, after: str, limit: int
+) -> Sequence[str]:
+    """Ids of batches accepted from `since` to before `until` that have ended without all delivered, were not cancelled
+    and have had fewer rounds than that, in the order of their ids from above `after` on. No lock stops it."""
+    open_ends = (
+        select(deliveries.c.batch_id)
+        .where(deliveries.c.batch_id == batches.c.id)
+        .where(deliveries.c.state.in_([DeliveryState.FAILED, DeliveryState.UNKNOWN]))
+        .exists()
+    )
+    has_ended = batches.c.status.in_([BatchStatus.PARTIAL, BatchStatus.FAILED])
+    waits_for_others = and_(batches.c.status == BatchStatus.PROCESSING, batches.c.let_go)
+    rows = connection.execute(
+        select(batches.c.id)
+        .where(batches.c.accepted_at >= since, batches.c.accepted_at < until, batches.c.id > after)
+        .where(or_(has_ended, waits_for_others), batches.c.rounds < max_rounds, batches.c.erased_at.is_(None))
+        .where(batches.c.cancelled_at.is_(None), open_ends)
+        .order_by(batches.c.id)
+        .limit(limit)
+    )
+    return list(rows.scalars())
+
+
+def cancel(connection: Connection, *, batch_id: str, now: datetime) -> list[str]:
+    """Cancels what is not being sent, in a batch that is locked. What may have arrived becomes `unknown`.
+
+    Returns:
+        Ids of the deliveries that are marked as being sent: their attempts go to their end and are the last.
+    """
+    # nothing in it waits any longer: if we die before it has its status, the sweep finds it with its wave
+    values = {"cancelled_at": func.coalesce(batches.c.cancelled_at, now), "let_go": False}
+    connection.execute(update(batches).where(batches.c.id == batch_id).values(**values))
+    open_ones = connection.execute(
+        select(deliveries.c.id, deliveries.c.state, deliveries.c.in_doubt)
+        .where(deliveries.c.batch_id == batch_id)
+        .where(deliveries.c.state.in_([DeliveryState.PENDING, DeliveryState.RETRYING, DeliveryState.SENDING]))
+        .order_by(deliveries.c.index)
+        .with_for_update()
+    ).all()
+    for row in open_ones:
+        if row.state == DeliveryState.SENDING:
+            continue
+        state = cancelled_state(in_doubt=row.in_doubt)
+        values = {"state": state, "finished_at": now, "waits_for": None, "next_attempt_at": None}
+        connection.execute(update(deliveries).where(deliveries.c.id == row.id).values(**values))
+    return [row.id for row in open_ones if row.state == DeliveryState.SENDING]
+
+
+def cancelled_state(*, in_doubt: bool) -> DeliveryState:
+    """What a delivery is that is not to be sent any more: `cancelled` says that it has not arrived."""
+    return DeliveryState.UNKNOWN if in_doubt else DeliveryState.CANCELLED

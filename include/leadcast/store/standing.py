@@ -1,0 +1,66 @@
+"""Where deliveries stand: what settling asks the ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, select
+
+from leadcast.core.model import DeliveryState
+from leadcast.store.schema import deliveries
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where one delivery stands."""
+
+    id: str
+    type: str
+    state: DeliveryState
+    attempts: int
+    tries: int
+    in_doubt: bool
+    waits: bool
+    """It waits without a run: no run is to blame for it, and a later one carries it on."""
+    next_attempt_at: datetime | None
+    round_at: datetime | None
+
+
+def of_batch(connection: Connection, *, batch_id: str) -> list[Standing]:
+    """Where a batch's deliveries stand, in order."""
+    rows = connection.execute(_STANDING.where(deliveries.c.batch_id == batch_id).order_by(deliveries.c.index))
+    return [_standing(row) for row in rows]
+
+
+def of_delivery(connection: Connection, *, delivery_id: str) -> Standing:
+    """Where one delivery stands."""
+    return _standing(connection.execute(_STANDING.where(deliveries.c.id == delivery_id)).one())
+
+
+_STANDING: Select[Any] = select(
+    deliveries.c.id,
+    deliveries.c.type,
+    deliveries.c.state,
+    deliveries.c.attempts,
+    deliveries.c.tries,
+    deliveries.c.in_doubt,
+    deliveries.c.waits_for,
+    deliveries.c.next_attempt_at,
+    deliveries.c.round_at,
+)
+
+
+def _standing(row: Row[Any]) -> Standing:
+    return Standing(
+        id=row.id,
+        type=row.type,
+        state=DeliveryState(row.state),
+        attempts=row.attempts,
+        tries=row.tries,
+        in_doubt=row.in_doubt,
+        waits=row.waits_for is not None,
+        next_attempt_at=row.next_attempt_at,
+        round_at=row.round_at,
+    )

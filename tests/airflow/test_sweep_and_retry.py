@@ -1,0 +1,215 @@
+"""Real runs of `sweep` and `retry_leads`: what they pick up, and what their states say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import create_engine, text, update
+
+from leadcast.core.clock import utc_now
+from leadcast.core.model import BatchStatus, DeliveryState
+from leadcast.inbox import Accepted
+from leadcast.sandbox import Sandbox
+from leadcast.store import views
+from leadcast.store.database import Store
+from leadcast.store.schema import batches, inbox
+
+from .conftest import BOT_TOKEN, ROOT, task_states
+
+if TYPE_CHECKING:
+    from airflow.models.dagrun import DagRun
+
+pytestmark = [pytest.mark.airflow, pytest.mark.store]
+Run = Callable[..., "DagRun"]
+Accept = Callable[..., Accepted]
+TELEGRAM = {"telegram": {"bot_token": BOT_TOKEN, "chat_id": "@sales"}}
+BITRIX24 = {"bitrix24": {"webhook_url": "https://example.bitrix24.ru/rest/1/codeofthetests/"}}
+
+
+@pytest.fixture(scope="module")
+def dags(send_lead: Any) -> dict[str, Any]:
+    """All DAGs by their ids."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag(str(ROOT / "dags"), bundle_path=ROOT / "dags", bundle_name="dags-folder")
+    found: dict[str, Any] = bag.dags
+    return found
+
+
+@pytest.fixture
+def sweep(dags: dict[str, Any]) -> Callable[[], DagRun]:
+    return lambda: dags["sweep"].test(logical_date=utc_now())
+
+
+@pytest.fixture
+def retry_leads(dags: dict[str, Any]) -> Run:
+    """Runs it by hand, with these fields of the form."""
+    return lambda **window: dags["retry_leads"].test(run_conf=window, logical_date=utc_now())
+
+
+def seen(store: Store, accepted: Accepted) -> views.BatchView:
+    with store.begin() as connection:
+        view = views.batch(connection, accepted.batch_id)
+    assert view is not None
+    return view
+
+
+def returned(run: DagRun) -> Any:
+    (ti,) = (item for item in run.get_task_instances() if item.task_id == "retry")
+    return ti.xcom_pull(task_ids="retry")
+
+
+# --- retry_leads
+
+
+def test_what_may_pass_is_sent_again_by_the_wave_that_it_rings_for(
+    run: Run, retry_leads: Run, accept: Accept, store: Store, sandbox: Sandbox
+) -> None:
+    sandbox.fault(service="telegram", kind="down")
+    accepted = accept({"type": "telegram"}, credentials=TELEGRAM)
+    run()
+    sandbox.reset()
+    done = retry_leads()
+    assert done.state == "success"
+    found = returned(done)
+    assert (found["batches"], found["deliveries"], found["put_back"]) == (1, 1, "1 lead, 1 delivery put back")
+    (ring,) = (item for item in done.get_task_instances() if item.task_id == "ring")
+    assert (ring.state, ring.rendered_map_index) == ("success", "1 lead, 1 delivery put back")
+    run()
+    assert seen(store, accepted).status is BatchStatus.COMPLETED
+    again = retry_leads()
+    assert (task_states(again)["ring"], returned(again)["batches"]) == ("skipped", 0)
+
+
+def test_a_run_by_hand_sends_what_was_held_for_its_age_in_the_window_that_it_names(
+    run: Run, retry_leads: Run, accept: Accept, store: Store, sandbox: Sandbox
+) -> None:
+    long_ago = datetime(2026, 1, 5, 14, 30, tzinfo=UTC)
+    accepted = accept({"type": "telegram"}, credentials=TELEGRAM)
+    with store.begin() as connection:
+        connection.execute(update(batches).values(accepted_at=long_ago))
+    run()
+    assert seen(store, accepted).status is BatchStatus.FAILED
+    assert returned(retry_leads())["batches"] == 0, "not of the last 24 hours"
+    window = {"since": "2026-01-05T17:00:00+03:00", "until": "2026-01-05T18:00:00+03:00"}
+    assert returned(retry_leads(**window))["batches"] == 1
+    run()
+    assert seen(store, accepted).status is BatchStatus.COMPLETED
+
+
+def test_fields_that_make_no_window_fail_the_run_at_once(retry_leads: Run, store: Store) -> None:
+    done = retry_leads(since="2026-01-05T14:00:00")
+    (ti,) = (item for item in done.get_task_instances() if item.task_id == "retry")
+    assert (done.state, ti.state, ti.try_number) == ("failed", "failed", 1)
+
+
+# --- the sweep
+
+
+@pytest.fixture
+def unheard(accept: Accept, store: Store) -> Accepted:
+    """A batch whose bell was rung an hour ago, and no run came."""
+    accepted = accept({"type": "telegram"}, credentials=TELEGRAM)
+    with store.begin() as connection:
+        connection.execute(update(inbox).values(rung_at=utc_now() - timedelta(hours=1)))
+    return accepted
+
+
+def test_the_sweep_creates_the_run_that_nobody_has(
+    sweep: Callable[[], DagRun], run: Run, unheard: Accepted, store: Store, sandbox: Sandbox
+) -> None:
+    done = sweep()
+    assert (done.state, task_states(done)["ring[0]"]) == ("success", "success")
+    run()
+    assert seen(store, unheard).status is BatchStatus.COMPLETED
+    assert task_states(sweep())["ring"] == "skipped"
+
+
+def test_a_step_that_fails_stops_no_other_and_is_seen(
+    sweep: Callable[[], DagRun],
+    unheard: Accepted,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: None,
+) -> None:
+    from leadcast.engine import bell as ringing
+    from leadcast.engine import callbacks
+    from leadcast.engine import sweep as steps
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise ConnectionError("the API is away")
+
+    rung: list[str] = []
+    told: list[float] = []
+    monkeypatch.setattr(steps, "settle_dead_waves", broken)
+    monkeypatch.setattr(ringing, "ring_from_here", rung.append)
+    monkeypatch.setattr(callbacks, "tell", lambda _, *, bound_s: told.append(bound_s))
+    done = sweep()
+    assert (done.state, task_states(done)["sweep"]) == ("failed", "failed")
+    assert (len(rung), len(told)) == (1, 1)
+
+
+# --- the store away in mid-wave
+
+
+@contextmanager
+def away(postgres_url: str) -> Iterator[Callable[[], None]]:
+    """Makes the store's database refuse everybody, once what is given is called, until the end."""
+    name = postgres_url.rsplit("/", 1)[1].split("?")[0]
+    admin = create_engine(postgres_url.replace(f"/{name}", "/postgres", 1), isolation_level="AUTOCOMMIT")
+
+    def leave() -> None:
+        with admin.connect() as connection:
+            connection.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false"))
+            connection.execute(
+                text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"), {"name": name}
+            )
+
+    try:
+        yield leave
+    finally:
+        with admin.connect() as connection:
+            connection.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"))
+        admin.dispose()
+
+
+def test_a_store_that_leaves_in_mid_wave_costs_no_lead_and_sends_none_twice(
+    run: Run,
+    sweep: Callable[[], DagRun],
+    accept: Accept,
+    store: Store,
+    sandbox: Sandbox,
+    postgres_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from leadcast.integrations.bitrix24 import Bitrix24
+
+    ids = [accept({"type": "bitrix24"}, credentials=BITRIX24, lead_id=number) for number in range(3)]
+    real = Bitrix24.deliver
+    calls: list[int] = []
+    with away(postgres_url) as leave:
+
+        def deliver(self: Bitrix24, *args: Any, **kwargs: Any) -> Any:
+            receipt = real(self, *args, **kwargs)
+            calls.append(1)
+            if len(calls) == 2:  # the second has arrived, and its outcome cannot be written
+                leave()
+            return receipt
+
+        monkeypatch.setattr(Bitrix24, "deliver", deliver)
+        done = run()
+    monkeypatch.setattr(Bitrix24, "deliver", real)
+    states = task_states(done)
+    assert (done.state, states["settle"]) == ("failed", "failed")
+    assert [states[f"deliver_bitrix24[{index}]"] for index in range(3)].count("success") == 1
+    assert {seen(store, accepted).status for accepted in ids} <= {BatchStatus.PROCESSING, BatchStatus.COMPLETED}
+
+    assert sweep().state == "success"
+    assert [seen(store, accepted).status for accepted in ids].count(BatchStatus.PENDING) == 2
+    run()
+    assert [seen(store, accepted).status for accepted in ids] == [BatchStatus.COMPLETED] * 3
+    assert {item.state for accepted in ids for item in seen(store, accepted).deliveries} == {DeliveryState.DELIVERED}
+    assert len(sandbox.stored("bitrix24")["leads"]) == 3

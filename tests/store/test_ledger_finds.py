@@ -1,0 +1,245 @@
+"""What the model of the ledger has found (test_ledger_model.py), each as the shortest way there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from leadcast.cancel import Canceller
+from leadcast.core.errors import AttemptFailed, Postponed, RejectedError, TransientError, UnknownOutcome
+from leadcast.core.model import BatchStatus, DeliveryState
+from leadcast.core.settings import Settings
+from leadcast.deliver import Courier
+from leadcast.engine.sweep import settle_dead_waves
+from leadcast.inbox import Accepted
+from leadcast.plan import plan
+from leadcast.retry import Retrier
+from leadcast.settle import Settler
+from leadcast.store import claims, ledger, views
+from leadcast.store.database import Store
+
+from .conftest import Service, StoppedClock
+from .mortal_store import Died, Place, Point, Process, dies, lose_locks
+
+pytestmark = pytest.mark.store
+Accept = Callable[..., Accepted]
+D, S = DeliveryState, BatchStatus
+DOWN = TransientError("down", code="503")
+REFUSED = RejectedError("no such pipeline", code="400")
+
+
+class Ground:
+    """One delivery of one batch, claimed by the run `w`."""
+
+    def __init__(self, store: Store, settings: Settings, courier: Courier, settler: Settler, accept: Accept) -> None:
+        self.store, self.settings, self.courier, self.settler, self.accept = store, settings, courier, settler, accept
+
+    def claimed(self, kind: str = "telegram") -> str:
+        """A batch of it. Returns the delivery's id."""
+        batch_id = self.accept(kind).batch_id
+        self.plan("w")
+        return f"{batch_id}-0"
+
+    def plan(self, run_id: str) -> list[str]:
+        work = plan(self.store, self.settings, run_id=run_id, clock=self.courier.clock).work
+        return [ref.delivery_id for refs in work.values() for ref in refs]
+
+    def attempt(self, delivery_id: str, service: Service, *, asked: bool = False, run_id: str = "w") -> None:
+        with suppress(AttemptFailed):
+            self.courier.deliver(delivery_id, integration=service, last_in_run=False, run_id=run_id, asked=asked)
+
+    def sweep(self, *dead: str) -> None:
+        settle_dead_waves(
+            self.store,
+            self.settings,
+            run_state=lambda run_id: "failed" if run_id in dead else "running",
+            settle_state=lambda run_id: "skipped",
+            clock=self.courier.clock,
+        )
+
+    def stands(self, delivery_id: str) -> tuple[BatchStatus, DeliveryState]:
+        with self.store.begin() as connection:
+            batch = views.batch(connection, delivery_id.rsplit("-", 1)[0])
+        assert batch is not None
+        return batch.status, batch.deliveries[0].state
+
+
+@pytest.fixture
+def ground(store: Store, settings: Settings, courier: Courier, settler: Settler, accept: Accept) -> Ground:
+    return Ground(store, settings, courier, settler, accept)
+
+
+def test_who_settles_late_takes_no_batch_out_of_the_inbox(ground: Ground, settler: Settler) -> None:
+    delivery_id = ground.claimed()
+    ground.attempt(delivery_id, Service(answers=[REFUSED]))
+    settler.wave("w", over=True)
+    Retrier(store=ground.store, settings=ground.settings, clock=ground.courier.clock).batch(delivery_id[:-2])
+    settler.batch(delivery_id[:-2], run_id="w", over=False)
+    assert ground.stands(delivery_id) == (S.PENDING, D.PENDING)
+    assert ground.plan("x") == [delivery_id]
+
+
+def test_a_batch_in_which_nothing_is_open_any_more_gets_its_status_from_the_wave_that_claims_it(
+    ground: Ground, store: Store, settler: Settler
+) -> None:
+    delivery_id = ground.claimed()
+    ground.attempt(delivery_id, Service(answers=[DOWN]))
+    # what was open when settling began is delivered before it has its lock
+    late = Process(store, Point(Place.AFTER, 2), lambda: ground.attempt(delivery_id, Service()))
+    Settler(store=late.store, settings=ground.settings, clock=ground.courier.clock).wave("w", over=True, give_back=True)
+    ground.plan("x")
+    settler.wave("x", over=True)
+    assert ground.stands(delivery_id) == (S.COMPLETED, D.DELIVERED)
+
+
+def test_a_cleared_task_whose_worker_dies_is_found_by_the_sweep(ground: Ground, settler: Settler, store: Store) -> None:
+    delivery_id = ground.claimed("webhook")
+    ground.attempt(delivery_id, Service(answers=[REFUSED]))
+    settler.wave("w", over=True)
+
+    process = Process(store, Point(Place.CALLED), dies)
+    service = Service(while_sending=lambda: process.reach(Place.CALLED))
+    ground.courier = replace(ground.courier, store=process.store)
+    with suppress(Died):
+        ground.attempt(delivery_id, service, asked=True)
+    assert ground.stands(delivery_id) == (S.PROCESSING, D.SENDING)
+    ground.sweep("w")
+    assert ground.stands(delivery_id) == (S.FAILED, D.FAILED)
+
+
+def test_a_slow_attempt_that_died_is_not_sent_again_before_its_call_can_no_longer_arrive(
+    ground: Ground, clock: StoppedClock, store: Store
+) -> None:
+    delivery_id = ground.claimed("amocrm")
+    with store.begin() as connection:
+        ledger.begin(connection, delivery_id, worker="dead", now=clock())
+    clock.pass_s(100)  # it had to wait for its turn between its calls, and died at the last one
+    service = Service(can_find=True, absent_after_s=75)
+    ground.attempt(delivery_id, service)
+    assert service.got == []
+    clock.pass_s(75 * 1.1)
+    ground.attempt(delivery_id, service)
+    assert len(service.got) == 1
+
+
+def test_a_batch_is_not_let_go_while_a_cleared_task_is_about_to_send_what_waits_in_it(
+    ground: Ground, store: Store, settler: Settler
+) -> None:
+    delivery_id = ground.claimed()
+    ground.attempt(delivery_id, Service(answers=[Postponed("later", wait_s=3600)]))
+    settler.wave("w", over=True)
+
+    def settles() -> None:
+        settler.wave("w", over=True)
+
+    process = Process(store, Point(Place.AFTER, 1), settles)
+    ground.courier = replace(ground.courier, store=process.store)
+    ground.attempt(delivery_id, Service(answers=[DOWN]), asked=True)
+    ground.sweep("w")
+    assert ground.stands(delivery_id) == (S.FAILED, D.FAILED)
+
+
+def test_who_plans_again_takes_no_batch_from_a_task_of_the_same_run(
+    ground: Ground, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delivery_id = f"{ground.accept('telegram').batch_id}-0"
+    open_refs = claims.open_refs
+
+    def open_refs_and_then(*args: Any, **kwargs: Any) -> Any:
+        found = open_refs(*args, **kwargs)
+        with store.begin() as connection:
+            assert claims.adopt(connection, batch_id=delivery_id[:-2], run_id="w")
+        return found
+
+    monkeypatch.setattr(claims, "claim", lambda *_, **__: set())  # the task holds the batch's row just then
+    monkeypatch.setattr(claims, "open_refs", open_refs_and_then)
+    ground.plan("w")
+    assert ground.stands(delivery_id) == (S.PROCESSING, D.PENDING)
+
+
+def taken_over(ground: Ground, delivery_id: str, service: Service, then: Callable[[], None]) -> None:
+    """An attempt whose session is lost while its service is called (PostgreSQL was restarted, say); then that happens,
+    and it goes on."""
+
+    def lose_the_lock() -> None:
+        lose_locks(ground.store)
+        then()
+
+    service.while_sending = lose_the_lock
+    ground.attempt(delivery_id, service)
+
+
+def test_an_attempt_that_was_given_up_for_dead_and_has_delivered_has_delivered(
+    ground: Ground, settler: Settler
+) -> None:
+    delivery_id = ground.claimed()
+    taken_over(ground, delivery_id, Service(), lambda: ground.sweep("w"))
+    assert ground.stands(delivery_id) == (S.FAILED, D.DELIVERED)
+    settler.batch(delivery_id[:-2], run_id="w", over=False)
+    assert ground.stands(delivery_id) == (S.COMPLETED, D.DELIVERED)
+
+
+def test_an_attempt_that_was_given_up_for_dead_does_not_open_what_has_ended(ground: Ground) -> None:
+    delivery_id = ground.claimed()
+    taken_over(ground, delivery_id, Service(answers=[DOWN]), lambda: ground.sweep("w"))
+    assert ground.stands(delivery_id) == (S.FAILED, D.UNKNOWN)
+
+
+def test_an_attempt_that_was_given_up_for_dead_leaves_alone_what_the_next_one_has_written(ground: Ground) -> None:
+    delivery_id = ground.claimed("webhook")
+    taken_over(
+        ground,
+        delivery_id,
+        Service(repeatable=True, answers=[UnknownOutcome("no answer")]),
+        lambda: ground.attempt(delivery_id, Service(repeatable=True)),
+    )
+    assert ground.stands(delivery_id)[1] is D.DELIVERED
+
+
+def test_a_webhook_that_may_have_arrived_is_not_called_cancelled_after_a_person_had_it_sent_again(
+    ground: Ground,
+) -> None:
+    """Nobody need decide about what can be repeated, so a retry is no answer to the question whether it arrived."""
+    delivery_id = ground.claimed("webhook")
+    parts = {"store": ground.store, "settings": ground.settings, "clock": ground.courier.clock}
+    ground.attempt(delivery_id, Service(repeatable=True, answers=[UnknownOutcome("no answer")]))
+    Canceller(**parts).batch(delivery_id[:-2])
+    assert ground.stands(delivery_id) == (S.FAILED, D.UNKNOWN)
+    Retrier(**parts).batch(delivery_id[:-2])
+    ground.plan("x")
+    ground.attempt(delivery_id, Service(repeatable=True, answers=[DOWN]), run_id="x")
+    Canceller(**parts).batch(delivery_id[:-2])
+    assert ground.stands(delivery_id) == (S.FAILED, D.UNKNOWN)
+
+
+def test_a_webhook_that_may_have_arrived_is_not_called_cancelled_after_a_person_had_cleared_its_task(
+    ground: Ground,
+) -> None:
+    delivery_id = ground.claimed("webhook")
+    canceller = Canceller(store=ground.store, settings=ground.settings, clock=ground.courier.clock)
+    ground.attempt(delivery_id, Service(repeatable=True, answers=[UnknownOutcome("no answer")]))
+    canceller.batch(delivery_id[:-2])
+    ground.attempt(delivery_id, Service(repeatable=True, answers=[DOWN]), asked=True)
+    ground.sweep("w")
+    assert ground.stands(delivery_id) == (S.FAILED, D.UNKNOWN)
+
+
+def test_a_cancel_that_dies_before_the_batch_has_its_status_leaves_it_to_the_sweep(
+    ground: Ground, store: Store, settler: Settler
+) -> None:
+    """What waited was in no wave's hands, and is cancelled now: no later wave would ever claim its batch."""
+    delivery_id = ground.claimed("webhook")
+    later = TransientError("greylisted", code="450", retry_after_s=600, counts=False)
+    ground.attempt(delivery_id, Service(repeatable=True, answers=[later]))
+    settler.wave("w", over=True)
+
+    process = Process(store, Point(Place.AFTER, 1), dies)
+    with suppress(Died):
+        Canceller(store=process.store, settings=ground.settings, clock=ground.courier.clock).batch(delivery_id[:-2])
+    assert ground.stands(delivery_id) == (S.PROCESSING, D.CANCELLED)
+    ground.sweep("w")
+    assert ground.stands(delivery_id) == (S.CANCELLED, D.CANCELLED)

@@ -1,0 +1,384 @@
+"""The sweep: what no wave is going to do any more is picked up, whatever else of it cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select, update
+
+from leadcast.core.errors import LeadcastError, StoreError
+from leadcast.core.model import BatchStatus, DeliveryState, Receipt
+from leadcast.core.settings import Settings
+from leadcast.deliver import Courier
+from leadcast.engine import sweep
+from leadcast.inbox import Accepted
+from leadcast.plan import plan
+from leadcast.settle import Settler
+from leadcast.store import bell, views
+from leadcast.store.database import Store
+from leadcast.store.schema import attempts, deliveries
+
+from .conftest import Service, StoppedClock
+
+pytestmark = pytest.mark.store
+Accept = Callable[..., Accepted]
+D = DeliveryState
+S = BatchStatus
+
+
+class Airflow:
+    """Knows its runs: id → state. `silent`: it does not answer."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, str] = {}
+        self.settles: dict[str, str] = {}
+        self.silent: set[str] = set()
+        self.asked: list[str] = []
+
+    def run_state(self, run_id: str) -> str | None:
+        self.asked.append(run_id)
+        if "*" in self.silent or run_id in self.silent:
+            raise ConnectionError("the API is away")
+        return self.runs.get(run_id)
+
+    def settle_state(self, run_id: str) -> str | None:
+        return self.settles.get(run_id)
+
+
+class Ground:
+    """The store with its sweep, and waves that end as a test wants them to."""
+
+    def __init__(self, store: Store, settings: Settings, clock: StoppedClock, courier: Courier, accept: Accept) -> None:
+        self.store, self.settings, self.clock, self.courier, self.accept = store, settings, clock, courier, accept
+        self.airflow = Airflow()
+
+    def settle(self) -> int:
+        return sweep.settle_dead_waves(
+            self.store,
+            self.settings,
+            run_state=self.airflow.run_state,
+            settle_state=self.airflow.settle_state,
+            clock=self.clock,
+        )
+
+    def ring(self) -> str | None:
+        """The run that the sweep has to create."""
+        return sweep.ring(self.store, self.settings, run_state=self.airflow.run_state, clock=self.clock)
+
+    def claimed(self, run_id: str, *types: str, state: str | None = None, **more: int) -> str:
+        """A batch that this run has claimed and left; returns its id."""
+        batch_id = self.accept(*types or ("telegram",), **more).batch_id
+        plan(self.store, self.settings, run_id=run_id, own_batch_id=batch_id, clock=self.clock)
+        if state is not None:
+            self.airflow.runs[run_id] = state
+        return batch_id
+
+    def wave(self, run_id: str, service: Service) -> list[str]:
+        """A run from its plan to its settle. Returns the ids of the deliveries that it had."""
+        work = plan(self.store, self.settings, run_id=run_id, clock=self.clock).work
+        sent = [ref.delivery_id for refs in work.values() for ref in refs]
+        for delivery_id in sent:
+            self.courier.deliver(delivery_id, integration=service, last_in_run=True, run_id=run_id, asked=False)
+        Settler(store=self.store, settings=self.settings, clock=self.clock).wave(run_id, over=True, give_back=True)
+        return sent
+
+    def batch(self, batch_id: str) -> views.BatchView:
+        with self.store.begin() as connection:
+            found = views.batch(connection, batch_id)
+        assert found is not None
+        return found
+
+    def status(self, batch_id: str) -> S:
+        return self.batch(batch_id).status
+
+
+@pytest.fixture
+def ground(store: Store, settings: Settings, clock: StoppedClock, courier: Courier, accept: Accept) -> Ground:
+    return Ground(store, settings, clock, courier, accept)
+
+
+# --- accepted and never claimed
+
+
+def test_a_bell_that_nobody_has_heard_is_rung_again(ground: Ground, settings: Settings) -> None:
+    first = ground.accept("telegram").run_id
+    assert ground.ring() is None, "its run may just be on its way"
+    ground.clock.pass_s(settings.bell_timeout_s + 1)
+    again = ground.ring()
+    assert again not in (None, first)
+
+
+def test_a_run_that_was_deleted_before_it_was_planned_gets_a_successor(ground: Ground, settings: Settings) -> None:
+    run_id = ground.accept("telegram").run_id
+    assert run_id is not None
+    ground.airflow.runs[run_id] = "queued"
+    ground.clock.pass_s(settings.bell_timeout_s + 1)
+    assert ground.ring() is None
+    del ground.airflow.runs[run_id]
+    ground.clock.pass_s(1)
+    assert ground.ring() is not None, "it was there, so it is not to come any more"
+
+
+@pytest.mark.parametrize("state", ["queued", "running"])
+def test_a_run_that_waits_for_hours_gets_no_second_one_beside_it(ground: Ground, state: str) -> None:
+    run_id = ground.accept("telegram").run_id
+    assert run_id is not None
+    ground.airflow.runs[run_id] = state
+    for _ in range(60):
+        ground.clock.pass_s(10)
+        assert ground.ring() is None
+        ground.clock.pass_s(50)
+        assert ground.accept("telegram").run_id == run_id, "who comes meanwhile rides with it"
+
+
+def test_who_comes_after_the_sweep_has_stopped_rings_beside_a_run_that_waits(
+    ground: Ground, settings: Settings
+) -> None:
+    run_id = ground.accept("telegram").run_id
+    assert run_id is not None
+    ground.airflow.runs[run_id] = "queued"
+    assert ground.ring() is None
+    ground.clock.pass_s(60 + settings.bell_timeout_s + 1)
+    assert ground.accept("telegram").must_ring
+
+
+@pytest.mark.parametrize("state", ["failed", "success"])
+def test_a_run_that_ended_without_planning_gets_a_successor(ground: Ground, settings: Settings, state: str) -> None:
+    run_id = ground.accept("telegram").run_id
+    assert run_id is not None
+    ground.airflow.runs[run_id] = state
+    ground.clock.pass_s(settings.bell_timeout_s + 1)
+    assert ground.ring() is not None
+
+
+def test_an_airflow_that_does_not_answer_stops_no_bell(ground: Ground, settings: Settings) -> None:
+    ground.accept("telegram")
+    ground.airflow.silent = {"*"}
+    ground.clock.pass_s(settings.bell_timeout_s + 1)
+    assert ground.ring() is not None
+
+
+# --- claimed by a run that is gone
+
+
+@pytest.mark.parametrize(
+    ("run", "settle", "becomes"),
+    [
+        ("failed", "failed", S.PENDING),  # it came to its end and could not settle, the store being away say
+        ("failed", "skipped", S.FAILED),  # a person has stopped it
+        ("success", "success", S.FAILED),  # marked as a success
+        ("running", None, S.PROCESSING),
+        ("queued", None, S.PROCESSING),  # cleared by a person: it begins anew
+    ],
+)
+def test_a_batch_goes_where_the_run_that_holds_it_says(ground: Ground, run: str, settle: str, becomes: S) -> None:
+    batch_id = ground.claimed("w", state=run)
+    ground.airflow.settles["w"] = settle
+    ground.clock.pass_s(3600)
+    ground.settle()
+    assert ground.status(batch_id) is becomes
+
+
+def test_what_a_vanished_run_held_is_delivered_once_by_the_next(ground: Ground) -> None:
+    batch_id = ground.claimed("w", "telegram", "email")
+    first = Service(answers=[Receipt(external_id="1")])
+    ground.courier.deliver(f"{batch_id}-0", integration=first, last_in_run=True, run_id="w", asked=False)
+    ground.clock.pass_s(61)
+    assert ground.settle() == 1
+    run_id = ground.ring()
+    assert run_id is not None
+    service = Service()
+    assert ground.wave(run_id, service) == [f"{batch_id}-1"]
+    assert (ground.status(batch_id), len(first.got), len(service.got)) == (S.COMPLETED, 1, 1)
+
+
+# --- it survives
+
+
+def test_a_run_that_airflow_does_not_tell_of_keeps_no_other_waiting(ground: Ground) -> None:
+    stuck, others = ground.claimed("w0", state="failed"), [ground.claimed(f"w{n}", state="failed") for n in (1, 2)]
+    ground.airflow.silent = {"w0"}
+    with pytest.raises(sweep.UnsweptError, match="1 of 3 open waves not settled: asking for w0"):
+        ground.settle()
+    assert [ground.status(batch_id) for batch_id in (stuck, *others)] == [S.PROCESSING, S.FAILED, S.FAILED]
+
+
+def test_an_airflow_that_does_not_answer_is_not_asked_for_every_wave(ground: Ground) -> None:
+    for number in range(6):
+        ground.claimed(f"w{number}")
+    ground.airflow.silent = {"*"}
+    with pytest.raises(sweep.UnsweptError):
+        ground.settle()
+    assert len(ground.airflow.asked) == sweep.SILENT_AFTER
+
+
+@pytest.fixture
+def poisonous(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Ids of batches whose settling raises."""
+    ids: set[str] = set()
+    real = Settler._write_status
+
+    def write(self: Settler, connection: object, known: object, **more: object) -> object:
+        if known.batch_id in ids:  # type: ignore[attr-defined]
+            raise ValueError("what is in there is not what it should be")
+        return real(self, connection, known, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Settler, "_write_status", write)
+    return ids
+
+
+def test_a_batch_that_cannot_be_settled_keeps_no_other_from_it(ground: Ground, poisonous: set[str]) -> None:
+    first, sound = ground.claimed("w", state="failed"), ground.claimed("w", state="failed")
+    other = ground.claimed("v", state="failed")
+    poisonous.add(first)
+    with pytest.raises(sweep.UnsweptError, match="1 of 2 open waves not settled: settling w"):
+        ground.settle()
+    assert [ground.status(each) for each in (first, sound, other)] == [S.PROCESSING, S.FAILED, S.FAILED]
+    poisonous.clear()
+    ground.settle()
+    assert ground.status(first) is S.FAILED
+
+
+def test_a_wave_whose_store_is_away_is_not_tried_batch_by_batch(
+    ground: Ground, store: Store, settler: Settler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def away(self: Settler, batch_id: str, **_: object) -> None:
+        tried.append(batch_id)
+        raise StoreError("away")
+
+    def no_answer() -> None:
+        raise StoreError("still away")
+
+    for _ in range(3):
+        ground.claimed("w")
+    monkeypatch.setattr(Settler, "batch", away)
+    monkeypatch.setattr(store, "ping", no_answer)
+    with pytest.raises(StoreError, match="still away"):
+        settler.wave("w", over=True)
+    assert len(tried) == 1
+
+
+def test_trouble_in_one_thing_is_noted_and_the_next_is_done(capsys: pytest.CaptureFixture[str]) -> None:
+    trouble = sweep.Trouble()
+    done = []
+    with trouble.noted("the first"):
+        raise KeyError("+79990000007")
+    with trouble.noted("the second"):
+        raise LeadcastError("its words are ours")
+    with trouble.noted("the third"):
+        done.append("the third")
+    assert (trouble.found, done) == (["the first", "the second"], ["the third"])
+    said = capsys.readouterr().out
+    assert "KeyError" in said
+    assert "its words are ours" in said
+    assert "+79990000007" not in said, "an unforeseen error may hold a lead's data"
+
+
+def test_two_sweeps_at_once_settle_once_and_ring_once(ground: Ground) -> None:
+    ids = [ground.claimed(f"w{number}") for number in range(4)]
+    ground.clock.pass_s(61)
+
+    def swept(_: int) -> str | None:
+        ground.settle()
+        return ground.ring()
+
+    with ThreadPoolExecutor(2) as pool:
+        rung = [run_id for run_id in pool.map(swept, range(2)) if run_id]
+    assert len(rung) == 1
+    service = Service()
+    assert len(ground.wave(rung[0], service)) == 4
+    assert [ground.status(batch_id) for batch_id in ids] == [S.COMPLETED] * 4
+    assert len(service.got) == 4
+
+
+# --- an integration that is not installed any more
+
+
+@pytest.fixture
+def uninstalled(ground: Ground) -> str:
+    """A batch for Telegram and for an integration that was there when it was accepted; returns its id."""
+    batch_id = ground.accept("telegram", "email").batch_id
+    with ground.store.begin() as connection:
+        connection.execute(update(deliveries).where(deliveries.c.type == "email").values(type="slack"))
+    return batch_id
+
+
+def waves(ground: Ground, *, for_s: float) -> int:
+    """How many waves the sweep rings for, coming every minute."""
+    count = 0
+    for _ in range(int(for_s // 60)):
+        ground.clock.pass_s(60)
+        run_id = ground.ring()
+        if run_id is not None:
+            count += 1
+            ground.wave(run_id, Service())
+    return count
+
+
+def test_what_nobody_can_send_lets_the_rest_go_and_waits(ground: Ground, uninstalled: str) -> None:
+    assert ground.wave("w", Service()) == [f"{uninstalled}-0"]
+    batch = ground.batch(uninstalled)
+    assert batch.status is S.PROCESSING
+    waits = batch.deliveries[1]
+    assert (waits.state, waits.waits_for, waits.attempts) == (D.RETRYING, "integration", 0)
+    assert waits.error is not None
+    assert "'slack' is not installed" in waits.error["message"]
+    assert ground.ring() is None, "no wave follows on it"
+
+
+def test_it_asks_for_a_wave_less_and_less_and_is_given_up_as_what_may_pass(
+    ground: Ground, uninstalled: str, settings: Settings
+) -> None:
+    ground.wave("w", Service())
+    assert waves(ground, for_s=settings.give_up_after_s + 2 * 3600) <= 12
+    batch = ground.batch(uninstalled)
+    assert (batch.status, [item.state for item in batch.deliveries]) == (S.PARTIAL, [D.DELIVERED, D.FAILED])
+    error = batch.deliveries[1].error
+    assert error is not None
+    assert (error["code"], error["may_pass"]) == ("not_installed", True)
+    assert waves(ground, for_s=3600) == 0
+
+
+def test_installed_again_it_is_sent(ground: Ground, uninstalled: str) -> None:
+    ground.wave("w", Service())
+    with ground.store.begin() as connection:
+        connection.execute(update(deliveries).where(deliveries.c.type == "slack").values(type="email"))
+    assert waves(ground, for_s=120) == 1
+    assert ground.status(uninstalled) is S.COMPLETED
+
+
+def test_a_batch_of_which_nobody_can_send_anything_makes_no_waves(ground: Ground) -> None:
+    batch_id = ground.accept("email").batch_id
+    with ground.store.begin() as connection:
+        connection.execute(update(deliveries).values(type="slack"))
+    assert ground.wave("w", Service()) == []
+    assert ground.status(batch_id) is S.PROCESSING
+    assert waves(ground, for_s=3600) <= 8
+
+
+# --- deliveries that wait
+
+
+def test_what_waits_is_rung_for_when_it_is_due_and_not_before(ground: Ground, store: Store) -> None:
+    batch_id = ground.claimed("w")
+    with store.begin() as connection:
+        values = {
+            "state": D.RETRYING,
+            "waits_for": "service",
+            "round_at": ground.clock(),
+            "next_attempt_at": ground.clock() + timedelta(seconds=600),
+        }
+        connection.execute(update(deliveries).values(**values))
+    ground.airflow.runs["w"] = "success"
+    ground.settle()
+    assert waves(ground, for_s=540) == 0
+    assert waves(ground, for_s=120) == 1
+    assert ground.status(batch_id) is S.COMPLETED
+    with store.begin() as connection:
+        assert bell.waiting(connection) is None
+        assert len(connection.execute(select(attempts.c.id)).all()) == 1

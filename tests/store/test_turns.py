@@ -1,0 +1,292 @@
+"""Whose turn it is when many wait, and what a person's decision to send again counts for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from leadcast.core.errors import (
+    AttemptFailed,
+    RateLimited,
+    RejectedError,
+    StoreError,
+    TransientError,
+    UnknownOutcome,
+    Unsendable,
+)
+from leadcast.core.model import DeliveryState
+from leadcast.core.settings import Settings
+from leadcast.deliver import Courier
+from leadcast.inbox import Accepted, Inbox
+from leadcast.integrations.telegram import TelegramSettings
+from leadcast.plan import plan, ring_for_rest
+from leadcast.settle import Settler
+from leadcast.store import circuits, claims, standing
+from leadcast.store.database import Store
+
+from .conftest import Service, StoppedClock
+
+pytestmark = pytest.mark.store
+Accept = Callable[..., Accepted]
+D = DeliveryState
+LATER = RateLimited("Come back in two minutes.", retry_after_s=120)
+AWAY = TransientError("away", code="unreachable")
+
+
+class Other(Service):
+    def identity(self, account: Any) -> Any:
+        return ("another account",)
+
+
+def attempt(courier: Courier, delivery_id: str, service: Service, **more: Any) -> None:
+    with suppress(AttemptFailed):
+        courier.deliver(delivery_id, integration=service, **{"last_in_run": False, **more})
+
+
+def states(store: Store, batch_id: str) -> list[D]:
+    with store.begin() as connection:
+        return [item.state for item in standing.of_batch(connection, batch_id=batch_id)]
+
+
+def ids(made: Any) -> list[str]:
+    return sorted(ref.delivery_id for refs in made.work.values() for ref in refs)
+
+
+def was_cleared(max_tries: int, *, retries: int = 2) -> bool:
+    from leadcast.engine.operators import DeliverOperator
+
+    return DeliverOperator._was_cleared(SimpleNamespace(retries=retries), max_tries)  # type: ignore[arg-type]
+
+
+def test_an_account_that_stays_away_does_not_hold_up_the_probe_of_another(
+    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, courier: Courier, settler: Settler
+) -> None:
+    """A has been away for hours, its circuit is open for 15 minutes at a time; B was away for a minute."""
+    for _ in range(5):
+        attempt(courier, f"{accept('telegram').batch_id}-0", Service(answers=[AWAY]))
+    waits_for_a = [accept("telegram").batch_id for _ in range(2)]
+    plan(store, settings, run_id="run-0", clock=clock)
+    for batch_id in waits_for_a:
+        attempt(courier, f"{batch_id}-0", Service())
+    settler.wave("run-0", over=True)
+    for _ in range(4):  # probes of A, by what comes in
+        clock.pass_s(1000)
+        attempt(courier, f"{accept('telegram').batch_id}-0", Service(answers=[AWAY]))
+    for _ in range(5):
+        attempt(courier, f"{accept('telegram').batch_id}-0", Other(answers=[AWAY]))
+    waits_for_b = accept("telegram").batch_id
+    plan(store, settings, run_id="run-1", clock=clock)
+    attempt(courier, f"{waits_for_b}-0", Other())
+    settler.wave("run-1", over=True)
+    with store.begin() as connection:
+        until = sorted(item.until for item in circuits.listing(connection))
+    clock.pass_s(settings.circuit_open_s)
+    assert until[0] <= clock() < until[1], "B's time is over, A's is not"
+    made = plan(store, settings, run_id="run-2", clock=clock)
+    assert len(ids(made)) == 1, "nobody tries B, though its time is over"
+
+
+def test_one_whose_batch_is_busy_does_not_hold_up_the_probe_of_its_account(
+    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, courier: Courier, settler: Settler
+) -> None:
+    """The one that has waited longest stands in a batch whose run is still at work on another of its deliveries."""
+    for _ in range(5):
+        attempt(courier, f"{accept('telegram').batch_id}-0", Service(answers=[AWAY]))
+    longest, other = accept("telegram", "webhook").batch_id, accept("telegram").batch_id
+    plan(store, settings, run_id="run-1", clock=clock)
+    attempt(courier, f"{longest}-0", Service(), run_id="run-1")
+    clock.pass_s(settings.circuit_open_s)
+    attempt(courier, f"{accept('telegram').batch_id}-0", Service(answers=[AWAY]))  # a probe that fails
+    attempt(courier, f"{other}-0", Service(), run_id="run-1")
+    for batch_id in (longest, other):  # the webhook of the first is still to be begun: its pool is full
+        settler.batch(batch_id, run_id="run-1", over=False)
+    plan(store, settings, run_id="run-2", clock=clock)  # takes what else is there, and lets it go
+    settler.wave("run-2", over=True)
+    clock.pass_s(settings.circuit_open_s * 2)
+    assert ring_for_rest(store, settings, clock=clock) is not None, "nobody is the probe for as long as run-1 takes"
+
+
+def test_a_person_who_clears_what_was_never_begun_has_it_sent(
+    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, courier: Courier, settler: Settler
+) -> None:
+    """The run timed out before Airflow had even queued the task (try_number 0); then a person clears the run."""
+    batch_id = accept("webhook").batch_id
+    plan(store, settings, run_id="run-1", clock=clock)
+    settler.wave("run-1", over=True, critical="the run timed out")
+    assert states(store, batch_id) == [D.FAILED]
+    assert ids(plan(store, settings, run_id="run-1", clock=clock)) == [f"{batch_id}-0"], "plan hands it on"
+    # Airflow 3.3.2, clear_task_instances: max_tries = try_number (0) + retries; a new mapped instance has the same
+    asked = was_cleared(0 + 2)
+    attempt(courier, f"{batch_id}-0", Service(), run_id="run-1", asked=asked)
+    assert states(store, batch_id) == [D.DELIVERED], "refused: 'To send it again, clear its task.'"
+
+
+def test_a_cleared_task_that_finds_the_batch_held_by_another_run_is_sent_afterwards(
+    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, courier: Courier, settler: Settler
+) -> None:
+    batch_id = accept("webhook", "amocrm").batch_id
+    plan(store, settings, run_id="run-1", clock=clock)
+    attempt(courier, f"{batch_id}-0", Service(answers=[RejectedError("no")]), run_id="run-1", asked=False)
+    attempt(courier, f"{batch_id}-1", Service(answers=[LATER]), run_id="run-1", asked=False)
+    settler.batch(batch_id, run_id="run-1", over=False)
+    settler.wave("run-1", over=True)
+    clock.pass_s(200)
+    plan(store, settings, run_id="run-2", clock=clock)  # now run-2 has it
+    # a person clears deliver_webhook in run-1: try 2, max_tries 3; it is told to come back in 10 s
+    attempt(courier, f"{batch_id}-0", Service(), run_id="run-1", asked=was_cleared(3))
+    attempt(courier, f"{batch_id}-1", Service(), run_id="run-2", asked=False)
+    settler.batch(batch_id, run_id="run-2", over=False)
+    settler.wave("run-2", over=True)
+    clock.pass_s(10)
+    attempt(courier, f"{batch_id}-0", Service(), run_id="run-1", asked=was_cleared(3), last_in_run=False)
+    assert states(store, batch_id) == [D.DELIVERED, D.DELIVERED], "it waited until run-2 was through, and was refused"
+
+
+def test_the_sweep_survives_a_batch_that_was_given_back_and_adopted(
+    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, courier: Courier, settler: Settler
+) -> None:
+    from leadcast.engine.sweep import settle_dead_waves
+
+    batch_id = accept("webhook").batch_id
+    plan(store, settings, run_id="run-1", clock=clock)
+    settler.wave("run-1", over=True, give_back=True)  # `started_at` is empty again
+    attempt(courier, f"{batch_id}-0", Service(answers=[TransientError("503")]), run_id="run-1")
+    clock.pass_s(3600)
+    settle_dead_waves(store, settings, run_state=lambda run_id: None, settle_state=lambda run_id: None, clock=clock)
+
+
+def test_a_cleared_task_whose_first_try_met_a_store_that_was_away_is_sent_by_the_second(
+    store: Store,
+    settings: Settings,
+    clock: StoppedClock,
+    accept: Accept,
+    courier: Courier,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The same: the worker died, or was never given the task, before anything was begun."""
+    batch_id = accept("webhook").batch_id
+    plan(store, settings, run_id="run-1", clock=clock)
+    attempt(courier, f"{batch_id}-0", Service(answers=[RejectedError("no")]), run_id="run-1", asked=False)
+    with monkeypatch.context() as patch, suppress(StoreError):
+
+        def away(*_: Any, **__: Any) -> bool:
+            raise StoreError("away for a moment")
+
+        patch.setattr(claims, "adopt", away)
+        attempt(courier, f"{batch_id}-0", Service(), run_id="run-1", asked=was_cleared(3))
+    attempt(courier, f"{batch_id}-0", Service(), run_id="run-1", asked=was_cleared(3))  # Airflow's own retry
+    assert states(store, batch_id) == [D.DELIVERED]
+
+
+def test_what_a_person_has_decided_to_send_again_is_not_held_after_a_429(
+    store: Store, accept: Accept, courier: Courier, clock: StoppedClock
+) -> None:
+    batch_id = accept("telegram").batch_id
+    service = Service(answers=[UnknownOutcome("no answer"), RateLimited("slow down", retry_after_s=5)])
+    attempt(courier, f"{batch_id}-0", service)
+    assert states(store, batch_id) == [D.UNKNOWN]
+    attempt(courier, f"{batch_id}-0", service)  # a person has decided: again
+    assert states(store, batch_id) == [D.RETRYING]
+    clock.pass_s(6)
+    attempt(courier, f"{batch_id}-0", service, asked=False)
+    assert states(store, batch_id) == [D.DELIVERED], "the 429 says that it was not executed, and a person has decided"
+
+
+def test_all_that_waits_for_an_account_ends_after_give_up_and_not_one_in_a_quarter_of_an_hour(
+    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, courier: Courier, settler: Settler
+) -> None:
+    for _ in range(5):
+        attempt(courier, f"{accept('telegram').batch_id}-0", Service(answers=[AWAY]))
+    waiting = [accept("telegram").batch_id for _ in range(40)]
+    plan(store, settings, run_id="run-0", clock=clock)
+    for batch_id in waiting:
+        attempt(courier, f"{batch_id}-0", Service(), run_id="run-0", asked=False)
+    settler.wave("run-0", over=True)
+    for minute in range(60 * 5):  # an hour more than give_up_after_s
+        clock.pass_s(60)
+        if ring_for_rest(store, settings, clock=clock) is None:
+            continue
+        run_id = f"run-{minute + 1}"
+        for delivery_id in ids(plan(store, settings, run_id=run_id, clock=clock)):
+            attempt(courier, delivery_id, Service(answers=[AWAY]), run_id=run_id, asked=False)
+        settler.wave(run_id, over=True)
+    still = [batch_id for batch_id in waiting if states(store, batch_id) == [D.RETRYING]]
+    assert not still, f"{len(still)} of 40 still wait"
+
+
+def test_a_probe_that_we_refuse_ourselves_leaves_the_turn_to_the_next(
+    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, courier: Courier
+) -> None:
+    for _ in range(5):
+        attempt(courier, f"{accept('telegram').batch_id}-0", Service(answers=[AWAY]))
+    clock.pass_s(settings.circuit_open_s)
+    attempt(courier, f"{accept('telegram').batch_id}-0", Service(answers=[Unsendable("No chat.")]))
+    following = accept("telegram").batch_id
+    attempt(courier, f"{following}-0", Service())
+    assert states(store, following) == [D.DELIVERED], "left alone for timeout_s more, and the service was not asked"
+
+
+def test_of_many_that_were_let_go_at_one_moment_one_has_the_turn(store: Store, settings: Settings) -> None:
+    """An account has closed and let all go at one moment, then opened again: 800 with one `next_attempt_at`."""
+    with store.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO batches (id, lead_id, lead, status, priority, body_sha256, wave_id, let_go, claims) "
+                "SELECT 'b' || i, 'x', '{}', 'processing', 1, 'x', 'old', true, 1 FROM generate_series(1, 800) i"
+            )
+        )
+        connection.execute(
+            text(
+                "INSERT INTO deliveries (id, batch_id, index, type, settings, state, waits_for, account, "
+                "next_attempt_at, round_at) SELECT 'b' || i || '-0', 'b' || i, 0, 'telegram', '{}', 'retrying', "
+                "'circuit', 'a', now() - interval '9 s', now() FROM generate_series(1, 800) i"
+            )
+        )
+        connection.execute(
+            text(
+                "INSERT INTO circuits (account, type, label, failures, openings, opened_at, open_until) "
+                "VALUES ('a', 'telegram', 'a', 5, 1, now() - interval '61 s', now() - interval '1 s')"
+            )
+        )
+    made = plan(store, settings, run_id="run-1")
+    assert len(ids(made)) == 1
+
+
+def test_a_persons_decision_counts_once_whatever_airflow_repeats_after_it(
+    store: Store, accept: Accept, courier: Courier
+) -> None:
+    batch_id = accept("telegram").batch_id
+    service = Service(answers=[UnknownOutcome("no answer"), UnknownOutcome("no answer again")])
+    attempt(courier, f"{batch_id}-0", service)
+    for _ in range(2):  # the second is Airflow's own retry of the task that was cleared
+        attempt(courier, f"{batch_id}-0", service, asked=True, asked_by="run-1:3")
+    assert (len(service.got), states(store, batch_id)) == (2, [D.UNKNOWN])
+    attempt(courier, f"{batch_id}-0", service, asked=True, asked_by="run-1:5")
+    assert states(store, batch_id) == [D.DELIVERED]
+
+
+def test_fields_keep_the_order_in_which_they_were_written(store: Store, inbox: Inbox, courier: Courier) -> None:
+    """People read them: the lines of a message, the custom fields in a note."""
+    names = ["Зачем он пишет нам", "Б", "Город", "a"]
+    custom = dict.fromkeys(names, "x")
+    body = {
+        "lead_id": 1,
+        "lead": {"custom": custom},
+        "integrations": [{"type": "telegram", "settings": {"fields": custom}}],
+    }
+    seen: list[list[str]] = []
+
+    class Reader(Service):
+        settings_model = TelegramSettings  # type: ignore[assignment]
+
+        def deliver(self, lead: Any, *, settings: Any, account: Any, call: Any) -> Any:
+            seen.extend([list(lead.custom), list(settings.fields)])
+            return super().deliver(lead, settings=settings, account=account, call=call)
+
+    attempt(courier, f"{inbox.accept(body).batch_id}-0", Reader())
+    assert seen == [names, names]

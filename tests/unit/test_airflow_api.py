@@ -1,0 +1,161 @@
+"""Airflow's API, as it is asked for runs: what it answers is taken at its word, what it refuses is said."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from leadcast.core.errors import CredentialsError
+from leadcast.core.settings import Settings
+from leadcast.engine import airflow_api, lead_traces
+from leadcast.engine.airflow_api import AirflowApi, AirflowApiError
+from leadcast.engine.old_runs import Rule, delete_through, rules
+from leadcast.integrations.base import ConnectionFields
+
+T = TypeVar("T")
+RUNS = "/api/v2/dags/send_lead/dagRuns"
+NOW = datetime(2026, 11, 26, 3, 17, tzinfo=UTC)
+Answer = Callable[[httpx.Request], httpx.Response]
+
+
+def ask(answer: Answer, work: Callable[[AirflowApi], Coroutine[Any, Any, T]]) -> T:
+    """Does something with an API that answers so."""
+
+    async def run() -> T:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://airflow") as client:
+            return await work(AirflowApi(client, "a-token"))
+
+    return asyncio.run(run())
+
+
+class Runs:
+    """An Airflow with these runs: run id → conf. `running`: what cannot be deleted."""
+
+    def __init__(self, confs: dict[str, Any], *, running: tuple[str, ...] = ()) -> None:
+        self.confs, self.running = confs, running
+        self.calls: list[str] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.calls.append(request.method)
+        assert request.headers["Authorization"] == "Bearer a-token"
+        if request.method == "DELETE":
+            run_id = request.url.path.rpartition("/")[2]
+            if run_id in self.running:
+                return httpx.Response(409)
+            return httpx.Response(204 if self.confs.pop(run_id, None) is not None else 404)
+        if request.method == "PATCH":
+            (action,) = json.loads(request.content)["actions"]
+            gone = [run_id for run_id in action["entities"] if run_id not in self.running]
+            for run_id in gone:
+                del self.confs[run_id]
+            return httpx.Response(200, json={"delete": {"success": gone, "errors": []}})
+        offset, limit = (int(request.url.params.get(name, 0)) for name in ("offset", "limit"))
+        listed = [{"dag_run_id": run_id, "conf": conf} for run_id, conf in self.confs.items()]
+        return httpx.Response(200, json={"dag_runs": listed[offset : offset + limit]})
+
+
+def refuses(status: int) -> Answer:
+    return lambda request: httpx.Response(status)
+
+
+def away(request: httpx.Request) -> httpx.Response:
+    raise httpx.ConnectError("no route to a-token")
+
+
+def test_the_runs_of_a_lead_are_those_whose_conf_names_it_and_no_other() -> None:
+    confs: dict[str, Any] = {f"other-{number}": {"lead_id": f"{number}123"} for number in range(150)}
+    runs = Runs(confs | {"as-number": {"lead_id": 123}, "as-text": {"lead_id": "123"}, "bell": {}, "none": None})
+    found = ask(runs, lambda api: lead_traces.erase_through(api, "123"))
+    assert (found.erased, found.left) == ({"runs": 2}, {})
+    assert not {"as-number", "as-text"} & runs.confs.keys()
+    assert len(runs.confs) == 152
+
+
+def test_a_run_that_runs_is_left_and_said_to_run() -> None:
+    runs = Runs({"manual-1": {"lead_id": 123}, "manual-2": {"lead_id": 123}}, running=("manual-2",))
+    found = ask(runs, lambda api: lead_traces.erase_through(api, "123"))
+    assert (found.erased, found.left) == ({"runs": 1}, {"manual-2": "It runs (409)."})
+
+
+def test_without_the_right_to_delete_the_run_is_left_and_without_the_right_to_look_nobody_knows() -> None:
+    def may_look_only(request: httpx.Request) -> httpx.Response:
+        if request.method == "DELETE":
+            return httpx.Response(403)
+        return httpx.Response(200, json={"dag_runs": [{"dag_run_id": "manual-1", "conf": {"lead_id": 123}}]})
+
+    found = ask(may_look_only, lambda api: lead_traces.erase_through(api, "123"))
+    assert found.erased == {"runs": 0}
+    assert found.left is not None
+    assert "no right" in found.left["manual-1"]
+    for answer in (refuses(403), refuses(500), away):
+        assert ask(answer, lambda api: lead_traces.erase_through(api, "123")).left is None
+
+
+def test_a_run_that_is_gone_already_is_no_failure() -> None:
+    assert ask(refuses(404), lambda api: api.delete_run("send_lead", "manual-1")) == ""
+
+
+def test_old_runs_are_deleted_page_by_page_up_to_a_number_a_day() -> None:
+    runs = Runs({f"run-{number}": {} for number in range(450)})
+    rule = Rule(dag_id="send_lead", states=("success",), before=NOW)
+    until = NOW + timedelta(minutes=15)
+    gone = ask(runs, lambda api: delete_through(api, [rule], until=until, clock=lambda: NOW, at_most=200))
+    assert (gone, len(runs.confs)) == ({"send_lead": 200}, 250)
+    gone = ask(runs, lambda api: delete_through(api, [rule], until=until, clock=lambda: NOW))
+    assert (gone, runs.confs) == ({"send_lead": 250}, {})
+
+
+def test_it_stops_when_its_time_is_over_and_where_nothing_more_can_be_deleted() -> None:
+    rule = Rule(dag_id="send_lead", states=("success",), before=NOW)
+    assert ask(Runs({"run": {}}), lambda api: delete_through(api, [rule], until=NOW, clock=lambda: NOW)) == {}
+    later = NOW + timedelta(minutes=15)
+    again = Runs({"run": {}}, running=("run",))
+    assert ask(again, lambda api: delete_through(api, [rule], until=later, clock=lambda: NOW)) == {}
+    assert again.calls == ["GET", "PATCH"]
+
+
+def test_an_api_that_is_away_is_said_to_be_without_a_word_of_what_was_sent() -> None:
+    with pytest.raises(AirflowApiError, match=r"^Airflow's API does not answer \(ConnectError\)\.$"):
+        ask(away, lambda api: api.finished_runs("sweep", states=("success",), before=NOW))
+
+
+def test_good_sweeps_are_kept_for_a_day_and_all_else_as_the_settings_say() -> None:
+    listed = rules(Settings(keep_runs_days=30), dag_ids=("send_lead", "sweep"), now=NOW)
+    assert [(rule.dag_id, list(rule.states), (NOW - rule.before).days) for rule in listed] == [
+        ("send_lead", ["success", "failed"], 30),
+        ("sweep", ["success", "failed"], 30),
+        ("sweep", ["success"], 1),
+    ]
+    (sweeps,) = rules(Settings(keep_runs_days=0), dag_ids=("send_lead", "sweep"), now=NOW)
+    assert (sweeps.dag_id, sweeps.states) == ("sweep", ("success",))
+
+
+def connection(**more: Any) -> ConnectionFields:
+    return ConnectionFields(conn_id="leadcast_airflow", conn_type="http", **more)
+
+
+def test_a_connection_without_host_or_with_a_wrong_password_is_said_to_be_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def enter(fields: ConnectionFields) -> None:
+        async with airflow_api.over_network(fields):
+            pass
+
+    with pytest.raises(CredentialsError, match="no host"):
+        asyncio.run(enter(connection()))
+    real = httpx.AsyncClient
+
+    def refused(**more: Any) -> httpx.AsyncClient:
+        return real(**more, transport=httpx.MockTransport(refuses(401)))
+
+    monkeypatch.setattr(httpx, "AsyncClient", refused)
+    wrong = connection(host="http://127.0.0.1:1", login="admin", password=SecretStr("a-password"))
+    with pytest.raises(CredentialsError, match=r"leadcast_airflow.*\(401\)") as caught:
+        asyncio.run(enter(wrong))
+    assert "a-password" not in str(caught.value)
+    asyncio.run(enter(connection(host="http://127.0.0.1:1", password=SecretStr("a-token"))))
