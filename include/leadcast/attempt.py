@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
+from sqlalchemy import Connection
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from leadcast.admit import Gate, Way
@@ -30,7 +31,7 @@ from leadcast.core.redact import one_line, scrub
 from leadcast.core.verdict import Standing, Verdict, verdict
 from leadcast.integrations.base import Call, Integration, TokenVault
 from leadcast.integrations.remarks import personal_data
-from leadcast.store import account_watch, circuits, ledger
+from leadcast.store import account_watch, circuits, claims, ledger
 from leadcast.store.memory import StoredMemory
 
 log = structlog.get_logger("leadcast.deliver")
@@ -48,6 +49,7 @@ class Attempt:
         tokens: keeps rotated OAuth tokens.
         worker: who works here, for the ledger.
         chance: gives a number from 0 to below 1.
+        run_id: the run that this is a part of, and which must hold the batch; empty: of none.
         last_in_run: the run makes no further attempt.
         is_asked: a person wants this attempt, however old the lead is.
         asked_by: what a person has done to have it made; empty: nothing.
@@ -62,6 +64,7 @@ class Attempt:
         tokens: TokenVault,
         worker: str,
         chance: Callable[[], float],
+        run_id: str,
         last_in_run: bool,
         is_asked: bool = False,
         asked_by: str = "",
@@ -72,6 +75,7 @@ class Attempt:
         self.tokens = tokens
         self.worker = worker
         self.chance = chance
+        self.run_id = run_id
         self.last_in_run = last_in_run
         self.is_asked = is_asked
         self.asked_by = asked_by
@@ -85,6 +89,18 @@ class Attempt:
         self.secrets: list[str] = []
         self.log = log.bind(integration=due.type, delivery_id=due.delivery_id)
         self.started_at = self.clock()
+
+    def hold(self, connection: Connection) -> None:
+        """Makes sure that its run holds the batch when this transaction ends. To be asked in each one that lets the
+        delivery go on: between two of them its run may be settled, and the batch be let go, ended or claimed.
+
+        Raises:
+            AttemptFailed: another run carries the batch.
+        """
+        if not self.run_id or claims.adopt(connection, batch_id=self.due.batch_id, run_id=self.run_id):
+            return
+        busy = TransientError("Another run carries this batch just now.", code="busy")
+        raise AttemptFailed(busy, retry_in_s=None if self.last_in_run else self.settings.retry_delay_s)
 
     def run(self) -> Receipt | None:
         """Makes it. Returns the receipt; None: it was cancelled before it went out.
@@ -176,6 +192,7 @@ class Attempt:
         wait_s = decided.wait_s or 0.0
         now = self.clock()
         with self.store.begin() as connection:
+            self.hold(connection)
             # it may have closed since we asked, and have let go of all that waited for it
             if early.code == WAITS_FOR_CIRCUIT and not circuits.holds(connection, account_id):
                 wait_s = 0.0
@@ -198,6 +215,7 @@ class Attempt:
         account = self.way.ref.id if self.way else None
         now = self.clock()
         with self.store.begin() as connection:
+            self.hold(connection)
             begun = ledger.begin(
                 connection,
                 self.due.delivery_id,

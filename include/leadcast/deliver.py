@@ -83,23 +83,21 @@ class Courier:
                 is_asked = asked and not (asked_by and due.asked == asked_by)
                 if not is_asked:
                     _refuse_what_is_decided(due, now=now)
-                is_ours = not run_id or claims.adopt(connection, batch_id=due.batch_id, run_id=run_id)
-                if is_ours and due.waits_for:
+                attempt = Attempt(
+                    due,
+                    integration,
+                    gate=self._gate(),
+                    tokens=self.tokens,
+                    worker=self.worker,
+                    chance=self.chance,
+                    run_id=run_id,
+                    last_in_run=last_in_run,
+                    is_asked=is_asked,
+                    asked_by=asked_by,
+                )
+                attempt.hold(connection)
+                if due.waits_for:
                     ledger.wake(connection, delivery_id)
-            if not is_ours:
-                busy = TransientError("Another run carries this batch just now.", code="busy")
-                raise AttemptFailed(busy, retry_in_s=None if last_in_run else self.settings.retry_delay_s)
-            attempt = Attempt(
-                due,
-                integration,
-                gate=self._gate(),
-                tokens=self.tokens,
-                worker=self.worker,
-                chance=self.chance,
-                last_in_run=last_in_run,
-                is_asked=is_asked,
-                asked_by=asked_by,
-            )
             return attempt.run()
 
     def _gate(self) -> Gate:

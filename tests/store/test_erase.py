@@ -38,6 +38,7 @@ from leadcast.store.schema import batches, metadata
 from leadcast.store.schema import leads as leads_table
 
 from .conftest import Service, StoppedClock, waits_or_ends
+from .mortal_store import Place, Point, Process
 
 pytestmark = pytest.mark.store
 D, S = DeliveryState, BatchStatus
@@ -318,21 +319,14 @@ def test_the_task_of_an_erased_batch_sends_nothing_when_it_is_cleared(
         Retrier(store=store, settings=sender.settings).batch(batch_id)
 
 
-def test_erased_between_the_look_and_the_attempt_nothing_is_sent(
-    store: Store, sender: Sender, eraser: Eraser, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_erased_between_the_look_and_the_attempt_nothing_is_sent(store: Store, sender: Sender, eraser: Eraser) -> None:
     """A person has cleared a failed delivery's task, and the attempt waits for its turn meanwhile."""
     batch_id = sender.through(REFUSED, REFUSED)
-    begin = ledger.begin
-
-    def erased_just_before(*arguments: Any, **more: Any) -> Any:
-        ask(eraser)
-        return begin(*arguments, **more)
-
-    monkeypatch.setattr(ledger, "begin", erased_just_before)
+    process = Process(store, Point(Place.AFTER, 1), lambda: ask(eraser))
+    courier = replace(sender.courier, store=process.store)
     service = Service()
     with pytest.raises(AttemptFailed, match="erased"):
-        sender.courier.deliver(f"{batch_id}-0", integration=service, last_in_run=True, run_id="run-1", asked=True)
+        courier.deliver(f"{batch_id}-0", integration=service, last_in_run=True, run_id="run-1", asked=True)
     assert service.got == []
 
 
