@@ -17,7 +17,7 @@ from leadcast.store.database import Store
 from leadcast.store.outbox import PACES, Channel
 from leadcast.store.schema import notifications
 
-from .conftest import StoppedClock
+from .conftest import StoppedClock, waits_or_ends
 
 pytestmark = pytest.mark.store
 Accept = Callable[..., Accepted]
@@ -86,6 +86,28 @@ def test_two_processes_never_send_the_same_row(store: Store, clock: StoppedClock
         sent = list(pool.map(lambda _: dispatcher(store, clock, post).flush(bound_s=30), range(4)))
     assert sum(sent) == 40
     assert sorted(story.key for story in post.stories) == sorted(f"k{number}" for number in range(40))
+
+
+def test_a_row_that_another_looks_at_just_now_goes_out_all_the_same(store: Store, clock: StoppedClock) -> None:
+    """Who looks for a row while it is begun has it locked for a moment, and only then sees that it is not due."""
+    queue(store, clock, "a")
+    with store.begin() as connection:
+        found = outbox.take(connection, Channel.EMAIL, now=clock())
+        assert found is not None
+        row = outbox.begin(connection, found, now=clock())
+    assert row is not None
+    begun = row
+
+    def hold() -> bool:
+        with store.begin() as connection:
+            return outbox.hold(connection, begun)
+
+    with ThreadPoolExecutor(1) as pool:
+        with store.begin() as looking:
+            looking.execute(select(notifications.c.id).with_for_update())
+            holding = pool.submit(hold)
+            waits_or_ends(store, holding)
+        assert holding.result()
 
 
 def test_what_fails_is_sent_later_after_a_pause_that_grows(store: Store, clock: StoppedClock) -> None:

@@ -190,12 +190,13 @@ def begin(connection: Connection, row: Row, *, now: datetime) -> Row | None:
 
 
 def hold(connection: Connection, row: Row) -> bool:
-    """Locks a row that was begun until the transaction ends. False: another has begun it since, or holds it."""
+    """Locks a row that was begun until the transaction ends. False: another has begun it since, or has ended it."""
+    # it waits: whoever looked for a row just before this one was begun may have locked it, and then stepped over it
     found = connection.execute(
         select(notifications.c.id)
         .where(notifications.c.id == row.id, notifications.c.attempts == row.attempts)
         .where(notifications.c.state == OutboxState.PENDING)
-        .with_for_update(skip_locked=True)
+        .with_for_update()
     )
     return found.one_or_none() is not None
 
