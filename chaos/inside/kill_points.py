@@ -173,8 +173,9 @@ def _attempt(module: Any) -> None:
             return run(self)
 
     module.Attempt.run = run_known
-    for method, point in (("_begin", "begin"), ("_find", "find"), ("_end", "end")):
-        _wrap(module.Attempt, method, point)
+    _wrap(module.Attempt, "_begin", "begin")
+    _wrap(module, "reconcile", "find")
+    _wrap(module.Outcome, "end", "end")
 
 
 def _egress(module: Any) -> None:

@@ -19,13 +19,13 @@ import psycopg2.extensions
 import pytest
 from sqlalchemy import Column, Connection, Engine, Table, event, func, make_url, select, text
 
-from leadcast.attempt import Attempt
 from leadcast.core.errors import StoreError
 from leadcast.core.model import AttemptOutcome, BatchStatus, DeliveryState, Lead, Receipt
 from leadcast.core.settings import Settings
 from leadcast.deliver import Courier
 from leadcast.inbox import Accepted, Inbox
 from leadcast.integrations.base import Account, Call
+from leadcast.outcome import Outcome
 from leadcast.plan import plan
 from leadcast.settle import Settler
 from leadcast.store.database import POOL_TIMEOUT_S, Store, open_engine
@@ -200,7 +200,7 @@ def test_a_batch_is_settled_and_told_of_once_wherever_a_session_ends(
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """An outcome that cannot be written is written a moment later; here at once."""
-    monkeypatch.setattr(Attempt._end.retry, "sleep", lambda _: None)  # type: ignore[attr-defined]
+    monkeypatch.setattr(Outcome.end.retry, "sleep", lambda _: None)  # type: ignore[attr-defined]
 
 
 def test_sessions_that_ended_while_nobody_used_them_are_thrown_away(store: Store, postgres_url: str) -> None:

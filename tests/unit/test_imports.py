@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "include" / "leadcast"
-STAGES = ("request", "inbox", "plan", "admit", "attempt", "deliver", "settle", "retry", "cancel", "erase", "notify")
+STAGES = tuple("request inbox plan admit outcome reconcile attempt deliver settle retry cancel erase notify".split())
 """In the order of the flow."""
 FOUNDATIONS = ("core", "integrations", "store", "templates")
 """What stages stand on; they know no stage."""

@@ -1,0 +1,191 @@
+"""What an attempt's outcome makes of the delivery, and its writing into the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
+
+from leadcast.admit import Gate, Way
+from leadcast.core.errors import (
+    AttemptFailed,
+    Blocked,
+    DeliveryError,
+    RateLimited,
+    SettingsError,
+    StoreError,
+    TransientError,
+    UnknownOutcome,
+)
+from leadcast.core.model import Receipt
+from leadcast.core.redact import one_line, scrub
+from leadcast.core.settings import Settings
+from leadcast.core.verdict import Standing, Verdict, verdict
+from leadcast.integrations.base import Integration
+from leadcast.integrations.remarks import personal_data
+from leadcast.store import account_watch, ledger
+
+
+@dataclass(kw_only=True)
+class Course:
+    """How far an attempt has come: what its outcome means depends on it.
+
+    last_in_run: the run makes no further attempt.
+    way: how it goes out; None: not known yet.
+    is_probe: it tries an account whose circuit is open.
+    begun: the attempt as it is written down; None: not yet.
+    in_doubt: an attempt before may have sent it, and nobody has found out yet.
+    went_out: the service was called.
+    secrets: what no text that is kept may hold.
+    """
+
+    due: ledger.Due
+    integration: Integration[Any, Any]
+    settings: Settings
+    last_in_run: bool
+    started_at: datetime
+    way: Way | None = None
+    is_probe: bool = False
+    begun: ledger.Begun | None = None
+    in_doubt: bool = False
+    went_out: bool = False
+    secrets: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        log = structlog.get_logger("leadcast.deliver")
+        self.log = log.bind(integration=self.due.type, delivery_id=self.due.delivery_id)
+
+    def goes(self, way: Way) -> None:
+        """Its way is known."""
+        self.way = way
+        self.secrets += way.account.secrets()
+
+    def begins(self, begun: ledger.Begun) -> None:
+        """It is written down."""
+        self.begun, self.in_doubt = begun, begun.in_doubt
+        # a service's words may repeat the lead, and go into the log
+        self.secrets += personal_data(begun.lead)
+        self.log = self.log.bind(batch_id=begun.batch_id, lead_id=begun.lead.id, attempt=begun.attempt)
+
+    def waited_s(self, now: datetime) -> float:
+        """Seconds since the first attempt of this round."""
+        return (now - (self.begun or self.due).round_at).total_seconds()
+
+    def may_resend(self) -> bool:
+        """Whether it may be sent again after a call without an answer."""
+        return self.way is not None and self.integration.may_resend(self.way.settings, self.settings)
+
+
+class Outcome:
+    """The outcome of one attempt.
+
+    Args:
+        gate: where it was admitted.
+        chance: gives a number from 0 to below 1.
+    """
+
+    def __init__(self, course: Course, *, gate: Gate, chance: Callable[[], float]) -> None:
+        self.course, self.gate, self.chance = course, gate, chance
+        self.store, self.settings, self.clock = gate.store, gate.settings, gate.clock
+
+    def broken(self, error: BaseException) -> DeliveryError:
+        """What an error that is not a service's says of the attempt."""
+        if self.course.went_out:
+            return UnknownOutcome(f"Broke off while sending: {type(error).__name__}", code="broken")
+        if isinstance(error, SettingsError):
+            return Blocked(str(error), code="settings")
+        return TransientError(f"Broke off before sending: {type(error).__name__}", code="broken")
+
+    def decided(self, error: DeliveryError) -> Verdict:
+        """What becomes of the delivery. An account whose circuit this error opens is not in it yet (`end`)."""
+        begun = self.course.begun
+        return verdict(
+            error,
+            Standing(
+                attempt=begun.attempt if begun else 1,
+                tries=begun.tries if begun else self.course.due.tries,
+                waited_s=self.course.waited_s(self.clock()),
+                in_doubt=self.course.in_doubt,
+                may_resend=self.course.may_resend(),
+                is_repeatable=self.course.integration.repeatable,
+                last_in_run=self.course.last_in_run,
+            ),
+            rules=self.settings.delivering(self.course.due.type),
+            give_up_after_s=self.settings.give_up_after_s,
+            chance=self.chance,
+        )
+
+    def failed(self, error: DeliveryError) -> Receipt:
+        """Writes it down. Returns the receipt where enough has arrived.
+
+        Raises:
+            AttemptFailed: with the decision about the next attempt.
+        """
+        error.message = one_line(scrub(error.message, secrets=self.course.secrets))
+        error.detail = one_line(scrub(error.detail, secrets=self.course.secrets))
+        decided = self.end(self.decided(error))
+        if isinstance(error, RateLimited) and self.course.way is not None:
+            with suppress(StoreError):  # the outcome is written, and others may still be told by the service itself
+                self.gate.pause(self.course.way, pause_s=error.retry_after_s or 0.0)
+        if decided.receipt is not None:
+            return decided.receipt
+        raise AttemptFailed(error, retry_in_s=decided.wait_s, waits=bool(decided.waits_for)) from None
+
+    @retry(
+        retry=retry_if_exception_type(StoreError),
+        stop=stop_after_attempt(5),
+        wait=wait_exponential(multiplier=0.5, max=5),
+        reraise=True,
+    )
+    def end(self, decided: Verdict) -> Verdict:
+        """Writes the outcome; tries for some seconds, since an outcome that is known and not written is costly."""
+        assert self.course.begun is not None
+        now = self.clock()
+        with self.store.begin() as connection:
+            if self.course.way is not None:
+                opened = account_watch.note(
+                    connection,
+                    self.course.way.ref,
+                    decided.error,
+                    is_probe=self.course.is_probe,
+                    settings=self.settings,
+                    now=now,
+                )
+                if opened is not None and opened.until is not None:
+                    wait_s = max((opened.until - now).total_seconds(), 0.0)
+                    if self._has_time_for(wait_s):
+                        decided = decided.waiting(wait_s, may_resend=self.course.may_resend())
+            state = ledger.end(connection, self.course.begun, _ended(decided, now=now), now=now)
+        if state is not decided.state:
+            decided = replace(decided, state=state, wait_s=None, waits_for="")
+        self.course.log.info(
+            "attempt ended",
+            outcome=decided.outcome.value,
+            state=decided.state.value,
+            waits_for=decided.waits_for or None,
+            duration_s=round((now - self.course.started_at).total_seconds(), 3),
+            error=decided.error.message if decided.error else None,
+            code=decided.error.code if decided.error else None,
+        )
+        return decided
+
+    def _has_time_for(self, wait_s: float) -> bool:
+        return self.course.waited_s(self.clock()) + wait_s <= self.settings.give_up_after_s
+
+
+def _ended(decided: Verdict, *, now: datetime) -> ledger.Ended:
+    return ledger.Ended(
+        state=decided.state,
+        outcome=decided.outcome,
+        receipt=decided.receipt,
+        error=decided.error if decided.receipt is None else None,
+        in_doubt=decided.in_doubt,
+        next_attempt_at=None if decided.wait_s is None else now + timedelta(seconds=decided.wait_s),
+        counts=decided.counts,
+        waits_for=decided.waits_for,
+    )
