@@ -14,7 +14,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "include" / "leadcast"
-STAGES = tuple("request inbox plan admit outcome reconcile attempt deliver settle retry cancel erase notify".split())
+DELIVER = ("admit", "outcome", "reconcile", "attempt", "deliver")
+STAGES = ("request", "inbox", "plan", *DELIVER, "settle", "retry", "cancel", "erase", "notify")
 """In the order of the flow."""
 FOUNDATIONS = ("core", "integrations", "store", "templates")
 """What stages stand on; they know no stage."""
