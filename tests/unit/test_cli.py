@@ -5,14 +5,18 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import ClassVar
 
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
 from leadcast.cli import EXIT_NOT_RUNNING, app
-from leadcast.local import show
+from leadcast.local import batches, show
 from leadcast.local.client import ApiError
 from leadcast.local.errors import StackError
 
@@ -77,6 +81,60 @@ def test_an_address_where_nobody_answers_is_told_plainly() -> None:
     assert result.exit_code == 1
     assert "http://127.0.0.1:9 does not answer" in result.stderr
     assert "secret-token" not in result.output
+
+
+class SlowServer(BaseHTTPRequestHandler):
+    """Gives the first calls up to a proxy's time-out, then accepts."""
+
+    gives_up = 0
+    keys: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.keys.append(self.headers["Idempotency-Key"])
+        has_time = len(self.keys) > self.gives_up
+        body = b'{"batch_id": "b", "status": "pending"}' if has_time else b"<html>Gateway Time-out"
+        self.send_response(202 if has_time else 504)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def slow_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[type[SlowServer], str]]:
+    monkeypatch.setattr(batches, "_PAUSE_S", 0)
+    monkeypatch.setattr(SlowServer, "keys", [])
+    with ThreadingHTTPServer(("127.0.0.1", 0), SlowServer) as server:
+        Thread(target=server.serve_forever).start()
+        yield SlowServer, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_lead_that_gets_no_answer_is_sent_again_under_the_same_key(
+    slow_server: tuple[type[SlowServer], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, url = slow_server
+    monkeypatch.setattr(server, "gives_up", 2)
+    for _ in range(2):
+        result = runner.invoke(app, ["send", "-", "--url", url, "--token", "t"], input="{}")
+        assert (result.exit_code, result.stdout.split()[:2]) == (0, ["b", "pending"])
+    assert len(server.keys) == 4
+    assert len(set(server.keys[:3])) == 1  # once for each command
+    assert server.keys[3] not in server.keys[:3]
+
+
+def test_who_gets_no_answer_is_told_how_to_send_a_lead_once(
+    slow_server: tuple[type[SlowServer], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, url = slow_server
+    monkeypatch.setattr(server, "gives_up", 99)
+    result = runner.invoke(app, ["send", "-", "--url", url, "--token", "t"], input="{}")
+    assert result.exit_code == 1
+    assert "504" in result.stderr
+    assert f"--idempotency-key {server.keys[0]}" in result.stderr
 
 
 def test_a_refusal_lists_every_field_at_fault_once(console: Console) -> None:

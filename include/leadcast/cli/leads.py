@@ -25,15 +25,15 @@ def send(
     idempotency_key: Annotated[str, typer.Option(help="The same key sends the same body once.")] = "",
     wait: Wait = False,
 ) -> None:
-    """Send a lead: POST the file, byte for byte, to /api/integrations/send-batch."""
+    """Send a lead: POST the file, byte for byte, to /api/integrations/send-batch. Without an answer it is sent
+    again, and accepted once."""
     from leadcast.local import session
-    from leadcast.local.batches import await_batch
+    from leadcast.local.batches import await_batch, send_batch
 
     with session.plain_errors():
         session.refuse_wrong_settings()
         api = session.connect(url, token=token, user=user)
-        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-        answer = api.call("POST", "/api/integrations/send-batch", data=file.read(), headers=headers)
+        answer = send_batch(api, file.read(), idempotency_key=idempotency_key)
         if not wait:
             typer.echo(f"{answer['batch_id']}  {answer['status']}  see: leadcast batch {answer['batch_id']}")
             return

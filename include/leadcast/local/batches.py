@@ -1,17 +1,66 @@
-"""Batches over the API: read one, wait for one, retry or cancel one."""
+"""Batches over the API: send one, read one, wait for one, retry or cancel one."""
 
 from __future__ import annotations
 
 import time
 from typing import Any
 from urllib.parse import quote
+from uuid import uuid4
+
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_fixed
 
 from leadcast.core.model import BatchStatus
-from leadcast.local.client import Api
+from leadcast.local.client import Api, ApiError
 from leadcast.local.errors import StackError
 
 _POLL_S = 0.5
 _TIMEOUT_S = 600
+_CALLS = 3
+_PAUSE_S = 1
+_NO_ANSWER = (0, 502, 504)
+"""Of nobody, or of a proxy that got none: whatever was asked may have been done."""
+
+
+def send_batch(api: Api, data: bytes, *, idempotency_key: str = "") -> dict[str, Any]:
+    """`POST /send-batch`, byte for byte. Returns the answer. Where none comes it is sent again under the same key, and
+    so accepted once.
+
+    Args:
+        idempotency_key: empty: one that nobody else has.
+
+    Raises:
+        StackError: no answer came.
+        ApiError: it was refused.
+    """
+    from rich.console import Console
+
+    key = idempotency_key or f"cli-{uuid4()}"
+    try:
+        with Console(stderr=True).status(f"Sending to {api.url} …"):
+            answer: dict[str, Any] = _patient()(
+                api.call, "POST", "/api/integrations/send-batch", data=data, headers={"Idempotency-Key": key}
+            )
+    except ApiError as error:
+        if not _is_unanswered(error):
+            raise
+        raise StackError(
+            f"{error} It may have been accepted.", mend=f"With --idempotency-key {key} it is accepted once at most."
+        ) from error
+    return answer
+
+
+def _patient() -> Retrying:
+    """Calls again what gets no answer, and may be called twice."""
+    return Retrying(
+        retry=retry_if_exception(_is_unanswered),
+        stop=stop_after_attempt(_CALLS),
+        wait=wait_fixed(_PAUSE_S),
+        reraise=True,
+    )
+
+
+def _is_unanswered(error: BaseException) -> bool:
+    return isinstance(error, ApiError) and error.status in _NO_ANSWER
 
 
 def read_batch(api: Api, batch_id: str) -> dict[str, Any]:
@@ -57,7 +106,7 @@ def await_batch(api: Api, batch_id: str, *, timeout_s: float = _TIMEOUT_S) -> di
 
     deadline = time.monotonic() + timeout_s
     with Console(stderr=True).status(f"Batch {batch_id} …") as spinner:
-        while not BatchStatus((body := read_batch(api, batch_id))["status"]).is_final:
+        while not BatchStatus((body := _patient()(read_batch, api, batch_id))["status"]).is_final:
             if time.monotonic() > deadline:
                 raise StackError(
                     f"Batch {batch_id} is still {body['status']} after {timeout_s:.0f} s.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from leadcast.local.batches import await_batch
+from leadcast.local.batches import await_batch, send_batch
 from leadcast.local.client import Api
 from leadcast.local.errors import StackError
 from leadcast.local.home import Home
@@ -35,5 +35,5 @@ def send_demo_lead(home: Home, api: Api) -> dict[str, Any]:
     except OSError as error:
         raise StackError(f"{example} cannot be read: {error.strerror}.") from error
     api.call("PUT", f"/api/integrations/leads/{LEAD_ID}", json=LEAD)
-    accepted = api.call("POST", "/api/integrations/send-batch", data=body)
+    accepted = send_batch(api, body)
     return await_batch(api, accepted["batch_id"], timeout_s=_TIMEOUT_S)
