@@ -19,7 +19,7 @@ from leadcast.core.errors import (
     TransientError,
     UnknownOutcome,
 )
-from leadcast.core.model import DeliveryState, Lead, Receipt
+from leadcast.core.model import BatchStatus, DeliveryState, Lead, Receipt
 from leadcast.core.settings import OnUnknown, Settings
 from leadcast.integrations.base import Account, Call, ConnectionFields, Integration
 from leadcast.notify import Sender, Story
@@ -112,14 +112,14 @@ class World:
         key = call.key
         with self.store.begin() as connection:
             row = connection.execute(
-                select(deliveries.c.state, deliveries.c.attempts, batches.c.wave_id, batches.c.let_go)
+                select(deliveries.c.state, deliveries.c.attempts, batches.c.status, batches.c.wave_id, batches.c.let_go)
                 .join(batches, batches.c.id == deliveries.c.batch_id)
                 .where(deliveries.c.id == key)
             ).one()
         if (row.state, row.attempts) != (DeliveryState.SENDING, call.attempt):
             self.violations.append(f"{key} goes out, and the ledger says {row.state}, attempt {row.attempts}")
-        if (row.wave_id, row.let_go) != (trip.run_id, False):
-            self.violations.append(f"{key} goes out for {trip.run_id}, and {row.wave_id} holds it ({row.let_go=})")
+        if (row.status, row.wave_id, row.let_go) != (BatchStatus.PROCESSING, trip.run_id, False):
+            self.violations.append(f"{key} goes out for {trip.run_id}, and of its batch the ledger says {row}")
         wish = self.wishes(call.batch_id)[key]
         cancelled_at, by_then = self.cancelled.get(call.batch_id, (trip.number, {}))
         if trip.number > cancelled_at and by_then[key] == wish:
