@@ -63,13 +63,14 @@ class Attempt:
     ) -> None:
         self.due, self.integration = due, integration
         self.gate, self.tokens = gate, tokens
-        self.worker, self.run_id = worker, run_id
+        self.worker = worker
         self.is_asked, self.asked_by = is_asked, asked_by
         self.store, self.settings, self.clock = gate.store, gate.settings, gate.clock
         self.course = Course(
             due=due,
             integration=integration,
             settings=gate.settings,
+            run_id=run_id,
             last_in_run=last_in_run,
             started_at=gate.clock(),
         )
@@ -82,7 +83,8 @@ class Attempt:
         Raises:
             AttemptFailed: another run carries the batch.
         """
-        if not self.run_id or claims.adopt(connection, batch_id=self.due.batch_id, run_id=self.run_id):
+        run_id = self.course.run_id
+        if not run_id or claims.adopt(connection, batch_id=self.due.batch_id, run_id=run_id):
             return
         busy = TransientError("Another run carries this batch just now.", code="busy")
         raise AttemptFailed(busy, retry_in_s=None if self.course.last_in_run else self.settings.retry_delay_s)
@@ -190,6 +192,7 @@ class Attempt:
                 until=now + timedelta(seconds=wait_s),
                 decided=self.due.state is DeliveryState.UNKNOWN and self.integration.needs_decision,
                 now=now,
+                asked_at=now if self.is_asked else None,
             )
         if not is_open:
             raise _CancelledError

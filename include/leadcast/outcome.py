@@ -28,13 +28,14 @@ from leadcast.core.settings import Settings
 from leadcast.core.verdict import Standing, Verdict, verdict
 from leadcast.integrations.base import Integration
 from leadcast.integrations.remarks import personal_data
-from leadcast.store import account_watch, ledger
+from leadcast.store import account_watch, claims, ledger
 
 
 @dataclass(kw_only=True)
 class Course:
     """How far an attempt has come: what its outcome means depends on it.
 
+    run_id: the run that it is a part of; empty: of none.
     last_in_run: the run makes no further attempt.
     way: how it goes out; None: not known yet.
     is_probe: it tries an account whose circuit is open.
@@ -47,6 +48,7 @@ class Course:
     due: ledger.Due
     integration: Integration[Any, Any]
     settings: Settings
+    run_id: str
     last_in_run: bool
     started_at: datetime
     way: Way | None = None
@@ -147,6 +149,8 @@ class Outcome:
         assert self.course.begun is not None
         now = self.clock()
         with self.store.begin() as connection:
+            # the batch before the account and the delivery, as all do who lock them
+            claims.hold(connection, delivery_id=self.course.due.delivery_id)
             if self.course.way is not None:
                 opened = account_watch.note(
                     connection,
@@ -160,7 +164,8 @@ class Outcome:
                     wait_s = max((opened.until - now).total_seconds(), 0.0)
                     if self._has_time_for(wait_s):
                         decided = decided.waiting(wait_s, may_resend=self.course.may_resend())
-            state = ledger.end(connection, self.course.begun, _ended(decided, now=now), now=now)
+            ended = _ended(decided, now=now)
+            state = ledger.end(connection, self.course.begun, ended, now=now, run_id=self.course.run_id)
         if state is not decided.state:
             decided = replace(decided, state=state, wait_s=None, waits_for="")
         self.course.log.info(

@@ -11,6 +11,7 @@ import pytest
 
 from leadcast.admit import Gate
 from leadcast.cancel import Canceller
+from leadcast.core.circuit import WAITS_FOR_CIRCUIT
 from leadcast.core.errors import AttemptFailed, Postponed, RejectedError, TransientError, UnknownOutcome
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.core.settings import Settings
@@ -179,8 +180,16 @@ def test_an_attempt_that_was_given_up_for_dead_and_has_delivered_has_delivered(
 ) -> None:
     delivery_id = ground.claimed()
     taken_over(ground, delivery_id, Service(), lambda: ground.sweep("w"))
-    assert ground.stands(delivery_id) == (S.FAILED, D.DELIVERED)
     settler.batch(delivery_id[:-2], run_id="w", over=False)
+    assert ground.stands(delivery_id) == (S.COMPLETED, D.DELIVERED)
+
+
+def test_an_attempt_that_was_given_up_for_dead_and_dies_after_it_has_delivered_leaves_its_batch_to_the_sweep(
+    ground: Ground,
+) -> None:
+    delivery_id = ground.claimed()
+    taken_over(ground, delivery_id, Service(), lambda: ground.sweep("w"))
+    ground.sweep("w")
     assert ground.stands(delivery_id) == (S.COMPLETED, D.DELIVERED)
 
 
@@ -316,5 +325,28 @@ def test_a_cleared_task_does_not_send_what_another_wave_has_claimed_meanwhile(gr
     service = Service()
     cleared_while_its_run_is_settled(ground, delivery_id, settler, service, another_wave_claims_it)
     assert service.got == []
+    ground.attempt(delivery_id, service, run_id="x")
+    assert len(service.got) == 1
+
+
+def test_what_a_person_has_asked_for_and_had_to_wait_is_sent_for_him_later(
+    ground: Ground, settler: Settler, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is as old as it was, and held for its age unless the ledger remembers that somebody wants it all the same."""
+    delivery_id = ground.claimed()
+    ground.attempt(delivery_id, Service(answers=[REFUSED]))
+    settler.wave("w", over=True)
+    clock.pass_s(ground.settings.hold_after_s + 1)
+
+    def not_admitted(*args: object, **kwargs: object) -> None:
+        raise Postponed("left alone", wait_s=60, code=WAITS_FOR_CIRCUIT)
+
+    with monkeypatch.context() as left_alone:
+        left_alone.setattr(Gate, "admit", not_admitted)
+        ground.attempt(delivery_id, Service(), asked=True)
+    settler.wave("w", over=True)
+    clock.pass_s(60)
+    service = Service()
+    assert ground.plan("x") == [delivery_id]
     ground.attempt(delivery_id, service, run_id="x")
     assert len(service.got) == 1

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, exists, func, or_, select, update
 
 from leadcast.core.circuit import WAITS_FOR_CIRCUIT
 from leadcast.core.model import BatchStatus, DeliveryState
@@ -185,11 +186,30 @@ def hold(connection: Connection, *, delivery_id: str) -> None:
 def adopt(connection: Connection, *, batch_id: str, run_id: str) -> bool:
     """Makes sure that this run holds the batch while it works on it: a person may have started a task of an old run
     again. One that had ended is open again, so that the sweep sees to it. False: another run holds it just now."""
-    row = connection.execute(
-        select(batches.c.wave_id, batches.c.status, batches.c.let_go).where(batches.c.id == batch_id).with_for_update()
-    ).one()
+    row = _locked(connection, batch_id)
     if row.status == BatchStatus.PROCESSING and not row.let_go:
         return bool(row.wave_id == run_id)
+    _take(connection, row, run_id=run_id)
+    return True
+
+
+def reopen(connection: Connection, *, batch_id: str, run_id: str) -> None:
+    """Opens a batch that has ended: what it has ended with has changed since, and whoever settles its wave sees that.
+
+    Args:
+        run_id: the run that has changed it.
+    """
+    row = _locked(connection, batch_id)
+    if BatchStatus(row.status).is_final:
+        _take(connection, row, run_id=run_id or row.wave_id)
+
+
+def _locked(connection: Connection, batch_id: str) -> Row[Any, Any, Any, Any]:
+    known = select(batches.c.id, batches.c.wave_id, batches.c.status, batches.c.let_go)
+    return connection.execute(known.where(batches.c.id == batch_id).with_for_update()).one()
+
+
+def _take(connection: Connection, row: Row[Any, Any, Any, Any], *, run_id: str) -> None:
     values = {
         "wave_id": run_id,
         "let_go": False,
@@ -199,8 +219,7 @@ def adopt(connection: Connection, *, batch_id: str, run_id: str) -> bool:
     }
     if BatchStatus(row.status).is_final:
         values["critical"] = None
-    connection.execute(update(batches).where(batches.c.id == batch_id).values(values))
-    return True
+    connection.execute(update(batches).where(batches.c.id == row.id).values(values))
 
 
 def release(connection: Connection, *, batch_id: str) -> None:

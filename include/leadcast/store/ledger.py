@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from leadcast.core.errors import DeliveryError, StoreError
 from leadcast.core.model import AttemptOutcome, DeliveryState, Lead, Receipt
+from leadcast.store import claims
 from leadcast.store.leads import from_data
 from leadcast.store.schema import attempts, batches, deliveries
 
@@ -134,12 +135,14 @@ def postpone(
     until: datetime,
     decided: bool,
     now: datetime,
+    asked_at: datetime | None = None,
 ) -> bool:
     """Lets a delivery wait before an attempt has begun. False: it was cancelled meanwhile.
 
     Args:
         waits_for: empty: its own run comes back to it.
         decided: a person has started again what was `unknown`, and the service cannot be asked: it may be sent.
+        asked_at: when a person has asked for this attempt; none else: whoever sends it does so for him.
     """
     if not DeliveryState(_locked(connection, item.delivery_id).state).may_become(DeliveryState.RETRYING):
         return False
@@ -155,6 +158,8 @@ def postpone(
         "finished_at": None,
         "error": error_as_json(error),
     }
+    if asked_at is not None:
+        values["asked_at"] = asked_at
     if decided:
         values["in_doubt"] = False
     connection.execute(update(deliveries).where(deliveries.c.id == item.delivery_id).values(**values))
@@ -250,9 +255,13 @@ def _in_doubt_since(connection: Connection, delivery_id: str) -> datetime | None
     return since
 
 
-def end(connection: Connection, begun: Begun, ended: Ended, *, now: datetime) -> DeliveryState:
+def end(connection: Connection, begun: Begun, ended: Ended, *, now: datetime, run_id: str = "") -> DeliveryState:
     """Writes how the attempt ended. Returns what the delivery is now: in a batch that was cancelled meanwhile, nothing
-    follows; of an attempt that was given up for dead, only its success counts, and only where none has followed."""
+    follows; of an attempt that was given up for dead, only its success counts, and only where none has followed.
+
+    Args:
+        run_id: the attempt's. If its batch has ended meanwhile, this run has to settle it anew.
+    """
     # the delivery's lock comes first: whoever cancels or takes over holds it, and what he wrote is then seen
     state = DeliveryState(_locked(connection, begun.delivery_id).state)
     error = None if ended.error is None else error_as_json(ended.error)
@@ -260,6 +269,8 @@ def end(connection: Connection, begun: Begun, ended: Ended, *, now: datetime) ->
     has_ended = state in (DeliveryState.UNKNOWN, DeliveryState.FAILED)
     if not is_ours and not (has_ended and ended.state is DeliveryState.DELIVERED):
         return state
+    if not is_ours:
+        claims.reopen(connection, batch_id=begun.batch_id, run_id=run_id)
     if ended.state is DeliveryState.RETRYING and _is_cancelled(connection, begun):
         state = DeliveryState.UNKNOWN if ended.in_doubt else DeliveryState.CANCELLED
         ended = replace(ended, state=state, next_attempt_at=None, waits_for="")
