@@ -29,8 +29,8 @@ from leadcast.store import circuits, claims, ledger
 from leadcast.store.memory import StoredMemory
 
 
-class _CancelledError(Exception):
-    """A person has cancelled the delivery before anything went out."""
+class _EndedError(Exception):
+    """The delivery has ended before anything went out: a person has cancelled it."""
 
 
 class Attempt:
@@ -90,7 +90,7 @@ class Attempt:
         raise AttemptFailed(busy, retry_in_s=None if self.course.last_in_run else self.settings.retry_delay_s)
 
     def run(self) -> Receipt | None:
-        """Makes it. Returns the receipt; None: it was cancelled before it went out.
+        """Makes it. Returns the receipt; None: it was ended, say cancelled, before it went out.
 
         Raises:
             AttemptFailed: with the decision about the next attempt; the ledger says the same.
@@ -99,7 +99,7 @@ class Attempt:
         try:
             unfit = self._made_ready()
             begun = self._begin()
-        except _CancelledError:
+        except _EndedError:
             self.course.log.info("nothing to deliver")
             return None
         try:
@@ -194,8 +194,8 @@ class Attempt:
                 now=now,
                 asked_at=now if self.is_asked else None,
             )
-        if not is_open:
-            raise _CancelledError
+            if not is_open:
+                raise _EndedError  # inside: its batch stays as it was, too
         self.course.log.info("delivery waits", waits_for=early.code, seconds=round(wait_s, 1))
         return AttemptFailed(early, retry_in_s=wait_s, waits=bool(decided.waits_for))
 
@@ -209,12 +209,13 @@ class Attempt:
                 self.due.delivery_id,
                 worker=self.worker,
                 now=now,
+                seen=self.due,
                 account=account,
                 asked=self.asked_by,
                 asked_at=now if self.is_asked else None,
             )
-        if begun is None:  # its lock is ours, but a person may have cancelled it
-            raise _CancelledError
+            if begun is None:  # a person may have cancelled it, and our lock may be lost
+                raise _EndedError
         self.course.begins(begun)
         return begun
 

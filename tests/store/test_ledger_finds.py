@@ -350,3 +350,28 @@ def test_what_a_person_has_asked_for_and_had_to_wait_is_sent_for_him_later(
     assert ground.plan("x") == [delivery_id]
     ground.attempt(delivery_id, service, run_id="x")
     assert len(service.got) == 1
+
+
+@pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.parametrize("has_to_wait", [False, True])
+def test_what_is_cancelled_between_the_look_and_the_attempt_is_not_sent(
+    ground: Ground, settler: Settler, monkeypatch: pytest.MonkeyPatch, asked: bool, has_to_wait: bool
+) -> None:
+    """Since it may have arrived before it is `unknown` then, not cancelled; and not because somebody has decided."""
+    delivery_id = ground.claimed()
+    ground.attempt(delivery_id, Service(repeatable=True, answers=[UnknownOutcome("no answer")]))
+    if asked:
+        settler.wave("w", over=True)
+
+    def not_admitted(*args: object, **kwargs: object) -> None:
+        raise Postponed("later", wait_s=60)
+
+    if has_to_wait:
+        monkeypatch.setattr(Gate, "admit", not_admitted)
+    canceller = Canceller(store=ground.store, settings=ground.settings, clock=ground.courier.clock)
+    process = Process(ground.store, Point(Place.AFTER, 1), lambda: canceller.batch(delivery_id[:-2]) and None)
+    ground.courier = replace(ground.courier, store=process.store)
+    service = Service(repeatable=True, answers=[DOWN])
+    ground.attempt(delivery_id, service, asked=asked)
+    assert service.got == []
+    assert ground.stands(delivery_id) == (S.FAILED, D.UNKNOWN)

@@ -137,14 +137,15 @@ def postpone(
     now: datetime,
     asked_at: datetime | None = None,
 ) -> bool:
-    """Lets a delivery wait before an attempt has begun. False: it was cancelled meanwhile.
+    """Lets a delivery wait before an attempt has begun. False: it has ended meanwhile.
 
     Args:
         waits_for: empty: its own run comes back to it.
         decided: a person has started again what was `unknown`, and the service cannot be asked: it may be sent.
         asked_at: when a person has asked for this attempt; none else: whoever sends it does so for him.
     """
-    if not DeliveryState(_locked(connection, item.delivery_id).state).may_become(DeliveryState.RETRYING):
+    row = _locked(connection, item.delivery_id)
+    if not DeliveryState(row.state).may_become(DeliveryState.RETRYING) or _has_ended_since(row, item):
         return False
     if item.state is DeliveryState.SENDING:
         _bury(connection, item.delivery_id, now=now)
@@ -177,6 +178,7 @@ def begin(
     *,
     worker: str,
     now: datetime,
+    seen: Due | None = None,
     account: str | None = None,
     asked: str = "",
     asked_at: datetime | None = None,
@@ -184,6 +186,7 @@ def begin(
     """Marks the delivery `sending` and writes a new attempt. None: it is delivered or cancelled, nothing is to be sent.
 
     Args:
+        seen: as it was looked at before. None also where it has ended since.
         asked: which clear of its task a person has asked by; empty: none.
         asked_at: when, if it is this attempt that was asked for.
 
@@ -192,7 +195,7 @@ def begin(
     """
     row = _locked(connection, delivery_id)
     before = DeliveryState(row.state)
-    if not before.may_become(DeliveryState.SENDING):
+    if not before.may_become(DeliveryState.SENDING) or (seen is not None and _has_ended_since(row, seen)):
         return None
     if before is DeliveryState.SENDING:
         _bury(connection, delivery_id, now=now)
@@ -243,6 +246,14 @@ def begin(
         kept=row.kept or {},
         in_doubt_since=in_doubt_since,
     )
+
+
+def _has_ended_since(row: Row[Any], seen: Due) -> bool:
+    """Whether somebody has ended it, or cancelled its batch, since it was looked at. It may be `unknown` now, and
+    a new attempt would begin a new round that nobody has asked for."""
+    state = DeliveryState(row.state)
+    has_ended = state in (DeliveryState.FAILED, DeliveryState.UNKNOWN) and state is not seen.state
+    return has_ended or (row.cancelled_at is not None and not seen.is_cancelled)
 
 
 def _in_doubt_since(connection: Connection, delivery_id: str) -> datetime | None:
