@@ -22,6 +22,8 @@ from leadcast.settle import Settler
 from leadcast.store.database import Store
 from leadcast.store.tokens import StoredTokens
 
+from .ground import Ground
+
 SECRET = "whsec_a-secret-that-must-not-appear"
 
 
@@ -146,3 +148,10 @@ def courier(store: Store, settings: Settings, clock: StoppedClock, hidden: list[
 @pytest.fixture
 def settler(store: Store, settings: Settings, clock: StoppedClock) -> Settler:
     return Settler(store=store, settings=settings, clock=clock)
+
+
+@pytest.fixture
+def ground(
+    store: Store, settings: Settings, courier: Courier, settler: Settler, accept: Callable[..., Accepted]
+) -> Ground:
+    return Ground(store, settings, courier, settler, accept)

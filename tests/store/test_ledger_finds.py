@@ -9,70 +9,22 @@ from typing import Any
 
 import pytest
 
-from leadcast.admit import Gate
 from leadcast.cancel import Canceller
-from leadcast.core.circuit import WAITS_FOR_CIRCUIT
-from leadcast.core.errors import AttemptFailed, Postponed, RejectedError, TransientError, UnknownOutcome
+from leadcast.core.errors import Postponed, RejectedError, TransientError, UnknownOutcome
 from leadcast.core.model import BatchStatus, DeliveryState
-from leadcast.core.settings import Settings
-from leadcast.deliver import Courier
-from leadcast.engine.sweep import settle_dead_waves
-from leadcast.inbox import Accepted
-from leadcast.plan import plan
 from leadcast.retry import Retrier
 from leadcast.settle import Settler
-from leadcast.store import claims, ledger, views
+from leadcast.store import claims, ledger
 from leadcast.store.database import Store
 
 from .conftest import Service, StoppedClock
+from .ground import Ground
 from .mortal_store import Died, Place, Point, Process, dies, lose_locks
 
 pytestmark = pytest.mark.store
-Accept = Callable[..., Accepted]
 D, S = DeliveryState, BatchStatus
 DOWN = TransientError("down", code="503")
 REFUSED = RejectedError("no such pipeline", code="400")
-
-
-class Ground:
-    """One delivery of one batch, claimed by the run `w`."""
-
-    def __init__(self, store: Store, settings: Settings, courier: Courier, settler: Settler, accept: Accept) -> None:
-        self.store, self.settings, self.courier, self.settler, self.accept = store, settings, courier, settler, accept
-
-    def claimed(self, kind: str = "telegram") -> str:
-        """A batch of it. Returns the delivery's id."""
-        batch_id = self.accept(kind).batch_id
-        self.plan("w")
-        return f"{batch_id}-0"
-
-    def plan(self, run_id: str) -> list[str]:
-        work = plan(self.store, self.settings, run_id=run_id, clock=self.courier.clock).work
-        return [ref.delivery_id for refs in work.values() for ref in refs]
-
-    def attempt(self, delivery_id: str, service: Service, *, asked: bool = False, run_id: str = "w") -> None:
-        with suppress(AttemptFailed):
-            self.courier.deliver(delivery_id, integration=service, last_in_run=False, run_id=run_id, asked=asked)
-
-    def sweep(self, *dead: str) -> None:
-        settle_dead_waves(
-            self.store,
-            self.settings,
-            run_state=lambda run_id: "failed" if run_id in dead else "running",
-            settle_state=lambda run_id: "skipped",
-            clock=self.courier.clock,
-        )
-
-    def stands(self, delivery_id: str) -> tuple[BatchStatus, DeliveryState]:
-        with self.store.begin() as connection:
-            batch = views.batch(connection, delivery_id.rsplit("-", 1)[0])
-        assert batch is not None
-        return batch.status, batch.deliveries[0].state
-
-
-@pytest.fixture
-def ground(store: Store, settings: Settings, courier: Courier, settler: Settler, accept: Accept) -> Ground:
-    return Ground(store, settings, courier, settler, accept)
 
 
 def test_who_settles_late_takes_no_batch_out_of_the_inbox(ground: Ground, settler: Settler) -> None:
@@ -253,125 +205,3 @@ def test_a_cancel_that_dies_before_the_batch_has_its_status_leaves_it_to_the_swe
     assert ground.stands(delivery_id) == (S.PROCESSING, D.CANCELLED)
     ground.sweep("w")
     assert ground.stands(delivery_id) == (S.CANCELLED, D.CANCELLED)
-
-
-def cleared_while_its_run_is_settled(
-    ground: Ground, delivery_id: str, settler: Settler, service: Service, then: Callable[[], None] = lambda: None
-) -> None:
-    """A person clears its task; between the adopting of its batch and the beginning of its attempt its run is settled,
-    and then that happens."""
-
-    def happens() -> None:
-        settler.wave("w", over=True, give_back=True)
-        then()
-
-    process = Process(ground.store, Point(Place.AFTER, 1), happens)
-    ground.courier = replace(ground.courier, store=process.store)
-    ground.attempt(delivery_id, service, asked=True)
-
-
-def looks_for_its_wave(ground: Ground, seen: list[str]) -> Callable[[], None]:
-    """While a call goes out: which waves would the sweep ask after?"""
-
-    def look() -> None:
-        with ground.store.begin() as connection:
-            seen.extend(wave.run_id for wave in claims.open_waves(connection, limit=9))
-
-    return look
-
-
-@pytest.mark.parametrize("others", [[], ["webhook"]])
-def test_the_sweep_sees_a_cleared_task_whose_run_was_settled_before_it_began(
-    ground: Ground, settler: Settler, others: list[str]
-) -> None:
-    """Else nobody would ever end it, if it died now: its batch was let go (the other one waits), or had ended."""
-    batch_id = ground.accept("webhook", *others).batch_id
-    ground.plan("w")
-    ground.attempt(f"{batch_id}-0", Service(answers=[REFUSED]))
-    for index, _ in enumerate(others, start=1):
-        ground.attempt(f"{batch_id}-{index}", Service(answers=[Postponed("later", wait_s=3600)]))
-    settler.wave("w", over=True)
-
-    seen: list[str] = []
-    service = Service(while_sending=looks_for_its_wave(ground, seen))
-    cleared_while_its_run_is_settled(ground, f"{batch_id}-0", settler, service)
-    assert seen == ["w"]
-
-
-def test_a_batch_has_not_ended_when_a_cleared_task_of_it_has_to_wait(
-    ground: Ground, settler: Settler, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    delivery_id = ground.claimed()
-    ground.attempt(delivery_id, Service(answers=[REFUSED]))
-    settler.wave("w", over=True)
-
-    def not_admitted(*args: object, **kwargs: object) -> None:
-        raise Postponed("later", wait_s=3600)
-
-    monkeypatch.setattr(Gate, "admit", not_admitted)
-    cleared_while_its_run_is_settled(ground, delivery_id, settler, Service())
-    assert ground.stands(delivery_id) == (S.PROCESSING, D.RETRYING)
-
-
-def test_a_cleared_task_does_not_send_what_another_wave_has_claimed_meanwhile(ground: Ground, settler: Settler) -> None:
-    delivery_id = ground.claimed()
-    ground.attempt(delivery_id, Service(answers=[REFUSED]))
-    settler.wave("w", over=True)
-
-    def another_wave_claims_it() -> None:
-        Retrier(store=ground.store, settings=ground.settings, clock=ground.courier.clock).batch(delivery_id[:-2])
-        assert ground.plan("x") == [delivery_id]
-
-    service = Service()
-    cleared_while_its_run_is_settled(ground, delivery_id, settler, service, another_wave_claims_it)
-    assert service.got == []
-    ground.attempt(delivery_id, service, run_id="x")
-    assert len(service.got) == 1
-
-
-def test_what_a_person_has_asked_for_and_had_to_wait_is_sent_for_him_later(
-    ground: Ground, settler: Settler, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is as old as it was, and held for its age unless the ledger remembers that somebody wants it all the same."""
-    delivery_id = ground.claimed()
-    ground.attempt(delivery_id, Service(answers=[REFUSED]))
-    settler.wave("w", over=True)
-    clock.pass_s(ground.settings.hold_after_s + 1)
-
-    def not_admitted(*args: object, **kwargs: object) -> None:
-        raise Postponed("left alone", wait_s=60, code=WAITS_FOR_CIRCUIT)
-
-    with monkeypatch.context() as left_alone:
-        left_alone.setattr(Gate, "admit", not_admitted)
-        ground.attempt(delivery_id, Service(), asked=True)
-    settler.wave("w", over=True)
-    clock.pass_s(60)
-    service = Service()
-    assert ground.plan("x") == [delivery_id]
-    ground.attempt(delivery_id, service, run_id="x")
-    assert len(service.got) == 1
-
-
-@pytest.mark.parametrize("asked", [False, True])
-@pytest.mark.parametrize("has_to_wait", [False, True])
-def test_what_is_cancelled_between_the_look_and_the_attempt_is_not_sent(
-    ground: Ground, settler: Settler, monkeypatch: pytest.MonkeyPatch, asked: bool, has_to_wait: bool
-) -> None:
-    """Since it may have arrived before it is `unknown` then, not cancelled; and not because somebody has decided."""
-    delivery_id = ground.claimed()
-    ground.attempt(delivery_id, Service(repeatable=True, answers=[UnknownOutcome("no answer")]))
-    if asked:
-        settler.wave("w", over=True)
-
-    def not_admitted(*args: object, **kwargs: object) -> None:
-        raise Postponed("later", wait_s=60)
-
-    if has_to_wait:
-        monkeypatch.setattr(Gate, "admit", not_admitted)
-    canceller = Canceller(store=ground.store, settings=ground.settings, clock=ground.courier.clock)
-    process = Process(ground.store, Point(Place.AFTER, 1), lambda: canceller.batch(delivery_id[:-2]) and None)
-    ground.courier = replace(ground.courier, store=process.store)
-    service = Service(repeatable=True, answers=[DOWN])
-    ground.attempt(delivery_id, service, asked=asked)
-    assert service.got == []
-    assert ground.stands(delivery_id) == (S.FAILED, D.UNKNOWN)

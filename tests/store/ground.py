@@ -1,0 +1,59 @@
+"""One delivery on its way, for tests that let things happen to it step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from leadcast.core.errors import AttemptFailed
+from leadcast.core.model import BatchStatus, DeliveryState
+from leadcast.core.settings import Settings
+from leadcast.deliver import Courier
+from leadcast.engine.sweep import settle_dead_waves
+from leadcast.inbox import Accepted
+from leadcast.plan import plan
+from leadcast.settle import Settler
+from leadcast.store import views
+from leadcast.store.database import Store
+
+if TYPE_CHECKING:
+    from .conftest import Service
+
+Accept = Callable[..., Accepted]
+
+
+class Ground:
+    """One delivery of one batch, claimed by the run `w`."""
+
+    def __init__(self, store: Store, settings: Settings, courier: Courier, settler: Settler, accept: Accept) -> None:
+        self.store, self.settings, self.courier, self.settler, self.accept = store, settings, courier, settler, accept
+
+    def claimed(self, kind: str = "telegram") -> str:
+        """A batch of it. Returns the delivery's id."""
+        batch_id = self.accept(kind).batch_id
+        self.plan("w")
+        return f"{batch_id}-0"
+
+    def plan(self, run_id: str) -> list[str]:
+        work = plan(self.store, self.settings, run_id=run_id, clock=self.courier.clock).work
+        return [ref.delivery_id for refs in work.values() for ref in refs]
+
+    def attempt(self, delivery_id: str, service: Service, *, asked: bool = False, run_id: str = "w") -> None:
+        with suppress(AttemptFailed):
+            self.courier.deliver(delivery_id, integration=service, last_in_run=False, run_id=run_id, asked=asked)
+
+    def sweep(self, *dead: str) -> None:
+        settle_dead_waves(
+            self.store,
+            self.settings,
+            run_state=lambda run_id: "failed" if run_id in dead else "running",
+            settle_state=lambda run_id: "skipped",
+            clock=self.courier.clock,
+        )
+
+    def stands(self, delivery_id: str) -> tuple[BatchStatus, DeliveryState]:
+        with self.store.begin() as connection:
+            batch = views.batch(connection, delivery_id.rsplit("-", 1)[0])
+        assert batch is not None
+        return batch.status, batch.deliveries[0].state
