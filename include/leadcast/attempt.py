@@ -211,7 +211,7 @@ class Attempt:
                 now=now,
                 seen=self.due,
                 account=account,
-                asked=self.asked_by,
+                asked=self.asked_by if self.is_asked else "",
                 asked_at=now if self.is_asked else None,
             )
             if begun is None:  # a person may have cancelled it, and our lock may be lost

@@ -39,9 +39,13 @@ class Ground:
         work = plan(self.store, self.settings, run_id=run_id, clock=self.courier.clock).work
         return [ref.delivery_id for refs in work.values() for ref in refs]
 
-    def attempt(self, delivery_id: str, service: Service, *, asked: bool = False, run_id: str = "w") -> None:
+    def attempt(
+        self, delivery_id: str, service: Service, *, asked: bool = False, run_id: str = "w", asked_by: str = ""
+    ) -> None:
         with suppress(AttemptFailed):
-            self.courier.deliver(delivery_id, integration=service, last_in_run=False, run_id=run_id, asked=asked)
+            self.courier.deliver(
+                delivery_id, integration=service, last_in_run=False, run_id=run_id, asked=asked, asked_by=asked_by
+            )
 
     def sweep(self, *dead: str) -> None:
         settle_dead_waves(

@@ -205,3 +205,21 @@ def test_a_cancel_that_dies_before_the_batch_has_its_status_leaves_it_to_the_swe
     assert ground.stands(delivery_id) == (S.PROCESSING, D.CANCELLED)
     ground.sweep("w")
     assert ground.stands(delivery_id) == (S.CANCELLED, D.CANCELLED)
+
+
+def test_a_clear_that_was_seen_to_counts_no_more_when_another_run_has_carried_the_batch_since(
+    ground: Ground, settler: Settler
+) -> None:
+    """The engine may start the task of the first run again, since it has lost sight of it; nobody wants it sent."""
+    delivery_id = ground.claimed()
+    parts = {"store": ground.store, "settings": ground.settings, "clock": ground.courier.clock}
+    ground.attempt(delivery_id, Service(answers=[REFUSED]), asked=True, asked_by="w:1")
+    settler.wave("w", over=True)
+    Retrier(**parts).batch(delivery_id[:-2])
+    ground.plan("x")
+    ground.attempt(delivery_id, Service(answers=[UnknownOutcome("no answer")]), run_id="x", asked_by="x:0")
+    Canceller(**parts).batch(delivery_id[:-2])
+
+    service = Service()
+    ground.attempt(delivery_id, service, asked=True, asked_by="w:1")
+    assert service.got == []

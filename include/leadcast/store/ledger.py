@@ -187,7 +187,7 @@ def begin(
 
     Args:
         seen: as it was looked at before. None also where it has ended since.
-        asked: which clear of its task a person has asked by; empty: none.
+        asked: which clear of its task a person has asked by; empty: none, and the last one is still known.
         asked_at: when, if it is this attempt that was asked for.
 
     Raises:
