@@ -21,6 +21,7 @@ from leadcast.core.errors import (
     TransientError,
 )
 from leadcast.core.model import AttemptOutcome, DeliveryState, Receipt
+from leadcast.core.settings import Settings
 from leadcast.core.verdict import Verdict
 from leadcast.integrations.base import Call, Integration, TokenVault
 from leadcast.outcome import Course, Outcome
@@ -86,8 +87,7 @@ class Attempt:
         run_id = self.course.run_id
         if not run_id or claims.adopt(connection, batch_id=self.due.batch_id, run_id=run_id):
             return
-        busy = TransientError("Another run carries this batch just now.", code="busy")
-        raise AttemptFailed(busy, retry_in_s=None if self.course.last_in_run else self.settings.retry_delay_s)
+        raise busy("Another run carries this batch just now.", self.settings, last_in_run=self.course.last_in_run)
 
     def run(self) -> Receipt | None:
         """Makes it. Returns the receipt; None: it was ended, say cancelled, before it went out.
@@ -268,6 +268,12 @@ class Attempt:
         assert self.course.begun is not None
         with self.store.begin() as connection:
             ledger.keep(connection, self.course.begun, progress)
+
+
+def busy(why: str, settings: Settings, *, last_in_run: bool) -> AttemptFailed:
+    """Somebody else is at work on it: the run comes back a moment later, if it comes back at all."""
+    retry_in_s = None if last_in_run else settings.retry_delay_s
+    return AttemptFailed(TransientError(why, code="busy"), retry_in_s=retry_in_s)
 
 
 def _erased() -> Blocked:

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from leadcast.admit import Accounts, Gate
-from leadcast.attempt import Attempt
+from leadcast.attempt import Attempt, busy
 from leadcast.core.clock import Clock, utc_now
 from leadcast.core.errors import AttemptFailed, Postponed, TransientError
 from leadcast.core.model import DeliveryState, Receipt
@@ -70,8 +70,8 @@ class Courier:
         """
         with self.store.lock(f"delivery:{delivery_id}") as held:
             if not held:
-                busy = TransientError("Another attempt of this delivery is still on its way.", code="busy")
-                raise AttemptFailed(busy, retry_in_s=None if last_in_run else self.settings.retry_delay_s)
+                why = "Another attempt of this delivery is still on its way."
+                raise busy(why, self.settings, last_in_run=last_in_run)
             with self.store.begin() as connection:
                 now = self.clock()
                 # before the delivery's own row, as all do who touch both

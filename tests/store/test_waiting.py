@@ -137,9 +137,11 @@ def test_two_waves_with_one_batch_give_it_a_final_status_while_one_still_works_o
     assert not BatchStatus(row(store, batch_id).status).is_final
 
 
-def test_an_old_runs_cleared_task_counts_for_the_status(
+@pytest.fixture
+def partial_after_two_runs(
     store: Store, settings: Settings, clock: StoppedClock, accept: Accept, courier: Courier, settler: Settler
-) -> None:
+) -> str:
+    """A batch whose first delivery was refused in run-1, and whose second one has waited, and arrived in run-2."""
     batch_id = accept("webhook", "amocrm").batch_id
     plan(store, settings, run_id="run-1", clock=clock)
     attempt(courier, f"{batch_id}-0", Service(answers=[RejectedError("no")]))
@@ -149,6 +151,13 @@ def test_an_old_runs_cleared_task_counts_for_the_status(
     plan(store, settings, run_id="run-2", clock=clock)
     attempt(courier, f"{batch_id}-1", Service())
     settler.wave("run-2", over=True)
+    return batch_id
+
+
+def test_an_old_runs_cleared_task_counts_for_the_status(
+    store: Store, courier: Courier, settler: Settler, partial_after_two_runs: str
+) -> None:
+    batch_id = partial_after_two_runs
     assert row(store, batch_id).status == "partial"
     # a person mends it and clears deliver_webhook where it failed: in run-1; settle is cleared with it
     attempt(courier, f"{batch_id}-0", Service())
@@ -159,17 +168,14 @@ def test_an_old_runs_cleared_task_counts_for_the_status(
 
 
 def test_an_old_runs_cleared_task_that_has_to_wait_is_carried_on(
-    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, courier: Courier, settler: Settler
+    store: Store,
+    settings: Settings,
+    clock: StoppedClock,
+    courier: Courier,
+    settler: Settler,
+    partial_after_two_runs: str,
 ) -> None:
-    batch_id = accept("webhook", "amocrm").batch_id
-    plan(store, settings, run_id="run-1", clock=clock)
-    attempt(courier, f"{batch_id}-0", Service(answers=[RejectedError("no")]))
-    attempt(courier, f"{batch_id}-1", Service(answers=[LATER]))
-    settler.wave("run-1", over=True)
-    clock.pass_s(200)
-    plan(store, settings, run_id="run-2", clock=clock)
-    attempt(courier, f"{batch_id}-1", Service())
-    settler.wave("run-2", over=True)
+    batch_id = partial_after_two_runs
     attempt(courier, f"{batch_id}-0", Service(answers=[LATER]))  # cleared in run-1
     settler.batch(batch_id, run_id="run-1", over=False)
     settler.wave("run-1", over=True)

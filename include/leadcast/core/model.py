@@ -68,6 +68,11 @@ _NEXT: Mapping[DeliveryState, frozenset[DeliveryState]] = {
 }
 
 
+def cancelled_state(*, in_doubt: bool) -> DeliveryState:
+    """What a delivery is that is not to be sent any more: `cancelled` says that it has not arrived."""
+    return DeliveryState.UNKNOWN if in_doubt else DeliveryState.CANCELLED
+
+
 class AttemptOutcome(StrEnum):
     """How one attempt ended. `died`: the process was gone before the outcome was written. `postponed`: we ourselves
     found that it was too early; no try was used."""

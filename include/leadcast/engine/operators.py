@@ -80,8 +80,8 @@ class DeliverOperator(BaseOperator):
     def execute(self, context: Context) -> None:
         """Makes one attempt. Raises AttemptFailed, which the retry policy understands; a delivery that waits for longer
         than a run should is skipped here, and a later run carries it on."""
-        # Airflow fills in map_index_template from the context, whose type names only Airflow's own keys
-        context["label"] = self.work["label"]  # type: ignore[typeddict-unknown-key]
+        # Airflow fills in map_index_template from the context
+        context["label"] = self.work["label"]  # type: ignore[typeddict-unknown-key]  # its type has Airflow's keys only
         try:
             self._attempt(context)
         finally:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from leadcast.sandbox.bitrix24_catalogue import (
@@ -159,7 +160,7 @@ class Methods:
         if isinstance(order, dict):
             for name, direction in reversed(order.items()):
                 descending = str(direction).upper() == "DESC"
-                found.sort(key=lambda item, name=name: _sortable(item.get(name)), reverse=descending)  # type: ignore[misc]
+                found.sort(key=partial(_sortable, name), reverse=descending)
         start = _start(params)
         page = found[max(start, 0) : max(start, 0) + PAGE]
         outcome = Outcome({"items": [_selected(item, params.get("select")) for item in page]})
@@ -231,7 +232,8 @@ def _selected(item: dict[str, Any], select: Any) -> dict[str, Any]:
     return {"id": item["id"], **{name: item[name] for name in names if name in item and name != "fm"}}
 
 
-def _sortable(value: Any) -> tuple[int, float, str]:
+def _sortable(name: str, item: Mapping[str, Any]) -> tuple[int, float, str]:
+    value = item.get(name)
     return (1, float(value), "") if isinstance(value, int | float) else (0, 0.0, "" if value is None else str(value))
 
 

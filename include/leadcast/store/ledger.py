@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from leadcast.core.errors import DeliveryError, StoreError
-from leadcast.core.model import AttemptOutcome, DeliveryState, Lead, Receipt
+from leadcast.core.model import AttemptOutcome, DeliveryState, Lead, Receipt, cancelled_state
 from leadcast.store import claims
 from leadcast.store.leads import from_data
 from leadcast.store.schema import attempts, batches, deliveries
@@ -283,7 +283,7 @@ def end(connection: Connection, begun: Begun, ended: Ended, *, now: datetime, ru
     if not is_ours:
         claims.reopen(connection, batch_id=begun.batch_id, run_id=run_id)
     if ended.state is DeliveryState.RETRYING and _is_cancelled(connection, begun):
-        state = DeliveryState.UNKNOWN if ended.in_doubt else DeliveryState.CANCELLED
+        state = cancelled_state(in_doubt=ended.in_doubt)
         ended = replace(ended, state=state, next_attempt_at=None, waits_for="")
     connection.execute(
         update(deliveries)

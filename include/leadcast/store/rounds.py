@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, func, or_, select, update
 
 from leadcast.core.errors import GIVEN_UP, HELD_FOR_AGE
-from leadcast.core.model import BatchStatus, DeliveryState
+from leadcast.core.model import BatchStatus, DeliveryState, cancelled_state
 from leadcast.store.schema import batches, deliveries
 
 RETRY = "retry"
@@ -181,8 +181,3 @@ def cancel(connection: Connection, *, batch_id: str, now: datetime) -> list[str]
         values = {"state": state, "finished_at": now, "waits_for": None, "next_attempt_at": None}
         connection.execute(update(deliveries).where(deliveries.c.id == row.id).values(**values))
     return [row.id for row in open_ones if row.state == DeliveryState.SENDING]
-
-
-def cancelled_state(*, in_doubt: bool) -> DeliveryState:
-    """What a delivery is that is not to be sent any more: `cancelled` says that it has not arrived."""
-    return DeliveryState.UNKNOWN if in_doubt else DeliveryState.CANCELLED
