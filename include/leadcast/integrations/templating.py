@@ -23,6 +23,7 @@ from leadcast.core.redact import one_line
 from leadcast.core.settings import Language, Occasion
 from leadcast.integrations import telegram_text, template_values
 from leadcast.integrations.template_files import UNSENDABLE, TemplateFiles, placeholders_to_jinja
+from leadcast.integrations.wording import Wording
 
 NEW_LEAD = "new_lead"
 MAX_LINE_CHARS = 998
@@ -121,6 +122,7 @@ class Templates:
             Unsendable: the user's own template cannot be rendered.
         """
         spoken = language or self._language
+        values = _in_words_of(spoken, values)
         name = f"notify_{occasion.value}"
         return EmailText(
             subject=one_line(self._render(f"{name}.subject.txt", values, spoken), limit=MAX_LINE_CHARS),
@@ -176,6 +178,13 @@ def check_line(source: str) -> str:
     except (RecursionError, MemoryError, SyntaxError):
         raise ValueError("nested too deeply") from None
     return source
+
+
+def _in_words_of(language: Language, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The values of a notification, with our own sentences in them in this language."""
+    say = Wording.of(language).say
+    deliveries = [{**item, "error": say(item.get("error") or "")} for item in values.get("deliveries", ())]
+    return {**values, "deliveries": deliveries, "reason": say(values.get("reason") or "")}
 
 
 def _moment(value: Any) -> Any:

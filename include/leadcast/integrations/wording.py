@@ -1,0 +1,105 @@
+"""Our own sentences in the language of who reads them.
+
+Errors and reasons are written in English where they arise, and kept so: logs, the ledger and the API speak one language.
+Where a person reads them, each is found in the catalogue of that language by its shape. The catalogue is
+`templates/<language>/sentences.toml`: the English sentence, with `{names}` for what varies, and beside it the same in
+that language. What is not in there (a service's own words, a user's own integration) stays as it is.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from leadcast.core.settings import Language
+
+_TEMPLATES = Path(__file__).parent.parent / "templates"
+_NAME = re.compile(r"\{([a-z_]{1,32})\}")
+_DEEPEST = 4
+"""Sentences within sentences, as in: The token was not renewed: Cannot reach …: no connection in time."""
+_LONGEST_CHARS = 2000
+
+
+@dataclass(frozen=True)
+class _Sentence:
+    """A sentence taken apart: what stands fast, and the names of what stands between; one name less than pieces."""
+
+    pieces: Sequence[str]
+    names: Sequence[str]
+
+    @classmethod
+    def of(cls, text: str) -> _Sentence:
+        parts = _NAME.split(text)
+        return cls(pieces=parts[::2], names=parts[1::2])
+
+    @property
+    def weight(self) -> int:
+        """How much of it stands fast: the more, the surer that it is meant."""
+        return sum(map(len, self.pieces))
+
+    def values_in(self, text: str) -> dict[str, str] | None:
+        """What stands between its pieces in `text`; None: this is another sentence."""
+        if not self.names:
+            return {} if text == self.pieces[0] else None
+        first, *between, last = self.pieces
+        if not text.startswith(first) or not text.endswith(last) or len(text) < len(first) + len(last):
+            return None
+        at, end = len(first), len(text) - len(last)
+        values: list[str] = []
+        for piece in between:
+            found = text.find(piece, at, end)
+            if found < 0:
+                return None
+            values.append(text[at:found])
+            at = found + len(piece)
+        values.append(text[at:end])
+        return dict(zip(self.names, values, strict=True))
+
+    def with_values(self, values: Mapping[str, str]) -> str:
+        """The sentence, with these between its pieces."""
+        filled = [piece + values[name] for piece, name in zip(self.pieces, self.names, strict=False)]
+        return "".join(filled) + self.pieces[-1]
+
+
+class Wording:
+    """Finds sentences again by their shape, and says them in another language.
+
+    Args:
+        sentences: English → the other language, both with the same `{names}`.
+    """
+
+    def __init__(self, sentences: Mapping[str, str]) -> None:
+        pairs = [(_Sentence.of(english), _Sentence.of(own)) for english, own in sentences.items()]
+        self._pairs = sorted(pairs, key=lambda pair: pair[0].weight, reverse=True)
+
+    @classmethod
+    @cache
+    def of(cls, language: Language) -> Wording:
+        """What is spoken in this language; English needs no catalogue."""
+        return cls(catalogue(language))
+
+    def say(self, text: str) -> str:
+        """`text` in this language, as far as it is ours."""
+        return self._said(text, _DEEPEST) if len(text) <= _LONGEST_CHARS else text
+
+    def _said(self, text: str, depth: int) -> str:
+        if not depth or not text.strip():
+            return text
+        for english, own in self._pairs:
+            values = english.values_in(text)
+            if values is not None:
+                return own.with_values({name: self._said(value, depth - 1) for name, value in values.items()})
+        return text
+
+
+def catalogue(language: Language) -> Mapping[str, str]:
+    """The sentences of a language; none for English."""
+    path = _TEMPLATES / language.value / "sentences.toml"
+    if not path.exists():
+        return {}
+    read: dict[str, dict[str, str]] = tomllib.loads(path.read_text(encoding="utf-8"))
+    return {english: own for sentences in read.values() for english, own in sentences.items()}
