@@ -1,6 +1,6 @@
 """Our own sentences in the language of who reads them.
 
-Errors and reasons are written in English where they arise, and kept so: logs, the ledger and the API speak one language.
+Errors and reasons are written in English where they arise, and are kept so: one language for logs, ledger and API.
 Where a person reads them, each is found in the catalogue of that language by its shape. The catalogue is
 `templates/<language>/sentences.toml`: the English sentence, with `{names}` for what varies, and beside it the same in
 that language. What is not in there (a service's own words, a user's own integration) stays as it is.
