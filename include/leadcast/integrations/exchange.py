@@ -6,54 +6,25 @@ From the first byte on the request may have been executed, whatever goes wrong a
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing
 from json import dumps
-from threading import Event, Timer
 from time import monotonic
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from urllib3.connection import HTTPConnection
 from urllib3.response import HTTPResponse
 
 from leadcast.core.errors import UnknownOutcome, Unsendable
 from leadcast.integrations.address import Target
+from leadcast.integrations.alarm import Alarm
 from leadcast.integrations.answer import Answer
+from leadcast.integrations.connecting import Line
 
 USER_AGENT = "Leadcast/0.1"
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _OURS = frozenset({"host", "connection", "content-length", "transfer-encoding"})
-
-
-class _Alarm:
-    """Shuts the socket when time is up, so that no read outlives it, however slowly its bytes come."""
-
-    def __init__(self, sock: socket.socket, *, after_s: float) -> None:
-        self._sock = sock
-        self._rang = Event()
-        self._timer = Timer(max(after_s, 0), self._ring)
-        self._timer.daemon = True
-
-    def _ring(self) -> None:
-        self._rang.set()
-        with suppress(OSError):
-            # not SSLSocket.shutdown: that one drops the TLS layer under the thread which is reading
-            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
-
-    @property
-    def rang(self) -> bool:
-        return self._rang.is_set()
-
-    def __enter__(self) -> Self:
-        self._timer.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._timer.cancel()
-        self._timer.join()  # it must not touch the socket's number once somebody else has it
 
 
 def prepared(
@@ -73,7 +44,7 @@ def prepared(
 
 
 def exchange(
-    connection: HTTPConnection,
+    line: Line,
     target: Target,
     method: str,
     headers: Mapping[str, str],
@@ -81,10 +52,10 @@ def exchange(
     deadline: float,
     max_answer_bytes: int,
 ) -> Answer:
-    assert connection.sock is not None
     left_s = max(deadline - monotonic(), 0.001)
-    connection.timeout = left_s
-    with _Alarm(connection.sock, after_s=left_s) as alarm:
+    connection = HTTPConnection(target.host, target.port, timeout=left_s)
+    connection.sock = line.stream
+    with Alarm(line.carrier, after_s=left_s) as alarm, closing(connection):
         try:
             connection.request(method, target.path, content, headers, preload_content=False, decode_content=False)
             response = connection.getresponse()
