@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -71,6 +73,32 @@ def test_hanging_up_after_executes_the_call_and_loses_the_answer(sandbox: Sandbo
     assert (entry["status"], entry["executed"], entry["fault"]) == (None, True, "hang_up_after")
     assert service.count(sandbox) == 1
     assert service.send(sandbox).status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["status", "answer", "non_json"])
+def test_a_gateway_may_answer_for_a_call_that_was_executed(sandbox: Sandbox, service: Service, kind: str) -> None:
+    sandbox.fault(service=service.name, kind=kind, status=404, executes=True)
+    assert service.send(sandbox).status_code == 404
+    (entry,) = sandbox.received(service.name)
+    assert (entry["status"], entry["executed"], entry["fault"]) == (404, True, kind)
+    assert service.count(sandbox) == 1
+
+
+def test_an_answer_may_be_packed_unasked(sandbox: Sandbox, service: Service) -> None:
+    sandbox.fault(service=service.name, kind="packed")
+    answer = service.send(sandbox)
+    assert (answer.status_code, answer.headers["Content-Encoding"]) == (200, "gzip")
+    assert service.count(sandbox) == 1
+
+
+def test_an_answer_may_come_after_an_interim_one(sandbox: Sandbox, service: Service) -> None:
+    sandbox.fault(service=service.name, kind="interim")
+    place = urlsplit(service.url(sandbox))
+    with socket.create_connection((place.hostname, place.port), timeout=5) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: sandbox\r\nConnection: close\r\n\r\n")
+        said = connection.makefile("rb").read()
+    assert said.startswith(b"HTTP/1.1 103 Early Hints\r\n")
+    assert said.count(b"HTTP/1.1 ") == 2
 
 
 def test_hanging_up_before_executes_nothing(sandbox: Sandbox, service: Service) -> None:

@@ -24,6 +24,8 @@ class FaultKind(StrEnum):
     SLOW = "slow"
     DOWN = "down"
     NON_JSON = "non_json"
+    INTERIM = "interim"
+    PACKED = "packed"
     TOKEN_EXPIRED = "token_expired"  # noqa: S105 - the name of a fault
     VALIDATION = "validation"
     EXPIRED_TOKEN = "expired_token"  # noqa: S105 - the name of a fault
@@ -48,7 +50,7 @@ _KINDS_OF_ALL = frozenset(
         FaultKind.DOWN,
     }
 )
-_KINDS_OF_HTTP = _KINDS_OF_ALL | {FaultKind.ANSWER, FaultKind.NON_JSON}
+_KINDS_OF_HTTP = _KINDS_OF_ALL | {FaultKind.ANSWER, FaultKind.NON_JSON, FaultKind.INTERIM, FaultKind.PACKED}
 KINDS: dict[ServiceName, frozenset[FaultKind]] = {
     ServiceName.AMOCRM: _KINDS_OF_HTTP | {FaultKind.TOKEN_EXPIRED, FaultKind.VALIDATION},
     ServiceName.BITRIX24: _KINDS_OF_HTTP | {FaultKind.EXPIRED_TOKEN, FaultKind.RENAME, FaultKind.ERROR},
@@ -85,6 +87,7 @@ class Fault(BaseModel):
         default=None, min_length=1, description="must appear in the path, the body or a recipient"
     )
     status: int | None = Field(default=None, ge=200, le=599)
+    executes: bool = Field(default=False, description="status, answer, non_json: the call is executed all the same")
     retry_after: int = Field(default=1, ge=0, le=86_400, description="seconds")
     delay_s: float | None = Field(default=None, gt=0, le=3_600)
     code: str | int | None = Field(default=None, description="bitrix24: error code; smtp: reply code")

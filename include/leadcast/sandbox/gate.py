@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from typing import Any
 from urllib.parse import parse_qs
@@ -19,6 +20,8 @@ from leadcast.sandbox.received import Journal, Received, without_secrets
 MAX_BODY_BYTES = 5 * 1024 * 1024
 _KEPT_HEADERS = ("content-type", "user-agent", "accept", "x-request-id", "idempotency-key")
 _HANG_UPS = frozenset({FaultKind.HANG_UP_BEFORE, FaultKind.DOWN})
+_EXECUTED = frozenset({FaultKind.SLOW, FaultKind.HANG_UP_AFTER, FaultKind.INTERIM, FaultKind.PACKED})
+_EARLY_HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
 
 
 class ReachableConnection(H11Protocol):
@@ -61,10 +64,17 @@ class Gate:
         call = self._new_call(request, body)
         try:
             fault, answer = await self._apply_fault(request, call, body)
-            if fault is None or fault.kind in (FaultKind.SLOW, FaultKind.HANG_UP_AFTER):
+            if fault is None or fault.kind in _EXECUTED:
                 answer = await self._execute(request, call, body)
-            if fault is not None and fault.kind is FaultKind.HANG_UP_AFTER:
-                answer = None
+            elif fault.executes:
+                await self._execute(request, call, body)
+            match fault and fault.kind:
+                case FaultKind.HANG_UP_AFTER:
+                    answer = None
+                case FaultKind.INTERIM:
+                    request.state.transport.write(_EARLY_HINTS)
+                case FaultKind.PACKED if answer is not None:
+                    answer = _packed(answer)
             call.status = None if answer is None else answer.status_code
         finally:
             self._journal.add(call)
@@ -89,7 +99,7 @@ class Gate:
         haystack = f"{request.url.path}?{request.url.query}\n{body.decode('utf-8', 'replace')}"
         for fault in self._board.matching(self._service.name, haystack):
             answer = self._own_answer(fault, request, call)
-            if answer is None and fault.kind not in (*_HANG_UPS, FaultKind.HANG_UP_AFTER, FaultKind.SLOW):
+            if answer is None and fault.kind not in _HANG_UPS | _EXECUTED:
                 continue
             self._board.spend(fault)
             call.fault = fault.kind.value
@@ -133,6 +143,15 @@ def _answer_as_told(fault: Fault) -> Response:
     if "body" in fault.model_fields_set:
         return JSONResponse(fault.body, status_code=fault.status, headers=fault.headers)
     return PlainTextResponse(fault.text or "", status_code=fault.status, headers=fault.headers)
+
+
+def _packed(answer: Response) -> Response:
+    """As a gateway packs it that does not ask what the caller takes."""
+    packed = Response(gzip.compress(bytes(answer.body)), status_code=answer.status_code)
+    framing = (b"content-length", b"content-encoding")
+    kept = [(name, value) for name, value in answer.raw_headers if name not in framing]
+    packed.raw_headers = [*kept, *packed.raw_headers, (b"content-encoding", b"gzip")]
+    return packed
 
 
 async def _response_of(service: HttpService, scope: Scope, body: bytes) -> Response:
