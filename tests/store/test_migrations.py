@@ -9,8 +9,10 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, create_engine, inspect, make_url, text
+from sqlalchemy.exc import OperationalError
 
-from leadcast.store import migrate
+from leadcast.core.errors import StoreError
+from leadcast.store import late_indexes, migrate
 from leadcast.store.database import open_engine
 from leadcast.store.schema import metadata
 
@@ -56,3 +58,72 @@ def test_several_processes_may_upgrade_at_once(empty: Engine) -> None:
         list(pool.map(lambda _: migrate.upgrade(empty), range(4)))
     with empty.connect() as connection:
         assert migrate.current(connection) == migrate.newest()
+
+
+@pytest.fixture
+def large_tables(empty: Engine) -> Engine:
+    """A store whose tables were made before the indexes that are made beside traffic."""
+    migrate.upgrade(empty, revision="0004")
+    return empty
+
+
+def indexes(engine: Engine) -> dict[str, bool]:
+    """Index → whether it is whole."""
+    query = "SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE indrelid IN ('batches'::regclass)"
+    with engine.connect() as connection:
+        return dict(connection.execute(text(query)).all())  # type: ignore[arg-type]
+
+
+def test_indexes_are_as_the_schema_says_in_their_conditions_too(empty: Engine) -> None:
+    def defined(schema: str) -> dict[str, str]:
+        with empty.connect() as connection:
+            query = text("SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = :schema")
+            found = connection.execute(query, {"schema": schema}).all()
+        return {name: definition.replace(f" {schema}.", " ") for name, definition in found}
+
+    migrate.upgrade(empty)
+    with empty.begin() as connection:
+        connection.execute(text("CREATE SCHEMA fresh"))
+        metadata.create_all(connection.execution_options(schema_translate_map={None: "fresh"}))
+    made = {name: on for name, on in defined("public").items() if migrate.VERSION_TABLE not in name}
+    assert made == defined("fresh")
+
+
+def test_an_index_that_an_interrupted_upgrade_has_left_half_made_is_made_again(large_tables: Engine) -> None:
+    """A long transaction, then no patience: that is how PostgreSQL leaves one behind."""
+    with large_tables.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.detach()
+        connection.execute(text("SET lock_timeout = '100ms'"))
+        with large_tables.begin() as long_one:
+            long_one.execute(text("LOCK TABLE batches IN ROW EXCLUSIVE MODE"))
+            with pytest.raises(OperationalError):
+                connection.execute(text("CREATE INDEX CONCURRENTLY ix_batches_let_go ON batches (id)"))
+    assert indexes(large_tables)["ix_batches_let_go"] is False
+    migrate.upgrade(large_tables)
+    assert all(indexes(large_tables).values())
+    assert migrate.unmade_indexes(large_tables) == []
+
+
+def test_an_upgrade_that_breaks_off_before_its_indexes_is_gone_on_with_by_the_next(
+    large_tables: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as impatient:
+        impatient.setattr(late_indexes, "WAITS_FOR_OTHERS_S", 1)
+        with large_tables.connect() as long_one:
+            # what it has seen is nothing that a table's change waits for
+            long_one.execution_options(isolation_level="REPEATABLE READ").execute(text("SELECT 1"))
+            with pytest.raises(StoreError, match=r"CONCURRENTLY ix_batches_new: .*leadcast upgrade"):
+                migrate.upgrade(large_tables)
+    with large_tables.connect() as connection:
+        assert migrate.current(connection) == migrate.newest(), "the tables are those of this version"
+    assert "ix_batches_new" in migrate.unmade_indexes(large_tables)
+    migrate.upgrade(large_tables)
+    assert migrate.unmade_indexes(large_tables) == []
+
+
+def test_several_processes_may_make_the_indexes_at_once(large_tables: Engine) -> None:
+    """None waits for the other in a way that PostgreSQL would have to end."""
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: migrate.upgrade(large_tables), range(4)))
+    assert migrate.unmade_indexes(large_tables) == []
+    assert all(indexes(large_tables).values())

@@ -95,6 +95,10 @@ def _store() -> Iterator[Finding]:
         yield Finding(Level.FAIL, f"store: at revision {at or 'none'}, this code needs {migrate.newest()}", INIT)
     else:
         yield Finding(Level.OK, f"store: answers, at revision {at}")
+        for name in migrate.unmade_indexes(store.engine):
+            yield Finding(
+                Level.WARN, f"store: the index {name} was not made, so it slows down", "Run: leadcast upgrade"
+            )
 
 
 def _pools() -> Iterator[Finding]:

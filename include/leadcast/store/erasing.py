@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Text, and_, case, cast, exists, func, null, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Text, and_, case, cast, func, null, or_, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 
 from leadcast.core.model import DeliveryState
@@ -24,7 +24,16 @@ WORDLESS_CIRCUIT: Mapping[str, Any] = {"reason": ERASED, "code": ""}
 _OPEN = [state.value for state in DeliveryState if not state.is_final]
 _EMPTY: ColumnElement[Any] = cast({}, JSONB)
 
-RESTS: ColumnElement[bool] = ~exists().where(deliveries.c.batch_id == batches.c.id, deliveries.c.state.in_(_OPEN))
+
+def nothing_of(chosen: Select[Any]) -> ColumnElement[bool]:
+    """Whether a batch has none of these rows: asked of each batch that is looked at. A `NOT EXISTS` becomes a join,
+    which reads the rows of all batches that there ever were."""
+    return chosen.limit(1).scalar_subquery().is_(None)
+
+
+RESTS: ColumnElement[bool] = nothing_of(
+    select(deliveries.c.id).where(deliveries.c.batch_id == batches.c.id, deliveries.c.state.in_(_OPEN))
+)
 """Nobody works on the batch. Its status does not tell: a person may have started a task of one that has ended."""
 HOLDS_LEAD: ColumnElement[bool] = cast(batches.c.lead, Text) != "{}"
 

@@ -13,6 +13,7 @@ from sqlalchemy.exc import OperationalError
 from tenacity import RetryError, Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from leadcast.core.errors import StoreError
+from leadcast.store import late_indexes
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 VERSION_TABLE = "leadcast_version"
@@ -26,13 +27,27 @@ _LOCKED, _DEADLOCKED = "55P03", "40P01"
 
 
 def upgrade(engine: Engine, *, revision: str = "head") -> None:
-    """Brings the store to `revision`, all of it or nothing. Others may use it meanwhile. Two processes at once: the
-    second waits, then finds it done.
+    """Brings the store to `revision`, all of it or nothing, and then makes what indexes of large tables are missing.
+    Others may use it meanwhile. Two processes at once: the second waits, then finds it done.
 
     Raises:
-        StoreError: a newer version of Leadcast has made the store, or it is in use all the time.
+        StoreError: a newer version of Leadcast has made the store, or it is in use all the time; or an index could not
+            be made, without which the store works.
     """
     _alone(engine, lambda connection: command.upgrade(_config(connection), revision))
+    late_indexes.make(engine, _late_indexes(engine))
+
+
+def unmade_indexes(engine: Engine) -> list[str]:
+    """Names of the indexes that the store should have at its revision and has not: an upgrade broke off."""
+    return late_indexes.unmade(engine, _late_indexes(engine))
+
+
+def _late_indexes(engine: Engine) -> late_indexes.Definitions:
+    with engine.connect() as connection:
+        at = current(connection)
+    steps = _scripts().iterate_revisions(at or "base", "base")
+    return {name: on for step in steps for name, on in getattr(step.module, "LATE_INDEXES", {}).items()}
 
 
 def downgrade(engine: Engine, *, revision: str = "base") -> None:

@@ -21,11 +21,16 @@ from leadcast.store.erasing import (
     erase,
     erase_notifications,
     lock_resting,
+    nothing_of,
 )
 from leadcast.store.outbox import OutboxState
 from leadcast.store.schema import batches, circuits, deliveries, leads, notifications
 
-_IS_TOLD = ~exists().where(notifications.c.batch_id == batches.c.id, notifications.c.state == OutboxState.PENDING)
+_IS_TOLD = nothing_of(
+    select(notifications.c.id).where(
+        notifications.c.batch_id == batches.c.id, notifications.c.state == OutboxState.PENDING
+    )
+)
 
 
 @dataclass(frozen=True)

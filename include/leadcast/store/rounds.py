@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, func, or_, select, update
+from sqlalchemy import Connection, Row, and_, func, or_, select, true, update
 
 from leadcast.core.errors import GIVEN_UP, HELD_FOR_AGE
 from leadcast.core.model import BatchStatus, DeliveryState, cancelled_state
@@ -139,11 +139,13 @@ def retriable(
 ) -> Sequence[str]:
     """Ids of batches accepted from `since` to before `until` that have ended without all delivered, were not cancelled
     and have had fewer rounds than that, in the order of their ids from above `after` on. No lock stops it."""
-    open_ends = (
-        select(deliveries.c.batch_id)
+    # asked of each batch: a join would read the deliveries of all that were ever accepted
+    has_open_ends = (
+        select(true())
         .where(deliveries.c.batch_id == batches.c.id)
         .where(deliveries.c.state.in_([DeliveryState.FAILED, DeliveryState.UNKNOWN]))
-        .exists()
+        .limit(1)
+        .scalar_subquery()
     )
     has_ended = batches.c.status.in_([BatchStatus.PARTIAL, BatchStatus.FAILED])
     waits_for_others = and_(batches.c.status == BatchStatus.PROCESSING, batches.c.let_go)
@@ -151,7 +153,7 @@ def retriable(
         select(batches.c.id)
         .where(batches.c.accepted_at >= since, batches.c.accepted_at < until, batches.c.id > after)
         .where(or_(has_ended, waits_for_others), batches.c.rounds < max_rounds, batches.c.erased_at.is_(None))
-        .where(batches.c.cancelled_at.is_(None), open_ends)
+        .where(batches.c.cancelled_at.is_(None), has_open_ends)
         .order_by(batches.c.id)
         .limit(limit)
     )

@@ -82,10 +82,23 @@ batches = Table(
     # its personal data is gone: it can be counted, and not be sent again
     _time("erased_at"),
     _one_of("status", BatchStatus),
-    Index("ix_batches_waiting", "priority", "accepted_at", postgresql_where=text("status = 'pending'")),
+    # what waves look for is found without passing by what has ended
+    Index(
+        "ix_batches_new",
+        *("priority", "rounds", "accepted_at"),
+        postgresql_where=text("status = 'pending' AND wave_id IS NULL"),
+    ),
+    Index("ix_batches_let_go", "id", postgresql_where=text("status = 'processing' AND let_go")),
+    Index(
+        "ix_batches_open",
+        *("wave_id", "started_at"),
+        postgresql_where=text("status = 'processing' AND wave_id IS NOT NULL AND NOT let_go"),
+    ),
     Index("ix_batches_accepted_at_id", "accepted_at", "id"),
+    Index("ix_batches_status_accepted_at_id", "status", "accepted_at", "id"),
     Index("ix_batches_lead_id", "lead_id"),
     Index("ix_batches_wave_id", "wave_id"),
+    Index("ix_batches_erased_at", "erased_at", postgresql_where=text("erased_at IS NOT NULL")),
 )
 
 deliveries = Table(
@@ -121,6 +134,7 @@ deliveries = Table(
     _time("finished_at"),
     _one_of("state", DeliveryState),
     Index("ix_deliveries_waiting", "next_attempt_at", postgresql_where=text("waits_for IS NOT NULL")),
+    Index("ix_deliveries_type_batch_id", "type", "batch_id"),
 )
 
 attempts = Table(
@@ -153,6 +167,11 @@ notifications = Table(
     _time("next_attempt_at", required=True),
     _time("sent_at"),
     Index("ix_notifications_due", "next_attempt_at", postgresql_where=text("state = 'pending'")),
+    Index(
+        "ix_notifications_troubled",
+        "channel",
+        postgresql_where=text("state = 'dead' OR (state = 'pending' AND error IS NOT NULL)"),
+    ),
 )
 
 inbox = Table(

@@ -143,7 +143,7 @@ def oldest_waiting(connection: Connection) -> datetime | None:
     """When the oldest batch that no wave has claimed was accepted."""
     return connection.execute(
         select(batches.c.accepted_at)
-        .where(batches.c.status == BatchStatus.PENDING)
+        .where(batches.c.status == BatchStatus.PENDING, batches.c.wave_id.is_(None))
         .order_by(batches.c.accepted_at)
         .limit(1)
     ).scalar()

@@ -1,0 +1,38 @@
+"""Indexes that find what is open, and pages of what is listed, however much has ended."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+LATE_INDEXES = {
+    "ix_batches_new": "batches (priority, rounds, accepted_at) WHERE status = 'pending' AND wave_id IS NULL",
+    "ix_batches_let_go": "batches (id) WHERE status = 'processing' AND let_go",
+    "ix_batches_open": (
+        "batches (wave_id, started_at) WHERE status = 'processing' AND wave_id IS NOT NULL AND NOT let_go"
+    ),
+    "ix_batches_status_accepted_at_id": "batches (status, accepted_at, id)",
+    "ix_batches_erased_at": "batches (erased_at) WHERE erased_at IS NOT NULL",
+    "ix_deliveries_type_batch_id": "deliveries (type, batch_id)",
+    "ix_notifications_troubled": (
+        "notifications (channel) WHERE state = 'dead' OR (state = 'pending' AND error IS NOT NULL)"
+    ),
+}
+"""Made after this revision is written down (`store.late_indexes`)."""
+
+
+def upgrade() -> None:
+    op.drop_index("ix_batches_waiting", table_name="batches")
+
+
+def downgrade() -> None:
+    for name in LATE_INDEXES:
+        op.execute(f"DROP INDEX IF EXISTS {name}")
+    op.create_index(
+        "ix_batches_waiting", "batches", ["priority", "accepted_at"], postgresql_where=sa.text("status = 'pending'")
+    )

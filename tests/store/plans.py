@@ -1,0 +1,54 @@
+"""How PostgreSQL goes about the statements that the code really sends: each is explained just before it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, Engine, event
+
+EXPLAINED = ("SELECT", "UPDATE", "DELETE", "INSERT", "WITH")
+
+
+@dataclass
+class Plans:
+    """The plans of the statements that ran while they were watched: statement → its nodes."""
+
+    engine: Engine
+    nodes: list[tuple[str, list[dict[str, Any]]]] = field(default_factory=list)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        event.listen(self.engine, "before_cursor_execute", self._explain)
+        try:
+            yield
+        finally:
+            event.remove(self.engine, "before_cursor_execute", self._explain)
+
+    def read_whole(self) -> dict[str, list[str]]:
+        """Table that was read from its first row to its last → the statements that did so."""
+        found: dict[str, list[str]] = {}
+        for statement, nodes in self.nodes:
+            for node in nodes:
+                if node["Node Type"] == "Seq Scan":
+                    found.setdefault(node["Relation Name"], []).append(statement)
+        return found
+
+    def indexes(self) -> set[str]:
+        """The indexes that were used."""
+        return {node["Index Name"] for _, nodes in self.nodes for node in nodes if "Index Name" in node}
+
+    def _explain(self, connection: Connection, cursor: Any, statement: str, parameters: Any, *_: object) -> None:
+        if not statement.startswith(EXPLAINED):
+            return
+        with connection.connection.cursor() as own:
+            own.execute(f"EXPLAIN (FORMAT JSON) {statement}", parameters)
+            self.nodes.append((statement, list(_all(own.fetchone()[0][0]["Plan"]))))
+
+
+def _all(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for child in node.get("Plans", []):
+        yield from _all(child)
