@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, NoReturn, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from leadcast.core.errors import BodyTooLarge, FieldError, InvalidRequest
 from leadcast.core.model import Lead, Priority
@@ -40,6 +40,12 @@ def _lead_id(value: Any) -> Any:
 def _as_object(value: Any) -> Any:
     """PHP writes an empty array as `[]`, whether a list or an object was meant."""
     return {} if value == [] else value
+
+
+def _callable_url(url: str) -> str:
+    from leadcast.integrations.address import callable_url
+
+    return callable_url(url)
 
 
 LeadId = Annotated[str, BeforeValidator(_lead_id)]
@@ -90,7 +96,7 @@ class SendBatch(Strict):
         dict[str, Annotated[dict[str, Any], BeforeValidator(_as_object)]], BeforeValidator(_as_object)
     ] = Field(default_factory=dict, max_length=MAX_INTEGRATIONS)
     lead: LeadData | None = None
-    callback_url: Annotated[str, StringConstraints(max_length=2048, pattern=r"^https?://[^\s]+$")] | None = None
+    callback_url: Annotated[str, AfterValidator(_callable_url)] | None = None
     priority: Priority = Priority.NORMAL
 
     def types(self) -> tuple[str, ...]:

@@ -1,52 +1,114 @@
-"""Which addresses a stranger's URL may reach."""
+"""What a URL is taken for, by the door and by the call alike, and which URLs nothing can be sent to."""
 
 from __future__ import annotations
 
-from ipaddress import ip_network
-
 import pytest
+from pydantic import SecretStr, ValidationError
 
-from leadcast.integrations.address import may_reach
+from leadcast.core.errors import Blocked, InvalidRequest
+from leadcast.integrations.address import Target, callable_url
+from leadcast.integrations.base import Account
+from leadcast.integrations.webhook import Webhook, WebhookCredentials
+from leadcast.request import SendBatch, check
+
+BODY = {"lead_id": "1", "integrations": [{"type": "telegram"}]}
+UNFIT = {
+    "https://user:pa55word@example.com/": "user name or password",
+    "https://user@example.com/": "user name or password",
+    "https://example.com:99999/": "possible host and port",
+    "https://example.com:0/": "impossible port",
+    "https://example.com:٣/": "possible host and port",
+    "http://?x": "names no host",
+    "http:///path": "names no host",
+    "http://#top": "names no host",
+    "http://": "names no host",
+    "https://[zz]/": "possible host and port",
+    "https://[::1/": "possible host and port",
+    "http://a..b/": "impossible host name",
+    "http://.example.com/": "impossible host name",
+    "https://.": "impossible host name",
+    "https://exa!mple.com/": "impossible host name",
+    "https://ex%00ample.com/": "possible host and port",
+    f"https://{'a' * 64}.com/": "impossible host name",
+    f"https://{'a.' * 127}com/": "impossible host name",
+    f"https://{'я' * 64}.рф/": "possible host and port",
+    "http://\\evil.com/": "backslash",
+    "http://example.com\\@evil.com/": "backslash",
+    "https://exa\u200bmple.com/": "cannot be seen",
+    "https://exa\u00admple.com/": "cannot be seen",
+    "https://exa\u202emple.com/": "cannot be seen",
+    "https://exa\u200dmple.com/": "possible host and port",
+    "https://exa mple.com/": "blank",
+    "https://exa\u00a0mple.com/": "blank",
+    "https://example.com/a b": "blank",
+    "https://example.com/a\r\nX-Evil: 1": "cannot be seen",
+    "https://example.com/\x00a": "cannot be seen",
+    "https://ｅxample.com/": "possible host and port",
+    "ftp://example.com/": "http:// or https://",
+    "javascript:alert(1)": "http:// or https://",
+    "example.com/path": "http:// or https://",
+    "": "http:// or https://",
+    f"https://example.com/{'a' * 2048}": "at most 2048 characters",
+}
+FIT = {
+    "https://заявки.рф/": ("https", "xn--80aengj8j.xn--p1ai", 443, "/"),
+    "https://ЗАЯВКИ.рф:8443/путь?x=ы": (
+        "https", "xn--80aengj8j.xn--p1ai", 8443, "/%D0%BF%D1%83%D1%82%D1%8C?x=%D1%8B"
+    ),
+    "https://мои\u0306.рф": ("https", "xn--i1afg.xn--p1ai", 443, "/"),
+    "https://straße.de/": ("https", "xn--strae-oqa.de", 443, "/"),
+    "https://xn--80aengj8j.xn--p1ai/": ("https", "xn--80aengj8j.xn--p1ai", 443, "/"),
+    "https://نامه\u200cای.com/": ("https", "xn--mgba3gch31f060k.com", 443, "/"),
+    "HTTPS://E.com/A": ("https", "e.com", 443, "/A"),
+    "http://e.com:80?x=1#top": ("http", "e.com", 80, "/?x=1"),
+    "http://e.com./": ("http", "e.com.", 80, "/"),
+    "http://my_service:8000/%D0%BF": ("http", "my_service", 8000, "/%D0%BF"),
+    "http://[2606:2800:220:1::1]:8080/": ("http", "2606:2800:220:1::1", 8080, "/"),
+    "http://93.184.216.34/": ("http", "93.184.216.34", 80, "/"),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("text", "is_public"),
-    [
-        ("93.184.216.34", True),
-        ("2606:2800:220:1::1", True),
-        ("0.1.2.3", False),
-        ("10.1.2.3", False),
-        ("100.64.0.1", False),
-        ("127.0.0.1", False),
-        ("169.254.1.1", False),
-        ("172.16.0.1", False),
-        ("192.168.1.1", False),
-        ("198.18.0.1", False),
-        ("224.0.0.1", False),
-        ("239.1.1.1", False),
-        ("240.0.0.1", False),
-        ("255.255.255.255", False),
-        ("::", False),
-        ("::1", False),
-        ("::127.0.0.1", False),
-        ("::ffff:93.184.216.34", False),
-        ("64:ff9b::5db8:d822", False),
-        ("64:ff9b:1::1", False),
-        ("2001::1", False),
-        ("2002:7f00:1::", False),
-        ("fc00::1", False),
-        ("fe80::1", False),
-        ("fe80::1%eth0", False),
-        ("fec0::1", False),
-        ("ff02::1", False),
-    ],
-)
-def test_an_address_is_public_only_when_nothing_private_is_in_it(text: str, is_public: bool) -> None:
-    assert may_reach(text, allowed_networks=()) is is_public
+def refusals(url: str) -> list[str]:
+    """What each door that takes a URL says of it."""
+    with pytest.raises(InvalidRequest) as callback:
+        check(SendBatch, BODY | {"callback_url": url})
+    with pytest.raises(ValidationError) as webhook:
+        WebhookCredentials.model_validate({"url": url})
+    assert [error.loc for error in callback.value.errors] == [("callback_url",)]
+    return [callback.value.errors[0].msg, webhook.value.errors()[0]["msg"]]
 
 
-def test_an_opened_network_opens_nothing_else() -> None:
-    opened = [ip_network("10.1.0.0/16")]
-    assert may_reach("10.1.2.3", allowed_networks=opened)
-    assert not may_reach("10.2.2.3", allowed_networks=opened)
-    assert not may_reach("::ffff:10.1.2.3", allowed_networks=opened)
+@pytest.mark.parametrize(("url", "why"), UNFIT.items(), ids=ascii)
+def test_what_can_never_be_called_is_refused_by_every_door_and_by_the_call(url: str, why: str) -> None:
+    first, second = refusals(url)
+    assert first == second
+    assert why in first
+    assert "pa55word" not in first
+    if len(url) < 2048:
+        with pytest.raises(Blocked, match="nothing was sent"):
+            Target.of(url)
+
+
+@pytest.mark.parametrize(("url", "parts"), FIT.items(), ids=ascii)
+def test_what_can_be_called_is_taken_by_every_door_as_it_will_be_read(
+    url: str, parts: tuple[str, str, int, str]
+) -> None:
+    target = Target.of(url)
+    assert (target.scheme, target.host, target.port, target.path) == parts
+    assert check(SendBatch, BODY | {"callback_url": url}).callback_url == url
+    account = Account(credentials=WebhookCredentials(url=SecretStr(url)))
+    assert account.credentials.url.get_secret_value() == url
+    assert Webhook().label(account) == target.netloc
+
+
+@pytest.mark.parametrize("around", ["  ", "\t\r\n", "\u200b", "\ufeff", "\u00a0 ", "\u200d"], ids=ascii)
+def test_what_is_pasted_with_blanks_around_it_is_taken_without_them(around: str) -> None:
+    url = around + "https://example.com/leads" + around
+    assert callable_url(url) == "https://example.com/leads"
+    assert check(SendBatch, BODY | {"callback_url": url}).callback_url == "https://example.com/leads"
+
+
+def test_only_the_origin_is_shown_of_a_target() -> None:
+    target = Target.of("https://example.com:8443/s3cret?s3cret")
+    assert target.origin == "https://example.com:8443"
+    assert "s3cret" not in repr(target)

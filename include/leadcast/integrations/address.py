@@ -1,31 +1,41 @@
-"""Where a request goes: a URL taken apart, its host's addresses, and which of them a stranger's URL may reach."""
+"""A URL taken apart: one reading for the door that takes it and for the call that goes there."""
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Sequence
+import re
+import unicodedata
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
 from leadcast.core.errors import Blocked
 
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
+MAX_URL_CHARS = 2048
 
 _PORTS = {"http": 80, "https": 443}
+_AUTHORITY = re.compile(r"[A-Za-z]{1,16}://[^/?#\\]*")
+_LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
+_MAX_NAME_CHARS = 253
+_JOINERS = "\u200c\u200d"
+"""Invisible, and yet a part of words in some scripts. In a host's name, IDNA says where."""
 
-# RFC 4291 2.4: what lies outside is special, and may carry an IPv4 address inside (v4-mapped, NAT64: RFC 6052, 8215),
-# a way around a check that looks only at the outside. 6to4 (RFC 3056) does so within.
-_GLOBAL_UNICAST = ip_network("2000::/3")
-_SIX_TO_FOUR = ip_network("2002::/16")
+
+class UnfitUrlError(ValueError):
+    """A URL that nothing can be sent to. Its text says why, as a predicate, and repeats nothing of it.
+
+    Args:
+        code: as the error of a delivery carries it.
+    """
+
+    def __init__(self, why: str, *, code: str = "bad_url") -> None:
+        super().__init__(why)
+        self.code = code
 
 
 @dataclass(frozen=True)
 class Target:
-    """A URL taken apart. Only `origin` is fit to be shown."""
+    """A URL taken apart. Only `origin` is fit to be shown. A name in another script is in ASCII (IDNA 2008)."""
 
     scheme: str
     host: str
@@ -51,36 +61,73 @@ class Target:
             Blocked: it is something else.
         """
         try:
-            parts = parse_url(url)
+            return cls.parsed(url)
+        except UnfitUrlError as unfit:
+            raise Blocked(f"The address {unfit}; nothing was sent.", code=unfit.code) from None
+
+    @classmethod
+    def parsed(cls, url: str) -> Target:
+        """The same, for who has sent nothing yet.
+
+        Raises:
+            UnfitUrlError: it is something else.
+        """
+        _refuse_invisible(url)
+        try:
+            parts = parse_url(_composed(url))
         except LocationParseError:
-            raise Blocked("The address is not a URL; nothing was sent.", code="bad_url") from None
-        if parts.scheme not in _PORTS or not parts.host:
-            raise Blocked("The address is not an http or https URL; nothing was sent.", code="bad_url")
+            raise UnfitUrlError("is not a URL with a possible host and port") from None
+        if parts.scheme not in _PORTS:
+            raise UnfitUrlError("does not begin with http:// or https://")
         if parts.auth is not None:
-            raise Blocked("The address holds a user name or password; nothing was sent.", code="userinfo")
-        port = parts.port or _PORTS[parts.scheme]
-        return cls(scheme=parts.scheme, host=parts.host.strip("[]"), port=port, path=parts.request_uri)
+            raise UnfitUrlError("holds a user name or password", code="userinfo")
+        if not parts.host:
+            raise UnfitUrlError("names no host")
+        if parts.port == 0:
+            raise UnfitUrlError("has an impossible port")
+        host = parts.host.strip("[]")
+        if not parts.host.startswith("["):
+            _check_name(host)
+        return cls(scheme=parts.scheme, host=host, port=parts.port or _PORTS[parts.scheme], path=parts.request_uri)
 
 
-def resolve(host: str, port: int) -> list[str]:
-    """The addresses of a host, each once, in the resolver's order.
+def callable_url(url: str) -> str:
+    """A URL as people give it, without the blanks around it: one that can be called, as far as its text can tell.
 
     Raises:
-        OSError: the name is not known, or no name server answered.
-        UnicodeError: the name cannot be one.
+        ValueError: it cannot; says why, and repeats nothing of it, which may be a secret.
     """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    ends = [place for place, char in enumerate(url) if not (_is_invisible(char) or char in _JOINERS)]
+    url = url[ends[0] : ends[-1] + 1] if ends else ""
+    if len(url) > MAX_URL_CHARS:
+        raise ValueError(f"must be a URL of at most {MAX_URL_CHARS} characters")
+    try:
+        Target.parsed(url)
+    except UnfitUrlError as unfit:
+        raise ValueError(
+            f"must be a URL that can be called, like https://example.com/leads: this one {unfit}"
+        ) from None
+    return url
 
 
-def may_reach(text: str, *, allowed_networks: Sequence[Network]) -> bool:
-    """Whether this address is public, or in a network that the operator has opened (vendors.md 4.3)."""
-    address = ip_address(text)
-    return any(address in network for network in allowed_networks) or _is_public(address)
+def _refuse_invisible(url: str) -> None:
+    if any(_is_invisible(char) for char in url):
+        raise UnfitUrlError("holds a blank, or a character that cannot be seen")
+    if "\\" in url:  # to some it is a slash, to others a part of the name
+        raise UnfitUrlError("holds a backslash")
 
 
-def _is_public(address: Address) -> bool:
-    if isinstance(address, IPv6Address) and (address not in _GLOBAL_UNICAST or address in _SIX_TO_FOUR):
-        return False
-    # `is_global` covers private, loopback, link-local, CGNAT, ULA, Teredo, unspecified and documentation addresses.
-    return address.is_global and not address.is_multicast and not address.is_reserved
+def _is_invisible(char: str) -> bool:
+    return unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zs", "Zl", "Zp") and char not in _JOINERS
+
+
+def _composed(url: str) -> str:
+    """With each letter of the host in one piece, as IDNA wants it and some keyboards do not write it."""
+    authority = _AUTHORITY.match(url)
+    return url if authority is None else unicodedata.normalize("NFC", authority[0]) + url[authority.end() :]
+
+
+def _check_name(host: str) -> None:
+    name = host.removesuffix(".")
+    if len(name) > _MAX_NAME_CHARS or not all(_LABEL.fullmatch(label) for label in name.split(".")):
+        raise UnfitUrlError("has an impossible host name")

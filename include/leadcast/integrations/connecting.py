@@ -13,8 +13,9 @@ from urllib3.util.ssltransport import SSLTransport
 
 from leadcast.core.errors import Blocked, TransientError
 from leadcast.integrations import tls
-from leadcast.integrations.address import Network, Target, may_reach, resolve
+from leadcast.integrations.address import Target
 from leadcast.integrations.alarm import Alarm
+from leadcast.integrations.reachable import Network, may_reach, resolve
 
 MAX_ADDRESSES = 4
 """How many addresses of one host are tried."""
@@ -77,8 +78,6 @@ class Connector:
     def _addresses(self, target: Target, *, public_only: bool) -> list[str]:
         try:
             found = resolve(target.host, target.port)
-        except UnicodeError:
-            raise Blocked("The address holds an impossible host name; nothing was sent.", code="bad_url") from None
         except OSError:
             raise TransientError(
                 f"The name of {target.origin} cannot be resolved; nothing was sent.", code="dns"

@@ -12,10 +12,11 @@ from time import monotonic
 from types import MappingProxyType
 from typing import Any
 
-from leadcast.integrations.address import Network, Target
+from leadcast.integrations.address import Target
 from leadcast.integrations.answer import Answer
 from leadcast.integrations.connecting import Connector
 from leadcast.integrations.exchange import exchange, prepared
+from leadcast.integrations.reachable import Network
 
 __all__ = ["Answer", "Egress"]
 

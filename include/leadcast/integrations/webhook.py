@@ -13,13 +13,13 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints, ValidationError, model_validator
 
 from leadcast.core.errors import CredentialsError
 from leadcast.core.limits import Limit
 from leadcast.core.model import Lead, Receipt
+from leadcast.integrations.address import Target, callable_url
 from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, ModelClass, RequestModel
 from leadcast.integrations.mapping import Fields, filled
 from leadcast.integrations.webhook_answer import check
@@ -42,24 +42,13 @@ _SECRET_BYTES = range(24, 65)
 _MAX_HEADER_CHARS = 4096
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
-_URL = re.compile(r"[\x21-\x7e]{1,2048}")
 _OURS = frozenset({"host", "content-length", "content-type", "content-encoding", "transfer-encoding", "connection"}) | {
     "accept-encoding", "expect", "keep-alive", "te", "trailer", "upgrade", "proxy-authorization", "proxy-connection"
 }  # fmt: skip
 
 
 def _check_url(url: SecretStr) -> SecretStr:
-    text = url.get_secret_value()
-    try:
-        parts = urlsplit(text)
-        is_fit = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_fit = False
-    if not is_fit or not _URL.fullmatch(text):
-        raise ValueError("must be an http or https URL of at most 2048 printable ASCII characters")
-    if "@" in parts.netloc:
-        raise ValueError("must not hold a user name or password; use headers")
-    return url
+    return SecretStr(callable_url(url.get_secret_value()))
 
 
 def _check_secret(secret: SecretStr) -> SecretStr:
@@ -147,7 +136,7 @@ class Webhook(Integration[WebhookSettings, WebhookCredentials]):
 
     def label(self, account: Account[WebhookCredentials]) -> str:
         """`example.com:8443`: the rest of the URL is a secret."""
-        return urlsplit(account.credentials.url.get_secret_value()).netloc
+        return Target.of(account.credentials.url.get_secret_value()).netloc
 
     def deliver(
         self, lead: Lead, *, settings: WebhookSettings, account: Account[WebhookCredentials], call: Call
