@@ -30,13 +30,15 @@ STOP_TIMEOUT_S = 60
 
 @dataclass
 class OwnPostgres:
-    """Its server. `url`: the store's database, for an account that is no superuser."""
+    """Its server. `url`: the store's database, for an account that is no superuser. `network`: another one that it
+    serves besides 127.0.0.1, as address and prefix length."""
 
     disk: SmallDisk
     home: Home
     ports: Ports
     keys: Keys = field(default_factory=Keys)
     process: subprocess.Popen[bytes] | None = None
+    network: str = ""
 
     @property
     def url(self) -> URL:
@@ -48,6 +50,8 @@ class OwnPostgres:
     def start(self) -> None:
         """Starts the server, after a crash too, and waits until it lets us in."""
         command = postgres.command(self.home, self.ports)
+        if self.network:
+            command += ["-c", f"listen_addresses=127.0.0.1,{self.network.partition('/')[0]}"]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for _ in range(START_TRIES):
             if postgres.is_answering(self.ports, self.keys):
@@ -67,13 +71,16 @@ class OwnPostgres:
 
 
 @contextmanager
-def own_postgres() -> Iterator[OwnPostgres]:
+def own_postgres(*, network: str = "") -> Iterator[OwnPostgres]:
     """Runs one with the store's database in it, on a disk of its own in memory. Skips where none can be mounted."""
     root = Path(tempfile.mkdtemp(prefix="leadcast-own-postgres-"))
     try:
         with small_disk(root, size_mb=DISK_MB) as disk:
-            server = OwnPostgres(disk, Home(root=root, project=ROOT), Ports(api=_api_port()))
+            server = OwnPostgres(disk, Home(root=root, project=ROOT), Ports(api=_api_port()), network=network)
             postgres.ensure_cluster(server.home, server.keys)
+            if network:
+                with (server.home.postgres / "pg_hba.conf").open("a") as admitted:
+                    admitted.write(f"host all all {network} scram-sha-256\n")
             try:
                 server.start()
                 postgres.ensure_databases(server.ports, server.keys)

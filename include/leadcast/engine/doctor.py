@@ -29,7 +29,7 @@ def examine(lead_id: str = "") -> list[Finding]:
 
     findings: list[Finding] = []
     for check in (
-        *(_settings, _integrations, _store, _pools, _dags, _connections, _notifications, _outbox, _circuits),
+        *(_settings, _integrations, _store, _sessions, _pools, _dags, _connections, _notifications, _outbox, _circuits),
         lead_table,
     ):
         findings += _safely(check)
@@ -99,6 +99,27 @@ def _store() -> Iterator[Finding]:
             yield Finding(
                 Level.WARN, f"store: the index {name} was not made, so it slows down", "Run: leadcast upgrade"
             )
+
+
+def _sessions() -> Iterator[Finding]:
+    from leadcast.store import pooler
+
+    store = config.store()
+    try:
+        is_shared, missing = pooler.shares_sessions(store), pooler.not_in_force(store)
+    except StoreError as error:
+        if "PgBouncer" in str(error):
+            yield Finding(Level.FAIL, f"store: {error}", _PGBOUNCER)
+        return  # else said above, by the check of the store
+    if is_shared:
+        what = "store: a pooler hands our sessions to others, so locks hold nothing, and a lead may go out twice"
+        yield Finding(Level.FAIL, what, _PGBOUNCER)
+    if missing:
+        mend = f"{_PGBOUNCER}, for the role that store_url names"
+        yield Finding(Level.WARN, f"store: not in force in our sessions: {', '.join(missing)}", mend)
+
+
+_PGBOUNCER = 'Let store_url point to PostgreSQL itself; or as docs/running.md says under "PgBouncer"'
 
 
 def _pools() -> Iterator[Finding]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
+from typing import Any
 
 from sqlalchemy import Boolean, Connection, Engine, NullPool, create_engine, select
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -25,19 +26,41 @@ POOL_TIMEOUT_S = 5
 waiting: he holds a thread of the api-server meanwhile."""
 SILENCE_S = 30
 """After how much silence of the network a connection counts as lost. The system's own default is hours."""
-_CONNECT_ARGS = {
-    "connect_timeout": CONNECT_TIMEOUT_S,
-    "application_name": "leadcast",
-    "options": f"-c statement_timeout={STATEMENT_TIMEOUT_S}s -c lock_timeout={LOCK_TIMEOUT_S}s",
-    "keepalives_idle": SILENCE_S // 2,
-    "keepalives_interval": SILENCE_S // 6,
-    "keepalives_count": 3,
+IDLE_IN_TRANSACTION_S = 90
+"""How long a transaction may rest before the server ends its session. None of ours rests for longer than an exchange of
+OAuth tokens takes (65 s), which is made within one."""
+ASKED_OF_SERVER: Mapping[str, int] = {
+    "statement_timeout": STATEMENT_TIMEOUT_S * 1000,
+    "lock_timeout": LOCK_TIMEOUT_S * 1000,
+    "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_S * 1000,
+    # the server, too, has to miss us: a machine that goes without a word holds its locks for as long as it does not
+    "tcp_keepalives_idle": SILENCE_S // 2,
+    "tcp_keepalives_interval": SILENCE_S // 6,
+    "tcp_keepalives_count": 3,
     "tcp_user_timeout": SILENCE_S * 1000,
 }
+"""Settings that each of our sessions asks of PostgreSQL, in its own units. Its defaults know no time-outs, and find out
+after more than two hours that a machine is gone."""
 
 
-def open_engine(url: str, *, pool_size: int = 5) -> Engine:
+def _connect_args(**other: int) -> dict[str, Any]:
+    asked = {**ASKED_OF_SERVER, **other}
+    return {
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "application_name": "leadcast",
+        "options": " ".join(f"-c {name}={value}" for name, value in asked.items()),
+        "keepalives_idle": SILENCE_S // 2,
+        "keepalives_interval": SILENCE_S // 6,
+        "keepalives_count": 3,
+        "tcp_user_timeout": SILENCE_S * 1000,
+    }
+
+
+def open_engine(url: str, *, pool_size: int = 5, lock_timeout_s: int = LOCK_TIMEOUT_S) -> Engine:
     """An engine for the store. Connects at first use.
+
+    Args:
+        lock_timeout_s: how long a statement waits for what others hold.
 
     Raises:
         SettingsError: the URL is missing or not PostgreSQL's; never repeats it, it may hold a password.
@@ -56,7 +79,7 @@ def open_engine(url: str, *, pool_size: int = 5) -> Engine:
             pool_pre_ping=True,
             pool_recycle=1800,
             hide_parameters=True,
-            connect_args=_CONNECT_ARGS,
+            connect_args=_connect_args(lock_timeout=lock_timeout_s * 1000),
         )
     except (ArgumentError, ImportError, TypeError):
         raise SettingsError("[leadcast] store_url is not a SQLAlchemy URL of a PostgreSQL database.") from None
@@ -75,9 +98,10 @@ class Store:
         self.sealer = sealer
 
     @classmethod
-    def of(cls, settings: Settings, *, pool_size: int = 5) -> Store:
+    def of(cls, settings: Settings, *, pool_size: int = 5, lock_timeout_s: int = LOCK_TIMEOUT_S) -> Store:
         """The store that the settings name."""
-        engine = open_engine(settings.store_url.get_secret_value(), pool_size=pool_size)
+        url = settings.store_url.get_secret_value()
+        engine = open_engine(url, pool_size=pool_size, lock_timeout_s=lock_timeout_s)
         return cls(engine, Sealer(settings.fernet_key.get_secret_value()))
 
     @contextmanager
@@ -114,13 +138,23 @@ class Store:
         if not names:
             yield set()
             return
+        with self.session() as connection:
+            held = {name for name in names if connection.execute(select(_try_lock(name))).scalar()}
+            try:
+                yield held
+            finally:
+                _let_go(connection)
+
+    @contextmanager
+    def session(self) -> Iterator[Connection]:
+        """A session of its own, in which a statement is no transaction: none of the pool's.
+
+        Raises:
+            StoreError: as `begin` does.
+        """
         try:
             with self._sessions.connect() as connection:
-                held = {name for name in names if connection.execute(select(_try_lock(name))).scalar()}
-                try:
-                    yield held
-                finally:
-                    _let_go(connection)
+                yield connection
         except SQLAlchemyError as error:
             raise StoreError(f"The store could not be used: {type(error).__name__}: {_cause(error)}") from None
 
@@ -133,7 +167,7 @@ class Store:
             poolclass=NullPool,
             isolation_level="AUTOCOMMIT",
             hide_parameters=True,
-            connect_args=_CONNECT_ARGS,
+            connect_args=_connect_args(),
         )
 
 
@@ -152,4 +186,9 @@ def _try_lock(name: str) -> Function[bool]:
 
 def _cause(error: SQLAlchemyError) -> str:
     lines = str(getattr(error, "orig", None) or "").strip().splitlines()
+    if any("unsupported startup parameter" in line for line in lines):
+        return (
+            "what answers at store_url is a PgBouncer, and takes no `options`. Let store_url point to PostgreSQL "
+            'itself, or see "PgBouncer" in docs/running.md'
+        )
     return lines[0] if lines else "no further words"
