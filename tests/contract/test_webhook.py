@@ -22,6 +22,7 @@ from leadcast.core.errors import (
     CredentialsError,
     DeliveryError,
     Gone,
+    NotLetIn,
     RateLimited,
     RejectedError,
     TransientError,
@@ -283,7 +284,7 @@ def test_a_private_address_is_not_reached(sandbox: Sandbox, lead: Lead, make_cal
 
 def test_a_redirect_is_not_followed(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
     sandbox.fault(service="webhook", kind="redirect", location=f"{sandbox.webhook_url}/elsewhere")
-    with pytest.raises(RejectedError, match="not followed"):
+    with pytest.raises(TransientError, match="not followed"):
         deliver(sandbox, lead, make_call())
     assert len(sandbox.received("webhook")) == 1
 
@@ -298,16 +299,13 @@ def test_a_receiver_that_is_gone_is_not_tried_again(sandbox: Sandbox, lead: Lead
 @pytest.mark.parametrize(
     ("status", "error"),
     [
-        (400, RejectedError),
-        (401, CredentialsError),
-        (403, CredentialsError),
-        (404, RejectedError),
-        (405, RejectedError),
-        (413, RejectedError),
-        (422, RejectedError),
-        (408, TransientError),
-        (425, TransientError),
+        *((status, TransientError) for status in (300, 302, 303, 307, 308)),
+        *((status, TransientError) for status in (400, 402, 404, 405, 406, 407, 408, 409, 411, 413, 415, 418)),
+        *((status, TransientError) for status in (421, 422, 423, 424, 425, 426, 428, 431, 451, 499)),
+        (401, NotLetIn),
+        (403, NotLetIn),
         (500, TransientError),
+        (520, TransientError),
         (503, TransientError),
         (504, TransientError),
     ],
@@ -320,6 +318,7 @@ def test_an_answer_means_what_its_status_says(
         deliver(sandbox, lead, make_call())
     assert type(caught.value) is error
     assert caught.value.code == str(status)
+    assert caught.value.may_pass
     assert "hidden-token" not in f"{caught.value}{caught.value.detail}"
 
 

@@ -17,6 +17,7 @@ LeadcastError
 │   │   └── RateLimited      again, after `retry_after_s`; the call was not executed
 │   ├── RejectedError        never again as it is: the service refused the payload
 │   │   ├── CredentialsError never again with these credentials (401, 403, payment over)
+│   │   │   └── NotLetIn     again all the same: the receiver may only just now not let us in
 │   │   ├── Gone             never again to this account: it wants nothing more (410)
 │   │   └── Unsendable       never again as it is: we found that ourselves, and did not ask the service
 │   ├── UnknownOutcome       the call went out and no answer came: reconcile before sending again
@@ -244,6 +245,12 @@ class CredentialsError(RejectedError):
     """The service refused us: a token is wrong, expired or without rights, or the account has not paid."""
 
     outcome = AttemptOutcome.CREDENTIALS
+
+
+class NotLetIn(CredentialsError):
+    """The receiver does not let us in, perhaps only while it restarts or its secret is being replaced."""
+
+    may_pass = True
 
 
 class Unsendable(RejectedError):

@@ -96,7 +96,7 @@ class Senders:
         answer = Egress(allowed_networks=self.settings.allowed_networks).send(
             "POST", story.callback_url, headers=headers, body=body, timeout_s=timeout_s, public_only=True
         )
-        check(answer, now=datetime.now(UTC), is_patient=True)
+        check(answer, now=datetime.now(UTC))
 
     def lead_status(self, story: Story, *, timeout_s: float) -> None:
         """The lead's status, into the user's own table."""
