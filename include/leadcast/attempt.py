@@ -225,7 +225,8 @@ class Attempt:
         way = self.course.way
         assert way is not None
         call = self._call(begun, way)
-        if self.course.in_doubt:
+        # what was refused is asked for as well: it costs little, and we once took a gateway's page for a refusal
+        if self.course.in_doubt or (begun.was_refused and self.integration.can_find):
             found = reconcile(self.course, begun, way, call, now=self.clock())
             if found is not None:
                 return replace(found, reconciled=True)

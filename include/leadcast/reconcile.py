@@ -1,11 +1,11 @@
-"""Reconciles: has a delivery arrived by an attempt whose outcome nobody saw? Asked before it is sent again."""
+"""Reconciles: has a delivery arrived by an earlier attempt? Asked before it is sent again, whoever wants it sent."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
 from leadcast.admit import Way
-from leadcast.core.errors import TransientError, UnknownOutcome
+from leadcast.core.errors import CredentialsError, RejectedError, TransientError, UnknownOutcome
 from leadcast.core.model import DeliveryState, Receipt
 from leadcast.integrations.base import Call
 from leadcast.outcome import Course
@@ -14,6 +14,8 @@ from leadcast.store.ledger import Begun
 
 def reconcile(course: Course, begun: Begun, way: Way, call: Call, *, now: datetime) -> Receipt | None:
     """The receipt of what has arrived; None: send (again). Takes the doubt from the course where there is none left.
+
+    Where there is none to begin with, nothing stands in the way of sending but that the service cannot be asked now.
 
     Raises:
         TransientError: the service could not be asked, or it is too early to believe that nothing has arrived.
@@ -25,6 +27,10 @@ def reconcile(course: Course, begun: Begun, way: Way, call: Call, *, now: dateti
             found = integration.find(begun.lead, settings=way.settings, account=way.account, call=call)
         except UnknownOutcome as error:
             raise TransientError(f"Could not be asked: {error.message}", code=error.code) from None
+        except RejectedError as error:
+            if course.in_doubt or isinstance(error, CredentialsError):
+                raise
+            return None  # it was asked to be on the safe side, and cannot say
         if found is None:
             _refuse_if_too_early(begun, absent_after_s=integration.absent_after_s, now=now)
         course.in_doubt = False

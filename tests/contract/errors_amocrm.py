@@ -41,6 +41,8 @@ def problems(*errors: tuple[str, str]) -> dict[str, Any]:
 
 CASES: list[Case] = [
     Case(says="200, with the ids of lead and contact"),
+    Case(says="103, and then 200", faults=write(kind="interim")),
+    Case(says="200, packed with gzip", faults=write(kind="packed")),
     Case(
         says="200, merged into a lead that it had",
         faults=write(kind="answer", status=200, body=[{"id": 5, "contact_id": 6, "company_id": None, "merged": True}]),
@@ -96,9 +98,10 @@ CASES: list[Case] = [
     Case(
         says="400, a page of HTML",
         faults=write(kind="non_json", status=400),
-        error="RejectedError",
-        state="failed",
+        error="UnknownOutcome",
+        state="retrying",
         code="400",
+        note="a gateway's, not amoCRM's own form",
     ),
     Case(
         says="401, a long-lived token has expired or was revoked",
@@ -130,11 +133,19 @@ CASES: list[Case] = [
         code="403",
     ),
     Case(
-        says="403, a page of HTML: blocked after too many requests",
-        faults=write(kind="non_json", status=403, text="403 Forbidden"),
+        says="403 to the search for the contact, a page of HTML: blocked after too many requests",
+        faults=search(kind="non_json", status=403, text="403 Forbidden"),
         error="CredentialsError",
         state="failed",
         code="403",
+    ),
+    Case(
+        says="403 to the write, a page of HTML",
+        faults=write(kind="non_json", status=403, text="403 Forbidden"),
+        error="UnknownOutcome",
+        state="retrying",
+        code="403",
+        note="if it is amoCRM's own, the next call hears it, too",
     ),
     Case(
         says="404, no such route",
@@ -160,8 +171,8 @@ CASES: list[Case] = [
     Case(
         says="302, a redirect",
         faults=write(kind="status", status=302),
-        error="RejectedError",
-        state="failed",
+        error="UnknownOutcome",
+        state="retrying",
         code="302",
         note="not followed",
     ),
@@ -287,8 +298,8 @@ CASES: list[Case] = [
         says="403 to the renewal, a page of HTML",
         faults=renewal(kind="non_json", status=403, text="403 Forbidden"),
         credentials=OAUTH,
-        error="CredentialsError",
-        state="failed",
+        error="TransientError",
+        state="retrying",
         code="403",
     ),
     Case(

@@ -160,9 +160,18 @@ CASES: list[Case] = [
     Case(
         says="422, not JSON",
         faults=[{"kind": "non_json", "status": 422, "match": ADD, "text": SECRET}],
-        error="RejectedError",
-        state="failed",
+        error="UnknownOutcome",
+        state="retrying",
         code="422",
+        note="a gateway's, not the portal's own form",
+    ),
+    Case(
+        says="403, not JSON",
+        faults=[{"kind": "non_json", "status": 403, "match": ADD}],
+        error="UnknownOutcome",
+        state="retrying",
+        code="403",
+        note="the same",
     ),
     # the mapping, and the search before it
     Case(

@@ -205,7 +205,7 @@ def test_a_refused_lead_names_the_fields_and_the_codes(sandbox: Sandbox, make_ca
 @pytest.mark.parametrize(
     ("status", "expected"),
     [
-        (302, RejectedError),
+        (302, UnknownOutcome),
         (400, RejectedError),
         (402, CredentialsError),
         (403, CredentialsError),
@@ -385,7 +385,7 @@ def test_a_gateway_may_answer_html_and_nothing_of_it_is_repeated(
 ) -> None:
     sandbox.fault(service="amocrm", kind="non_json", status=403, text="403 Forbidden for Анна Пример", match=LEADS)
 
-    with pytest.raises(CredentialsError) as refused:
+    with pytest.raises(UnknownOutcome) as refused:
         deliver(lead, sandbox, make_call())
     assert "Анна" not in f"{refused.value} {refused.value.detail}"
 
@@ -393,6 +393,17 @@ def test_a_gateway_may_answer_html_and_nothing_of_it_is_repeated(
 def test_a_redirect_is_not_followed(sandbox: Sandbox, make_call: MakeCall, lead: Lead) -> None:
     sandbox.fault(service="amocrm", kind="status", status=301, match=LEADS)
 
-    with pytest.raises(RejectedError, match="redirects"):
+    with pytest.raises(UnknownOutcome, match="may have been filed"):
         deliver(lead, sandbox, make_call(), settings=NO_SEARCH)
     assert len(calls(sandbox)) == 1
+
+
+def test_a_401_of_something_else_renews_no_token_and_repeats_no_write(
+    sandbox: Sandbox, make_call: MakeCall, lead: Lead
+) -> None:
+    sandbox.fault(service="amocrm", kind="non_json", status=401, match=LEADS, executes=True)
+
+    with pytest.raises(UnknownOutcome, match="may have been filed"):
+        deliver(lead, sandbox, make_call(), refresh_token="refresh-0", settings=NO_SEARCH)
+    assert [path for _, path, _ in calls(sandbox)] == [f"{LEADS}/complex"]
+    stored_lead(sandbox)

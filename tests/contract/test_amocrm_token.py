@@ -107,7 +107,8 @@ def test_a_long_lived_token_that_is_refused_is_not_renewed(sandbox: Sandbox, mak
     [
         ({"kind": "rate_limit", "retry_after": 300}, RateLimited),
         ({"kind": "non_json", "status": 429}, RateLimited),
-        ({"kind": "non_json", "status": 403, "text": "403 Forbidden"}, CredentialsError),
+        ({"kind": "non_json", "status": 403, "text": "403 Forbidden"}, TransientError),
+        ({"kind": "status", "status": 302}, TransientError),
         ({"kind": "status", "status": 400}, CredentialsError),
         ({"kind": "non_json", "status": 502}, TransientError),
         ({"kind": "non_json", "status": 200}, TransientError),
@@ -123,6 +124,20 @@ def test_a_renewal_is_final_on_a_refusal_and_passes_on_anything_else(
         deliver(lead, sandbox, make_call(), **TOKENS)
     assert type(failed.value) is error
     assert sandbox.stored("amocrm")["leads"] == []
+
+
+@pytest.mark.parametrize("form", ["interim", "packed"])
+def test_a_new_pair_is_kept_in_whatever_form_it_comes(
+    sandbox: Sandbox, make_call: MakeCall, lead: Lead, vault: Any, form: str
+) -> None:
+    sandbox.configure("amocrm", accept_unknown_tokens=False)
+    sandbox.fault(service="amocrm", match="/oauth2/", kind=form)
+
+    deliver(lead, sandbox, make_call(), **TOKENS)
+
+    stored_lead(sandbox)
+    [pair] = vault.stored.values()
+    assert pair.refresh.get_secret_value() != "refresh-0"
 
 
 def test_a_lost_answer_is_made_good_with_the_old_token_where_amocrm_takes_it(

@@ -147,6 +147,12 @@ def subject(request: pytest.FixtureRequest, sandbox: Sandbox, make_call: MakeCal
     return Subject(registry.get(request.param), DESTINATIONS[request.param], sandbox, make_call)
 
 
+@pytest.fixture(params=[name for name in registry.types() if name != "email"])
+def over_http(request: pytest.FixtureRequest, sandbox: Sandbox, make_call: MakeCall) -> Subject:
+    """An integration whose service is called over HTTP."""
+    return Subject(registry.get(request.param), DESTINATIONS[request.param], sandbox, make_call)
+
+
 @pytest.fixture(params=[name for name in registry.types() if registry.get(name).can_find])
 def askable(request: pytest.FixtureRequest, sandbox: Sandbox, make_call: MakeCall) -> Subject:
     """An integration that can ask its service for a delivery."""
@@ -222,6 +228,31 @@ def test_who_cannot_ask_says_so(subject: Subject, lead: Lead) -> None:
     else:
         with pytest.raises(TypeError, match="cannot be asked"):
             subject.find(lead)
+
+
+@pytest.mark.parametrize("form", ["interim", "packed"])
+def test_an_answer_is_understood_in_whatever_form_it_comes(over_http: Subject, lead: Lead, form: str) -> None:
+    over_http.fault(kind=form, times=None)
+
+    assert over_http.deliver(lead).external_id
+    assert len(over_http.arrived) == 1
+
+
+GATEWAYS = [302, 303, 400, 401, 402, 403, 404, 405, 408, 409, 413, 421, 422, 423, 499]
+
+
+@pytest.mark.parametrize("status", GATEWAYS)
+def test_what_something_in_between_says_is_no_refusal(over_http: Subject, lead: Lead, status: int) -> None:
+    over_http.fault(kind="non_json", status=status, executes=True)
+
+    with pytest.raises(DeliveryError) as failed:
+        over_http.deliver(lead)
+    assert failed.value.may_pass
+    if not over_http.integration.repeatable:
+        assert isinstance(failed.value, UnknownOutcome)
+    assert len(over_http.arrived) == 1
+    if over_http.integration.can_find:
+        assert over_http.find(lead).external_id == str(over_http.arrived[0]["id"])
 
 
 def test_another_deliverys_lead_is_not_mistaken_for_ours(askable: Subject, lead: Lead) -> None:

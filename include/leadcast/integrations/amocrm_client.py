@@ -92,7 +92,8 @@ class AmoCrmClient:
     def _called(self, method: str, way: str, *, json: Any = None) -> Answer:
         token = self._token.newest()
         answer = self._once(method, way, token=token, json=json)
-        if answer.status == 401 and self._may_renew and self._token.can_be_renewed:
+        is_refused = json is None or _is_own_refusal(answer)
+        if answer.status == 401 and is_refused and self._may_renew and self._token.can_be_renewed:
             self._pace()  # for the renewal; here and not in _exchange: nobody sleeps under the vault's lock
             answer = self._once(method, way, token=self._token.renewed(token), json=json)
         return answer
@@ -109,7 +110,7 @@ class AmoCrmClient:
         )
 
     def _exchange(self, refresh: str) -> TokenPair:
-        """A new pair. A client error is final here, except 429 (vendors.md 1.2)."""
+        """A new pair. A client error in amoCRM's own words is final here, except 429 (vendors.md 1.2)."""
         own = self._credentials
         body = {
             "client_id": own.client_id,
@@ -136,6 +137,10 @@ class AmoCrmClient:
             return TokenPair(access=SecretStr(access), refresh=SecretStr(refresh_next))
         if answer.status == 200:  # as good as a lost answer: the old refresh token may still count (vendors.md 1.2)
             raise TransientError("amoCRM's answer to the renewal of the token cannot be read.", code="not_json")
+        if not _is_own_refusal(answer):
+            raise TransientError(
+                f"Something other than amoCRM answered to the renewal of the token ({code}).", code=code
+            )
         raise CredentialsError(
             f"amoCRM did not renew the access token ({code}). Connect the integration again and store its new tokens; "
             "if the account was renamed, its new address, too.",
@@ -144,7 +149,8 @@ class AmoCrmClient:
         )
 
     def _check(self, answer: Answer, *, sent: Any = None) -> None:
-        """Raises what the answer means, if it is not a success. `sent`: what was to be written."""
+        """Raises what the answer means, if it is not a success. `sent`: what was to be written; only what amoCRM itself
+        refuses in plain words has not been."""
         status, code = answer.status, str(answer.status)
         if 200 <= status < 300:
             return
@@ -155,6 +161,10 @@ class AmoCrmClient:
         if status >= 500:
             kind: type[DeliveryError] = TransientError if sent is None else UnknownOutcome
             raise kind(f"amoCRM failed ({code}).", code=code, detail=detail)
+        if sent is not None and not _is_own_refusal(answer):
+            raise UnknownOutcome(
+                f"Something other than amoCRM answered ({code}); the lead may have been filed.", code=code
+            )
         if status in _ABOUT_US:
             raise CredentialsError(f"amoCRM {_ABOUT_US[status]} ({code}).", code=code, detail=detail)
         if 300 <= status < 400:
@@ -177,6 +187,7 @@ _ABOUT_US = {
     402: "wants to be paid: the account's trial or subscription is over",
     403: "refuses the account: no rights, a closed IP address, or blocked after too many requests",
 }
+_WORDS_OF_A_PROBLEM = ("title", "detail", "hint", "validation-errors")
 
 
 def _rate_limited(answer: Answer) -> RateLimited:
@@ -186,6 +197,12 @@ def _rate_limited(answer: Answer) -> RateLimited:
         asked_s = answer.retry_after_s()
     seconds = RATE_LIMIT_PAUSE_S if asked_s is None else asked_s
     return RateLimited(f"amoCRM asks to wait {seconds:g} s (429).", retry_after_s=seconds)
+
+
+def _is_own_refusal(answer: Answer) -> bool:
+    """Whether amoCRM itself says no, in its own form (vendors.md 1.2, 1.4). A gateway's page may hide any outcome."""
+    body = _mapping(answer.json())
+    return 400 <= answer.status < 500 and any(name in body for name in _WORDS_OF_A_PROBLEM)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

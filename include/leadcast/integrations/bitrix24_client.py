@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from pydantic import SecretStr
 
-from leadcast.core.errors import CredentialsError, TransientError, UnknownOutcome
+from leadcast.core.errors import CredentialsError, RejectedError, TransientError, UnknownOutcome
 from leadcast.core.model import Lead
 from leadcast.core.redact import one_line, scrub, secrets_in
 from leadcast.integrations.answer import Answer
@@ -95,7 +95,12 @@ class Bitrix24Client:
 
     def write(self, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
         """The `result` of a method that creates something."""
-        answer = self._called(method, params)
+        try:
+            answer = self._called(method, params)
+        except RejectedError as error:
+            if type(error) is not RejectedError:
+                raise
+            raise UnknownOutcome(error.message, code=error.code) from None  # a redirect that leads elsewhere
         result = self.result_of(answer, method=method, changes=True)
         if result is None:
             raise UnknownOutcome(f"Bitrix24's answer cannot be read ({answer.status}).", code="not_json")
@@ -195,6 +200,9 @@ class Bitrix24Client:
         if answer.status == 200 and not code_of(answer):
             # as good as a lost answer: whether the old refresh token still counts is not said (vendors.md 2.1)
             raise TransientError("Bitrix24's answer to the renewal of the token cannot be read.", code="not_json")
+        if not isinstance(given, dict) or "error" not in given:
+            text = f"Something other than Bitrix24 answered to the renewal of the token ({answer.status})."
+            raise TransientError(text, code=code)
         raise CredentialsError(
             f"Bitrix24 did not renew the token ({code}). Install the application again and store its new tokens.",
             code=code,

@@ -72,7 +72,8 @@ def says(body: Mapping[str, Any]) -> str:
 
 
 def error_of(answer: Answer, *, words: str, changes: bool) -> DeliveryError:
-    """What an answer that is an error means; without a code that is known, by its status.
+    """What an answer that is an error means; without a code that is known, by its status. Only where the portal itself
+    refuses it, in its own form, was nothing created.
 
     Args:
         words: what the portal says, fit to be shown.
@@ -82,9 +83,12 @@ def error_of(answer: Answer, *, words: str, changes: bool) -> DeliveryError:
     code = known or str(status)
     if known == "QUERY_LIMIT_EXCEEDED":
         return RateLimited("Bitrix24 has had too many requests.", retry_after_s=QUERY_LIMIT_PAUSE_S, code=code)
-    if status == 429:
+    if status == 429:  # whoever says it has executed nothing
         pause_s = answer.retry_after_s() or UNNAMED_LIMIT_PAUSE_S
         return RateLimited("Something in front of Bitrix24 asks to wait.", retry_after_s=pause_s, code=code)
+    if changes and status < 500 and not _is_own(answer):
+        text = f"Something other than Bitrix24 answered ({status}); the lead may have been made."
+        return UnknownOutcome(text, code=str(status))
     if known == "EXPIRED_TOKEN":
         text = "Bitrix24's access token has expired, and nothing was given to renew it: bring a new one."
         return CredentialsError(text, code=code)
@@ -96,3 +100,9 @@ def error_of(answer: Answer, *, words: str, changes: bool) -> DeliveryError:
     if 300 <= status < 400:
         return RejectedError(f"Bitrix24 redirects ({status}): check the portal's address.", code=str(status))
     return RejectedError(f"Bitrix24 refused the lead ({code}): {words or 'no reason given'}.", code=code)
+
+
+def _is_own(answer: Answer) -> bool:
+    """Whether it has the form of the portal's errors (vendors.md 2.2). A gateway's may hide any outcome."""
+    body = answer.json()
+    return isinstance(body, dict) and "error" in body and ("error_description" in body or code_of(answer) in ABOUT_US)

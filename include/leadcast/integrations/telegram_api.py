@@ -50,6 +50,11 @@ class Reply:
         """The server's words for an error, on one line."""
         return one_line(str(self.body.get("description", "")))
 
+    @property
+    def is_own_refusal(self) -> bool:
+        """Whether the Bot API itself says no, in its own form (vendors.md 3.1). A gateway's page may hide anything."""
+        return 400 <= self.status < 500 and self.body.get("ok") is False
+
     def parameter(self, name: str) -> Any:
         """What an error says besides its words: `retry_after`, `migrate_to_chat_id`."""
         return _mapping(self.body.get("parameters")).get(name)
@@ -97,16 +102,16 @@ def refusal(reply: Reply, what: str = "the message") -> DeliveryError:
         what: what Telegram refuses, as people would say.
     """
     status, detail = reply.status, reply.description
-    if status >= 500 or status < 300:
-        return UnknownOutcome(
-            f"Telegram answered {status}; {what} may have been taken.", code=str(status), detail=detail
-        )
     if status == 429:
         asked_s = pause_s(reply.parameter("retry_after"))
         if asked_s is None:
             asked_s = reply.answer.retry_after_s()
         return RateLimited(
             "Telegram asks to send more slowly.", retry_after_s=_PAUSE_S if asked_s is None else asked_s, detail=detail
+        )
+    if not reply.is_own_refusal:
+        return UnknownOutcome(
+            f"Telegram answered {status}; {what} may have been taken.", code=str(status), detail=detail
         )
     if status in _TOKEN_REFUSED:
         return CredentialsError(

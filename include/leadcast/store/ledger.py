@@ -61,6 +61,8 @@ class Begun:
     """The lead's data is gone, or about to go: nothing is to be sent."""
     in_doubt_since: datetime | None = None
     """When the last attempt may have sent it whose outcome nobody saw."""
+    was_refused: bool = False
+    """An earlier attempt ended with a refusal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,6 +203,7 @@ def begin(
         _bury(connection, delivery_id, now=now)
     in_doubt_since = _in_doubt_since(connection, delivery_id) if row.in_doubt else None
     number = row.attempts + 1
+    was_refused = number > 1 and _was_refused(connection, delivery_id)
     tries_before, round_at = _round(row, now=now)
     tries = tries_before + 1
     connection.execute(
@@ -245,6 +248,7 @@ def begin(
         in_doubt=row.in_doubt,
         kept=row.kept or {},
         in_doubt_since=in_doubt_since,
+        was_refused=was_refused,
     )
 
 
@@ -264,6 +268,14 @@ def _in_doubt_since(connection: Connection, delivery_id: str) -> datetime | None
         .where(attempts.c.outcome.in_([AttemptOutcome.UNKNOWN, AttemptOutcome.DIED]))
     ).scalar()
     return since
+
+
+def _was_refused(connection: Connection, delivery_id: str) -> bool:
+    refusals = [AttemptOutcome.REJECTED, AttemptOutcome.CREDENTIALS]
+    found = connection.execute(
+        select(attempts.c.id).where(attempts.c.delivery_id == delivery_id, attempts.c.outcome.in_(refusals)).limit(1)
+    )
+    return found.scalar() is not None
 
 
 def end(connection: Connection, begun: Begun, ended: Ended, *, now: datetime, run_id: str = "") -> DeliveryState:
