@@ -11,7 +11,7 @@ from tests.contract.amocrm_deliveries import MakeCall, Progress, calls, deliver,
 from leadcast.core.errors import CredentialsError, RateLimited, RejectedError, TransientError
 from leadcast.core.model import Lead
 from leadcast.core.settings import Language, Settings
-from leadcast.integrations.amocrm_contacts import MAX_PAGES, PAGE, is_same_phone, phones_in
+from leadcast.integrations.amocrm_contacts import MAX_PAGES, PAGE
 from leadcast.sandbox import Sandbox
 
 
@@ -264,24 +264,38 @@ def test_nothing_is_looked_for_where_there_is_nothing_to_look_for_or_nobody_want
 
 
 @pytest.mark.parametrize(
-    ("text", "numbers"),
+    "phone",
     [
-        ("8 (999) 000-00-01", ["79990000001"]),
-        ("+8 (999) 000-00-01", ["89990000001"]),
-        ("0049 30 1234567", ["49301234567"]),
-        ("8-999-000-00-01, 8-999-000-00-02", ["79990000001", "79990000002"]),
-        ("+7 999 000–00–01 доб. 12", ["79990000001"]),
-        ("02 12 3", ["02123"]),
-        ("112", []),
-        ("", []),
+        "9995550011",
+        "8 (999) 555-00-11 доб. 12",
+        "8 495 111-22-33, 8 999 555-00-11",
+        "８９９９５５５００１１",
+        "7.9995550011E+10",
+        "\u202a+7 999 555-00-11\u202c",
     ],
 )
-def test_phones_are_read_out_of_what_people_write(text: str, numbers: list[str]) -> None:
-    assert phones_in(text) == numbers
+def test_a_known_phone_is_found_however_it_is_typed(sandbox: Sandbox, make_call: MakeCall, phone: str) -> None:
+    known = a_contact(sandbox, phone="+7 (999) 555-00-11")
+
+    receipt = deliver(Lead(id="1", name="Анна", phone=phone), sandbox, make_call())
+
+    assert receipt.detail["contact_id"] == known
 
 
-def test_a_number_without_its_country_is_compared_by_ten_digits_and_others_whole() -> None:
-    assert is_same_phone("9990000001", "79990000001")
-    assert is_same_phone("380990000001", "0990000001")
-    assert not is_same_phone("49990000001", "79990000001")
-    assert not is_same_phone("1234", "1234")
+def test_each_of_two_addresses_and_two_phones_is_looked_for_and_stored_on_its_own(
+    sandbox: Sandbox, make_call: MakeCall
+) -> None:
+    lead = Lead(id="1", phone="89990000001, 89990000002", email="anna@example.com; anna@почта.рф")
+    deliver(lead, sandbox, make_call())
+
+    [contact] = sandbox.stored("amocrm")["contacts"]
+    stored = {
+        entry["field_code"]: [value["value"] for value in entry["values"]] for entry in contact["custom_fields_values"]
+    }
+    assert stored == {
+        "PHONE": ["+79990000001", "+79990000002"],
+        "EMAIL": ["anna@example.com", "anna@xn--80a1acny.xn--p1ai"],
+    }
+    for number, again in enumerate((Lead(id="2", phone="8 999 000 00 02"), Lead(id="3", email="Anna@Почта.рф"))):
+        receipt = deliver(again, sandbox, make_call(key=f"again-{number}"))
+        assert receipt.detail["contact_id"] == contact["id"]

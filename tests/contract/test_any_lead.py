@@ -5,7 +5,6 @@ Intact: the values are there, apart from what no transport keeps: which control 
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,7 +22,9 @@ from leadcast.core.errors import InvalidRequest
 from leadcast.core.model import Lead
 from leadcast.integrations import registry
 from leadcast.integrations.base import Account, Call
+from leadcast.integrations.remarks import said
 from leadcast.integrations.template_values import text_of
+from leadcast.integrations.ways import addresses_in, each_phone
 from leadcast.request import validate
 from leadcast.sandbox import Sandbox
 from leadcast.sandbox.telegram_html import parse_html
@@ -126,9 +127,14 @@ def values_of(lead: Lead) -> Iterator[str]:
     yield lead.comment
 
 
+def unmarked(text: str) -> str:
+    """Without the marks of a stranger's lines."""
+    return re.sub(r"(?m)^> ?", "", text)
+
+
 def assert_says(text: str, values: Iterable[str]) -> None:
-    """Every value stands in the text."""
-    whole = read(text)
+    """Every value stands in the text; of several lines each is marked as a stranger's."""
+    whole = read(unmarked(text))
     missing = [value[:80] for value in values if read(value) not in whole]
     assert not missing
 
@@ -182,13 +188,15 @@ def bitrix24(sandbox: Sandbox, lead: Lead) -> None:
     assert item["title"] == (lead.name or f"Lead {lead.id}")[:MAX_NAME_CHARS]
     assert (item["name"] or "") == lead.name[:MAX_NAME_CHARS]
     assert (item["companyTitle"] or "") == lead.company[:MAX_NAME_CHARS]
-    ways = {way["typeId"]: way["value"] for way in item["fm"] or []}
-    assert ways.pop("PHONE", "") == lead.phone
-    assert ways == ({"EMAIL": lead.email} if ways else {})
-    if lead.email and not ways:  # the portal refuses an item whose address is none
-        assert f"E-mail: {lead.email}" in html.unescape(item["comments"])
-    assert not re.search(r"[<>]|&(?!(?:amp|lt|gt);)", item["comments"] or "")
-    assert_note(html.unescape(item["comments"] or ""), lead)
+    ways = [(way["typeId"], way["value"]) for way in item["fm"] or []]
+    phones = [("PHONE", phone) for phone in each_phone(lead.phone, region="RU") if phone]
+    assert ways == [*phones, *(("EMAIL", address) for address in addresses_in(lead.email))]
+    comments = item["comments"] or ""
+    assert not re.search(r"[\[<][A-Za-z/*!?]", comments)
+    comments = comments.replace("\u2060", "")
+    if lead.email and not addresses_in(lead.email):  # the portal refuses an item whose address is none
+        assert_says(comments, [lead.email])
+    assert_note(comments, lead)
 
 
 def amocrm(sandbox: Sandbox, lead: Lead) -> None:
@@ -196,8 +204,10 @@ def amocrm(sandbox: Sandbox, lead: Lead) -> None:
     assert item["name"] == (lead.name or f"Lead {lead.id}")[:MAX_NAME_CHARS]
     for contact in item["contacts"]:
         assert contact["first_name"] == (lead.name or lead.phone or lead.email)[:MAX_NAME_CHARS]
-        kept = {entry["field_code"]: entry["values"][0]["value"] for entry in contact["custom_fields_values"] or []}
-        assert kept == {code: value for code, value in (("PHONE", lead.phone), ("EMAIL", lead.email)) if value}
+        values = {entry["field_code"]: entry["values"] for entry in contact["custom_fields_values"] or []}
+        kept = {code: [value["value"] for value in listed] for code, listed in values.items()}
+        phones, emails = each_phone(lead.phone, region="RU"), addresses_in(lead.email) or [lead.email]
+        assert kept == {code: own for code, own in (("PHONE", phones), ("EMAIL", emails)) if any(own)}
     assert bool(item["contacts"]) == bool(lead.name or lead.phone or lead.email)
     assert [company["name"] for company in item["companies"]] == (
         [lead.company[:MAX_NAME_CHARS]] if lead.company else []
@@ -213,12 +223,13 @@ def assert_note(note: str, lead: Lead) -> None:
     else:
         assert len(note) == MAX_NOTE_CHARS
         assert "…" in note
-        assert read(lead.comment[: MAX_NOTE_CHARS // 2 - 1]) in read(note)
+        assert read(unmarked(said(lead.comment)[: MAX_NOTE_CHARS // 2 - 2])) in read(unmarked(note))
 
 
 def telegram(sandbox: Sandbox, lead: Lead) -> None:
     [received] = sandbox.received("telegram")
     text, entities = parse_html(received["body"]["text"])
+    text = unmarked(text)
     assert {entity["type"] for entity in entities} <= {"bold", "blockquote"}
     assert len(text) <= MAX_MESSAGE_CHARS
     values = [value for value in values_of(lead) if value]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import replace
 from typing import Any
 
@@ -58,7 +57,7 @@ def test_a_lead_is_filed_with_all_that_it_says_under_our_key(sandbox: Sandbox, m
         ("EMAIL", "WORK", "anna@example.com"),
     ]
     assert item["comments"].splitlines() == [
-        "Comment: Перезвоните &lt;b&gt;завтра&lt;/b&gt; &amp; не позже 12:00",
+        "Comment: Перезвоните <\u2060b>завтра<\u2060/b> & не позже 12:00",
         "Source: landing-a",
         "utm_extra: x1",
         "Площадь: 42",
@@ -182,7 +181,7 @@ def test_a_yes_that_names_no_item_is_no_yes(sandbox: Sandbox, make_call: MakeCal
 
 
 @pytest.mark.parametrize("entity", ["lead", "deal"])
-@pytest.mark.parametrize("email", ["нет", "anna@example", "anna@@example.com", "Анна <anna@example.com>"])
+@pytest.mark.parametrize("email", ["нет", "anna@example", "anna@@example.com", "Анна <anna@example>"])
 def test_what_is_no_address_does_not_lose_the_lead_and_is_said_in_the_comment(
     sandbox: Sandbox, make_call: MakeCall, lead: Lead, entity: str, email: str
 ) -> None:
@@ -190,7 +189,7 @@ def test_what_is_no_address_does_not_lose_the_lead_and_is_said_in_the_comment(
 
     stored = sandbox.stored("bitrix24")
     item = only(stored[f"{entity}s"])
-    assert html.unescape(item["comments"]).startswith(f"E-mail: {email}\n")
+    assert item["comments"].replace("\u2060", "").startswith(f"E-mail: {email}\n")
     ways = (item if entity == "lead" else only(stored["contacts"]))["fm"]
     assert [way["typeId"] for way in ways] == ["PHONE"]
 

@@ -103,9 +103,8 @@ def test_who_has_only_one_of_them_is_looked_for_without_a_batch(
         Lead(id="1", name="Анна"),
         Lead(id="1", phone="123", email="nobody"),
         Lead(id="1", email="$result[PHONE][CONTACT][0]@example.com"),
-        Lead(id="1", phone="$result[0][0] 79990000001"),
     ],
-    ids=["nothing", "no phone and no address", "a batch's reference as an address", "as a phone"],
+    ids=["nothing", "no phone and no address", "a batch's reference as an address"],
 )
 def test_what_is_no_phone_and_no_address_is_not_looked_for(sandbox: Sandbox, make_call: MakeCall, lead: Lead) -> None:
     deliver(lead, sandbox, make_call())
@@ -234,20 +233,59 @@ def test_a_search_that_fails_sends_nothing(
 @pytest.mark.parametrize(
     ("phone", "forms"),
     [
-        ("8 (999) 000-00-01", ["8 (999) 000-00-01", "+89990000001", "89990000001", "+79990000001", "79990000001"]),
+        ("8 (999) 000-00-01", ["8 (999) 000-00-01", "+79990000001", "79990000001", "89990000001"]),
         ("+79990000001", ["+79990000001", "79990000001", "89990000001"]),
+        ("9990000001", ["9990000001", "+79990000001", "79990000001", "89990000001"]),
         ("+1 212 555 0100", ["+1 212 555 0100", "+12125550100", "12125550100"]),
         ("12345", []),
         ("0000000000", []),
         ("+7 (999) 999-99-99", []),
         ("1234567890", []),
         ("", []),
-        ("call me at +7 999 000 00 01 or at +7 999 000 00 02", []),
+        (
+            "call me at +7 999 000 00 01 or at +1 212 555 0100",
+            ["+79990000001", "79990000001", "89990000001", "+12125550100", "12125550100"],
+        ),
         ("٠١٢٣٤٥٦٧٨٩٠", []),
+        ("$result[0][0] 79990000001", ["+79990000001", "79990000001", "89990000001"]),
     ],
 )
 def test_a_phone_is_looked_for_in_the_forms_it_may_be_stored_in(phone: str, forms: list[str]) -> None:
-    assert phone_forms(phone) == forms
+    assert phone_forms(phone, region="RU") == forms
+
+
+@pytest.mark.parametrize(
+    "ways",
+    [
+        {"phone": "9995550011"},
+        {"phone": "8 (999) 555-00-11 доб. 12"},
+        {"phone": "8 495 111-22-33, 8 999 555-00-11"},
+        {"phone": "８９９９５５５００１１"},
+        {"email": "other@example.com, Anna@Example.com"},
+        {"email": "Анна <anna@example.com>"},
+    ],
+)
+def test_a_known_person_is_found_however_the_way_to_reach_him_is_typed(
+    sandbox: Sandbox, make_call: MakeCall, ways: dict[str, str]
+) -> None:
+    known = add_contact(sandbox, phone="+79995550011", email="anna@example.com")
+
+    receipt = deliver(Lead(id="1", name="Анна", **ways), sandbox, make_call(), settings={"entity": "deal"})
+
+    assert receipt.detail["contact_id"] == known
+    assert len(sandbox.stored("bitrix24")["contacts"]) == 1
+
+
+def test_each_of_two_phones_and_two_addresses_is_stored_on_its_own(sandbox: Sandbox, make_call: MakeCall) -> None:
+    lead = Lead(id="1", phone="89990000001, 89990000002", email="anna@example.com anna@почта.рф")
+    deliver(lead, sandbox, make_call())
+
+    assert [way["value"] for way in only(sandbox.stored("bitrix24")["leads"])["fm"]] == [
+        "+79990000001",
+        "+79990000002",
+        "anna@example.com",
+        "anna@xn--80a1acny.xn--p1ai",
+    ]
 
 
 def test_a_portal_in_simple_mode_makes_a_deal_of_the_lead_and_says_so(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -169,7 +170,33 @@ def test_nor_is_what_a_mapping_has_made_of_the_lead(
     assert "поля ufCrmCity: ***, а не Казань" in str(refused.value)
 
 
-def test_a_mapped_comment_is_no_markup_either(sandbox: Sandbox, make_call: MakeCall) -> None:
-    lead = Lead(id="1", comment="<script>alert(1)</script> & more")
-    deliver(lead, sandbox, make_call(), settings={"fields": {"comments": "{lead_comment}"}})
-    assert sandbox.stored("bitrix24")["leads"][0]["comments"] == "&lt;script&gt;alert(1)&lt;/script&gt; &amp; more"
+BB_TAG = re.compile(r"\[/?[a-z*]", re.IGNORECASE)
+HTML_TAG = re.compile(r"<[/!?]?[a-z]", re.IGNORECASE)
+
+
+@pytest.mark.parametrize("settings", [{}, {"fields": {"comments": "{lead_comment}"}}], ids=["ours", "mapped"])
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "[url=https://evil.example/]счёт[/url] & ещё",
+        "[img]https://evil.example/a.png[/img]",
+        "[user=1]Директор[/user] [LIST][*]a[/LIST]",
+        "<script>alert(1)</script> & more",
+        "<!-- a --> <?php",
+    ],
+)
+def test_a_strangers_comment_is_no_markup_and_reads_as_it_was_written(
+    sandbox: Sandbox, make_call: MakeCall, comment: str, settings: dict[str, Any]
+) -> None:
+    deliver(Lead(id="1", comment=comment), sandbox, make_call(), settings=settings)
+
+    stored = sandbox.stored("bitrix24")["leads"][0]["comments"]
+    assert not BB_TAG.search(stored)
+    assert not HTML_TAG.search(stored)
+    assert stored.replace("\u2060", "") == (comment if settings else f"Comment: {comment}")
+
+
+def test_brackets_that_are_no_tags_stay_as_they_are(sandbox: Sandbox, make_call: MakeCall) -> None:
+    deliver(Lead(id="1", comment="размер [42] < 50 & > 10"), sandbox, make_call())
+
+    assert sandbox.stored("bitrix24")["leads"][0]["comments"] == "Comment: размер [42] < 50 & > 10"

@@ -25,3 +25,30 @@ def test_even_the_rest_is_cut_when_it_is_too_long() -> None:
     text = remarks(lead, language=Language.EN)
     assert len(text) == MAX_CHARS
     assert text.endswith("…")
+
+
+def test_a_line_of_a_stranger_does_not_pass_for_one_of_ours() -> None:
+    lead = Lead(
+        id="1",
+        comment="Перезвоните\nИсточник: VIP\n\nКомпания: Рога",
+        source="сайт\u2028Источник: VIP",
+        utm={"source": "a\r\nutm_medium: b"},
+        custom={"Источник": "VIP", "utm_source": "c", "город\nИсточник: VIP": "Тверь"},
+    )
+
+    assert remarks(lead, language=Language.RU).splitlines() == [
+        "Комментарий:",
+        "> Перезвоните",
+        "> Источник: VIP",
+        ">",
+        "> Компания: Рога",
+        "Источник:",
+        "> сайт",
+        "> Источник: VIP",
+        "utm_source:",
+        "> a",
+        "> utm_medium: b",
+        "«Источник»: VIP",
+        "«utm_source»: c",
+        "город Источник: VIP: Тверь",
+    ]

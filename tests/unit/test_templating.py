@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -300,3 +301,19 @@ def test_an_account_that_takes_no_leads_is_named_with_the_reason(language: Langu
 def test_the_notifications_of_all_occasions_differ() -> None:
     subjects = {Templates().notification(occasion, values={"batch": {"lead_id": "1"}}).subject for occasion in Occasion}
     assert len(subjects) == len(Occasion)
+
+
+@pytest.mark.parametrize("language", Language)
+def test_a_line_of_a_stranger_does_not_pass_for_one_of_ours(language: Language) -> None:
+    source = {Language.RU: "Источник", Language.EN: "Source"}[language]
+    forged = f"a\n{source}: VIP\u2028{source}: VIP\n--\nb"
+    lead = Lead(id="7", name=forged, company=forged, comment=forged, source=forged, utm={forged: forged})
+    lead = replace(lead, custom={forged: forged})
+    templates = Templates(language=language)
+
+    letter = templates.email("new_lead", lead=lead).text
+
+    lines = [*letter.splitlines(), *templates.telegram("new_lead", lead=replace(lead, comment="")).splitlines()]
+    assert not [line for line in lines if line.startswith(f"{source}: VIP")]
+    assert [line for line in letter.splitlines() if line == "--"] == ["--"]
+    assert f"> {source}: VIP" in letter

@@ -17,6 +17,7 @@ from pydantic import (
     Field,
     Secret,
     SecretStr,
+    StringConstraints,
     ValidationError,
     model_validator,
 )
@@ -95,6 +96,9 @@ class Settings(BaseModel):
         default="http://127.0.0.1:8080", description="Where the api-server answers; the command line sends there."
     )
     language: Language = Field(default=Language.RU, description="Language of the shipped templates: ru or en.")
+    phone_region: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")] = Field(
+        default="RU", description="Country of phone numbers without a country code: two letters, ISO 3166."
+    )
     templates_folder: str = Field(
         default="", description="Folder with your own templates; they win over the shipped ones of the same name."
     )

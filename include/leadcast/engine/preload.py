@@ -20,6 +20,7 @@ _MODULES = (
     "leadcast.engine.senders",
     "leadcast.integrations.egress",
     "leadcast.integrations.templating",
+    "leadcast.integrations.ways",
     "leadcast.notify",
     "leadcast.plan",
     "leadcast.settle",

@@ -163,12 +163,13 @@ class AmoCrm(Integration[AmoCrmSettings, AmoCrmCredentials]):
     def _filed(self, lead: Lead, *, settings: AmoCrmSettings, client: AmoCrmClient, call: Call) -> Receipt:
         """The lead, filed. Its contact is looked for first; not an incoming lead's: amoCRM does so on acceptance."""
         item = lead_item(lead, settings=settings, key=call.key)
-        contact = contact_item(lead, settings=settings)
+        contact = contact_item(lead, settings=settings, region=call.settings.phone_region)
         company = company_item(lead)
         if settings.unsorted:
             form = form_of(lead, settings=settings, key=call.key, sent_at=call.accepted_at)
             return file_incoming(client, item, contact=contact, company=company, form=form)
-        contact_id = find_contact(client, contact) if contact and settings.find_contact else None
+        wanted = contact and settings.find_contact
+        contact_id = find_contact(client, contact, region=call.settings.phone_region) if wanted else None
         if contact_id is not None:
             call.keep({CONTACT_FOUND: True})  # `find` must know which note to expect
             receipt = file_with(client, item, contact_id=contact_id)

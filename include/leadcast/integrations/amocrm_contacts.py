@@ -3,30 +3,25 @@ parts of words in any field, so what it answers is compared here (vendors.md 1.7
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from leadcast.core.errors import CredentialsError, RejectedError
 from leadcast.integrations.amocrm_client import AmoCrmClient
 from leadcast.integrations.amocrm_search import embedded, goes_on, mappings
-from leadcast.integrations.phones import FEWEST_DIGITS, names_somebody
+from leadcast.integrations.ways import FEWEST_DIGITS, MAX_WAYS, addresses_in, digits_of, is_same_phone, phones_in
 
 CONTACTS = "/api/v4/contacts"
 PAGE = 250
 MAX_PAGES = 2
-MAX_WAYS = 3
-"""So many phones, and so many addresses, of one lead are looked for."""
-_LONGEST_EMAIL = 254
-_LONGEST_TEXT = 256
 _NATIONAL = 10
-"""Digits of a number without its country, in Russia and most other countries with long numbers."""
+"""Digits of a number without its country: amoCRM's search finds parts, and a stored number may lack the country."""
 Contact = dict[str, Any]
-_RUN = re.compile(r"\+?[0-9](?:[\s().\-\u2010-\u2015\u00a0]*[0-9]){4,}")
 
 
-def find_contact(client: AmoCrmClient, contact: Mapping[str, Any]) -> int | None:
+def find_contact(client: AmoCrmClient, contact: Mapping[str, Any], *, region: str) -> int | None:
     """The id of a contact that has one of this contact's phones, or else one of its e-mail addresses.
 
     A family or an office shares a phone: of several contacts, one with the same e-mail address goes first, then one
@@ -36,15 +31,15 @@ def find_contact(client: AmoCrmClient, contact: Mapping[str, Any]) -> int | None
 
     Args:
         contact: as it would be created.
+        region: where a phone number without its country is from.
 
     Raises:
         TransientError, RateLimited, CredentialsError: amoCRM could not be asked; nothing was sent.
     """
-    phones = [number for text in values_of(contact, "PHONE") for number in phones_in(text) if names_somebody(number)]
-    emails = _emails(contact)
+    phones = dict.fromkeys(number for text in values_of(contact, "PHONE") for number in phones_in(text, region=region))
     searches = [
-        *((phone[-_NATIONAL:], partial(_has_phone, phone)) for phone in _first(phones)),
-        *((email, partial(_has_email, email)) for email in _first(emails)),
+        *((phone[-_NATIONAL:], partial(_has_phone, phone, region)) for phone in islice(phones, MAX_WAYS)),
+        *((email, partial(_has_email, email)) for email in islice(_emails(contact), MAX_WAYS)),
     ]
     for query, is_same in searches:
         found = _those_who(is_same, client, query)
@@ -61,31 +56,6 @@ def _name(contact: Mapping[str, Any]) -> set[str]:
     """Its words, in whatever order they stand."""
     parts = [contact.get("name") or "", contact.get("first_name") or "", contact.get("last_name") or ""]
     return set(" ".join(map(str, parts)).casefold().split())
-
-
-def phones_in(text: str) -> list[str]:
-    """The phone numbers in a text, as digits with the country where it is known: `8 (999) 000-00-01` is 79990000001."""
-    numbers = []
-    for run in _RUN.findall(text[:_LONGEST_TEXT]):
-        digits = re.sub(r"[^0-9]", "", run)
-        if run.startswith("+"):
-            numbers.append(digits)
-        elif digits.startswith("00"):
-            numbers.append(digits[2:])
-        elif len(digits) == _NATIONAL + 1 and digits.startswith("8"):
-            numbers.append(f"7{digits[1:]}")
-        else:
-            numbers.append(digits)
-    return numbers
-
-
-def is_same_phone(one: str, other: str) -> bool:
-    """Whether two numbers of `phones_in` are one. One without its country is compared by its last ten digits."""
-    if len(one) < FEWEST_DIGITS:
-        return False
-    if min(len(one), len(other)) == _NATIONAL:
-        return one[-_NATIONAL:] == other[-_NATIONAL:]
-    return one == other
 
 
 def values_of(contact: Mapping[str, Any], code: str) -> list[str]:
@@ -121,9 +91,10 @@ def _is_usable(contact: Mapping[str, Any]) -> bool:
     return type(contact.get("id")) is int and not is_passing
 
 
-def _has_phone(phone: str, contact: Mapping[str, Any]) -> bool:
-    known = (number for text in values_of(contact, "PHONE") for number in phones_in(text))
-    return any(is_same_phone(phone, number) for number in known)
+def _has_phone(phone: str, region: str, contact: Mapping[str, Any]) -> bool:
+    # a look is cheap and a reading is not, and there may be hundreds
+    texts = (text for text in values_of(contact, "PHONE") if phone[-FEWEST_DIGITS:] in digits_of(text))
+    return any(is_same_phone(phone, number) for text in texts for number in phones_in(text, region=region))
 
 
 def _has_email(email: str, contact: Mapping[str, Any]) -> bool:
@@ -132,13 +103,5 @@ def _has_email(email: str, contact: Mapping[str, Any]) -> bool:
 
 def _emails(contact: Mapping[str, Any]) -> dict[str, None]:
     """In the order in which they stand there."""
-    return dict.fromkeys(email for text in values_of(contact, "EMAIL") if (email := _email(text)))
-
-
-def _email(text: str) -> str:
-    email = text.strip().casefold()
-    return email if "@" in email and len(email) <= _LONGEST_EMAIL else ""
-
-
-def _first(ways: Collection[str]) -> list[str]:
-    return list(dict.fromkeys(ways))[:MAX_WAYS]
+    texts = values_of(contact, "EMAIL")
+    return dict.fromkeys(address.casefold() for text in texts for address in addresses_in(text))

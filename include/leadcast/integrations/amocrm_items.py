@@ -16,6 +16,7 @@ from leadcast.integrations.amocrm_fields import (
 )
 from leadcast.integrations.amocrm_search import TAG_PREFIX
 from leadcast.integrations.mapping import filled
+from leadcast.integrations.ways import addresses_in, each_phone
 
 if TYPE_CHECKING:
     from leadcast.integrations.amocrm import AmoCrmSettings
@@ -54,8 +55,11 @@ def lead_item(lead: Lead, *, settings: AmoCrmSettings, key: str) -> Item:
     )
 
 
-def contact_item(lead: Lead, *, settings: AmoCrmSettings) -> Item:
+def contact_item(lead: Lead, *, settings: AmoCrmSettings, region: str) -> Item:
     """The contact; empty where the lead names neither a person nor a way to reach one.
+
+    Args:
+        region: where a phone number without its country is from.
 
     Raises:
         RejectedError: a mapped value cannot be computed, or there are more than amoCRM takes.
@@ -64,10 +68,11 @@ def contact_item(lead: Lead, *, settings: AmoCrmSettings) -> Item:
     names = {name: text_of(mapped.get(name))[:MAX_NAME_CHARS] for name in CONTACT_TARGETS}
     values = custom_values(mapped, own=CONTACT_TARGETS)
     given = {entry.get("field_code") for entry in values}
+    own = {"PHONE": each_phone(lead.phone, region=region), "EMAIL": addresses_in(lead.email) or [lead.email]}
     ways = [
-        {"field_code": code, "values": [{"value": value, "enum_code": "WORK"}]}
-        for code, value in (("PHONE", lead.phone), ("EMAIL", lead.email))
-        if value and code not in given
+        {"field_code": code, "values": [{"value": value, "enum_code": "WORK"} for value in found]}
+        for code, found in own.items()
+        if any(found) and code not in given
     ]
     refuse_too_many([*ways, *values])
     if not (lead.name or ways or any(names.values()) or given & {"PHONE", "EMAIL"}):

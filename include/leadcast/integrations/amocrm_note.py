@@ -12,7 +12,7 @@ from leadcast.core.model import Lead, Receipt
 from leadcast.core.settings import Language
 from leadcast.integrations.amocrm_client import AmoCrmClient
 from leadcast.integrations.amocrm_search import LEADS, embedded
-from leadcast.integrations.remarks import MAX_CHARS, remarks
+from leadcast.integrations.remarks import MAX_CHARS, remarks, said
 
 _FILED = "The lead is filed, its note is not yet"
 _PAGE = 250
@@ -33,7 +33,7 @@ def note_of(lead: Lead, *, language: Language, is_known: bool) -> str:
     if is_known:
         labels = _LABELS[language]
         pairs = ((labels["name"], lead.name), (labels["phone"], lead.phone), (labels["email"], lead.email))
-        text = "\n".join([*(f"{label}: {value}" for label, value in pairs if value), *text.splitlines()])
+        text = "\n".join([*(f"{label}:{said(value)}" for label, value in pairs if value), *filter(None, [text])])
     return text[:MAX_CHARS]
 
 

@@ -125,6 +125,7 @@ def _contact(
     """The id of the contact to link, and what the receipt says of it. Only a deal gets a new one: a lead holds the
     person's data itself."""
     is_deal, key = settings.entity is Entity.DEAL, f"{call.key}-contact"
+    region = call.settings.phone_region
     if not (lead.name or lead.phone or lead.email):
         return None, {}
     own = mapped_fields(client, EntityType.CONTACT, settings.contact_fields, lead=lead, memory=call.memory)
@@ -132,7 +133,7 @@ def _contact(
     try:
         # an attempt before this one may have made it and died before it made the deal
         ours = found(client, EntityType.CONTACT, key=key) if is_deal and call.attempt > 1 else None
-        known = known_contact(client, lead) if ours is None and settings.find_contact else None
+        known = known_contact(client, lead, region=region) if ours is None and settings.find_contact else None
     except RejectedError as error:  # a doubled contact is better than a lead that is not filed
         if is_about_more_than_the_search(error):
             raise
@@ -144,5 +145,7 @@ def _contact(
             return known, {"contact_id": known, "contact_found": True}
     if not is_deal:
         return None, detail
-    made = added(client, EntityType.CONTACT, contact_fields(lead, settings=settings) | own, key=key)["id"]
+    made = added(client, EntityType.CONTACT, contact_fields(lead, settings=settings, region=region) | own, key=key)[
+        "id"
+    ]
     return made, {"contact_id": made, **detail}

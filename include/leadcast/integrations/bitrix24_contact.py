@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
+
+import idna
 
 from leadcast.core.errors import CredentialsError, RejectedError
 from leadcast.core.model import Lead
 from leadcast.integrations.bitrix24_client import Bitrix24Client
 from leadcast.integrations.bitrix24_items import id_of
-from leadcast.integrations.phones import names_somebody
+from leadcast.integrations.ways import addresses_in, phones_in
 
 FIND = "crm.duplicate.findbycomm"
 NOT_ALLOWED = frozenset({"ACCESS_DENIED", "403"})
 """The portal lets us write and not search: it takes the right to read contacts."""
-MAX_DIGITS = 20
-MAX_EMAIL_CHARS = 254
+_LONGEST_TYPED = 40
 _REFERENCE = "$result"
 """A batch puts earlier results in its place (vendors.md 2.8); neither a phone nor an address holds it."""
-_RUSSIAN = re.compile(r"[78](\d{10})")
 
 
-def known_contact(client: Bitrix24Client, lead: Lead) -> int | None:
+def known_contact(client: Bitrix24Client, lead: Lead, *, region: str) -> int | None:
     """The id of a contact with the lead's phone, or else with its e-mail; None: there is none.
 
     A family or an office shares a phone: of several contacts one that has the e-mail, too, goes first, then the oldest.
+
+    Args:
+        region: where a phone number without its country is from.
     """
-    forms = {"PHONE": phone_forms(lead.phone), "EMAIL": _email_forms(lead.email)}
+    forms = {"PHONE": phone_forms(lead.phone, region=region), "EMAIL": _email_forms(lead.email)}
     searches = {
         kind: {"entity_type": "CONTACT", "type": kind, "values": values} for kind, values in forms.items() if values
     }
@@ -52,23 +54,30 @@ def is_about_more_than_the_search(error: RejectedError) -> bool:
     return error.code.startswith("3")
 
 
-def phone_forms(phone: str) -> list[str]:
-    """One number in the forms that it may have been stored in; none for what is no phone number, or nobody's.
+def phone_forms(phone: str, *, region: str) -> list[str]:
+    """Each number in the forms that it may have been stored in; none for what is no phone number, or nobody's.
 
     The portal compares what it has normalised itself; that it takes 8 for +7 is promised nowhere.
     """
-    digits = re.sub(r"[^0-9]", "", phone)
-    is_short = len(digits) <= MAX_DIGITS and len(phone) <= 2 * MAX_DIGITS
-    if not is_short or not names_somebody(digits) or _REFERENCE in phone:
-        return []
-    forms = [phone, f"+{digits}", digits]
-    russian = _RUSSIAN.fullmatch(digits)
-    if russian:
-        forms += [f"+7{russian[1]}", f"7{russian[1]}", f"8{russian[1]}"]
-    return list(dict.fromkeys(forms))
+    numbers = phones_in(phone, region=region)
+    typed = [phone] if len(numbers) == 1 and len(phone) <= _LONGEST_TYPED and _REFERENCE not in phone else []
+    return list(dict.fromkeys([*typed, *(form for number in numbers for form in _forms_of(number))]))
+
+
+def _forms_of(number: str) -> list[str]:
+    is_russian = len(number) == 11 and number.startswith("7")
+    return [f"+{number}", number, *([f"8{number[1:]}"] if is_russian else [])]
 
 
 def _email_forms(email: str) -> list[str]:
-    if "@" not in email or len(email) > MAX_EMAIL_CHARS or _REFERENCE in email:
-        return []
-    return list(dict.fromkeys([email, email.lower()]))
+    """An address is compared as it was stored, with the domain in its own letters or not."""
+    forms = [form for address in addresses_in(email) for form in (address, address.lower(), _in_own_letters(address))]
+    return list(dict.fromkeys(form for form in forms if _REFERENCE not in form))
+
+
+def _in_own_letters(address: str) -> str:
+    local, _, domain = address.rpartition("@")
+    try:
+        return f"{local}@{idna.decode(domain)}"
+    except idna.IDNAError:
+        return address

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import html
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -12,49 +12,55 @@ from leadcast.integrations.base import Call, Memory
 from leadcast.integrations.bitrix24_client import Bitrix24Client
 from leadcast.integrations.bitrix24_items import EntityType, is_empty
 from leadcast.integrations.bitrix24_settings import Bitrix24Settings, Entity
-from leadcast.integrations.mail_server import mail_address
 from leadcast.integrations.mapping import filled, from_the_lead
 from leadcast.integrations.remarks import remarks, utm_name
+from leadcast.integrations.ways import addresses_in, each_phone
 
 MAX_NAME_CHARS = 255
 KNOWN_FOR_S = 3600.0
 """How long it is believed that the portal has a field."""
 COMMENTS = "comments"
+_TAG = re.compile(r"[\[<](?=[A-Za-z/*!?])")
 _UTM_FIELDS = {f"utm_{name.lower()}": f"utm{name}" for name in ("Source", "Medium", "Campaign", "Content", "Term")}
 
 
 def item_fields(lead: Lead, *, settings: Bitrix24Settings, call: Call) -> dict[str, Any]:
     """The fields of the lead or deal."""
     title = call.templates.line(settings.title, lead=lead) if settings.title else lead.name
-    is_deal = settings.entity is Entity.DEAL
+    is_deal, region = settings.entity is Entity.DEAL, call.settings.phone_region
     text = remarks(
         lead,
         language=call.settings.language,
         with_company=is_deal,
-        with_email=not _is_address(lead.email),
+        with_email=not addresses_in(lead.email),
         without_utm=_UTM_FIELDS,
     )
     utm = {_UTM_FIELDS[utm_name(name)]: value for name, value in lead.utm.items() if utm_name(name) in _UTM_FIELDS}
-    own = {"categoryId": settings.category} if is_deal else _person(lead) | {"companyTitle": lead.company[:255]}
+    own = (
+        {"categoryId": settings.category}
+        if is_deal
+        else _person(lead, region=region) | {"companyTitle": lead.company[:255]}
+    )
     return {
         "title": (title or f"Lead {lead.id}")[:MAX_NAME_CHARS],
         "stageId": settings.stage_id,
-        COMMENTS: _as_markup(text),
+        COMMENTS: _as_text(text),
         **_filed(lead, settings),
         **utm,
         **own,
     }
 
 
-def contact_fields(lead: Lead, *, settings: Bitrix24Settings) -> dict[str, Any]:
+def contact_fields(lead: Lead, *, settings: Bitrix24Settings, region: str) -> dict[str, Any]:
     """The fields of the contact that a deal gets: a deal has no phone and e-mail of its own (vendors.md 2.5)."""
-    person = _person(lead)
+    person = _person(lead, region=region)
     return person | _filed(lead, settings) | {"name": person["name"] or lead.phone or lead.email}
 
 
-def _as_markup(text: str) -> str:
-    """The portal shows this field as markup, and what a lead wrote is none."""
-    return html.escape(text, quote=False)
+def _as_text(text: str) -> str:
+    """What a lead wrote is no markup. The field takes BB code (Bitrix24's page `crm-deal-add`), older portals HTML,
+    and each shows the other's escapes as they are. An unseen sign behind the bracket keeps both from seeing a tag."""
+    return _TAG.sub("\\g<0>\u2060", text)
 
 
 def _filed(lead: Lead, settings: Bitrix24Settings) -> dict[str, Any]:
@@ -66,22 +72,14 @@ def _filed(lead: Lead, settings: Bitrix24Settings) -> dict[str, Any]:
     }
 
 
-def _person(lead: Lead) -> dict[str, Any]:
-    email = lead.email if _is_address(lead.email) else ""
+def _person(lead: Lead, *, region: str) -> dict[str, Any]:
+    """An item whose e-mail address is none is refused as a whole (Bitrix24's page `crm-company-add`); any phone is
+    taken."""
+    own = {"PHONE": each_phone(lead.phone, region=region), "EMAIL": addresses_in(lead.email)}
     ways = [
-        {"typeId": kind, "valueType": "WORK", "value": value}
-        for kind, value in (("PHONE", lead.phone), ("EMAIL", email))
-        if value
+        {"typeId": kind, "valueType": "WORK", "value": value} for kind, found in own.items() for value in found if value
     ]
     return {"name": lead.name[:MAX_NAME_CHARS], "fm": ways}
-
-
-def _is_address(email: str) -> bool:
-    """Bitrix24 refuses an item whose address is none (its page `crm-company-add`). It takes any phone."""
-    try:
-        return "." in mail_address(email).rpartition("@")[2]
-    except ValueError:
-        return False
 
 
 def mapped_fields(
@@ -105,7 +103,7 @@ def mapped_fields(
     for target, value in values.items():
         name, is_multiple = ways[target]
         if name == COMMENTS and isinstance(value, str):
-            value = _as_markup(value)
+            value = _as_text(value)
         written[name] = [value] if is_multiple and not isinstance(value, list) else value
     return written
 

@@ -1,4 +1,7 @@
-"""What a lead says that a CRM has no field of its own for, as plain text for a note or a comment."""
+"""What a lead says that a CRM has no field of its own for, as plain text for a note or a comment.
+
+A lead's words are a stranger's: they must not pass for a line of ours ("Source: VIP" in the third line of a comment).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Collection
 from typing import Any
 
 from leadcast.core.model import Lead
+from leadcast.core.redact import one_line
 from leadcast.core.settings import Language
 
 MAX_CHARS = 10_000
@@ -34,22 +38,40 @@ def remarks(
         with_email: say the e-mail address, too: the service takes what stands there for none.
         without_utm: these have a field of their own, as in `utm_source`.
     """
-    utm = {utm_name(name): value for name, value in lead.utm.items() if utm_name(name) not in without_utm}
-    custom = {name[:MAX_LABEL_CHARS]: _text(value) for name, value in lead.custom.items()}
+    utm = {
+        one_line(utm_name(name), limit=MAX_LABEL_CHARS): value
+        for name, value in lead.utm.items()
+        if utm_name(name) not in without_utm
+    }
+    ours = {label.casefold() for label in (*_LABELS[language].values(), *utm)}
+    custom = {_label(name, ours): _text(value) for name, value in lead.custom.items()}
     behind = utm | custom
 
     def with_comment(comment: str) -> str:
         way = lead.email if with_email else ""
         company = lead.company if with_company else ""
-        own = {"email": way, "company": company, "comment": comment, "source": lead.source}
-        pairs = [*((_LABELS[language][name], value) for name, value in own.items()), *behind.items()]
-        return "\n".join(f"{label}: {value}" for label, value in pairs if value)
+        own = {"email": said(way), "company": said(company), "comment": comment, "source": said(lead.source)}
+        pairs = [
+            *((_LABELS[language][name], value) for name, value in own.items()),
+            *((label, said(value)) for label, value in behind.items()),
+        ]
+        return "\n".join(f"{label}:{value}" for label, value in pairs if value)
 
-    text = with_comment(lead.comment)
+    comment = said(lead.comment)
+    text = with_comment(comment)
     if len(text) > MAX_CHARS:
-        room = max(len(lead.comment) - (len(text) - MAX_CHARS), MAX_CHARS // 2)
-        text = with_comment(_cut(lead.comment, limit=room))
+        room = max(len(comment) - (len(text) - MAX_CHARS), MAX_CHARS // 2)
+        text = with_comment(_cut(comment, limit=room))
     return _cut(text, limit=MAX_CHARS)
+
+
+def said(value: str) -> str:
+    """What stands behind a label's colon: the value; of several lines each on its own, behind a `> `, as letters quote
+    somebody else. Empty where there is nothing."""
+    lines = value.splitlines()
+    if not value.strip():
+        return ""
+    return "".join(f"\n> {line}".rstrip() for line in lines) if len(lines) > 1 else f" {value.strip()}"
 
 
 def utm_name(name: str) -> str:
@@ -61,6 +83,12 @@ def personal_data(lead: Lead) -> list[str]:
     """The values that must not be repeated when a service's error quotes them."""
     own = [lead.name, lead.phone, lead.email, lead.company, lead.comment]
     return own + [_text(value) for value in lead.custom.values() if not isinstance(value, bool)]
+
+
+def _label(name: str, ours: Collection[str]) -> str:
+    """A custom field's name; in quotation marks where it is one of our labels."""
+    label = one_line(name, limit=MAX_LABEL_CHARS)
+    return f"«{label}»" if label.casefold() in ours else label
 
 
 def _cut(text: str, *, limit: int) -> str:

@@ -9,17 +9,23 @@ from itertools import islice
 from typing import Any
 
 from leadcast.core.model import Lead
+from leadcast.core.redact import one_line
 
 _PLAIN_FIELDS = ("id", "name", "phone", "email", "company", "comment", "source")
+_ONE_LINE = ("name", "phone", "email", "company", "source")
 _UTM = "utm_"
 
 
 def values_of(lead: Lead) -> dict[str, Any]:
-    """What a template about this lead may use: `lead` and, for `{lead_name}`-style placeholders, `placeholders`."""
+    """What a template about this lead may use: `lead` and, for `{lead_name}`-style placeholders, `placeholders`.
+
+    Only the comment and custom fields have several lines: what else a stranger wrote must not begin lines of a letter.
+    """
     lead = replace(
         lead,
-        utm={name: text_of(value) for name, value in lead.utm.items()},
-        custom={name: text_of(value) for name, value in lead.custom.items()},
+        **{name: _on_one_line(getattr(lead, name)) for name in _ONE_LINE},
+        utm={_on_one_line(name): _on_one_line(text_of(value)) for name, value in lead.utm.items()},
+        custom={_on_one_line(name): text_of(value) for name, value in lead.custom.items()},
     )
     return {"lead": lead, "placeholders": _placeholders(lead)}
 
@@ -50,6 +56,10 @@ def _few(items: Mapping[str, Any], *, limit: int, fields: int | None) -> dict[st
 
 def _cut(text: str, *, limit: int) -> str:
     return text if len(text) <= limit else text[: max(0, limit - 1)] + "…"
+
+
+def _on_one_line(text: str) -> str:
+    return one_line(text, limit=len(text)) if len(text.splitlines()) > 1 else text
 
 
 def text_of(value: Any) -> str:

@@ -22,6 +22,7 @@ from leadcast.core.model import Lead
 from leadcast.core.redact import one_line
 from leadcast.core.settings import Language, Occasion
 from leadcast.integrations import telegram_text, template_values
+from leadcast.integrations.remarks import said
 from leadcast.integrations.template_files import UNSENDABLE, TemplateFiles, placeholders_to_jinja
 from leadcast.integrations.wording import Wording
 
@@ -206,6 +207,7 @@ def _environment(files: TemplateFiles | None) -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["moment"] = _moment
+    environment.filters["said"] = lambda value: said(template_values.text_of(value))
     return environment
 
 

@@ -23,6 +23,7 @@ MAX_ITEMS = 200_000
 _FIRST_STAGE = {LEAD: "NEW", DEAL: "NEW"}
 _ADDRESS = re.compile(r"(?i)^[-=_.0-9a-z+~'!$&*^`|#%/?{}]+@(([-0-9a-z]+\.)+)([a-z0-9-]{2,20})$")
 _PREFIX = re.compile(r"^(!=%|!%=|>=|<=|!=|!@|!%|=%|%=|[=!><@%])?(.*)$")
+_EXTENSION = re.compile(r"доб|ext|#")
 
 
 class BitrixError(Exception):
@@ -128,7 +129,8 @@ class Portal:
 def normal(type_id: str, value: Any) -> str:
     """How two phones or e-mails are compared."""
     text = str(value).strip().casefold()
-    return "".join(filter(str.isdigit, text)) if type_id == "PHONE" else text
+    # an extension is not looked at (vendors.md 2.7)
+    return "".join(filter(str.isdigit, _EXTENSION.split(text)[0])) if type_id == "PHONE" else text
 
 
 def _is_number(value: Any) -> bool:
