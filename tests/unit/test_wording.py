@@ -23,6 +23,8 @@ ERRORS = {name for name in dir(errors) if isinstance(getattr(errors, name), type
 } | {"RateLimited", "CredentialsError", "Gone", "Unsendable", "kind"}
 """`kind`: a variable that holds one of them."""
 REASONS = {"critical", "reason"}
+PARTS = {"UnfitUrlError"}
+"""What is said within a sentence of another file's."""
 FOR_THE_LOG = {"warning", "info", "error", "_unheard"}
 
 
@@ -75,7 +77,7 @@ def sentences_in(path: Path) -> Iterator[str]:
 def told_by(call: ast.Call) -> list[ast.expr]:
     """The arguments of a call that people may read."""
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-    told = call.args[:1] if name in ERRORS or isinstance(call.func, ast.IfExp) else []
+    told = call.args[:1] if name in ERRORS | PARTS or isinstance(call.func, ast.IfExp) else []
     if name == "failure":  # smtp_replies: the server and what it does
         told = call.args[1:2]
     if name not in FOR_THE_LOG:
