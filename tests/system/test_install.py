@@ -147,9 +147,9 @@ def test_with_its_file_and_its_entry_point_the_plugin_is_registered_once(install
 def test_the_connection_types_have_forms_and_a_test_button(installed: Installed) -> None:
     api = installed.plain.api()
     forms = {form["connection_type"]: form for form in api.call("GET", "/ui/connections/hook_meta")}
-    assert forms["amocrm"]["standard_fields"]["host"]["title"] == "Base URL"
+    assert forms["amocrm"]["standard_fields"]["host"]["title"] == "Account's address"
     assert "refresh_token" in forms["amocrm"]["extra_fields"]
-    assert forms["bitrix24"]["standard_fields"]["host"]["title"] == "Portal"
+    assert forms["bitrix24"]["standard_fields"]["host"]["title"] == "Portal's address"
     bitrix24 = {
         "connection_id": "leadcast_bitrix24",
         "conn_type": "bitrix24",

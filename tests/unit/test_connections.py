@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,8 @@ from leadcast.core.errors import CredentialsError
 from leadcast.core.settings import Settings
 from leadcast.engine import connections
 from leadcast.integrations import registry
+from leadcast.sandbox.ports import SandboxPorts
+from tests.connection_forms import TOKEN, forms
 
 SETTINGS = Settings(telegram_base_url="http://bots.internal", amocrm_base_url="http://amo.internal")
 
@@ -65,3 +68,38 @@ def test_the_mail_server_comes_from_its_connection_and_the_recipients_from_the_r
     account = connections.account(registry.get("email"), {"emails": ["a@example.com"]}, settings=SETTINGS)
     assert list(account.credentials.emails) == ["a@example.com"]
     assert "mail-pass" in account.secrets()
+
+
+@pytest.mark.parametrize("kind", registry.SHIPPED)
+def test_what_airflows_form_saves_suffices(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    form = forms(SandboxPorts.from_base(9000))[kind]
+    connect(monkeypatch, "made_in_the_form", **form.fields)
+    inline = {"conn_id": "made_in_the_form", **form.credentials}
+    account = connections.account(registry.get(kind), inline, settings=SETTINGS)
+    assert form.standard.get("password", "") in account.secrets()
+
+
+ADDED = {
+    "amocrm": f"amocrm://:{TOKEN}%0A@example.amocrm.ru/?client_id=&requests_per_second=15",
+    "bitrix24": "bitrix24://https://b24.example.com/rest/1/c0de/?client_id=",
+    "telegram": "telegram://:700%3AS3CRET-telegram-token-of-the-form@-100123?base_url=",
+    "email": "smtp://mail.example.com/?from_email=l%40example.com&disable_ssl=true&timeout=&auth_type=",
+    "webhook": "http://example.com/hook?headers=%7B%7D&previous_secret=",
+}
+"""What `airflow connections add --conn-uri` takes, with parts left blank."""
+
+
+@pytest.mark.parametrize("kind", registry.SHIPPED)
+def test_what_is_added_as_a_uri_suffices(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_MINE", ADDED[kind])
+    inline = {"conn_id": "mine"} | ({"emails": ["a@example.com"]} if kind == "email" else {})
+    account = connections.account(registry.get(kind), inline, settings=Settings())
+    urls = {"amocrm": "https://example.amocrm.ru", "bitrix24": "https://b24.example.com"}
+    assert account.base_url == urls.get(kind, "")
+
+
+@pytest.mark.parametrize("extra", ["null", "[]", '""', "{}", "", "not JSON"])
+def test_an_extra_that_is_no_object_is_empty(monkeypatch: pytest.MonkeyPatch, extra: str) -> None:
+    fields: dict[str, Any] = {"conn_type": "amocrm", "password": TOKEN, "host": "https://example.amocrm.ru"}
+    connect(monkeypatch, "mine", **fields, extra=extra)
+    assert connections.fields("mine").extra == {}

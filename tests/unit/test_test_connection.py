@@ -14,6 +14,7 @@ from leadcast.engine import config, connection_hooks
 from leadcast.integrations import registry
 from leadcast.integrations.base import Account, Call
 from leadcast.sandbox import Sandbox, SandboxPorts
+from tests.connection_forms import forms
 
 SECRET = "s3cret5bW4hJ9ZZtopAABBCC"
 runner = CliRunner()
@@ -88,6 +89,18 @@ def test_the_button_says_what_the_command_says(sandbox: Sandbox, kind: str) -> N
     works, words = connection_hooks.probe_account(kind, f"mine_{kind}")
     assert works, words
     assert words in runner.invoke(app, ["test-connection", kind, "--conn-id", f"mine_{kind}"]).stdout
+
+
+@pytest.mark.parametrize("kind", [kind for kind in registry.SHIPPED if registry.get(kind).can_probe])
+def test_what_the_form_has_saved_can_be_tried(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    form = forms(sandbox.ports)[kind]
+    fields = form.fields | ({"extra": {"base_url": sandbox.telegram_url}} if kind == "telegram" else {})
+    monkeypatch.setenv("AIRFLOW_CONN_FROM_THE_FORM", json.dumps(fields))
+
+    tried = connection_hooks.try_out(kind, "from_the_form")
+
+    assert tried.works, tried.words
+    assert sent(sandbox, kind) == []
 
 
 def test_an_account_that_is_refused_is_said_without_its_secret(sandbox: Sandbox) -> None:

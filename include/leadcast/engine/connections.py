@@ -14,6 +14,9 @@ from leadcast.core.errors import CredentialsError
 from leadcast.core.settings import Settings
 from leadcast.integrations.base import Account, ConnectionFields, Integration
 
+NO_CONNECTION = "no_connection"
+"""The code of an error: there is no connection of that name."""
+
 
 def fields(conn_id: str) -> ConnectionFields:
     """An Airflow connection as plain data, from whichever secrets backend has it.
@@ -31,7 +34,7 @@ def fields(conn_id: str) -> ConnectionFields:
         raise CredentialsError(
             f"There is no Airflow connection {conn_id!r}. Make it (Admin → Connections, or "
             f"AIRFLOW_CONN_{conn_id.upper()}), or send credentials with the request.",
-            code="no_connection",
+            code=NO_CONNECTION,
         ) from None
     return ConnectionFields(
         conn_id=conn_id,
@@ -41,7 +44,7 @@ def fields(conn_id: str) -> ConnectionFields:
         login=found.login or "",
         password=SecretStr(found.password or ""),
         schema=found.schema or "",
-        extra=found.extra_dejson,
+        extra=extra if isinstance(extra := found.extra_dejson, Mapping) else {},
     )
 
 

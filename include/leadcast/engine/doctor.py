@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from leadcast.core.errors import LeadcastError, StoreError
+from leadcast.core.errors import CredentialsError, LeadcastError, StoreError
 from leadcast.engine import config, lead_table_check
 from leadcast.engine.conf_guard import DAG_ID
 from leadcast.engine.finding import Finding, Level
@@ -155,16 +155,23 @@ def _known_dags() -> dict[str, bool]:
 
 def _connections() -> Iterator[Finding]:
     from leadcast.engine import connections
+    from leadcast.engine.connection_hooks import BESIDE_THE_CONNECTION
 
     for kind in registry.types():
-        conn_id = registry.get(kind).conn_id()
+        integration = registry.get(kind)
+        conn_id = integration.conn_id()
+        inline = {"conn_id": conn_id, **BESIDE_THE_CONNECTION.get(kind, {})}
         try:
-            connections.fields(conn_id)
-        except LeadcastError:
-            what = f"connection {conn_id}: none, so requests must bring credentials for {kind}"
-            yield Finding(Level.WARN, what, f"Make it under Admin → Connections, or AIRFLOW_CONN_{conn_id.upper()}")
+            connections.account(integration, inline, settings=config.settings())
+        except LeadcastError as error:
+            if isinstance(error, CredentialsError) and error.code == connections.NO_CONNECTION:
+                what = f"connection {conn_id}: none, so requests must bring credentials for {kind}"
+                mend = f"Make it under Admin → Connections, or AIRFLOW_CONN_{conn_id.upper()}"
+            else:
+                what, mend = f"connection {conn_id}: cannot be used. {error}", "Admin → Connections, and fill that in"
+            yield Finding(Level.WARN, what, mend)
         else:
-            yield Finding(Level.OK, f"connection {conn_id}: there")
+            yield Finding(Level.OK, f"connection {conn_id}: there, and complete")
 
 
 def _notifications() -> Iterator[Finding]:

@@ -27,13 +27,17 @@ def _text(label: str) -> dict[str, Any]:
     return {"label": label, "schema": {"type": ["string", "null"]}}
 
 
+def _number(label: str) -> dict[str, Any]:
+    return {"label": label, "schema": {"type": ["integer", "null"]}}
+
+
 _AMOCRM = {
     "connection-type": "amocrm",
     "hook-class-name": "leadcast.engine.connection_hooks.AmoCrmHook",
     "hook-name": "amoCRM",
     "ui-field-behaviour": {
         "hidden-fields": ["schema", "port", "login"],
-        "relabeling": {"host": "Base URL", "password": "Access token"},
+        "relabeling": {"host": "Account's address", "password": "Access token"},
         "placeholders": {"host": "https://example.amocrm.ru", "password": "a long-lived token, or OAuth's"},
     },
     "conn-fields": {
@@ -41,6 +45,7 @@ _AMOCRM = {
         "client_secret": _secret("Client secret (OAuth)"),
         "refresh_token": _secret("Refresh token (OAuth)"),
         "redirect_uri": _text("Redirect URI (OAuth)"),
+        "requests_per_second": _number("Calls a second, if amoCRM allows you more than 7"),
     },
 }
 _BITRIX24 = {
@@ -49,7 +54,7 @@ _BITRIX24 = {
     "hook-name": "Bitrix24",
     "ui-field-behaviour": {
         "hidden-fields": ["schema", "port", "login"],
-        "relabeling": {"host": "Portal", "password": "Webhook URL, or access token"},
+        "relabeling": {"host": "Portal's address", "password": "Webhook's URL, or access token"},
         "placeholders": {"host": "https://example.bitrix24.ru", "password": "https://example.bitrix24.ru/rest/1/code/"},
     },
     "conn-fields": {

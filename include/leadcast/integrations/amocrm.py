@@ -21,7 +21,7 @@ from leadcast.integrations.amocrm_items import company_item, contact_item, lead_
 from leadcast.integrations.amocrm_note import note_of, with_note
 from leadcast.integrations.amocrm_search import embedded, find_incoming, find_lead
 from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, ModelClass, RequestModel
-from leadcast.integrations.connection import base_url_of, expired, lacking, refuse_inline
+from leadcast.integrations.connection import base_url_of, expired, given, lacking, refuse_inline
 from leadcast.integrations.mapping import Fields
 from leadcast.integrations.oauth import account_name
 
@@ -203,11 +203,13 @@ class AmoCrm(Integration[AmoCrmSettings, AmoCrmCredentials]):
         """host = the account's base URL, password = access token, extra = the other credentials, by their names."""
         refuse_inline(connection, inline)
         base_url = base_url_of(connection)
-        given = {name: connection.extra[name] for name in AmoCrmCredentials.model_fields if name in connection.extra}
-        given.setdefault("subdomain", re.split(r"[/.:]", base_url.partition("://")[2])[0])
-        given.setdefault("access_token", connection.password)
+        values = {
+            "subdomain": re.split(r"[/.:]", base_url.partition("://")[2])[0],
+            "access_token": connection.token,
+            **given(connection, AmoCrmCredentials),
+        }
         try:
-            return Account(credentials=AmoCrmCredentials.model_validate(given), base_url=base_url)
+            return Account(credentials=AmoCrmCredentials.model_validate(values), base_url=base_url)
         except ValidationError as error:
             raise CredentialsError(
                 f"Connection {connection.conn_id!r}: {lacking(error)}. It needs the access token as password, "

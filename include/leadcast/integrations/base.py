@@ -15,6 +15,7 @@ from leadcast.core.limits import Limit
 from leadcast.core.model import Lead, Receipt
 from leadcast.core.redact import secrets_in
 from leadcast.core.settings import Settings
+from leadcast.integrations.blanks import filled_in, trimmed, without_line_ends
 
 if TYPE_CHECKING:
     from leadcast.integrations.egress import Egress
@@ -34,7 +35,12 @@ CredentialsT = TypeVar("CredentialsT", bound=RequestModel)
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectionFields:
-    """An Airflow connection, as plain data. `extra` may hold secrets."""
+    """An Airflow connection, as plain data, without what was left blank: no integration sees null or a blank text.
+
+    port: None also for 0, as a form may have it.
+    password: without line ends around it; `token` is what to read where it is one.
+    extra: may hold secrets; every field in it was filled in.
+    """
 
     conn_id: str
     conn_type: str = ""
@@ -44,6 +50,18 @@ class ConnectionFields:
     password: SecretStr = field(default_factory=lambda: SecretStr(""))
     schema: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("conn_type", "host", "login", "schema"):
+            object.__setattr__(self, name, trimmed(getattr(self, name)))
+        object.__setattr__(self, "port", self.port or None)
+        object.__setattr__(self, "password", SecretStr(without_line_ends(self.password.get_secret_value())))
+        object.__setattr__(self, "extra", filled_in(self.extra))
+
+    @property
+    def token(self) -> SecretStr:
+        """The password where it is a token, which never has blanks around it."""
+        return SecretStr(trimmed(self.password.get_secret_value()))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from leadcast.integrations.bitrix24_fields import contact_fields, item_fields, m
 from leadcast.integrations.bitrix24_items import ADD, EntityType, Item, added, found, id_of
 from leadcast.integrations.bitrix24_portal import is_vendors_host, portal_host
 from leadcast.integrations.bitrix24_settings import Bitrix24Credentials, Bitrix24Settings, Entity
-from leadcast.integrations.connection import base_url_of, expired, lacking, refuse_inline
+from leadcast.integrations.connection import base_url_of, expired, given, lacking, refuse_inline
 
 __all__ = ["Bitrix24", "Bitrix24Credentials", "Bitrix24Settings"]
 
@@ -87,15 +87,15 @@ class Bitrix24(Integration[Bitrix24Settings, Bitrix24Credentials]):
     def from_connection(cls, connection: ConnectionFields, inline: Mapping[str, Any]) -> Account[Bitrix24Credentials]:
         """host or password = the webhook's URL; or host = the portal, password = access token, extra = the rest."""
         refuse_inline(connection, inline)
-        address, secret = base_url_of(connection), connection.password.get_secret_value()
+        address, secret = base_url_of(connection), connection.token.get_secret_value()
         webhook_url = next((text for text in (address, secret) if "/rest/" in text), "")
-        given = {name: connection.extra[name] for name in Bitrix24Credentials.model_fields if name in connection.extra}
+        values = given(connection, Bitrix24Credentials)
         if webhook_url:
-            given = {"webhook_url": webhook_url}
-        elif "webhook_url" not in given:
-            given = {"domain": urlsplit(address).hostname or "", "access_token": secret, **given}
+            values = {"webhook_url": webhook_url}
+        elif "webhook_url" not in values:
+            values = {"domain": urlsplit(address).hostname or "", "access_token": secret, **values}
         try:
-            credentials = Bitrix24Credentials.model_validate(given)
+            credentials = Bitrix24Credentials.model_validate(values)
         except ValidationError as error:
             raise CredentialsError(
                 f"Connection {connection.conn_id!r}: {lacking(error)}. It needs the webhook's URL as host or password, "

@@ -25,6 +25,7 @@ from leadcast.core.model import Lead, Receipt
 from leadcast.core.settings import Language
 from leadcast.integrations import smtp
 from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, ModelClass, RequestModel
+from leadcast.integrations.connection import given, parsed
 from leadcast.integrations.deadline import Deadline
 from leadcast.integrations.email_progress import Progress
 from leadcast.integrations.mail_headers import INTACT
@@ -148,8 +149,9 @@ class Email(Integration[EmailSettings, EmailCredentials]):
 
         Extra may also hold `template` and `subject`. `emails` is a list, or text with commas.
         """
-        stored = {name: connection.extra[name] for name in EmailCredentials.model_fields if name in connection.extra}
-        if isinstance(stored.get("emails"), str):
+        stored = given(connection, EmailCredentials)
+        stored["emails"] = parsed(stored.get("emails"))
+        if isinstance(stored["emails"], str):
             stored["emails"] = [part for part in re.split(r"[,;\s]+", stored["emails"]) if part]
         values = stored | dict(inline)
         if not values.get("emails"):

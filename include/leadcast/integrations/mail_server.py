@@ -142,7 +142,7 @@ class MailServer:
         auth_type = extra.get("auth_type") or "basic"
         if auth_type not in ("basic", "oauth2"):
             raise CredentialsError(f"Connection {conn_id!r}: auth_type must be basic or oauth2.", code="auth_type")
-        if extra.get("ssl_context") not in (None, "", "default", "none"):
+        if (extra.get("ssl_context") or "default") not in ("default", "none"):
             raise CredentialsError(f"Connection {conn_id!r}: ssl_context must be default or none.", code="ssl_context")
         mode = _mode(disable_ssl=_is_set(extra.get("disable_ssl")), disable_tls=_is_set(extra.get("disable_tls")))
         server = cls(

@@ -165,7 +165,7 @@ class Telegram(Integration[TelegramSettings, TelegramCredentials]):
                 f"Connection {connection.conn_id!r} is of another type than telegram: its password is not for a bot.",
                 code="conn_type",
             )
-        token = connection.password.get_secret_value()
+        token = connection.token.get_secret_value()
         stored = {"bot_token": token or None, "chat_id": connection.host or None}
         values = {name: value for name, value in (stored | dict(inline)).items() if value is not None}
         if "bot_token" not in values:

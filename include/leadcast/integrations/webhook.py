@@ -21,6 +21,7 @@ from leadcast.core.limits import Limit
 from leadcast.core.model import Lead, Receipt
 from leadcast.integrations.address import Target, callable_url
 from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, ModelClass, RequestModel
+from leadcast.integrations.connection import address_of, parsed
 from leadcast.integrations.mapping import Fields, filled
 from leadcast.integrations.webhook_answer import check
 from leadcast.integrations.webhook_message import (
@@ -186,10 +187,10 @@ class Webhook(Integration[WebhookSettings, WebhookCredentials]):
         if "url" in inline:  # the connection's headers would go there
             raise CredentialsError("The URL is the connection's: url does not go with conn_id.", code="url")
         stored = {
-            "url": _connection_url(connection),
-            "secret": connection.password.get_secret_value(),
+            "url": address_of(connection),
+            "secret": connection.token.get_secret_value(),
             "previous_secret": connection.extra.get("previous_secret"),
-            "headers": connection.extra.get("headers"),
+            "headers": parsed(connection.extra.get("headers")),
         }
         values = {name: value for name, value in stored.items() if value} | dict(inline)
         if "url" not in values:
@@ -200,11 +201,3 @@ class Webhook(Integration[WebhookSettings, WebhookCredentials]):
             first = error.errors(include_input=False, include_url=False)[0]
             field = {"url": "host", "secret": "password"}.get(str(first["loc"][0]), str(first["loc"][0]))
             raise CredentialsError(f"Connection {connection.conn_id!r}: {field}: {first['msg']}.", code=field) from None
-
-
-def _connection_url(connection: ConnectionFields) -> str:
-    if not connection.host or "://" in connection.host:
-        return connection.host
-    host, slash, path = connection.host.partition("/")
-    port = f":{connection.port}" if connection.port else ""
-    return f"{connection.schema or 'https'}://{host}{port}{slash}{path}"
