@@ -170,7 +170,7 @@ class Attempt:
         from leadcast.integrations.egress import Egress
         from leadcast.integrations.templating import Templates
 
-        self.egress = Egress(allowed_networks=self.settings.allowed_networks)
+        self.egress = Egress.under(self.settings, self.integration.type)
         self.templates = Templates(folder=self.settings.templates_folder, language=self.settings.language)
 
     def _postponed(self, early: Postponed, decided: Verdict) -> AttemptFailed:

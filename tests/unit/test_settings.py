@@ -55,8 +55,8 @@ def test_a_wrong_override_names_its_type() -> None:
 
 def test_secrets_are_not_shown() -> None:
     secret = {name: "s3cret" for name, field in Settings.model_fields.items() if is_secret(field)}
-    assert secret.keys() == {"store_url", "fernet_key", "callback_secret", "notifier_kwargs"}
-    settings = Settings.of(secret | {"notifier_kwargs": '{"token": "s3cret"}'})
+    assert secret.keys() == {"store_url", "fernet_key", "callback_secret", "notifier_kwargs", "proxy_url", "proxies"}
+    settings = Settings.of(secret | {"notifier_kwargs": '{"token": "s3cret"}', "proxies": '{"telegram": "s3cret"}'})
     assert settings.notifier_kwargs.get_secret_value() == {"token": "s3cret"}
     assert "s3cret" not in repr(settings)
     assert "s3cret" not in str(settings)
@@ -120,6 +120,37 @@ def test_what_an_integration_would_not_take_is_told_when_a_server_starts(value: 
     settings = Settings.of({"integration_settings": value})
     with pytest.raises(SettingsError, match=rf"integration_settings.*{named}"):
         check(settings)
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"proxy_url": "socks4://u:s3cret@proxy.example:1080"}, "proxy_url: must begin with http://"),
+        ({"proxy_url": "http://u:s3cret@proxy.example:99999"}, "proxy_url: must be like"),
+        ({"proxies": '{"telegram": "u:s3cret@proxy.example"}'}, "proxies, 'telegram': must begin with http://"),
+        ({"telegram_base_url": "api.telegram.org"}, "telegram_base_url: .* does not begin with http"),
+        ({"amocrm_base_url": "https://u:s3cret@example.com"}, "amocrm_base_url: .* user name or password"),
+        ({"bitrix24_base_url": "https://example.com:99999"}, "bitrix24_base_url: .* possible host and port"),
+    ],
+)
+def test_an_address_outside_that_can_never_be_called_is_told_when_a_server_starts(
+    values: dict[str, str], named: str
+) -> None:
+    with pytest.raises(SettingsError, match=named) as wrong:
+        check(Settings.of(values))
+    assert "s3cret" not in str(wrong.value)
+
+
+def test_addresses_outside_that_can_be_called_are_taken() -> None:
+    check(
+        Settings.of({"proxy_url": "env", "proxies": '{"bitrix24": "", "webhook": "http://a:b@c:1", "amocrm": "env"}'})
+    )
+    check(Settings.of({"bitrix24_base_url": "https://портал.рф/", "telegram_base_url": "HTTP://127.0.0.1:8081"}))
+
+
+def test_a_proxy_for_an_integration_that_is_not_there_is_told() -> None:
+    with pytest.raises(SettingsError, match=r"proxies: there is no integration 'telegramm'"):
+        from_environment({"AIRFLOW__LEADCAST__PROXIES": '{"telegramm": "http://proxy.example:3128"}'})
 
 
 def test_every_integration_may_have_settings_that_its_deliveries_start_from() -> None:

@@ -182,6 +182,18 @@ class Settings(BaseModel):
     allowed_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(comma_separated)] = Field(
         default=(), description="Private networks that webhooks may reach.", examples=["10.1.0.0/16,192.168.7.0/24"]
     )
+    proxy_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="Proxy that HTTP calls to the outside go through: http or https (both by CONNECT) or socks5h, with "
+        "a login or without. env: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY decide. Empty: none, whatever they say.",
+        examples=["http://user:password@proxy.example.com:3128"],
+    )
+    # a secret as a whole: their logins stand in the URLs
+    proxies: Annotated[Secret[Mapping[str, str]], BeforeValidator(parsed_json)] = Field(
+        default=Secret[Mapping[str, str]]({}),
+        description="JSON: for one integration type another proxy_url; empty: none.",
+        examples=['{"telegram": "socks5h://127.0.0.1:1080", "bitrix24": ""}'],
+    )
     notify_on: Annotated[tuple[Occasion, ...], BeforeValidator(comma_separated)] = Field(
         default=tuple(Occasion),
         description="What people are told about, of: completed, partial, failed, critical, account.",
@@ -277,6 +289,10 @@ class Settings(BaseModel):
         except ValidationError as error:
             wrong = what_is_wrong(error, Delivering)
             raise SettingsError(f"[leadcast] overrides, {integration_type!r}: {wrong}") from None
+
+    def proxy_of(self, integration_type: str) -> str:
+        """The proxy of one integration's calls, `env`, or nothing. An empty type: that of our own calls."""
+        return self.proxies.get_secret_value().get(integration_type, self.proxy_url.get_secret_value())
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Settings:

@@ -47,7 +47,7 @@ def try_out(integration_type: str, conn_id: str) -> Tried:
         secrets += account.secrets()
         if not integration.can_probe:
             return Tried(None, "It is complete; whether the service takes it cannot be tried without sending.")
-        return Tried(True, one_line(scrub(integration.probe(account, call=_call()), secrets=secrets)))
+        return Tried(True, one_line(scrub(integration.probe(account, call=_call(integration_type)), secrets=secrets)))
     except DeliveryError as error:
         return Tried(False, one_line(scrub(f"{error.message} {error.detail}".strip(), secrets=secrets)))
     except LeadcastError as error:
@@ -105,7 +105,7 @@ class _TokensToRead:
         raise TypeError("a test renews no token")
 
 
-def _call() -> Call:
+def _call(integration_type: str) -> Call:
     from leadcast.integrations.egress import Egress
     from leadcast.integrations.templating import Templates
 
@@ -115,7 +115,7 @@ def _call() -> Call:
         batch_id="test-connection",
         accepted_at=utc_now(),
         attempt=1,
-        egress=Egress(allowed_networks=settings.allowed_networks),
+        egress=Egress.under(settings, integration_type),
         templates=Templates(folder=settings.templates_folder, language=settings.language),
         tokens=_TokensToRead(),
         settings=settings,

@@ -35,9 +35,9 @@ def for_forked_tasks() -> None:
 
 
 def modules() -> None:
-    """Imports them. Opens nothing: a fork must not share a connection."""
+    """Imports them, and reads the authorities for TLS. Opens nothing: a fork must not share a connection."""
     from leadcast.core.errors import SettingsError
-    from leadcast.integrations import registry
+    from leadcast.integrations import registry, tls
 
     for name in _MODULES:
         import_module(name)
@@ -45,3 +45,4 @@ def modules() -> None:
         # a user's own that is broken must fail its own deliveries, not the scheduler
         with suppress(SettingsError):
             registry.get(kind)
+    tls.preload()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from configparser import ConfigParser
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ SECTION = "leadcast"
 _PREFIX = f"AIRFLOW__{SECTION.upper()}__"
 _NO_KEY_YET = "{FERNET_KEY}"
 _ELSEWHERE = ("_cmd", "_secret")
+_BASE_URLS = ("amocrm_base_url", "bitrix24_base_url", "telegram_base_url")
 _BESIDE_DAGS = {"templates_folder": "include/templates", "hooks_file": "include/hooks.py"}
 
 
@@ -60,8 +61,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
 
 
 def check(settings: Settings) -> None:
-    """Looks at what the model cannot: the store's URL, the key, the integrations' settings. Opens nothing, and does not
-    mind what is missing.
+    """Looks at what the model cannot: the store's URL, the key, addresses outside, the integrations' settings. Opens
+    nothing, and does not mind what is missing.
 
     Raises:
         SettingsError: one of them is wrong.
@@ -73,8 +74,27 @@ def check(settings: Settings) -> None:
         open_engine(settings.store_url.get_secret_value()).dispose()
     if settings.fernet_key.get_secret_value():
         Sealer(settings.fernet_key.get_secret_value())
+    _check_addresses(settings)
     for kind, given in settings.integration_settings.items():
         _check_integration(kind, given)
+
+
+def _check_addresses(settings: Settings) -> None:
+    from leadcast.integrations.address import callable_url
+    from leadcast.integrations.proxy import check_setting
+
+    checks: dict[str, tuple[Callable[[str], object], str]] = {
+        key: (callable_url, str(getattr(settings, key))) for key in _BASE_URLS
+    }
+    checks["proxy_url"] = (check_setting, settings.proxy_url.get_secret_value())
+    for kind, url in settings.proxies.get_secret_value().items():
+        checks[f"proxies, {kind!r}"] = (check_setting, url)
+    for where, (see, url) in checks.items():
+        try:
+            if url:
+                see(url)
+        except ValueError as wrong:  # which repeats nothing of it: a password may be in it
+            raise SettingsError(f"[leadcast] {where}: {wrong}") from None
 
 
 def _check_integration(kind: str, given: Mapping[str, Any]) -> None:
@@ -106,9 +126,10 @@ def _of(values: Mapping[str, str]) -> Settings:
     from leadcast.integrations import registry
 
     settings = Settings.of(values)
-    for kind in settings.overrides:
-        if kind not in registry.SHIPPED and kind not in registry.types():
-            raise SettingsError(f"[leadcast] overrides: {_no_integration(kind)}")
+    for key, kinds in {"overrides": settings.overrides, "proxies": settings.proxies.get_secret_value()}.items():
+        for kind in kinds:
+            if kind not in registry.SHIPPED and kind not in registry.types():
+                raise SettingsError(f"[leadcast] {key}: {_no_integration(kind)}")
     return settings
 
 

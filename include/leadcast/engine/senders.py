@@ -58,7 +58,8 @@ class Senders:
         connection = self.connections(self.settings.notify_conn_id)
         server = MailServer.from_connection(connection, from_email=self.settings.notify_from)
         if server.oauth2 is not None and not server.oauth2.is_given:
-            server = server.with_token(server.oauth2.fetched(Egress(), timeout_s=deadline.left_s(timeout_s / 2)))
+            egress = Egress.under(self.settings, "email")
+            server = server.with_token(server.oauth2.fetched(egress, timeout_s=deadline.left_s(timeout_s / 2)))
         message = self._message(story, sender=server.sender)
         # who is not there is found out soon; who takes his time over the message has it, or it would come twice
         step_s = min(server.timeout_s, _MAIL_STEP_S, timeout_s / 3)
@@ -93,7 +94,7 @@ class Senders:
             secret=secret if secret.get_secret_value() else None,
             at=datetime.now(UTC),
         )
-        answer = Egress(allowed_networks=self.settings.allowed_networks).send(
+        answer = Egress.under(self.settings).send(
             "POST", story.callback_url, headers=headers, body=body, timeout_s=timeout_s, public_only=True
         )
         check(answer, now=datetime.now(UTC))

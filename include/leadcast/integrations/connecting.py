@@ -1,55 +1,36 @@
-"""From a target to an open line: which address is connected to, and TLS on it. What fails here sent nothing."""
+"""From a target to an open line: by which address or proxy, and TLS on it. What fails here sent nothing."""
 
 from __future__ import annotations
 
 import socket
 import ssl
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 
-from urllib3.util.ssltransport import SSLTransport
-
 from leadcast.core.errors import Blocked, TransientError
-from leadcast.integrations import tls
 from leadcast.integrations.address import Target
-from leadcast.integrations.alarm import Alarm
+from leadcast.integrations.line import Line, with_tls, within
+from leadcast.integrations.proxy import Proxy, proxy_for
+from leadcast.integrations.racing import MAX_ADDRESSES, first_connected
 from leadcast.integrations.reachable import Network, may_reach, resolve
-
-MAX_ADDRESSES = 4
-"""How many addresses of one host are tried."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """A connection that nothing was sent on yet.
-
-    Args:
-        stream: what is written to and read from.
-        carrier: the socket at the bottom of it, which an `Alarm` shuts.
-    """
-
-    stream: socket.socket | SSLTransport
-    carrier: socket.socket
-
-    def close(self) -> None:
-        """Ends it."""
-        with suppress(OSError):
-            self.carrier.close()
+from leadcast.integrations.tunnel import TunnelError, open_tunnel
 
 
 class Connector:
-    """Opens lines, each once.
+    """Opens lines.
 
     Args:
         allowed_networks: private networks that strangers' URLs may reach all the same.
-        connect_timeout_s: how long to try to connect, TLS included, to each address of a host.
+        connect_timeout_s: how long to try to connect to a host, TLS included; again for those of its addresses that are
+            left when one of them connects and then fails.
+        proxy: as the settings have it: a proxy's URL, `env`, or empty.
     """
 
-    def __init__(self, *, allowed_networks: Sequence[Network], connect_timeout_s: float) -> None:
+    def __init__(self, *, allowed_networks: Sequence[Network], connect_timeout_s: float, proxy: str = "") -> None:
         self._allowed_networks = tuple(allowed_networks)
         self._connect_timeout_s = connect_timeout_s
+        self._proxy = proxy
 
     def connect(self, target: Target, *, public_only: bool, deadline: float) -> Line:
         """A line to the target, TLS included.
@@ -64,18 +45,57 @@ class Connector:
         """
         if deadline <= monotonic():  # before anything was tried: that says nothing against the host
             raise TransientError(f"No time was left to reach {target.origin}; nothing was sent.", code="no_time")
-        why = "no connection in time"
-        for address in self._addresses(target, public_only=public_only)[:MAX_ADDRESSES]:
-            timeout_s = min(self._connect_timeout_s, deadline - monotonic())
-            if timeout_s <= 0:
-                break
+        try:
+            proxy = proxy_for(target, self._proxy)
+        except ValueError as wrong:
+            raise TransientError(f"The proxy's URL {wrong}; nothing was sent.", code="unreachable") from None
+        if proxy is None:
+            return self._direct(target, self._fit(target, public_only=public_only), deadline)
+        if not public_only:
+            # what the network here knows of the outside may be nothing, or false: the proxy looks the name up
+            return self._through(proxy, target, [target.host], deadline)
+        fit = self._fit(target, public_only=True)
+        inside = [address for address in fit if not may_reach(address, allowed_networks=())]
+        return self._direct(target, inside, deadline) if inside else self._through(proxy, target, fit, deadline)
+
+    def _direct(self, target: Target, addresses: Sequence[str], deadline: float) -> Line:
+        left, why = list(addresses), "no connection in time"
+        while left and monotonic() < deadline:
+            ends_at = min(deadline, monotonic() + self._connect_timeout_s)
             try:
-                return _open(target, address, timeout_s)
+                plain, address = first_connected(left, target.port, deadline=ends_at)
+            except OSError as error:
+                why = _why(error)
+                break
+            left.remove(address)
+            try:
+                return Line.over(plain, target, ends_at=ends_at)
             except OSError as error:
                 why = _why(error)
         raise TransientError(f"Cannot reach {target.origin}: {why}; nothing was sent.", code="unreachable")
 
-    def _addresses(self, target: Target, *, public_only: bool) -> list[str]:
+    def _through(self, proxy: Proxy, target: Target, places: Sequence[str], deadline: float) -> Line:
+        """By the proxy, to one of these places: the target's name, or its addresses, which were judged."""
+        why = "no connection in time"
+        for place in places[:MAX_ADDRESSES]:
+            if monotonic() >= deadline:
+                break
+            ends_at = min(deadline, monotonic() + self._connect_timeout_s)
+            try:
+                sock = _to_proxy(proxy, ends_at)
+            except OSError as error:
+                why = f"the proxy {proxy.origin} cannot be reached: {_why(error)}"
+                break
+            try:
+                within(ends_at, sock, partial(open_tunnel, sock, proxy, host=place, port=target.port))
+                return Line.over(sock, target, ends_at=ends_at)
+            except TunnelError as error:
+                why = f"the proxy {proxy.origin} {error.strerror}"
+            except OSError as error:
+                why = f"{_why(error)}, through the proxy {proxy.origin}"
+        raise TransientError(f"Cannot reach {target.origin}: {why}; nothing was sent.", code="unreachable")
+
+    def _fit(self, target: Target, *, public_only: bool) -> list[str]:
         try:
             found = resolve(target.host, target.port)
         except OSError:
@@ -94,25 +114,9 @@ class Connector:
         return fit
 
 
-def _open(target: Target, address: str, timeout_s: float) -> Line:
-    ends_at = monotonic() + timeout_s
-    plain = socket.create_connection((address, target.port), timeout=timeout_s)
-    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if target.scheme == "http":
-        return Line(plain, plain)
-    # The address is the one that was checked; the certificate must be for the name.
-    wrapped = tls.http_context().wrap_socket(
-        plain, server_hostname=target.host.rstrip("."), do_handshake_on_connect=False
-    )
-    try:
-        with Alarm(wrapped, after_s=ends_at - monotonic()) as alarm:
-            wrapped.do_handshake()
-    except OSError:
-        wrapped.close()
-        if alarm.rang:
-            raise TimeoutError from None
-        raise
-    return Line(wrapped, wrapped)
+def _to_proxy(proxy: Proxy, ends_at: float) -> socket.socket:
+    plain, _ = first_connected(resolve(proxy.host, proxy.port), proxy.port, deadline=ends_at)
+    return with_tls(plain, proxy.host, ends_at=ends_at) if proxy.scheme == "https" else plain
 
 
 def _why(error: OSError) -> str:
@@ -122,4 +126,6 @@ def _why(error: OSError) -> str:
         return "no connection in time"
     if isinstance(error, ssl.SSLError):
         return "the TLS handshake failed"
+    if isinstance(error, socket.gaierror):
+        return "its name cannot be resolved"
     return (error.strerror or "connection failed").lower()

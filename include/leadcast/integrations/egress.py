@@ -1,8 +1,8 @@
 """The one way out over HTTP: bounded in time and size, one attempt, and sure of whether anything was sent.
 
 Connecting and sending are two steps. What fails in the first (`connecting`) was not sent; what fails in the second
-(`exchange`) may have been executed. An exception's class cannot tell
-the two apart (a TLS error may come from either), and a lead that is sent twice is the worst that can happen here.
+(`exchange`) may have been executed. An exception's class cannot tell the two apart (a TLS error may come from either),
+and a lead that is sent twice is the worst that can happen here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from time import monotonic
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from leadcast.integrations.address import Target
 from leadcast.integrations.answer import Answer
@@ -18,21 +18,32 @@ from leadcast.integrations.connecting import Connector
 from leadcast.integrations.exchange import exchange, prepared
 from leadcast.integrations.reachable import Network
 
+if TYPE_CHECKING:
+    from leadcast.core.settings import Settings
+
 __all__ = ["Answer", "Egress"]
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class Egress:
-    """Sends HTTP requests: each once, on a connection of its own, without proxies, cookies or redirects.
+    """Sends HTTP requests: each once, on a connection of its own, without cookies or redirects.
 
     Args:
         allowed_networks: private networks that `public_only` requests may reach all the same.
-        connect_timeout_s: how long to try to connect, TLS included, to each address of a host.
+        connect_timeout_s: how long to try to connect, TLS included.
+        proxy: a proxy's URL; `env`: those of the environment; empty: none, whatever the environment says.
     """
 
-    def __init__(self, *, allowed_networks: Sequence[Network] = (), connect_timeout_s: float = 10.0) -> None:
-        self._connector = Connector(allowed_networks=allowed_networks, connect_timeout_s=connect_timeout_s)
+    def __init__(
+        self, *, allowed_networks: Sequence[Network] = (), connect_timeout_s: float = 10.0, proxy: str = ""
+    ) -> None:
+        self._connector = Connector(allowed_networks=allowed_networks, connect_timeout_s=connect_timeout_s, proxy=proxy)
+
+    @classmethod
+    def under(cls, settings: Settings, integration_type: str = "") -> Egress:
+        """As the settings have it, for calls of this integration; empty: for calls of our own."""
+        return cls(allowed_networks=settings.allowed_networks, proxy=settings.proxy_of(integration_type))
 
     def send(
         self,

@@ -19,7 +19,7 @@ from leadcast.core.errors import UnknownOutcome, Unsendable
 from leadcast.integrations.address import Target
 from leadcast.integrations.alarm import Alarm
 from leadcast.integrations.answer import Answer
-from leadcast.integrations.connecting import Line
+from leadcast.integrations.line import Line
 from leadcast.integrations.reply import FinalAnswer, unpacked
 
 USER_AGENT = "Leadcast/0.1"
