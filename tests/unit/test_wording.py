@@ -23,7 +23,7 @@ ERRORS = {name for name in dir(errors) if isinstance(getattr(errors, name), type
 } | {"RateLimited", "CredentialsError", "Gone", "Unsendable", "kind"}
 """`kind`: a variable that holds one of them."""
 REASONS = {"critical", "reason"}
-PARTS = {"UnfitUrlError"}
+PARTS = {"UnfitUrlError", "TunnelError"}
 """What is said within a sentence of another file's."""
 FOR_THE_LOG = {"warning", "info", "error", "_unheard"}
 
