@@ -104,6 +104,15 @@ CASES: list[Case] = [
         note="a gateway's, not amoCRM's own form",
     ),
     Case(
+        says="400, with half a character and a NUL in its words",
+        faults=write(
+            kind="answer", status=400, text='{"title": "Bad \\ud800", "status": 400, "detail": "\\u0000 \\u202egnp"}'
+        ),
+        error="RejectedError",
+        state="failed",
+        code="400",
+    ),
+    Case(
         says="401, a long-lived token has expired or was revoked",
         credentials={"access_token": f"revoked-{SECRET}"},
         error="CredentialsError",

@@ -15,6 +15,11 @@ def error(status: int, description: str, **more: Any) -> dict[str, Any]:
     return {"kind": "error", "error_code": status, "description": description, **more}
 
 
+def half_a_character(status: int, *, parameters: str = "{}") -> str:
+    """An error body in which an emoji was cut in two."""
+    return f'{{"ok": false, "error_code": {status}, "description": "No: \\ud83d", "parameters": {parameters}}}'
+
+
 def rejected(status: int, description: str, **more: Any) -> Case:
     return Case(
         says=f"{status} `{description}`",
@@ -111,6 +116,13 @@ CASES: list[Case] = [
     rejected(403, "Forbidden: the group chat was deleted"),
     rejected(403, "Forbidden: bot can't initiate conversation with a user"),
     rejected(403, "Forbidden: the bot can't send messages to the bot"),
+    Case(
+        says="400 with half a character in its words",
+        faults=[{"kind": "answer", "status": 400, "text": half_a_character(400)}],
+        error="RejectedError",
+        state="failed",
+        code="400",
+    ),
     # the bot
     Case(
         says="401 `Unauthorized`: the token was revoked",
@@ -141,6 +153,13 @@ CASES: list[Case] = [
     Case(
         says="429 that names the time in the header only",
         faults=[{"kind": "answer", "status": 429, "headers": {"Retry-After": "21"}, "text": "<html>"}],
+        error="RateLimited",
+        state="retrying",
+        code="429",
+    ),
+    Case(
+        says="429 with half a character in its words",
+        faults=[{"kind": "answer", "status": 429, "text": half_a_character(429, parameters='{"retry_after": 14}')}],
         error="RateLimited",
         state="retrying",
         code="429",

@@ -91,6 +91,14 @@ CASES = [
         note="all that goes there waits",
     ),
     Case(
+        says="503 with a Retry-After at the end of time",
+        faults=(_answer(503, headers={"Retry-After": "Fri, 31 Dec 9999 23:59:59 -0100"}),),
+        error="RateLimited",
+        state="retrying",
+        code="503",
+        note="an hour is the longest that we wait",
+    ),
+    Case(
         says="503 with a Retry-After that is no time",
         faults=(_answer(503, headers={"Retry-After": "soon"}),),
         error="TransientError",

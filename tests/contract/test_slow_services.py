@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -238,6 +239,40 @@ def test_a_mail_server_that_is_slow_to_say_goodbye_has_taken_the_message(
     how: Callable[[Slow, socket.socket, bytes], None],
 ) -> None:
     with slow(mail(slow_at=6, how=how)) as server:
+        assert letter(server).taken == ("b@example.com",)
+
+
+def flood(server: Slow, connection: socket.socket, reply: bytes) -> None:
+    """Lines of one reply without end, as fast as they are taken."""
+    while not server.over.is_set():
+        connection.sendall((reply[:3] + b"-more\r\n") * 1000)
+
+
+@pytest.mark.parametrize("step", range(5), ids=["greeting", "EHLO", "MAIL", "RCPT", "DATA"])
+def test_a_reply_without_end_is_left_before_it_fills_the_memory(step: int) -> None:
+    tracemalloc.start()
+    try:
+        with slow(mail(slow_at=step, how=flood)) as server, pytest.raises(TransientError, match="nothing was sent"):
+            letter(server)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 5_000_000
+
+
+def test_of_a_confirmation_without_end_nobody_knows_what_it_means() -> None:
+    with slow(mail(slow_at=5, how=flood)) as server, pytest.raises(UnknownOutcome):
+        letter(server)
+
+
+def test_a_reply_may_have_many_lines() -> None:
+    def talk(server: Slow, connection: socket.socket) -> None:
+        for step, reply in enumerate((b"220 ready", *REPLIES)):
+            welcome = b"".join(reply[:3] + b"-%d we take no spam\r\n" % number for number in range(100))
+            connection.sendall((b"" if step == 4 else welcome) + reply + b"\r\n")
+            server.hear(connection, b"\r\n.\r\n" if step == 4 else b"\r\n")
+
+    with slow(talk) as server:
         assert letter(server).taken == ("b@example.com",)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from sqlalchemy import select
 from leadcast.core.errors import (
     AttemptFailed,
     CredentialsError,
+    DeliveryError,
     RateLimited,
     RejectedError,
     SettingsError,
@@ -75,6 +76,26 @@ def test_a_delivery_is_written_with_its_receipt(store: Store, courier: Courier, 
     assert (view.state, view.attempts, view.error) == (D.DELIVERED, 1, None)
     assert view.receipt == {"external_id": "42", "merged": True, "detail": {"contact_id": 5}, "reconciled": False}
     assert [item.outcome for item in view.history] == ["delivered"]
+
+
+def test_a_receipt_is_written_whatever_stands_in_it(store: Store, courier: Courier, delivery_id: str) -> None:
+    odd = {"title": "\ud800\x00 Отдел 👩\u200d👧", "share": float("nan"), "at": datetime(2026, 1, 1, tzinfo=UTC)}
+    attempt(courier, delivery_id, Service(answers=[Receipt(external_id="4\ud800", detail=odd)]))
+    view = seen(store, delivery_id)
+    assert (view.state, [item.outcome for item in view.history]) == (D.DELIVERED, ["delivered"])
+    assert view.receipt is not None
+    assert view.receipt["external_id"] == "4\ufffd"
+    assert view.receipt["detail"] == {"title": "\ufffd\ufffd Отдел 👩\u200d👧", "share": None, "at": "<datetime>"}
+
+
+@pytest.mark.parametrize("kind", [RejectedError, UnknownOutcome, CredentialsError])
+def test_an_error_is_written_whatever_stands_in_it(
+    store: Store, courier: Courier, delivery_id: str, kind: type[DeliveryError]
+) -> None:
+    attempt(courier, delivery_id, Service(answers=[kind("no \ud800\u202e", code="\x00", detail="\udfff")]))
+    error = seen(store, delivery_id).error
+    assert error is not None
+    assert (error["message"], error["code"], error["detail"]) == ("no \ufffd", "\ufffd", "\ufffd")
 
 
 def test_the_key_is_the_deliverys_own_and_the_same_on_every_attempt(courier: Courier, delivery_id: str) -> None:

@@ -36,6 +36,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from leadcast.core.model import AttemptOutcome, Receipt
+from leadcast.core.plain import plain_text, seconds
 
 HELD_FOR_AGE = "held_for_age"
 """Code of a delivery that was too old to be sent by itself: a person decides."""
@@ -190,10 +191,10 @@ class DeliveryError(LeadcastError):
     """Whether the same delivery may succeed later without anybody changing it."""
 
     def __init__(self, message: str, *, code: str = "", detail: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.code = code
-        self.detail = detail[:500]
+        self.message = plain_text(message)
+        self.code = plain_text(code)
+        self.detail = plain_text(detail[:500])
+        super().__init__(self.message)
 
 
 class TransientError(DeliveryError):
@@ -221,7 +222,7 @@ class TransientError(DeliveryError):
         detail: str = "",
     ) -> None:
         super().__init__(message, code=code, detail=detail)
-        self.retry_after_s = retry_after_s
+        self.retry_after_s = seconds(retry_after_s)
         self.counts = counts
         self.so_far = so_far
 
@@ -290,7 +291,7 @@ class Postponed(DeliveryError):
 
     def __init__(self, message: str, *, wait_s: float, code: str = "limit", detail: str = "") -> None:
         super().__init__(message, code=code, detail=detail)
-        self.wait_s = wait_s
+        self.wait_s = seconds(wait_s) or 0.0
 
 
 class AttemptFailed(LeadcastError):

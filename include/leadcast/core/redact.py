@@ -8,6 +8,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from leadcast.core.plain import plain_text
+
 MASK = "***"
 _SHORTEST_SECRET = 4
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
@@ -22,8 +24,9 @@ def scrub(text: str, *, secrets: Iterable[str]) -> str:
 
 
 def one_line(text: str, *, limit: int = 500) -> str:
-    """`text` without control characters (no CR/LF, so no forged log lines or headers), cut to `limit` characters."""
-    text = _CONTROL.sub(" ", text).strip()
+    """`text` without control characters (no CR/LF, so no forged log lines or headers) and without those that turn the
+    reading direction around, cut to `limit` characters."""
+    text = plain_text(_CONTROL.sub(" ", text)).strip()
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

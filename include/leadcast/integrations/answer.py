@@ -10,7 +10,10 @@ from email.utils import parsedate_to_datetime
 from json import loads
 from typing import Any
 
+from leadcast.core.plain import plain, plain_text
+
 LONGEST_PAUSE_S = 86400.0
+_LONGEST_DATE = 128
 
 
 def pause_s(value: Any) -> float | None:
@@ -26,7 +29,10 @@ def pause_s(value: Any) -> float | None:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back. `headers` are found in any case; `body` may be cut (`max_answer_bytes`)."""
+    """What came back. `headers` are found in any case; `body` may be cut (`max_answer_bytes`).
+
+    All of a service's words and numbers come through `text` and `json`, and can be kept and shown from there on.
+    """
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -34,21 +40,29 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """The body as UTF-8; what is not becomes U+FFFD."""
-        return self.body.decode("utf-8", errors="replace")
+        """The body as UTF-8, and plain; what is neither becomes U+FFFD."""
+        return plain_text(self.body.decode("utf-8", errors="replace"))
 
     def json(self) -> Any:
-        """The body's JSON, or None when it is not JSON."""
+        """The body's JSON, made plain, or None when it is not JSON."""
         try:
-            return loads(self.body)
+            return plain(self._loaded())
         except (ValueError, RecursionError):
             return None
 
+    def _loaded(self) -> Any:
+        try:
+            return loads(self.body)
+        except UnicodeDecodeError:  # words that were cut within a character
+            return loads(self.body.decode("utf-8", errors="replace"))
+
     def retry_after_s(self, *, now: datetime | None = None) -> float | None:
         """The header `Retry-After` in seconds (RFC 9110 10.2.3: a number or a date), 0 to a day; None without one."""
-        value = self.headers.get("Retry-After", "").strip()
+        value = self.headers.get("Retry-After", "")[:_LONGEST_DATE].strip()
         try:
             date = parsedate_to_datetime(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             return pause_s(value)
-        return pause_s((date.astimezone(UTC) - (now or datetime.now(UTC))).total_seconds())
+        # not `astimezone`: the last hours of the year 9999 have no UTC
+        since = date if date.tzinfo else date.replace(tzinfo=UTC)
+        return pause_s((since - (now or datetime.now(UTC))).total_seconds())

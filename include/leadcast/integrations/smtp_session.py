@@ -18,6 +18,10 @@ from leadcast.integrations.smtp_replies import failure, nothing_sent
 _GOODBYE_TIMEOUT_S = 5.0
 _SHUT_AGAIN_AFTER_S = 0.2
 _READY = 220
+_MOST_REPLY_BYTES = 65536
+"""For all lines of one reply; EHLO's, the longest, has a few hundred bytes."""
+_LEAST_LINE_BYTES = 64
+"""What a shorter line counts as: each takes memory of its own."""
 
 
 class _Alarm:
@@ -49,15 +53,22 @@ class _Alarm:
 
 
 class _WholeLines:
-    """A mail server's replies. One that breaks off within its line is none: its code may be half a code, too."""
+    """A mail server's replies. One that breaks off within its line is none: its code may be half a code, too. And one
+    that has no end is none."""
 
     def __init__(self, opened: BinaryIO) -> None:
         self._opened = opened
+        self._left = _MOST_REPLY_BYTES
         self.close = opened.close
 
     def readline(self, limit: int = -1) -> bytes:
         line = self._opened.readline(limit)
-        return line if line.endswith(b"\n") else b""
+        self._left -= max(len(line), _LEAST_LINE_BYTES)
+        if self._left <= 0 or not line.endswith(b"\n"):
+            return b""
+        if line[3:4] != b"-":  # the last line of its reply
+            self._left = _MOST_REPLY_BYTES
+        return line
 
 
 class _HearsWholeLines:

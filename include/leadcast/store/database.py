@@ -14,6 +14,7 @@ from sqlalchemy.sql import func
 from sqlalchemy.sql.functions import Function
 
 from leadcast.core.errors import SettingsError, StoreError
+from leadcast.core.plain import as_json
 from leadcast.core.settings import Settings
 from leadcast.store.sealing import Sealer
 
@@ -79,6 +80,7 @@ def open_engine(url: str, *, pool_size: int = 5, lock_timeout_s: int = LOCK_TIME
             pool_pre_ping=True,
             pool_recycle=1800,
             hide_parameters=True,
+            json_serializer=as_json,
             connect_args=_connect_args(lock_timeout=lock_timeout_s * 1000),
         )
     except (ArgumentError, ImportError, TypeError):
