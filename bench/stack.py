@@ -158,26 +158,29 @@ def _start_plain(home: Home, place: Place, progress: Progress, *, told: frozense
     keys, ports, supervisor = Keys.ensure(home), place.ports, Supervisor(home)
     (home.airflow / "airflow.cfg").touch()
     environment = plain_environment(home, ports, keys, told=told)
-    watch = Watch(home, timeout_s=START_TIMEOUT_S)
-    with progress.step("Plain Airflow: PostgreSQL, sandbox"):
+    watch = Watch(home, standstill_s=START_TIMEOUT_S)
+    with progress.step("Plain Airflow: PostgreSQL, sandbox") as step:
         postgres.ensure_cluster(home, keys)
         supervisor.launch(ports=ports, environment=environment)
         home.write_state(State(ports=ports))
         supervisor.start(Program.POSTGRES, Program.SANDBOX)
         watch.until(
-            lambda: postgres.is_answering(ports, keys), program=Program.POSTGRES, what="the plain stack's database"
+            lambda: postgres.has_databases(ports, keys),
+            program=Program.POSTGRES,
+            what="the plain stack's database answers",
+            step=step,
         )
-        postgres.ensure_databases(ports, keys)
     with progress.step("Plain Airflow: database"):
         _migrate(home, environment)
     supervisor.start(Program.API_SERVER, Program.SCHEDULER, Program.DAG_PROCESSOR, Program.TRIGGERER)
-    with progress.step("Plain Airflow: its programs, its DAG"):
+    with progress.step("Plain Airflow: its programs, its DAG") as step:
         started_at = datetime.now(UTC)
         for program in (Program.SCHEDULER, Program.DAG_PROCESSOR, Program.TRIGGERER):
             beats = partial(_beats, Api(ports.api_url), program.health_name, since=started_at)
-            watch.until(beats, program=program, what=f"the plain {program}'s heart beats")
+            watch.until(beats, program=program, what=f"the plain {program}'s heart beats", step=step)
         api = Api.log_in(ports.api_url, user=USER, password=keys.users[USER].get_secret_value())
-        watch.until(partial(api.is_unpaused, PLAIN_DAG_ID), program=Program.DAG_PROCESSOR, what="the plain DAG")
+        is_there = partial(api.is_unpaused, PLAIN_DAG_ID)
+        watch.until(is_there, program=Program.DAG_PROCESSOR, what="the plain DAG is there", step=step)
     home.write_state(State(ports=ports, ready=True))
 
 

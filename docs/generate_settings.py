@@ -93,7 +93,7 @@ OTHER_VARIABLES = """\
 | --- | --- | --- |
 | `LEADCAST_HOME` | `.leadcast` | Folder of the local stack: [running.md](running.md). |
 | `LEADCAST_PORT` | `8080` | First port of the local stack. |
-| `LEADCAST_TIMEOUT_S` | `180` | Seconds that each step of `leadcast up` may take. |
+| `LEADCAST_TIMEOUT_S` | `180` | Seconds that `leadcast up` waits for a part that does not get on. |
 | `LEADCAST_URL` | the local stack | Where `leadcast send` and `leadcast batch` go. |
 | `LEADCAST_TOKEN` | a token of the local stack | The Airflow token they show. |
 """

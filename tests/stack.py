@@ -33,6 +33,8 @@ ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 FINAL = {"completed", "partial", "failed", "cancelled"}
 LONGEST_WAIT_S = 150
+LONGEST_UP_S = 1500
+"""More than `leadcast up` waits itself."""
 T = TypeVar("T")
 
 SECRETS = {
@@ -72,7 +74,7 @@ def leadcast(env: dict[str, str], *arguments: str, check: bool = True) -> subpro
         env=env,
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=LONGEST_UP_S,
         check=False,
     )
     if check and done.returncode:

@@ -16,7 +16,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from leadcast.cli import EXIT_NOT_RUNNING, app
-from leadcast.local import batches, show
+from leadcast.local import client, show
 from leadcast.local.client import ApiError
 from leadcast.local.errors import StackError
 
@@ -105,7 +105,7 @@ class SlowServer(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def slow_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[type[SlowServer], str]]:
-    monkeypatch.setattr(batches, "_PAUSE_S", 0)
+    monkeypatch.setattr(client, "PAUSE_S", 0)
     monkeypatch.setattr(SlowServer, "keys", [])
     with ThreadingHTTPServer(("127.0.0.1", 0), SlowServer) as server:
         Thread(target=server.serve_forever).start()

@@ -6,6 +6,7 @@ import typer
 
 EXIT_FAILED = 1
 EXIT_NOT_RUNNING = 3
+EXIT_SLOW = 4
 
 app = typer.Typer(
     help="Sends one lead to several integrations at once, on Apache Airflow.",

@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leadcast.cli.root import EXIT_FAILED, EXIT_NOT_RUNNING, app
+from leadcast.cli.root import EXIT_FAILED, EXIT_NOT_RUNNING, EXIT_SLOW, app
 
 if TYPE_CHECKING:
     from leadcast.local.home import Home
+    from leadcast.local.ports import Ports
+    from leadcast.local.progress import Progress
+    from leadcast.local.wait import Watch
+
+_SLOW_TIMEOUTS_S = (15.0, 40.0)
+"""How long a stack that was slow to answer is waited for when it is asked again."""
 
 User = Annotated[str, typer.Option(help="User of the local stack: admin, user or viewer.")]
 
@@ -25,34 +31,33 @@ def up(
     from rich.console import Console
 
     from leadcast.local import session, show, stack
-    from leadcast.local.errors import StackError
     from leadcast.local.progress import Progress
+    from leadcast.local.wait import watch_of
 
     console = Console()
     with session.plain_errors():
         session.refuse_wrong_settings()
         home = session.home_here()
         console.print(f"Leadcast's local stack in {home.root}", highlight=False, soft_wrap=True)
-        if not stack.up(home, progress=Progress(console), inherited=os.environ):
+        progress, watch = Progress(console), watch_of(home, os.environ)
+        if not stack.up(home, progress=progress, inherited=os.environ):
             console.print("It runs already. Settings that you have changed count after: leadcast down", highlight=False)
-        now = stack.status(home)
+        now = stack.await_health(home, progress=progress, watch=watch)
         console.print(show.programs(now))
-        if not now.is_healthy:
-            raise StackError("It is not well.", mend="Look into the logs, or: leadcast down, then leadcast up")
+        for hint in now.hints:
+            console.print(f"! {hint}", style="yellow", markup=False, highlight=False)
         if demo:
-            _demo(home)
+            _demo(home, now.ports, progress=progress, watch=watch)
         show.addresses(now.ports, home, console, has_lead_123=demo)
 
 
-def _demo(home: Home) -> None:
-    from rich.console import Console
-
-    from leadcast.local import show, stack
+def _demo(home: Home, ports: Ports, *, progress: Progress, watch: Watch) -> None:
+    from leadcast.local import show
     from leadcast.local.demo import send_demo_lead
 
-    console = Console()
+    console = progress.console
     console.print("Lead 123 goes to all five integrations:", highlight=False)
-    body = send_demo_lead(home, stack.log_in(home, user="user"))
+    body = send_demo_lead(home, ports, progress=progress, watch=watch)
     console.print(show.batch(body))
     if body["status"] != "completed":
         console.print(f"[red]✗[/] The batch is {body['status']}, not completed. See: leadcast doctor", highlight=False)
@@ -76,7 +81,10 @@ def down() -> None:
 
 @app.command()
 def status() -> None:
-    """Show the local stack's programs and addresses. Exit code 3 when it does not run, 1 when it is unwell."""
+    """Show the local stack's programs and addresses.
+
+    Exit code 3 when it does not run, 1 when it is unwell, 4 when it lives and is too slow to say how it is.
+    """
     from rich.console import Console
 
     from leadcast.local import session, show, stack
@@ -85,6 +93,10 @@ def status() -> None:
     with session.plain_errors():
         home = session.home_here()
         now = stack.status(home)
+        for timeout_s in _SLOW_TIMEOUTS_S:
+            if now.is_slow:
+                console.print("It is slow to answer; asking again…", style="yellow", highlight=False)
+                now = stack.status(home, timeout_s=timeout_s)
         if not now.is_running:
             left = f" Of one that was killed, {now.orphans} processes are left: leadcast down" if now.orphans else ""
             console.print(f"No stack runs in {home.root}. Start one: leadcast up.{left}", highlight=False)
@@ -93,6 +105,9 @@ def status() -> None:
         for hint in now.hints:
             console.print(f"✗ {hint}", style="red", markup=False, highlight=False)
         show.addresses(now.ports, home, console)
+        if now.is_slow and now.is_alive:
+            console.print("It runs, and is too slow to say how it is. Ask again later.", style="yellow")
+            raise typer.Exit(EXIT_SLOW)
         if not now.is_healthy:
             raise typer.Exit(EXIT_FAILED)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from leadcast.core.errors import CredentialsError, LeadcastError, StoreError
 from leadcast.engine import config, lead_table_check
@@ -10,6 +12,9 @@ from leadcast.engine.conf_guard import DAG_ID
 from leadcast.engine.finding import Finding, Level
 from leadcast.engine.init import wanted_pools
 from leadcast.integrations import registry
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState, Retrying
 
 DAGS = (DAG_ID, "sweep", "retry_leads", "prune")
 NEEDED = (DAG_ID, "sweep")
@@ -53,9 +58,23 @@ def paused_dags() -> list[str]:
     return [dag_id for dag_id, paused in _known_dags().items() if paused and dag_id in NEEDED]
 
 
+def _patient() -> Retrying:
+    """Asks a database again that is slow to answer, which is another thing than down."""
+    from sqlalchemy.exc import OperationalError
+    from tenacity import Retrying, retry_if_exception, stop_after_attempt
+
+    def is_slow(error: BaseException) -> bool:
+        return isinstance(error, OperationalError) and "timeout" in str(error.orig).lower()
+
+    def say(state: RetryCallState) -> None:
+        sys.stderr.write("A database is slow to answer; asking again…\n")
+
+    return Retrying(retry=retry_if_exception(is_slow), stop=stop_after_attempt(3), before_sleep=say, reraise=True)
+
+
 def _safely(check: Callable[[], Iterator[Finding]]) -> list[Finding]:
     try:
-        return list(check())
+        return _patient()(lambda: list(check()))
     except LeadcastError as error:
         return [Finding(Level.FAIL, str(error), "See docs/settings.md")]
     except Exception as error:
@@ -80,9 +99,13 @@ def _store() -> Iterator[Finding]:
     from leadcast.store import migrate
 
     store = config.store()
-    try:
+
+    def revision() -> str | None:
         with store.engine.connect() as connection:
-            at = migrate.current(connection)
+            return migrate.current(connection)
+
+    try:
+        at = _patient()(revision)
     except SQLAlchemyError as error:
         yield Finding(Level.FAIL, f"store: does not answer ({type(error).__name__})", "Check [leadcast] store_url")
         return

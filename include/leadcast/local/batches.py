@@ -7,18 +7,12 @@ from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_fixed
-
 from leadcast.core.model import BatchStatus
-from leadcast.local.client import Api, ApiError
+from leadcast.local.client import Api, ApiError, patient
 from leadcast.local.errors import StackError
 
 _POLL_S = 0.5
 _TIMEOUT_S = 600
-_CALLS = 3
-_PAUSE_S = 1
-_NO_ANSWER = (0, 502, 504)
-"""Of nobody, or of a proxy that got none: whatever was asked may have been done."""
 
 
 def send_batch(api: Api, data: bytes, *, idempotency_key: str = "") -> dict[str, Any]:
@@ -37,11 +31,9 @@ def send_batch(api: Api, data: bytes, *, idempotency_key: str = "") -> dict[str,
     key = idempotency_key or f"cli-{uuid4()}"
     try:
         with Console(stderr=True).status(f"Sending to {api.url} …"):
-            answer: dict[str, Any] = _patient()(
-                api.call, "POST", "/api/integrations/send-batch", data=data, headers={"Idempotency-Key": key}
-            )
+            answer = patient()(post_batch, api, data, idempotency_key=key)
     except ApiError as error:
-        if not _is_unanswered(error):
+        if not error.is_unanswered:
             raise
         raise StackError(
             f"{error} It may have been accepted.", mend=f"With --idempotency-key {key} it is accepted once at most."
@@ -49,18 +41,15 @@ def send_batch(api: Api, data: bytes, *, idempotency_key: str = "") -> dict[str,
     return answer
 
 
-def _patient() -> Retrying:
-    """Calls again what gets no answer, and may be called twice."""
-    return Retrying(
-        retry=retry_if_exception(_is_unanswered),
-        stop=stop_after_attempt(_CALLS),
-        wait=wait_fixed(_PAUSE_S),
-        reraise=True,
-    )
+def post_batch(api: Api, data: bytes, *, idempotency_key: str) -> dict[str, Any]:
+    """`POST /send-batch` once. Under the same key it may be called again.
 
-
-def _is_unanswered(error: BaseException) -> bool:
-    return isinstance(error, ApiError) and error.status in _NO_ANSWER
+    Raises:
+        ApiError: no answer, or it was refused.
+    """
+    headers = {"Idempotency-Key": idempotency_key}
+    body: dict[str, Any] = api.call("POST", "/api/integrations/send-batch", data=data, headers=headers)
+    return body
 
 
 def read_batch(api: Api, batch_id: str) -> dict[str, Any]:
@@ -106,7 +95,7 @@ def await_batch(api: Api, batch_id: str, *, timeout_s: float = _TIMEOUT_S) -> di
 
     deadline = time.monotonic() + timeout_s
     with Console(stderr=True).status(f"Batch {batch_id} …") as spinner:
-        while not BatchStatus((body := _patient()(read_batch, api, batch_id))["status"]).is_final:
+        while not BatchStatus((body := patient()(read_batch, api, batch_id))["status"]).is_final:
             if time.monotonic() > deadline:
                 raise StackError(
                     f"Batch {batch_id} is still {body['status']} after {timeout_s:.0f} s.",

@@ -8,18 +8,49 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_fixed
 
 _TIMEOUT_S = 30
-_CHECK_TIMEOUT_S = 5
+_CHECK_TIMEOUT_S = 30
+"""Of what is asked again and again. With less, a server that needs longer for each answer would never give one."""
+_CALLS = 3
+PAUSE_S = 1.0
 
 
 class ApiError(Exception):
-    """An answer that is no success, or none. `problem` is the body where it is a JSON object."""
+    """An answer that is no success, or none.
 
-    def __init__(self, message: str, *, status: int = 0, problem: dict[str, Any] | None = None) -> None:
+    status: of the answer; 0: there was none. problem: the body where it is a JSON object.
+    is_slow: it was reached and took too long to answer, so it is not down.
+    """
+
+    def __init__(
+        self, message: str, *, status: int = 0, problem: dict[str, Any] | None = None, is_slow: bool = False
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.problem = problem or {}
+        self.is_slow = is_slow
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Nobody answered, or a proxy that got no answer: whatever was asked may have been done."""
+        return self.status in (0, 502, 504)
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether asking the same again may be answered."""
+        return self.is_unanswered or self.status == 503
+
+
+def patient() -> Retrying:
+    """Calls again what gets no answer, and may be called twice."""
+    return Retrying(
+        retry=retry_if_exception(lambda error: isinstance(error, ApiError) and error.is_unanswered),
+        stop=stop_after_attempt(_CALLS),
+        wait=wait_fixed(PAUSE_S),
+        reraise=True,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +75,13 @@ class Api:
 
     @classmethod
     def log_in(cls, url: str, *, user: str, password: str) -> Api:
-        """An API with a token for this user.
+        """An API with a token for this user. Asks again where no answer comes.
 
         Raises:
             ApiError: wrong password, or nobody answers.
         """
-        answer = cls(url).call("POST", "/auth/token", json={"username": user, "password": password})
+        names = {"username": user, "password": password}
+        answer = patient()(cls(url).call, "POST", "/auth/token", json=names)
         return cls(url, answer["access_token"])
 
     def call(
@@ -85,6 +117,8 @@ class Api:
                     timeout=timeout_s,
                     allow_redirects=False,
                 )
+        except requests.Timeout as error:
+            raise ApiError(f"{self.url} is slow: no answer within {timeout_s:g} s.", is_slow=True) from error
         except requests.RequestException as error:
             raise ApiError(f"{self.url} does not answer ({type(error).__name__}).") from error
         body = _json(answer)
@@ -104,9 +138,17 @@ class Api:
     def health(self) -> dict[str, Health]:
         """Airflow's parts with their health. Empty when it does not answer."""
         try:
-            answer = self.call("GET", "/api/v2/monitor/health", timeout_s=_CHECK_TIMEOUT_S)
+            return self.parts()
         except ApiError:
             return {}
+
+    def parts(self, *, timeout_s: float = _CHECK_TIMEOUT_S) -> dict[str, Health]:
+        """Airflow's parts with their health.
+
+        Raises:
+            ApiError: it does not answer.
+        """
+        answer = self.call("GET", "/api/v2/monitor/health", timeout_s=timeout_s)
         return {
             name: Health(status=str(part.get("status")), beat_at=_moment(part.get(f"latest_{name}_heartbeat")))
             for name, part in answer.items()

@@ -20,6 +20,7 @@ from leadcast.local.environment import AIRFLOW_DATABASE, MARK, POSTGRES_USER, ST
 from leadcast.local.errors import StackError
 from leadcast.local.home import Home
 from leadcast.local.keys import Keys
+from leadcast.local.patience import LONGEST_S
 from leadcast.local.ports import Ports
 
 _SUPERUSER = "postgres"
@@ -150,6 +151,17 @@ def is_answering(ports: Ports, keys: Keys) -> bool:
     return True
 
 
+def has_databases(ports: Ports, keys: Keys) -> bool:
+    """Whether the server lets us in and has the account and the databases; they are made where they are missing."""
+    import psycopg2
+
+    try:
+        ensure_databases(ports, keys)
+    except psycopg2.OperationalError:
+        return False
+    return True
+
+
 def ensure_databases(ports: Ports, keys: Keys) -> None:
     """Makes the account and the two databases that are missing. The account is no superuser."""
     import psycopg2
@@ -221,7 +233,10 @@ def _give_to_system_user(home: Home, password_file: Path) -> None:
 
 def _run(words: list[str]) -> None:
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    try:
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=LONGEST_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise StackError(f"PostgreSQL's data folder is not made after {LONGEST_S:.0f} s.") from None
     if done.returncode != 0:
         last = (done.stderr or done.stdout).strip().splitlines()[-5:]
         raise StackError(f"PostgreSQL's data folder could not be made: {' / '.join(last)}")

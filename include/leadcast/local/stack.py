@@ -16,7 +16,11 @@ from leadcast.local.ports import Ports
 from leadcast.local.progress import Progress
 from leadcast.local.start import start
 from leadcast.local.stop import end, stop_programs
-from leadcast.local.supervisor import Program, ProgramState, Supervisor
+from leadcast.local.supervisor import Program, ProgramState, Supervisor, log_file
+from leadcast.local.wait import Watch, watch_of
+
+_QUICK_S = 5.0
+_PATIENT_S = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +28,7 @@ class Status:
     """How a stack is. No programs: its supervisor does not run; `orphans` counts the processes that do all the same.
 
     hints: what Leadcast says is to be done, say a pool that is missing.
+    is_slow: the api-server lives and has not answered in time, so nothing is known of the health.
     """
 
     home: Home
@@ -32,6 +37,7 @@ class Status:
     health: Mapping[str, Health]
     hints: tuple[str, ...] = ()
     orphans: int = 0
+    is_slow: bool = False
 
     @property
     def is_running(self) -> bool:
@@ -39,27 +45,58 @@ class Status:
         return bool(self.programs)
 
     @property
-    def is_healthy(self) -> bool:
-        """Whether every program lives, Airflow calls every part healthy, and Leadcast wants nothing done."""
-        alive = self.is_running and all(state.is_up for state in self.programs)
+    def is_alive(self) -> bool:
+        """Whether every program lives."""
+        return self.is_running and all(state.is_up for state in self.programs)
+
+    @property
+    def is_well(self) -> bool:
+        """Whether every program lives, and Airflow calls every part healthy."""
         watched = [self.health.get(program.health_name) for program in Program if program.health_name]
-        return alive and not self.hints and all(health is not None and health.is_healthy for health in watched)
+        return self.is_alive and all(health is not None and health.is_healthy for health in watched)
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether it is well, and Leadcast wants nothing done."""
+        return self.is_well and not self.hints
 
 
-def status(home: Home) -> Status:
-    """How the stack in this home is."""
+def status(home: Home, *, timeout_s: float = _QUICK_S) -> Status:
+    """How the stack in this home is. The api-server has this long to answer."""
     state = home.read_state()
     if state is None or not Supervisor(home).is_reachable():
         ports = state.ports if state else Ports.from_environment(os.environ)
         return Status(home=home, ports=ports, programs=(), health={}, orphans=len(processes.of_stack(home)))
     api = Api(state.ports.api_url)
-    return Status(
-        home=home,
-        ports=state.ports,
-        programs=tuple(Supervisor(home).states()),
-        health=api.health(),
-        hints=tuple(api.hints()),
-    )
+    programs = tuple(Supervisor(home).states())
+    try:
+        health, hints = api.parts(timeout_s=timeout_s), tuple(api.hints())
+    except ApiError as error:
+        return Status(home=home, ports=state.ports, programs=programs, health={}, is_slow=error.is_slow)
+    return Status(home=home, ports=state.ports, programs=programs, health=health, hints=hints)
+
+
+def await_health(home: Home, *, progress: Progress, watch: Watch) -> Status:
+    """How the stack is once it is well. A slow one is asked again.
+
+    Raises:
+        StackError: a program has been stopped or keeps ending, or there is no progress any more.
+    """
+    last: list[Status] = []
+
+    def is_well() -> bool:
+        last[:] = [status(home, timeout_s=_PATIENT_S)]
+        if stopped := [state for state in last[0].programs if state.state in ("STOPPED", "EXITED")]:
+            raise StackError(
+                f"{stopped[0].program} does not run.",
+                mend="leadcast down, then leadcast up",
+                log=log_file(home, stopped[0].program),
+            )
+        return last[0].is_well
+
+    with progress.step("All parts are well") as step:
+        watch.until(is_well, program=Program.SCHEDULER, what="Airflow calls all of its parts healthy", step=step)
+    return last[0]
 
 
 def environment(home: Home, *, inherited: Mapping[str, str]) -> dict[str, str]:
@@ -98,6 +135,7 @@ def up(home: Home, *, progress: Progress, inherited: Mapping[str, str]) -> bool:
     Raises:
         StackError: something is in the way, or a part did not come up; the stack is then stopped again.
     """
+    watch = watch_of(home, inherited)
     with home.lock():
         state = home.read_state()
         if state is not None and state.ready and Supervisor(home).is_reachable():
@@ -106,7 +144,7 @@ def up(home: Home, *, progress: Progress, inherited: Mapping[str, str]) -> bool:
         ports = Ports.from_environment(inherited)
         checks.check(home, ports)
         try:
-            start(home, ports=ports, progress=progress, inherited=inherited)
+            start(home, ports=ports, progress=progress, watch=watch, inherited=inherited)
         except BaseException:
             with progress.step("Stopping again"):
                 end(home)

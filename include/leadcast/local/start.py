@@ -16,14 +16,12 @@ from leadcast.local.errors import StackError
 from leadcast.local.home import Home, State
 from leadcast.local.keys import Keys
 from leadcast.local.ports import Ports, loopback_url
-from leadcast.local.progress import Progress
+from leadcast.local.progress import Progress, Step
 from leadcast.local.supervisor import Program, Supervisor
 from leadcast.local.wait import Watch
 
-_DEFAULT_TIMEOUT_S = 180
 
-
-def start(home: Home, *, ports: Ports, progress: Progress, inherited: Mapping[str, str]) -> None:
+def start(home: Home, *, ports: Ports, progress: Progress, watch: Watch, inherited: Mapping[str, str]) -> None:
     """Starts everything and returns when all of it is of use.
 
     Raises:
@@ -34,28 +32,26 @@ def start(home: Home, *, ports: Ports, progress: Progress, inherited: Mapping[st
     # Every setting comes from the environment. Without a file, each program would write one with all defaults.
     (home.airflow / "airflow.cfg").touch()
     env = stack_environment(inherited, home=home, ports=ports, keys=keys)
-    timeout_s = _timeout_s(inherited)
     supervisor = Supervisor(home)
-    watch = Watch(home, timeout_s=timeout_s)
-    with progress.step("PostgreSQL"):
+    with progress.step("PostgreSQL") as step:
         postgres.ensure_cluster(home, keys)
         supervisor.launch(ports=ports, environment=env)
         home.write_state(State(ports=ports))
         supervisor.start(Program.POSTGRES)
         watch.until(
-            lambda: postgres.is_answering(ports, keys),
+            lambda: postgres.has_databases(ports, keys),
             program=Program.POSTGRES,
             what="PostgreSQL answers",
+            step=step,
         )
-        postgres.ensure_databases(ports, keys)
     # The api-server takes longest to start, and needs the tables only once it is asked.
     supervisor.start(Program.SANDBOX, Program.API_SERVER)
-    with progress.step("Airflow's database"):
-        _migrate(home, env, timeout_s=timeout_s)
+    with progress.step("Airflow's database") as step:
+        _migrate(home, env, watch=watch, step=step)
     supervisor.start(Program.TRIGGERER)
-    with progress.step("Leadcast's store, pools"):
+    with progress.step("Leadcast's store, pools") as step:
         # Before the scheduler and the DAGs, which count on both.
-        _run(home, "init", [sys.executable, "-m", "leadcast", "init"], env, timeout_s=timeout_s)
+        _run(home, "init", [sys.executable, "-m", "leadcast", "init"], env, watch=watch, step=step)
     supervisor.start(Program.SCHEDULER, Program.DAG_PROCESSOR)
     _await_all(home, ports=ports, started_at=started_at, progress=progress, watch=watch)
     home.write_state(State(ports=ports, ready=True))
@@ -75,32 +71,37 @@ def _await_all(home: Home, *, ports: Ports, started_at: datetime, progress: Prog
         health = api.health().get(program.health_name)
         return health is not None and health.is_healthy and health.beat_at is not None and health.beat_at >= started_at
 
-    with progress.step("Airflow's api-server"):
+    with progress.step("Airflow's api-server") as step:
         watch.until(
             ours_answers,
             program=Program.API_SERVER,
             what=f"the api-server answers on {ports.api_url}",
+            step=step,
         )
     for program in (Program.SCHEDULER, Program.DAG_PROCESSOR, Program.TRIGGERER):
-        with progress.step(f"Airflow's {program}"):
+        with progress.step(f"Airflow's {program}") as step:
             watch.until(
                 partial(is_healthy, program),
                 program=program,
                 what=f"the {program}'s heart beats",
+                step=step,
             )
-    with progress.step("Sandbox services"):
+    with progress.step("Sandbox services") as step:
         watch.until(
             lambda: _answers(loopback_url(ports.sandbox.control)),
             program=Program.SANDBOX,
             what="the sandbox answers",
+            step=step,
         )
-    with progress.step(f"DAG {DAG_ID}"):
-        _await_dag(home, ports=ports, started_at=started_at, watch=watch)
+    with progress.step(f"DAG {DAG_ID}") as step:
+        _await_dag(home, ports=ports, started_at=started_at, watch=watch, step=step)
 
 
-def _await_dag(home: Home, *, ports: Ports, started_at: datetime, watch: Watch) -> None:
-    viewer = Keys.read(home).users["viewer"]
-    api = Api.log_in(ports.api_url, user="viewer", password=viewer.get_secret_value())
+def _await_dag(home: Home, *, ports: Ports, started_at: datetime, watch: Watch, step: Step) -> None:
+    password = Keys.read(home).users["viewer"].get_secret_value()
+    api = watch.answer(
+        lambda: Api.log_in(ports.api_url, user="viewer", password=password), what="a user is let in", step=step
+    )
 
     def is_there() -> bool:
         if errors := api.import_errors(since=started_at):
@@ -111,18 +112,19 @@ def _await_dag(home: Home, *, ports: Ports, started_at: datetime, watch: Watch) 
         is_there,
         program=Program.DAG_PROCESSOR,
         what=f"the DAG {DAG_ID} is there",
+        step=step,
     )
 
 
 def _answers(url: str) -> bool:
     try:
-        Api(url).call("GET", "/", timeout_s=2)
+        Api(url).call("GET", "/", timeout_s=10)
     except ApiError as error:
         return error.status != 0
     return True
 
 
-def _migrate(home: Home, env: Mapping[str, str], *, timeout_s: float) -> None:
+def _migrate(home: Home, env: Mapping[str, str], *, watch: Watch, step: Step) -> None:
     from importlib.metadata import version
 
     wanted = version("apache-airflow-core")
@@ -131,33 +133,19 @@ def _migrate(home: Home, env: Mapping[str, str], *, timeout_s: float) -> None:
             return
     except OSError:
         pass  # never migrated
-    _run(home, "migrate", [sys.executable, "-m", "airflow", "db", "migrate"], env, timeout_s=timeout_s)
+    _run(home, "migrate", [sys.executable, "-m", "airflow", "db", "migrate"], env, watch=watch, step=step)
     home.migrated_file.write_text(wanted)
 
 
-def _run(home: Home, name: str, words: list[str], env: Mapping[str, str], *, timeout_s: float) -> None:
+def _run(home: Home, name: str, words: list[str], env: Mapping[str, str], *, watch: Watch, step: Step) -> None:
     log = home.logs / f"{name}.log"
     with log.open("wb") as output:
-        try:
-            done = subprocess.run(
-                words,
-                env={**env, MARK: str(home.root)},
-                cwd=home.work,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                timeout=timeout_s,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise StackError(f"`{name}` has not ended after {timeout_s:.0f} s.", log=log) from None
-    if done.returncode != 0:
-        raise StackError(f"`{name}` failed with exit code {done.returncode}.", log=log)
-
-
-def _timeout_s(environ: Mapping[str, str]) -> float:
-    text = environ.get("LEADCAST_TIMEOUT_S") or str(_DEFAULT_TIMEOUT_S)
-    try:
-        return float(text)
-    except ValueError:
-        raise StackError(f"LEADCAST_TIMEOUT_S is {text!r}; it must be seconds.", mend="Unset it.") from None
+        process = subprocess.Popen(
+            words,
+            env={**env, MARK: str(home.root)},
+            cwd=home.work,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    watch.run(process, name=name, log=log, step=step)

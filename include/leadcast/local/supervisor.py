@@ -21,7 +21,7 @@ from leadcast.local.errors import StackError
 from leadcast.local.home import Home
 from leadcast.local.ports import Ports
 
-_START_TIMEOUT_S = 15
+_START_TIMEOUT_S = 180
 
 
 class Program(StrEnum):
