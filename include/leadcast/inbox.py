@@ -6,18 +6,18 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import structlog
 from sqlalchemy import Connection
 
 from leadcast.core.clock import Clock, utc_now
-from leadcast.core.errors import FieldError, IdempotencyConflict, InvalidRequest, LeadNotFound
+from leadcast.core.errors import FieldError, IdempotencyConflict, InvalidRequest, LeadNotFound, StoreError
 from leadcast.core.model import Lead
 from leadcast.core.settings import Settings
 from leadcast.request import LeadData, SendBatch, check, fingerprint, refuse_unstorable, validate
-from leadcast.store import batches, bell, leads
+from leadcast.store import batches, bell, erasures, leads
 from leadcast.store.database import Store
 
 log = structlog.get_logger("leadcast.inbox")
@@ -116,9 +116,15 @@ class Inbox:
                 known = batches.known(connection, idempotency_key=key)
                 if known is not None:
                     return first_answer(connection, known)
-        if request.lead is None:
-            lead = lead or look_up(self.lead_source, request.lead_id)
+        known_erasure: datetime | None = None
+        from_source = request.lead is None and lead is None and self.lead_source is not None
+        if from_source:
+            with self.store.begin() as connection:
+                known_erasure = erasures.asked_at(connection, request.lead_id)
+            lead = look_up(self.lead_source, request.lead_id)
         with self.store.begin() as connection:
+            if from_source and lead is not None:
+                _refuse_erased(connection, request.lead_id, since=known_erasure)
             lead = lead or self._lead(connection, request)
             batch = batches.NewBatch(
                 id=self.new_id(),
@@ -151,7 +157,7 @@ class Inbox:
             lead = request.lead.to_lead(request.lead_id)
             leads.put(connection, lead)
             return lead
-        found = leads.find(connection, request.lead_id)
+        found = leads.find(connection, request.lead_id, to_send=True)
         if found is None:
             raise LeadNotFound(request.lead_id)
         return found
@@ -165,6 +171,13 @@ class Inbox:
 
     def _sealed(self, value: dict[str, Any]) -> str:
         return self.store.sealer.seal(value)
+
+
+def _refuse_erased(connection: Connection, lead_id: str, *, since: datetime | None) -> None:
+    """What was read before the lead was erased must not come back after it."""
+    erasures.hold_off(connection, lead_id)
+    if erasures.asked_at(connection, lead_id) != since:
+        raise StoreError(f"Lead {lead_id!r} was erased while it was being accepted.")
 
 
 def _note(event: str, **facts: Any) -> None:

@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, not_, or_, select, update
+from sqlalchemy import BigInteger, ColumnElement, Connection, Row, and_, delete, func, not_, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.sql.functions import Function
 
 from leadcast.core.model import DeliveryState
 from leadcast.store import erasing
@@ -59,9 +60,11 @@ def ask(
     Returns:
         None where nothing is known of the lead: nothing was written.
     """
+    connection.execute(select(func.pg_advisory_xact_lock(_key(lead_id))))
+    # first: this waits for whoever is just making a batch of the lead, which is then seen below
+    gone = connection.execute(delete(leads).where(leads.c.id == lead_id)).rowcount
     known = _lock(connection, batches.c.lead_id == lead_id)
     _mark(connection, batches.c.lead_id == lead_id, now=now)
-    gone = connection.execute(delete(leads).where(leads.c.id == lead_id)).rowcount
     if not (known or gone or runs or any(erased_elsewhere.values()) or find(connection, lead_id)):
         return None
     values = {"asked_at": now, "asked_by": asked_by, "runs": None if runs is None else list(runs), "done_at": None}
@@ -78,6 +81,21 @@ def find(connection: Connection, lead_id: str) -> Erasure | None:
     """The erasure of this lead, if one was asked for."""
     row = connection.execute(select(erasures).where(erasures.c.lead_id == lead_id)).one_or_none()
     return None if row is None else _erasure(row)
+
+
+def asked_at(connection: Connection, lead_id: str) -> datetime | None:
+    """When it was last asked for that this lead is erased; None: never."""
+    return connection.execute(select(erasures.c.asked_at).where(erasures.c.lead_id == lead_id)).scalar()
+
+
+def hold_off(connection: Connection, lead_id: str) -> None:
+    """Whoever asks for this lead to be erased waits until this transaction ends. For a lead that is no row of ours: one
+    that is, is locked itself."""
+    connection.execute(select(func.pg_advisory_xact_lock_shared(_key(lead_id))))
+
+
+def _key(lead_id: str) -> Function[int]:
+    return func.hashtextextended(f"erasure:{lead_id}", 0, type_=BigInteger)
 
 
 def open_ones(connection: Connection) -> list[Erasure]:

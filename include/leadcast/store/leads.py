@@ -12,9 +12,14 @@ from leadcast.core.model import Lead
 from leadcast.store.schema import leads
 
 
-def find(connection: Connection, lead_id: str) -> Lead | None:
-    """The lead, or None where nobody stored it."""
-    data = connection.execute(select(leads.c.data).where(leads.c.id == lead_id)).scalar()
+def find(connection: Connection, lead_id: str, *, to_send: bool = False) -> Lead | None:
+    """The lead, or None where nobody stored it.
+
+    Args:
+        to_send: it is not erased before this transaction ends: who erases it then sees what was made of it.
+    """
+    query = select(leads.c.data).where(leads.c.id == lead_id)
+    data = connection.execute(query.with_for_update(read=True, key_share=True) if to_send else query).scalar()
     return None if data is None else from_data(lead_id, data)
 
 
