@@ -24,9 +24,9 @@ from leadcast.core.model import AttemptOutcome, DeliveryState, Receipt
 from leadcast.core.settings import Settings
 from leadcast.core.verdict import Verdict
 from leadcast.integrations.base import Call, Integration, TokenVault
-from leadcast.outcome import Course, Outcome
+from leadcast.outcome import Course, Outcome, persistent
 from leadcast.reconcile import reconcile
-from leadcast.store import circuits, claims, ledger
+from leadcast.store import circuits, claims, ledger, lost_answers
 from leadcast.store.memory import StoredMemory
 
 
@@ -200,24 +200,37 @@ class Attempt:
         return AttemptFailed(early, retry_in_s=wait_s, waits=bool(decided.waits_for))
 
     def _begin(self) -> ledger.Begun:
-        account = self.course.way.ref.id if self.course.way else None
-        now = self.clock()
-        with self.store.begin() as connection:
-            self.hold(connection)
-            begun = ledger.begin(
-                connection,
-                self.due.delivery_id,
-                worker=self.worker,
-                now=now,
-                seen=self.due,
-                account=account,
-                asked=self.asked_by if self.is_asked else "",
-                asked_at=now if self.is_asked else None,
-            )
-            if begun is None:  # a person may have cancelled it, and our lock may be lost
-                raise _EndedError
+        begun: ledger.Begun | None = None
+        try:
+            with self.store.begin() as connection:
+                self.hold(connection)
+                begun = self._written(connection)
+                if begun is None:  # a person may have cancelled it, and our lock may be lost
+                    raise _EndedError
+        except StoreError:
+            # all was written but the commit's answer, and nothing has gone out: left so, it would be in doubt
+            if begun is None or not self._is_written(begun):
+                raise
         self.course.begins(begun)
         return begun
+
+    def _written(self, connection: Connection) -> ledger.Begun | None:
+        now = self.clock()
+        return ledger.begin(
+            connection,
+            self.due.delivery_id,
+            worker=self.worker,
+            now=now,
+            seen=self.due,
+            account=self.course.way.ref.id if self.course.way else None,
+            asked=self.asked_by if self.is_asked else "",
+            asked_at=now if self.is_asked else None,
+        )
+
+    @persistent
+    def _is_written(self, begun: ledger.Begun) -> bool:
+        with self.store.begin() as connection:
+            return lost_answers.is_written(connection, begun, worker=self.worker)
 
     # --- the attempt
 

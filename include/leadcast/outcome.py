@@ -30,6 +30,14 @@ from leadcast.integrations.base import Integration
 from leadcast.integrations.remarks import personal_data
 from leadcast.store import account_watch, claims, ledger
 
+persistent = retry(
+    retry=retry_if_exception_type(StoreError),
+    stop=stop_after_attempt(5),
+    wait=wait_exponential(multiplier=0.5, max=5),
+    reraise=True,
+)
+"""Tries for some seconds what must be known to the store, or known of it, once a service may be called."""
+
 
 @dataclass(kw_only=True)
 class Course:
@@ -138,12 +146,7 @@ class Outcome:
             return decided.receipt
         raise AttemptFailed(error, retry_in_s=decided.wait_s, waits=bool(decided.waits_for)) from None
 
-    @retry(
-        retry=retry_if_exception_type(StoreError),
-        stop=stop_after_attempt(5),
-        wait=wait_exponential(multiplier=0.5, max=5),
-        reraise=True,
-    )
+    @persistent
     def end(self, decided: Verdict) -> Verdict:
         """Writes the outcome; tries for some seconds, since an outcome that is known and not written is costly."""
         assert self.course.begun is not None

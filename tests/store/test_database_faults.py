@@ -19,6 +19,7 @@ import psycopg2.extensions
 import pytest
 from sqlalchemy import Column, Connection, Engine, Table, event, func, make_url, select, text
 
+from leadcast.attempt import Attempt
 from leadcast.core.errors import StoreError
 from leadcast.core.model import AttemptOutcome, BatchStatus, DeliveryState, Lead, Receipt
 from leadcast.core.settings import Settings
@@ -200,7 +201,8 @@ def test_a_batch_is_settled_and_told_of_once_wherever_a_session_ends(
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """An outcome that cannot be written is written a moment later; here at once."""
-    monkeypatch.setattr(Outcome.end.retry, "sleep", lambda _: None)  # type: ignore[attr-defined]
+    for persistent in (Outcome.end, Attempt._is_written):
+        monkeypatch.setattr(persistent.retry, "sleep", lambda _: None)  # type: ignore[attr-defined]
 
 
 def test_sessions_that_ended_while_nobody_used_them_are_thrown_away(store: Store, postgres_url: str) -> None:
@@ -284,6 +286,28 @@ def test_a_commit_whose_answer_is_lost_is_found_by_its_idempotency_key(
         engine.dispose()
     assert again.repeated
     assert values(store, batches.c.id) == [again.batch_id]
+
+
+def test_a_delivery_whose_commit_was_not_answered_goes_out_once_and_is_never_in_doubt(
+    store: Store, settings: Settings, courier: Courier, accept: Accept, postgres_url: str, no_pauses: None
+) -> None:
+    """Whichever of its commits it is, of a service that cannot be asked: its process knows what it has done."""
+    for nth in count(1):
+        delivery_id, service = f"{accept('telegram').batch_id}-0", Service()
+        with LosesAnswers(postgres_url, nth=nth) as between:
+            engine = open_engine(between.url.render_as_string(hide_password=False))
+            hindered = replace(courier, store=Store(engine, store.sealer))
+            try:
+                hindered.deliver(delivery_id, integration=service, last_in_run=False)
+            except StoreError:
+                courier.deliver(delivery_id, integration=service, last_in_run=False)
+            engine.dispose()
+        assert len(service.got) == 1
+        assert set(values(store, deliveries.c.state)) == {DeliveryState.DELIVERED}
+        assert set(values(store, attempts.c.outcome)) == {AttemptOutcome.DELIVERED}
+        if between.commits_left > 0:
+            assert nth > 3, "it was hardly tried"
+            return
 
 
 @pytest.fixture
