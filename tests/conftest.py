@@ -15,6 +15,7 @@ from sqlalchemy import create_engine, make_url, text
 
 from leadcast.store import migrate
 from leadcast.store.database import Store, open_engine
+from leadcast.store.schema import inbox, metadata
 from leadcast.store.sealing import Sealer
 
 pytest_plugins = ["tests.lanes", "tests.stack", "tests.servers", "tests.mariadb"]
@@ -58,7 +59,7 @@ def _migrated(postgres_url: str, fernet_key: str) -> Iterator[Store]:
 def store(_migrated: Store) -> Store:
     """The store, migrated and empty."""
     with _migrated.begin() as connection:
-        tables = "leads, batches, deliveries, attempts, notifications, oauth_tokens, limits, circuits, memory, erasures"
+        tables = ", ".join(table.name for table in metadata.sorted_tables if table is not inbox)
         connection.execute(text(f"TRUNCATE {tables}"))
         connection.execute(text("UPDATE inbox SET waiting_run_id = NULL, rung_at = NULL"))
     return _migrated

@@ -10,9 +10,13 @@ from sqlalchemy import func, select
 
 from leadcast.core.errors import Postponed
 from leadcast.core.limits import LATENESS_S, MARGIN, Limit
-from leadcast.store.database import Store
+from leadcast.store import migrate
+from leadcast.store.database import Store, open_engine
 from leadcast.store.limits import StoredLimits
 from leadcast.store.schema import limits as table
+from leadcast.store.schema import pauses
+from leadcast.store.sealing import Sealer
+from tests.own_postgres import own_postgres
 
 pytestmark = pytest.mark.store
 HOUR = 3600.0
@@ -73,3 +77,34 @@ def test_names_are_kept_as_hashes_and_what_is_not_used_is_forgotten(store: Store
     limiter.forget(older_than=timedelta(seconds=-1))
     with store.begin() as connection:
         assert connection.execute(select(func.count()).select_from(table)).scalar() == 0
+
+
+def test_a_pause_outlives_a_crash_of_postgresql(fernet_key: str) -> None:
+    """`limits` does not: PostgreSQL empties it when it recovers."""
+    with own_postgres() as server:
+        engine = open_engine(server.url.render_as_string(hide_password=False))
+        migrate.upgrade(engine)
+        store = Store(engine, Sealer(fernet_key))
+        limiter = StoredLimits(store)
+        limiter.take([CHAT], may_wait_s=0)
+        limiter.pause(ACCOUNT, pause_s=HOUR)
+        limiter.pause(ACCOUNT, pause_s=1)  # a shorter one asked for by another call shortens nothing
+        server.stop()
+        server.start()
+        with store.begin() as connection:
+            assert connection.execute(select(func.count()).select_from(table)).scalar_one() == 0
+        for _ in range(2):  # the first one writes it down again
+            with pytest.raises(Postponed) as early:
+                limiter.take([ACCOUNT], may_wait_s=0)
+            assert HOUR - 600 < early.value.wait_s <= 2 * HOUR
+        assert limiter.take([CHAT], may_wait_s=0) == 0.0
+        engine.dispose()
+
+
+def test_a_pause_that_is_over_is_forgotten(store: Store) -> None:
+    limiter = StoredLimits(store)
+    limiter.pause(ACCOUNT, pause_s=-1)
+    limiter.pause(CHAT, pause_s=HOUR)
+    limiter.forget(older_than=timedelta(days=1))
+    with store.begin() as connection:
+        assert connection.execute(select(func.count()).select_from(pauses)).scalar_one() == 1

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Float, cast, delete, func, update
+from sqlalchemy import Connection, Float, cast, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from leadcast.core import limits as slots
@@ -15,6 +15,7 @@ from leadcast.core.errors import Postponed
 from leadcast.core.limits import Limit
 from leadcast.store.database import Store
 from leadcast.store.schema import limits as table
+from leadcast.store.schema import pauses
 
 LIMIT = "limit"
 """Code of what waits for its turn under a limit."""
@@ -72,12 +73,15 @@ class StoredLimits:
         name = _hash(limit.name)
         with self._store.begin() as connection:
             now, states = _locked(connection, {name: limit})
-            _write(connection, {name: slots.with_pause(states[name], until=now + pause_s)})
+            paused = slots.with_pause(states[name], until=now + pause_s)
+            _write(connection, {name: paused})
+            _write_pause(connection, name, until=paused["not_before"])
 
     def forget(self, *, older_than: timedelta) -> None:
         """Drops what has not been used for so long."""
         with self._store.begin() as connection:
             connection.execute(delete(table).where(table.c.updated_at < func.now() - older_than))
+            connection.execute(delete(pauses).where(pauses.c.until < func.now()))
 
 
 def _locked(connection: Connection, limits: Mapping[str, Limit]) -> tuple[float, dict[str, dict[str, Any]]]:
@@ -88,7 +92,26 @@ def _locked(connection: Connection, limits: Mapping[str, Limit]) -> tuple[float,
         .on_conflict_do_update(index_elements=[table.c.name], set_={"updated_at": func.clock_timestamp()})
         .returning(table.c.name, table.c.state, cast(func.extract("epoch", func.clock_timestamp()), Float).label("at"))
     ).all()
-    return max(row.at for row in rows), {row.name: row.state for row in rows}
+    states = {row.name: row.state for row in rows}
+    fresh = [name for name, state in states.items() if not state]
+    # used for the first time, or lost in a crash
+    return max(row.at for row in rows), states | _paused(connection, fresh)
+
+
+def _paused(connection: Connection, names: Collection[str]) -> dict[str, dict[str, Any]]:
+    """States of those limits among these of which a pause is on record."""
+    if not names:
+        return {}
+    until = cast(func.extract("epoch", pauses.c.until), Float)
+    rows = connection.execute(select(pauses.c.name, until.label("until")).where(pauses.c.name.in_(names)))
+    return {row.name: slots.with_pause({}, until=row.until) for row in rows}
+
+
+def _write_pause(connection: Connection, name: str, *, until: float) -> None:
+    statement = insert(pauses).values(name=name, until=func.to_timestamp(until))
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=[pauses.c.name], set_={"until": statement.excluded.until})
+    )
 
 
 def _held_up_until(state: Mapping[str, Any], limit: Limit, *, now: float) -> float:

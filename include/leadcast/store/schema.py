@@ -220,6 +220,14 @@ limits = Table(
     prefixes=["UNLOGGED"],  # written at every call, and of no use after a crash
 )
 
+# what a service has asked for is written once in a while, and meant: kept beside `limits`, for when those are lost
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("until", DateTime(timezone=True), nullable=False),
+)
+
 circuits = Table(
     "circuits",
     metadata,
