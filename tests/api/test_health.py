@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -9,6 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import update
 
+from leadcast.api import health as health_module
 from leadcast.api.health import LATE_S, Status, judge
 from leadcast.core.errors import SettingsError
 from leadcast.core.settings import Occasion
@@ -121,3 +123,32 @@ def test_it_is_looked_at_once_however_often_it_is_asked(serve: Callable[..., Tes
     for _ in range(3):
         client.get("/health")
     assert len(looked) == 1
+
+
+def test_who_asks_is_answered_while_the_look_hangs(
+    serve: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a store behind a network that stands still."""
+    monkeypatch.setattr(health_module, "LOOKS_FOR_S", 0.2)
+    monkeypatch.setattr(health_module, "KEPT_S", 0.0)
+    goes_on = threading.Event()
+    goes_on.set()
+
+    def missing_pools() -> list[str]:
+        assert goes_on.wait(60)
+        return []
+
+    def unset() -> Store:
+        raise SettingsError("[leadcast] store_url is not set.")
+
+    client = serve(unset, missing_pools=missing_pools)
+    for _ in ("nothing is known yet", "it was well before"):
+        goes_on.clear()
+        for _ in range(2 * health_module.THREADS):
+            answer = client.get("/health")
+            assert (answer.status_code, answer.json()["status"]) == (503, "down")
+        # what it was before is said for a while, and then no longer
+        assert client.get("/health").json()["missing_pools"] is None
+        goes_on.set()
+        while client.get("/health").json()["missing_pools"] is None:
+            pass

@@ -11,6 +11,7 @@ from starlette.routing import Route
 from leadcast.api import batches, docs, leads, pages, problems, schema
 from leadcast.api.backend import Backend, airflow_backend
 from leadcast.api.health import Health, health
+from leadcast.api.threads import Threads
 
 
 def create_app(backend: Backend | None = None, *, admit: Callable[..., Any] | None = None) -> FastAPI:
@@ -35,6 +36,7 @@ def create_app(backend: Backend | None = None, *, admit: Callable[..., Any] | No
         openapi_url=None,
     )
     app.state.backend = backend
+    app.state.threads = Threads()
     app.state.health = Health(backend)
     for module in (batches, leads, docs, pages):
         app.include_router(module.router)

@@ -16,8 +16,11 @@ from leadcast.monitor import Monitor
 from leadcast.retry import Retrier
 from leadcast.store.database import Store
 
-STORE_CONNECTIONS = 20
-"""Kept open per api-server process; as many again are opened under load, so that its 40 threads never wait."""
+STORE_CONNECTIONS = 10
+"""Kept open per api-server process; as many again are opened under load, so that none of its threads for the store, nor
+who asks for its health, ever waits."""
+LOCK_TIMEOUT_S = 2
+"""A caller is better told to come again than kept waiting for what others hold: see `api.threads`."""
 
 
 class Ring(Protocol):
@@ -78,7 +81,7 @@ def airflow_backend() -> Backend:
     from leadcast.engine import bell, config, doctor, lead_traces
 
     return Backend(
-        store=lambda: config.store(STORE_CONNECTIONS),
+        store=lambda: config.store(STORE_CONNECTIONS, LOCK_TIMEOUT_S),
         settings=config.settings,
         ring=bell.ring,
         missing_pools=doctor.missing_pools,

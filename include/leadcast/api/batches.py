@@ -7,14 +7,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
-from starlette.concurrency import run_in_threadpool
 
 from leadcast.api import answers, schema
 from leadcast.api.answers import AcceptedAnswer, BatchDetail, PageAnswer
 from leadcast.api.backend import Backend, BackendDep
 from leadcast.api.body import read_json, read_nothing
 from leadcast.api.caller import CallerDep
-from leadcast.api.links import LinksDep
+from leadcast.api.links import Links, LinksDep
+from leadcast.api.threads import ThreadsDep
 from leadcast.core.errors import FieldError, InvalidRequest
 from leadcast.core.model import BatchStatus
 from leadcast.integrations import registry
@@ -67,6 +67,7 @@ async def send_batch(
     backend: BackendDep,
     caller: CallerDep,
     links: LinksDep,
+    threads: ThreadsDep,
     idempotency_key: IdempotencyKey = None,
 ) -> AcceptedAnswer:
     """Send one lead to several integrations.
@@ -74,7 +75,7 @@ async def send_batch(
     Answers as soon as the request is stored; from then on nothing can lose it. `links.self` tells how far it is.
     """
     data = await read_json(request)
-    accepted = await run_in_threadpool(
+    accepted = await threads.run(
         lambda: backend.inbox().accept(data, idempotency_key=idempotency_key, caller=caller.id)
     )
     if accepted.must_ring and accepted.run_id:
@@ -99,22 +100,32 @@ def _ring(backend: Backend, run_id: str, *, token: str) -> None:
 
 
 @router.get("/batches")
-def list_batches(
-    request: Request, backend: BackendDep, links: LinksDep, query: Annotated[ListQuery, Query()]
+async def list_batches(
+    request: Request, backend: BackendDep, links: LinksDep, threads: ThreadsDep, query: Annotated[ListQuery, Query()]
 ) -> PageAnswer:
     """List batches, newest first."""
-    return answers.page(backend.monitor().page(query.filter(), cursor=query.cursor), request, links)
+    found = await threads.run(lambda: backend.monitor().page(query.filter(), cursor=query.cursor))
+    return answers.page(found, request, links)
 
 
 @router.get("/batches/{batch_id}")
-def get_batch(batch_id: str, backend: BackendDep, links: LinksDep) -> BatchDetail:
+async def get_batch(batch_id: str, backend: BackendDep, links: LinksDep, threads: ThreadsDep) -> BatchDetail:
     """Look at one batch: its status, its deliveries, and every attempt made."""
+    return await threads.run(lambda: _detail(batch_id, backend, links))
+
+
+def _detail(batch_id: str, backend: Backend, links: Links) -> BatchDetail:
     return answers.batch_detail(backend.monitor().batch(batch_id), links)
 
 
 @router.post("/batches/{batch_id}/retry", status_code=202)
 async def retry_batch(
-    request: Request, batch_id: str, backend: BackendDep, caller: CallerDep, links: LinksDep
+    request: Request,
+    batch_id: str,
+    backend: BackendDep,
+    caller: CallerDep,
+    links: LinksDep,
+    threads: ThreadsDep,
 ) -> BatchDetail:
     """Send what has failed or is unknown again, never what was delivered. Takes no body.
 
@@ -122,19 +133,21 @@ async def retry_batch(
     has failed. What may have arrived is asked for first, where the service can be asked; where it cannot, it is sent.
     """
     await read_nothing(request)
-    put_back = await run_in_threadpool(lambda: backend.retrier().batch(checked_id(batch_id)))
+    put_back = await threads.run(lambda: backend.retrier().batch(checked_id(batch_id)))
     if put_back.must_ring and put_back.run_id:
         _ring(backend, put_back.run_id, token=caller.token)
-    return await run_in_threadpool(lambda: get_batch(batch_id, backend, links))
+    return await threads.run(lambda: _detail(batch_id, backend, links))
 
 
 @router.post("/batches/{batch_id}/cancel")
-async def cancel_batch(request: Request, batch_id: str, backend: BackendDep, links: LinksDep) -> BatchDetail:
+async def cancel_batch(
+    request: Request, batch_id: str, backend: BackendDep, links: LinksDep, threads: ThreadsDep
+) -> BatchDetail:
     """Cancel what is not being sent yet. Takes no body; called again, it does no harm.
 
     What is being sent just now goes to the end of its attempt, which is the last one: until then the batch is
     `processing`. 409: the batch has ended.
     """
     await read_nothing(request)
-    await run_in_threadpool(lambda: backend.canceller().batch(checked_id(batch_id)))
-    return await run_in_threadpool(lambda: get_batch(batch_id, backend, links))
+    await threads.run(lambda: backend.canceller().batch(checked_id(batch_id)))
+    return await threads.run(lambda: _detail(batch_id, backend, links))

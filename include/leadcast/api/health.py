@@ -8,11 +8,12 @@ from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
 
+import anyio
 import structlog
+from anyio import CapacityLimiter, to_thread
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
-from starlette.concurrency import run_in_threadpool
 
 from leadcast.api.backend import Backend
 from leadcast.core.clock import Clock, utc_now
@@ -22,6 +23,9 @@ from leadcast.monitor import StoreHealth
 log = structlog.get_logger("leadcast.api")
 
 KEPT_S = 2.0
+THREADS = 2
+LOOKS_FOR_S = 5.0
+"""After so long without an answer the store counts as away: nothing bounds the wait for a network that stands still."""
 LATE_S = 300.0
 
 
@@ -62,31 +66,52 @@ class Health:
         self._timer = timer
         self._lock = threading.Lock()
         self._known: tuple[float, HealthAnswer] | None = None
+        self._began_at: float | None = None
+        self._threads: CapacityLimiter | None = None
 
     def answer(self) -> HealthAnswer:
-        """How it is, or was within the last two seconds; while somebody looks, how it was before."""
-        known = self._known
+        """How it is, or was within the last two seconds; while somebody looks, how it was before, if that is not long
+        ago."""
+        known, began_at = self._known, self._began_at
         # a store that hangs must not take a thread of the server for each who asks
         if not self._lock.acquire(blocking=known is None):
             assert known is not None
-            return known[1]
+            is_late = began_at is not None and self._timer() - began_at > LOOKS_FOR_S
+            return self.without_answer() if is_late else known[1]
         try:
-            now = self._timer()
+            now = self._began_at = self._timer()
             if self._known is None or now - self._known[0] >= KEPT_S:
                 self._known = (now, self._look())
             return self._known[1]
         finally:
+            self._began_at = None
             self._lock.release()
+
+    async def answer_in_time(self) -> HealthAnswer:
+        """The same, and what to say where that takes too long. The thread that looks may hang, so it is none of those
+        that serve others."""
+        if self._threads is None:  # belongs to the event loop in which it is first used
+            self._threads = CapacityLimiter(THREADS)
+        with anyio.move_on_after(LOOKS_FOR_S):
+            return await to_thread.run_sync(self.answer, abandon_on_cancel=True, limiter=self._threads)
+        return self.without_answer()
+
+    def without_answer(self) -> HealthAnswer:
+        """What to say where nobody knows yet."""
+        return judge(_AWAY, missing_pools=None, paused_dags=None, now=self._clock())
 
     def _look(self) -> HealthAnswer:
         try:
             store = self._backend.monitor().health()
         except LeadcastError as error:
             log.error("not set up", reason=str(error))
-            store = StoreHealth(reachable=False, migrated=False, oldest_pending_at=None)
+            store = _AWAY
         pools = _asked("pools", self._backend.missing_pools)
         dags = _asked("dags", self._backend.paused_dags)
         return judge(store, missing_pools=pools, paused_dags=dags, now=self._clock())
+
+
+_AWAY = StoreHealth(reachable=False, migrated=False, oldest_pending_at=None)
 
 
 def _asked(what: str, question: Callable[[], list[str]]) -> list[str] | None:
@@ -145,6 +170,6 @@ def judge(
 async def health(request: Request) -> Response:
     """Says how Leadcast is: 200, or 503 when it is down."""
     known: Health = request.app.state.health
-    answer = await run_in_threadpool(known.answer)
+    answer = await known.answer_in_time()
     code = 503 if answer.status is Status.DOWN else 200
     return JSONResponse(answer.model_dump(mode="json"), status_code=code, headers={"Cache-Control": "no-store"})

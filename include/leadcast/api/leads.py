@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
-from starlette.concurrency import run_in_threadpool
 
 from leadcast.api import answers, schema
 from leadcast.api.answers import LeadAnswer, LeadLinks, StoredAnswer
@@ -12,6 +11,7 @@ from leadcast.api.body import read_json
 from leadcast.api.caller import CallerDep
 from leadcast.api.erased import ErasedAnswer
 from leadcast.api.links import LinksDep
+from leadcast.api.threads import ThreadsDep
 from leadcast.core.model import Lead
 from leadcast.request import LeadData, LeadId, check, refuse_unstorable
 from leadcast.store import leads
@@ -25,7 +25,12 @@ router = APIRouter(tags=["leads"])
     responses={201: {"model": StoredAnswer, "description": "The lead is new."}},
 )
 async def put_lead(
-    lead_id: LeadId, request: Request, response: Response, backend: BackendDep, links: LinksDep
+    lead_id: LeadId,
+    request: Request,
+    response: Response,
+    backend: BackendDep,
+    links: LinksDep,
+    threads: ThreadsDep,
 ) -> StoredAnswer:
     """Store a lead, over the one of this id if there is one: 201 for a new one, 200 for a replaced one.
 
@@ -34,7 +39,7 @@ async def put_lead(
     data = await read_json(request)
     refuse_unstorable(data)
     given = check(LeadData, data)
-    if await run_in_threadpool(_put, backend, given.to_lead(lead_id)):
+    if await threads.run(lambda: _put(backend, given.to_lead(lead_id))):
         response.status_code = 201
     stored = StoredAnswer(lead_id=lead_id, lead=given, links=LeadLinks(self=links.lead(lead_id)))
     response.headers["Location"] = stored.links.self
@@ -47,9 +52,9 @@ def _put(backend: Backend, lead: Lead) -> bool:
 
 
 @router.get("/leads/{lead_id}")
-def get_lead(lead_id: LeadId, backend: BackendDep, links: LinksDep) -> LeadAnswer:
+async def get_lead(lead_id: LeadId, backend: BackendDep, links: LinksDep, threads: ThreadsDep) -> LeadAnswer:
     """Look at a lead, with its newest batches."""
-    return answers.lead(backend.monitor().lead(lead_id), links)
+    return answers.lead(await threads.run(lambda: backend.monitor().lead(lead_id)), links)
 
 
 @router.delete(
@@ -58,7 +63,9 @@ def get_lead(lead_id: LeadId, backend: BackendDep, links: LinksDep) -> LeadAnswe
         202: {"model": ErasedAnswer, "description": "Something is left; what is being sent is erased as it ends."}
     },
 )
-async def erase_lead(lead_id: LeadId, response: Response, backend: BackendDep, caller: CallerDep) -> ErasedAnswer:
+async def erase_lead(
+    lead_id: LeadId, response: Response, backend: BackendDep, caller: CallerDep, threads: ThreadsDep
+) -> ErasedAnswer:
     """Erase a person: all that is kept here of a lead, but its id, statuses, times and counts.
 
     What waits to be sent is cancelled. 200 when nothing is left, 202 when something is; the request is on record either
@@ -66,7 +73,7 @@ async def erase_lead(lead_id: LeadId, response: Response, backend: BackendDep, c
     """
     # runs first: one that has not begun would bring the lead back
     in_airflow = await backend.erase_in_airflow(lead_id, token=caller.token)
-    report = await run_in_threadpool(lambda: backend.eraser().lead(lead_id, asked_by=caller.id, in_airflow=in_airflow))
+    report = await threads.run(lambda: backend.eraser().lead(lead_id, asked_by=caller.id, in_airflow=in_airflow))
     answer = ErasedAnswer.of(report, backend.settings(), refusals=in_airflow.left or {})
     if not answer.done:
         response.status_code = 202

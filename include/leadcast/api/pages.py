@@ -18,6 +18,7 @@ from leadcast.api.batches import ListQuery
 from leadcast.api.caller import CallerDep
 from leadcast.api.links import MOUNT, Links, LinksDep
 from leadcast.api.problems import Problem
+from leadcast.api.threads import ThreadsDep
 from leadcast.core.clock import utc_now
 from leadcast.core.errors import InvalidRequest
 from leadcast.core.model import BatchStatus
@@ -41,10 +42,11 @@ HEADERS = {
 
 
 @router.get("/ui")
-def batches(
+async def batches(
     request: Request,
     backend: BackendDep,
     links: LinksDep,
+    threads: ThreadsDep,
     status: str = "",
     lead_id: Annotated[str, Query(max_length=128)] = "",
     cursor: str | None = None,
@@ -52,18 +54,22 @@ def batches(
     """The newest batches."""
     wanted = {"status": status, "lead_id": lead_id.strip()}
     query = _query(wanted)
-    found = backend.monitor().page(query.filter(), cursor=cursor)
-    return render(
-        "batches.html",
-        links,
-        batches=found.batches,
-        counts=backend.monitor().counts(since=utc_now() - COUNTED),
-        circuits=backend.monitor().circuits() if cursor is None else (),
-        statuses=list(BatchStatus),
-        wanted=wanted,
-        is_first=cursor is None,
-        next_page=_next_page(request, found, links),
-    )
+
+    def look() -> HTMLResponse:
+        found = backend.monitor().page(query.filter(), cursor=cursor)
+        return render(
+            "batches.html",
+            links,
+            batches=found.batches,
+            counts=backend.monitor().counts(since=utc_now() - COUNTED),
+            circuits=backend.monitor().circuits() if cursor is None else (),
+            statuses=list(BatchStatus),
+            wanted=wanted,
+            is_first=cursor is None,
+            next_page=_next_page(request, found, links),
+        )
+
+    return await threads.run(look)
 
 
 def _query(wanted: Mapping[str, str]) -> ListQuery:
@@ -82,9 +88,15 @@ def _next_page(request: Request, found: Page, links: Links) -> str | None:
 
 
 @router.get("/ui/batches/{batch_id}")
-def batch(batch_id: str, backend: BackendDep, caller: CallerDep, links: LinksDep) -> HTMLResponse:
+async def batch(
+    batch_id: str, backend: BackendDep, caller: CallerDep, links: LinksDep, threads: ThreadsDep
+) -> HTMLResponse:
     """One batch, with every attempt, and what can be done with it."""
-    return render("batch.html", links, batch=backend.monitor().batch(batch_id), may_write=caller.may_write())
+
+    def look() -> HTMLResponse:
+        return render("batch.html", links, batch=backend.monitor().batch(batch_id), may_write=caller.may_write())
+
+    return await threads.run(look)
 
 
 @router.get("/ui/leadcast.css")

@@ -13,6 +13,7 @@ import structlog
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from leadcast.core.errors import FieldError, LeadcastError, LeadTableError, RequestRejected, SettingsError, StoreError
@@ -118,6 +119,12 @@ def handle_with(app: FastAPI, page: Any = None) -> None:
     def on_validation(request: Request, error: Exception) -> Response:
         return answer(request, of_validation(cast(RequestValidationError, error)))
 
+    def on_database(request: Request, error: Exception) -> Response:
+        # ours says StoreError: this is Airflow's, which knows who may do what
+        with suppress(Exception):
+            log.error("request failed", path=request.url.path, error=type(error).__name__, reason="Airflow's database")
+        return answer(request, _AIRFLOW_AWAY, {"Retry-After": str(RETRY_AFTER_S)})
+
     def on_anything(request: Request, error: Exception) -> Response:
         # Starlette raises it on after this answer, so the server's log has the trace
         return answer(request, _unexpected())
@@ -125,7 +132,16 @@ def handle_with(app: FastAPI, page: Any = None) -> None:
     app.add_exception_handler(LeadcastError, on_ours)
     app.add_exception_handler(StarletteHTTPException, on_http)
     app.add_exception_handler(RequestValidationError, on_validation)
+    app.add_exception_handler(SQLAlchemyError, on_database)
     app.add_exception_handler(Exception, on_anything)
+
+
+_AIRFLOW_AWAY = Problem(
+    status=503,
+    title="Airflow's database not available",
+    detail="Airflow cannot look up just now who you are and what you may do. Nothing was changed; try again in a few "
+    "seconds.",
+)
 
 
 def _unexpected() -> Problem:

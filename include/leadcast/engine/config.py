@@ -27,15 +27,18 @@ def settings() -> Settings:
 
 
 @cache
-def store(pool_size: int = 5) -> Store:
+def store(pool_size: int = 5, lock_timeout_s: int | None = None) -> Store:
     """The store, opened once a process.
+
+    Args:
+        lock_timeout_s: how long a statement waits for what others hold; None: as long as usual.
 
     Raises:
         SettingsError: store_url or the Fernet key is missing or wrong.
     """
-    from leadcast.store.database import Store
+    from leadcast.store.database import LOCK_TIMEOUT_S, Store
 
-    return Store.of(settings(), pool_size=pool_size)
+    return Store.of(settings(), pool_size=pool_size, lock_timeout_s=lock_timeout_s or LOCK_TIMEOUT_S)
 
 
 @cache

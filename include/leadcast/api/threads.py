@@ -1,0 +1,66 @@
+"""Threads of our own for what waits for the store.
+
+The api-server has 40 threads for all that is blocking, Airflow's own routes and what tasks ask of it among it. A store
+that is slow or locked must not take them: whoever finds all of ours in use is told to come again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, TypeVar
+
+import anyio
+from anyio import CapacityLimiter, to_thread
+from fastapi import Depends, Request
+
+from leadcast.core.errors import StoreError
+
+THREADS = 16
+WAITS_S = 2.0
+"""How long a caller waits for one: no longer than a statement of the door waits for a lock."""
+
+Answer = TypeVar("Answer")
+
+
+class Threads:
+    """So many at once.
+
+    Args:
+        waits_s: how long a caller waits for one.
+    """
+
+    def __init__(self, size: int = THREADS, *, waits_s: float = WAITS_S) -> None:
+        self._size, self._waits_s = size, waits_s
+        self._places: CapacityLimiter | None = None
+
+    async def run(self, work: Callable[[], Answer]) -> Answer:
+        """What it returns, done in one of them. It goes to its end even where nobody waits for it any more.
+
+        Raises:
+            StoreError: none was free in time. Nothing was begun.
+        """
+        places, place = self._opened(), object()
+        try:
+            with anyio.fail_after(self._waits_s):
+                await places.acquire_on_behalf_of(place)
+        except TimeoutError:
+            raise StoreError(f"All {self._size} threads that wait for the store are in use.") from None
+        try:
+            # a limiter for it alone: it has its place
+            return await to_thread.run_sync(work, limiter=CapacityLimiter(1))
+        finally:
+            places.release_on_behalf_of(place)
+
+    def _opened(self) -> CapacityLimiter:
+        # belongs to the event loop in which it is first used
+        if self._places is None:
+            self._places = CapacityLimiter(self._size)
+        return self._places
+
+
+def _threads(request: Request) -> Threads:
+    threads: Threads = request.app.state.threads
+    return threads
+
+
+ThreadsDep = Annotated[Threads, Depends(_threads)]
