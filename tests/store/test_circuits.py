@@ -76,6 +76,21 @@ def test_the_delivery_that_opens_it_waits_too(send: Any) -> None:
     assert states == [D.FAILED] * 4 + [D.RETRYING]
 
 
+def test_what_is_said_of_the_account_itself_opens_it_at_once_and_costs_no_lead(
+    store: Store, send: Any, clock: StoppedClock, settings: Settings
+) -> None:
+    over = CredentialsError("The subscription is over (244).", code="244", for_all=True)
+    service = Service(answers=[over])
+    first, other = send(service), send(service)
+    assert [(item.state, item.waits_for) for item in (first, other)] == [(D.RETRYING, "circuit")] * 2
+    assert len(service.got) == 1
+    (words,) = told(store)
+    assert "The subscription is over" in words
+    clock.pass_s(settings.circuit_open_s)
+    assert [send.again(item.id, service).state for item in (first, other)] == [D.DELIVERED] * 2
+    assert len(told(store)) == 1
+
+
 def test_a_success_or_a_refused_lead_in_between_begins_the_count_anew(store: Store, send: Any) -> None:
     service = Service(answers=[*[REFUSED] * 4, RejectedError("no such field"), *[REFUSED] * 4, None, *[REFUSED] * 4])
     assert send(Service(answers=[])).state is D.DELIVERED

@@ -1,7 +1,8 @@
 """When an account is left alone for a while: rules only. Where a circuit stands is kept in `store.circuits`.
 
-Closed: calls go out. Open: after some failures in a row on credentials or network, deliveries wait. Then one is let
-through as a probe: its success closes the circuit and the others follow, its failure keeps it open for longer.
+Closed: calls go out. Open: after some failures in a row on credentials or network, or at once where the service has
+refused the account as such, deliveries wait. Then one is let through as a probe: its success closes the circuit and the
+others follow, its failure keeps it open for longer.
 """
 
 from __future__ import annotations
@@ -17,6 +18,15 @@ NETWORK_CODES = frozenset({"unreachable", "dns", "timeout", "no_answer"})
 def is_against_account(error: DeliveryError) -> bool:
     """Whether this says something against the account or the way to it, not against one lead: credentials, network."""
     return isinstance(error, CredentialsError) or error.code in NETWORK_CODES
+
+
+def failures_to_open(error: DeliveryError, *, in_a_row: int) -> int:
+    """How many failures in a row, this one included, open the circuit: one that was said of the whole account will do.
+
+    Args:
+        in_a_row: how many it takes of others, which may have been about single leads.
+    """
+    return 1 if isinstance(error, CredentialsError) and error.for_all else in_a_row
 
 
 def is_for_account(error: DeliveryError | None) -> bool:

@@ -243,9 +243,18 @@ class RejectedError(DeliveryError):
 
 
 class CredentialsError(RejectedError):
-    """The service refused us: a token is wrong, expired or without rights, or the account has not paid."""
+    """The service refused us: a token is wrong, expired or without rights, or the account has not paid.
+
+    Args:
+        for_all: it was said of the account itself, so no other lead would fare better: one such answer opens its
+            circuit. Without, it takes some in a row: the answer may have been to this one lead.
+    """
 
     outcome = AttemptOutcome.CREDENTIALS
+
+    def __init__(self, message: str, *, code: str = "", detail: str = "", for_all: bool = False) -> None:
+        super().__init__(message, code=code, detail=detail)
+        self.for_all = for_all
 
 
 class NotLetIn(CredentialsError):

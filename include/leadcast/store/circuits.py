@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from leadcast.core.circuit import WAITS_FOR_CIRCUIT, open_for_s
+from leadcast.core.circuit import WAITS_FOR_CIRCUIT, failures_to_open, open_for_s
 from leadcast.core.errors import Blocked, DeliveryError, Postponed
 from leadcast.core.settings import Settings
 from leadcast.store.schema import circuits, deliveries
@@ -110,7 +110,7 @@ def failed(
     is_open = row.opened_at is not None
     if is_open and row.open_until is None:
         return None
-    if not is_open and row.failures < settings.circuit_failures:
+    if not is_open and row.failures < failures_to_open(error, in_a_row=settings.circuit_failures):
         return None
     if is_open and not is_probe and row.open_until > now:  # on its way when it opened: that is nothing new
         return _circuit(row)
