@@ -11,6 +11,8 @@ from tests.contract.error_cases import LEAD, SECRET, Case
 OAUTH = {"access_token": f"expired-{SECRET}", "refresh_token": f"def50200{SECRET}"}
 FOUND = {"id": 5, "custom_fields_values": [{"field_code": "PHONE", "values": [{"value": LEAD["phone"]}]}]}
 
+SUPPORT = "В случае повторного возникновения ошибки, обращайтесь в нашу техническую поддержку - support"
+
 
 def write(**fault: Any) -> tuple[Mapping[str, Any]]:
     """At the call that files the lead."""
@@ -113,10 +115,31 @@ CASES: list[Case] = [
         code="400",
     ),
     Case(
+        says="400, Код ошибки 244: no right to add leads, or the subscription is over",
+        faults=write(**answer(400, detail=f"Код ошибки 244. {SUPPORT}@amocrm.ru {SECRET}")),
+        error="CredentialsError",
+        state="retrying",
+        code="244",
+    ),
+    Case(
+        says="400, Error code 202: no right to add contacts",
+        faults=write(**answer(400, detail=f"Error code 202. {SUPPORT}@amocrm.com {SECRET}")),
+        error="CredentialsError",
+        state="retrying",
+        code="202",
+    ),
+    Case(
+        says="400, Код ошибки 205: the contact was not created",
+        faults=write(**answer(400, detail=f"Код ошибки 205. {SUPPORT}@amocrm.ru {SECRET}")),
+        error="RejectedError",
+        state="failed",
+        code="400",
+    ),
+    Case(
         says="401, a long-lived token has expired or was revoked",
         credentials={"access_token": f"revoked-{SECRET}"},
         error="CredentialsError",
-        state="failed",
+        state="retrying",
         code="401",
     ),
     Case(
@@ -124,28 +147,28 @@ CASES: list[Case] = [
         faults=search(kind="status", status=401, times=2),
         credentials=OAUTH,
         error="CredentialsError",
-        state="failed",
+        state="retrying",
         code="401",
     ),
     Case(
         says="402, the account has not paid",
         faults=write(kind="status", status=402),
         error="CredentialsError",
-        state="failed",
+        state="retrying",
         code="402",
     ),
     Case(
         says="403, no rights, or the address is not on the white list",
         faults=write(kind="status", status=403),
         error="CredentialsError",
-        state="failed",
+        state="retrying",
         code="403",
     ),
     Case(
         says="403 to the search for the contact, a page of HTML: blocked after too many requests",
         faults=search(kind="non_json", status=403, text="403 Forbidden"),
         error="CredentialsError",
-        state="failed",
+        state="retrying",
         code="403",
     ),
     Case(
@@ -277,7 +300,7 @@ CASES: list[Case] = [
         says="401 to the renewal, Token has been revoked",
         credentials=OAUTH | {"refresh_token": f"revoked-{SECRET}"},
         error="CredentialsError",
-        state="failed",
+        state="retrying",
         code="401",
     ),
     Case(
@@ -285,7 +308,7 @@ CASES: list[Case] = [
         sandbox={"clients": {"0a-1b": "another"}},
         credentials=OAUTH,
         error="CredentialsError",
-        state="failed",
+        state="retrying",
         code="401",
     ),
     Case(
@@ -293,14 +316,14 @@ CASES: list[Case] = [
         faults=renewal(**answer(400, hint="Invalid refresh token")),
         credentials=OAUTH,
         error="CredentialsError",
-        state="failed",
+        state="retrying",
         code="400",
     ),
     Case(
         says="400 to the renewal, Check the `redirect_uri` parameter",
         credentials=OAUTH | {"redirect_uri": None},
         error="CredentialsError",
-        state="failed",
+        state="retrying",
         code="400",
     ),
     Case(

@@ -49,7 +49,7 @@ def notification(stack: Stack, batch: dict[str, Any], state: str) -> dict[str, A
 
 
 def test_one_integration_down_for_good_is_partial_and_the_others_are_delivered(stack: Stack, send: Any) -> None:
-    stack.fault(service="amocrm", kind="status", status=402, times=None)
+    stack.fault(service="amocrm", kind="status", status=400, times=None)
     batch = send("amocrm", "telegram", "bitrix24")
     assert batch["status"] == "partial"
     assert states(batch) == {"amocrm": "failed", "telegram": "delivered", "bitrix24": "delivered"}

@@ -18,7 +18,7 @@ from leadcast.core.errors import (
 )
 from leadcast.core.model import Lead
 from leadcast.core.redact import one_line, scrub, secrets_in
-from leadcast.integrations.amocrm_problems import numbers_as_text, problems_in, told
+from leadcast.integrations.amocrm_problems import account_problem, numbers_as_text, problems_in, told
 from leadcast.integrations.answer import Answer, pause_s
 from leadcast.integrations.base import Account, Call, TokenPair
 from leadcast.integrations.deadline import Deadline
@@ -146,6 +146,7 @@ class AmoCrmClient:
             "if the account was renamed, its new address, too.",
             code=code,
             detail=self._words_of(given),
+            for_all=True,
         )
 
     def _check(self, answer: Answer, *, sent: Any = None) -> None:
@@ -166,11 +167,17 @@ class AmoCrmClient:
                 f"Something other than amoCRM answered ({code}); the lead may have been filed.", code=code
             )
         if status in _ABOUT_US:
-            raise CredentialsError(f"amoCRM {_ABOUT_US[status]} ({code}).", code=code, detail=detail)
+            raise CredentialsError(f"amoCRM {_ABOUT_US[status]} ({code}).", code=code, detail=detail, for_all=True)
         if 300 <= status < 400:
             raise RejectedError(f"amoCRM redirects ({code}): check the account's address.", code=code)
         if status == 404:
             raise RejectedError("amoCRM has nothing at this address (404): check it.", code=code, detail=detail)
+        about_account = account_problem(body)
+        if about_account is not None:
+            number, words = about_account
+            raise CredentialsError(
+                f"amoCRM refuses the account: {words} ({number}).", code=number, detail=detail, for_all=True
+            )
         problems = self._fit_to_show(told(problems_in(body), sent=sent))
         raise RejectedError(f"amoCRM refused the lead ({code}): {problems}.", code=code, detail=detail)
 

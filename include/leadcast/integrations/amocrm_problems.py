@@ -1,4 +1,5 @@
-"""What amoCRM's `validation-errors` say of what was sent: paths and codes. Its texts are localised (vendors.md 1.4)."""
+"""What amoCRM's refusals say: `validation-errors` of what was sent, by paths and codes, and its own numbers of what is
+wrong with the account. Its texts are localised (vendors.md 1.4)."""
 
 from __future__ import annotations
 
@@ -8,6 +9,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 MAX_SHOWN = 10
+_NUMBER = re.compile(r"[^0-9\n]{1,40}([0-9]{3})(?![0-9])")
+_SUPPORT = "support@"
+_ABOUT_ACCOUNT = {
+    "101": "there is no such account",
+    **dict.fromkeys(("110", "112"), "it does not let this user in"),
+    "113": "it does not let this machine's address in",
+    **dict.fromkeys(("202", "244", "288"), "its user may not add this, or the subscription is over"),
+    "402": "it has not paid for this",
+    **dict.fromkeys(("425", "426", "428"), "this is switched off in it"),
+}
+"""amoCRM's own numbers, from its list of error codes. 244 is what it answers to `POST /leads` without the right to add
+them, and in an account whose subscription is over (amocrm/amocrm-api-php#33)."""
 _FIELD = re.compile(r".*custom_fields_values\.[0-9]{1,4}")
 
 
@@ -28,6 +41,18 @@ def problems_in(body: Any) -> list[Problem]:
         for error in _list(item.get("errors"))
         if isinstance(error, Mapping)
     ]
+
+
+def account_problem(body: Any) -> tuple[str, str] | None:
+    """The number and what it says of the account; None: the answer is about what was sent, or not understood.
+
+    The number stands only in the text: "Код ошибки 244. …", "Error code 244. …", and whom to write to about it.
+    """
+    detail = body.get("detail") if isinstance(body, dict) and not problems_in(body) else None
+    if not isinstance(detail, str) or _SUPPORT not in detail:
+        return None
+    found = _NUMBER.match(detail)
+    return (found[1], _ABOUT_ACCOUNT[found[1]]) if found and found[1] in _ABOUT_ACCOUNT else None
 
 
 def told(problems: Sequence[Problem], *, sent: Any) -> str:
