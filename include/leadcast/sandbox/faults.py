@@ -101,7 +101,9 @@ class Fault(BaseModel):
         default_factory=dict, description="answer: further headers"
     )
     body: Any = Field(default=None, description="answer: JSON; without it, `text` as it stands")
-    stage: Literal["auth", "mail", "rcpt", "data"] = Field(default="rcpt", description="smtp: where to refuse")
+    stage: Literal["greeting", "ehlo", "auth", "mail", "rcpt", "data"] = Field(
+        default="rcpt", description="smtp: where to refuse"
+    )
 
     _set_at: float = PrivateAttr(default_factory=time.monotonic)
 

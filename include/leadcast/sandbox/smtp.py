@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -14,15 +14,15 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 from leadcast.sandbox.faults import Fault, FaultBoard, FaultKind
 from leadcast.sandbox.ports import ServiceName
 from leadcast.sandbox.received import Journal, Received
-from leadcast.sandbox.smtp_auth import MECHANISMS, SmtpSettings, read_access_token, sign_in
+from leadcast.sandbox.smtp_auth import MECHANISMS, SmtpSettings, read_access_token, read_digest, sign_in
+from leadcast.sandbox.smtp_connection import Connection
 from leadcast.sandbox.smtp_letter import read_letter
+from leadcast.sandbox.smtp_policy import objection
 from leadcast.sandbox.smtp_tls import Certificate
 
 MAX_LETTER_BYTES = 10 * 1024 * 1024
 MAX_LETTERS = 10_000
 _IDLE_TIMEOUT_S = 120.0
-_MAX_AUTH_LINE_BYTES = 12_288
-"""RFC 4954 4: an access token does not fit into the 512 bytes of other commands."""
 _OK = "250 2.0.0 OK"
 _REFUSING = (FaultKind.STATUS, FaultKind.RATE_LIMIT, FaultKind.REJECT)
 
@@ -71,7 +71,7 @@ class SmtpService:
     def connection(self) -> SMTP:
         """The protocol of one connection."""
         context: ssl.SSLContext | None = self.certificate.server_context() if self.settings.starttls else None
-        return _Connection(
+        return Connection(
             self,
             data_size_limit=MAX_LETTER_BYTES,
             enable_SMTPUTF8=True,
@@ -115,6 +115,15 @@ class SmtpService:
             await server.challenge_auth('{"status":"401","schemes":"Bearer"}')
         return result
 
+    async def auth_CRAM__MD5(self, server: SMTP, args: list[str]) -> AuthResult:  # noqa: N802 - aiosmtpd's name
+        """A digest of the password instead of the password."""
+        given = await read_digest(server)
+        if given is None:
+            return AuthResult(success=False, handled=True)
+        assert server.session is not None
+        assert server.envelope is not None
+        return self._authenticate(server, server.session, server.envelope, "CRAM-MD5", given)
+
     def _authenticate(
         self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, auth_data: Any
     ) -> AuthResult:
@@ -122,6 +131,25 @@ class SmtpService:
         if fault is not None:
             return AuthResult(success=False, handled=False, message=self._refuse("AUTH", mechanism, fault))
         return sign_in(auth_data, settings=self.settings)
+
+    def greeting(self, usual: str) -> str:
+        """What a connection begins with."""
+        fault = self._refusal("greeting", "")
+        return usual if fault is None else self._refuse("CONNECT", "", fault)
+
+    async def handle_EHLO(  # noqa: N802 - aiosmtpd's name
+        self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        fault = self._refusal("ehlo", hostname)
+        session.host_name = hostname
+        return responses if fault is None else [self._refuse("EHLO", hostname, fault)]
+
+    async def handle_HELO(  # noqa: N802 - aiosmtpd's name
+        self, server: SMTP, session: Session, envelope: Envelope, hostname: str
+    ) -> str:
+        fault = self._refusal("ehlo", hostname)
+        session.host_name = hostname
+        return f"250 {server.hostname}" if fault is None else self._refuse("HELO", hostname, fault)
 
     async def handle_MAIL(  # noqa: N802 - aiosmtpd's name
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
@@ -131,6 +159,9 @@ class SmtpService:
         fault = self._refusal("mail", address)
         if fault is not None:
             return self._refuse("MAIL", address, fault)
+        wrong = objection(self.settings, "mail", name=session.host_name, sender=address)
+        if wrong is not None:
+            return wrong
         envelope.mail_from = address
         envelope.mail_options.extend(options)
         return _OK
@@ -147,6 +178,10 @@ class SmtpService:
         fault_or_none = self._refusal("rcpt", address) or self._greylisting(envelope.mail_from or "", address)
         if fault_or_none is not None:
             return self._refuse("RCPT", address, fault_or_none)
+        sender = envelope.mail_from or ""
+        wrong = objection(self.settings, "rcpt", name=session.host_name, sender=sender, recipient=address)
+        if wrong is not None:
+            return wrong
         envelope.rcpt_tos.append(address)
         envelope.rcpt_options.extend(options)
         return _OK
@@ -158,6 +193,9 @@ class SmtpService:
         fault = self._refusal("data", recipients)
         if fault is not None:
             return self._refuse("DATA", recipients, fault)
+        wrong = objection(self.settings, "data", name=session.host_name, sender=envelope.mail_from or "")
+        if wrong is not None:
+            return wrong
         kinds = (FaultKind.SLOW, FaultKind.HANG_UP_AFTER, FaultKind.DROP_AFTER_DOT)
         fault = next(iter(self._board.matching(self.name, recipients, *kinds)), None)
         if fault is not None:
@@ -196,6 +234,7 @@ class SmtpService:
     def _keep(self, session: Session, envelope: Envelope, *, fault: Fault | None, is_dropped: bool) -> None:
         letter = read_letter(envelope.original_content or b"")
         details: dict[str, Any] = {"mail_from": envelope.mail_from, "rcpt_tos": list(envelope.rcpt_tos), **letter}
+        details["ehlo"] = session.host_name
         details["repeat"] = letter["message_id"] in self._seen_ids
         if letter["message_id"] is not None:
             self._seen_ids.add(letter["message_id"])
@@ -220,29 +259,6 @@ class SmtpService:
         except TimeoutError:
             return False
         return True
-
-
-class _Connection(SMTP):
-    """aiosmtpd's protocol, which tells the service when it opens and closes, and takes long AUTH lines."""
-
-    line_length_limit = _MAX_AUTH_LINE_BYTES
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.line_length_limit = SMTP.line_length_limit  # of letters
-        self.command_size_limits = defaultdict(lambda: SMTP.command_size_limit, AUTH=_MAX_AUTH_LINE_BYTES)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        is_upgrade_to_tls = self.session is not None
-        super().connection_made(transport)
-        if not is_upgrade_to_tls:
-            assert isinstance(transport, asyncio.Transport)
-            self._plain_transport = transport
-            self.event_handler.opened(transport)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self.event_handler.closed(self._plain_transport)
-        super().connection_lost(error)
 
 
 def _reply(fault: Fault) -> tuple[int, str]:

@@ -1,9 +1,12 @@
-"""Who may sign in to the mail server: by a password, or by an access token as Google and Microsoft have it."""
+"""Who may sign in to the mail server: by a password, also without telling it (CRAM-MD5), or by an access token as
+Google and Microsoft have it."""
 
 from __future__ import annotations
 
 import binascii
+import hmac
 import re
+import secrets
 from base64 import b64decode
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,7 +17,7 @@ from pydantic import Field, SecretStr
 from leadcast.sandbox.http_service import ServiceSettings
 from leadcast.sandbox.received import fingerprint
 
-MECHANISMS = frozenset({"LOGIN", "PLAIN", "XOAUTH2"})
+MECHANISMS = frozenset({"CRAM-MD5", "LOGIN", "PLAIN", "XOAUTH2"})
 _RESPONSE = re.compile("user=(?P<user>[^\x01]*)\x01auth=Bearer (?P<token>[^\x01]+)\x01\x01")
 
 
@@ -25,8 +28,14 @@ class SmtpSettings(ServiceSettings):
     user: str | None = None
     password: SecretStr | None = None
     access_token: SecretStr | None = Field(default=None, description="for XOAUTH2")
-    mechanisms: tuple[Literal["LOGIN", "PLAIN", "XOAUTH2"], ...] = ("LOGIN", "PLAIN", "XOAUTH2")
+    mechanisms: tuple[Literal["CRAM-MD5", "LOGIN", "PLAIN", "XOAUTH2"], ...] = ("LOGIN", "PLAIN", "XOAUTH2")
     starttls: bool = False
+    wants_full_name: bool = Field(default=False, description="EHLO by a full name; said at RCPT, as Postfix does")
+    senders: tuple[str, ...] = Field(default=(), description="who may be written from; empty: anybody")
+    senders_checked_at: Literal["mail", "rcpt", "data"] = Field(
+        default="rcpt", description="rcpt: as Postfix with smtpd_delay_reject; data: as Amazon SES"
+    )
+    relays_for: tuple[str, ...] = Field(default=(), description="domains that may be written to; empty: all")
 
     @property
     def is_closed(self) -> bool:
@@ -40,6 +49,28 @@ class AccessToken:
 
     user: str
     token: str
+
+
+@dataclass(frozen=True)
+class Digest:
+    """Who signs in by CRAM-MD5 (RFC 2195): what was asked, and what it makes with the password."""
+
+    user: str
+    challenge: bytes
+    digest: str
+
+    def is_of(self, password: str) -> bool:
+        return hmac.compare_digest(self.digest, hmac.new(password.encode(), self.challenge, "md5").hexdigest())
+
+
+async def read_digest(server: SMTP) -> Digest | None:
+    """The response to a challenge; None: the client gave up, and that was answered."""
+    challenge = f"<{secrets.token_hex(8)}@sandbox.localhost>".encode()
+    given = await server.challenge_auth(challenge)
+    if given is MISSING:
+        return None
+    user, _, digest = given.decode("utf-8", "replace").rpartition(" ")
+    return Digest(user, challenge, digest)
 
 
 async def read_access_token(server: SMTP, args: list[str]) -> AccessToken | None:
@@ -62,7 +93,10 @@ async def read_access_token(server: SMTP, args: list[str]) -> AccessToken | None
 
 
 def sign_in(given: Any, *, settings: SmtpSettings) -> AuthResult:
-    """Whether a `LoginPassword` or an `AccessToken` lets its owner in."""
+    """Whether a `LoginPassword`, a `Digest` or an `AccessToken` lets its owner in."""
+    if isinstance(given, Digest):
+        known = settings.password.get_secret_value() if settings.password else ""
+        given = LoginPassword(given.user.encode(), known.encode() if given.is_of(known) else b"")
     if isinstance(given, AccessToken):
         user, secret, wanted = given.user, given.token, settings.access_token
     elif isinstance(given, LoginPassword):
