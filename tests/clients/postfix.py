@@ -57,6 +57,7 @@ smtpd_sasl_path = smtpd
 cyrus_sasl_config_path = {folder}/etc/sasl
 smtpd_sasl_local_domain = {domain}
 smtpd_sender_login_maps = texthash:{folder}/senders
+smtpd_helo_restrictions = reject_non_fqdn_helo_hostname
 smtpd_sender_restrictions = reject_sender_login_mismatch
 smtpd_relay_restrictions = permit_sasl_authenticated, reject
 smtpd_recipient_restrictions =
@@ -148,6 +149,10 @@ class Postfix:
         self.greylist.listed.clear()
         self.greylist.put_off.clear()
 
+    def set_password(self, password: str) -> None:
+        """The login's password from now on."""
+        _set_password(self.folder, password)
+
     def _files(self, mailbox: str) -> list[Path]:
         return list((self.folder / "mail" / mailbox / "new").glob("*"))
 
@@ -213,10 +218,14 @@ def _configure(folder: Path, *, port: int, policy_port: int) -> Path:
     (folder / "etc" / "sasl" / "smtpd.conf").write_text(_SASL.format(**values))
     (folder / "mailboxes").write_text("".join(f"{name}@{DOMAIN} {name}/\n" for name in MAILBOXES))
     (folder / "senders").write_text(f"{LOGIN} {LOGIN}\nboss@{DOMAIN} boss@{DOMAIN}\n")
-    passwords = folder / "etc" / "sasl" / "sasldb2"
-    _run("saslpasswd2", "-p", "-c", "-f", str(passwords), "-u", DOMAIN, LOGIN.partition("@")[0], stdin=PASSWORD)
-    os.chown(passwords, postfix.pw_uid, postfix.pw_gid)
+    _set_password(folder, PASSWORD)
     return trusted
+
+
+def _set_password(folder: Path, password: str) -> None:
+    passwords, postfix = folder / "etc" / "sasl" / "sasldb2", pwd.getpwnam("postfix")
+    _run("saslpasswd2", "-p", "-c", "-f", str(passwords), "-u", DOMAIN, LOGIN.partition("@")[0], stdin=password)
+    os.chown(passwords, postfix.pw_uid, postfix.pw_gid)
 
 
 def _wait_until_it_listens(server: Postfix) -> None:

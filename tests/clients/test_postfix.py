@@ -151,11 +151,30 @@ def test_a_login_that_is_not_good_is_about_the_credentials(postfix: Postfix, cha
     assert "not-the-password" not in str(caught.value)
 
 
-def test_a_sender_that_is_not_ours_to_use_is_refused(postfix: Postfix) -> None:
+@pytest.mark.parametrize("to", [(SALES,), (SALES, BOSS, NOBODY)])
+def test_a_sender_that_is_not_ours_to_use_is_the_accounts_fault(postfix: Postfix, to: tuple[str, ...]) -> None:
     # Postfix says so at RCPT (smtpd_delay_reject), about every recipient
-    with pytest.raises(DeliveryError) as caught:
-        Sender(postfix, SALES, from_email=f"boss@{DOMAIN}").attempt()
-    assert caught.value.code == "553"
+    with pytest.raises(CredentialsError, match=f"boss@{DOMAIN}") as caught:
+        Sender(postfix, *to, from_email=f"boss@{DOMAIN}").attempt()
+    assert (caught.value.code, caught.value.for_all) == ("553", True)
+
+
+def test_a_server_that_wants_a_full_name_refuses_ours_and_not_the_recipients(postfix: Postfix) -> None:
+    with pytest.raises(CredentialsError, match="smtp_ehlo_name") as caught:
+        Sender(postfix, SALES, NOBODY, ehlo_name="worker").attempt()
+    assert (caught.value.code, caught.value.for_all) == ("504", True)
+    Sender(postfix, SALES, ehlo_name="worker.example.com").attempt()
+    [letter] = postfix.letters("sales", count=1)
+    assert "from worker.example.com" in letter["Received"]
+
+
+def test_a_password_in_cyrillic_signs_in(postfix: Postfix) -> None:
+    postfix.set_password(password := "пароль-Й-1")
+    try:
+        Sender(postfix, SALES, password=password).attempt()
+    finally:
+        postfix.set_password(PASSWORD)
+    assert len(postfix.letters("sales", count=1)) == 1
 
 
 def test_without_tls_the_server_wants_none_of_it(postfix: Postfix) -> None:

@@ -55,7 +55,7 @@ def replies(port: int, commands: Sequence[str]) -> list[int]:
     """What a server answers after STARTTLS and EHLO."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    client = smtplib.SMTP("127.0.0.1", port, timeout=20)
+    client = smtplib.SMTP("127.0.0.1", port, "client.example.com", timeout=20)
     try:
         client.starttls(context=context)
         client.ehlo()
@@ -72,7 +72,7 @@ def test_both_answer_alike(postfix: Postfix, twin: Sandbox, about: str) -> None:
 def test_both_offer_what_a_client_looks_for(postfix: Postfix, twin: Sandbox) -> None:
     offers = []
     for port in (postfix.port, twin.smtp_port):
-        with smtplib.SMTP("127.0.0.1", port, timeout=20) as client:
+        with smtplib.SMTP("127.0.0.1", port, "client.example.com", timeout=20) as client:
             client.ehlo()
             offers.append({"starttls", "size", "8bitmime", "smtputf8", "auth"} & client.esmtp_features.keys())
     assert offers[0] == offers[1] == {"starttls", "size", "8bitmime", "smtputf8"}

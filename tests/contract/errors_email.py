@@ -28,7 +28,7 @@ def extra(**changes: Any) -> dict[str, Any]:
 
 
 def credentials(says: str, code: str, **more: Any) -> Case:
-    return Case(says=says, error="CredentialsError", state="failed", code=code, **more)
+    return Case(says=says, error="CredentialsError", code=code, **{"state": "retrying", **more})
 
 
 CASES: list[Case] = [
@@ -143,6 +143,20 @@ CASES: list[Case] = [
     ),
     # the server
     Case(
+        says="421 4.3.2 busy, instead of a greeting",
+        faults=[reply(421, "4.3.2 Too many connections", stage="greeting")],
+        code="421",
+        note=NO_TRY,
+        **LATER,
+    ),
+    Case(
+        says="421 4.7.0 closing, at EHLO",
+        faults=[reply(421, "4.7.0 Try again later, closing connection. (EHLO)", stage="ehlo")],
+        code="421",
+        note=f"shows the name that we said; {NO_TRY}",
+        **LATER,
+    ),
+    Case(
         says="421 4.3.2 closing, at MAIL",
         faults=[reply(421, "4.3.2 Closing", stage="mail")],
         code="421",
@@ -230,6 +244,63 @@ CASES: list[Case] = [
         "RCPT: 530 5.7.0 must issue STARTTLS first",
         "530",
         faults=[reply(530, "5.7.0 Must issue a STARTTLS command first")],
+    ),
+    credentials(
+        "RCPT: 553 5.7.1 the sender is not this login's, for all (Postfix, `smtpd_delay_reject`)",
+        "553",
+        faults=everybody(553, f"5.7.1 <leads@example.com>: Sender address rejected: not owned by user {SECRET}"),
+        connection=LOGIN,
+    ),
+    credentials(
+        "RCPT: 554 5.7.1 this machine is not let in, for all",
+        "554",
+        faults=everybody(554, "5.7.1 <unknown[192.0.2.7]>: Client host rejected: Access denied"),
+    ),
+    credentials(
+        "RCPT: 504 5.5.2 the name that we said is no full one, for all",
+        "504",
+        sandbox={"wants_full_name": True},
+        connection=extra(ehlo_name="worker"),
+        note="the mend is `smtp_ehlo_name`",
+    ),
+    credentials(
+        "RCPT: 554 5.7.1 relay access denied, for all",
+        "554",
+        sandbox={"relays_for": ["example.org"]},
+        state="failed",
+        note="perhaps for these recipients only",
+    ),
+    Case(
+        says="RCPT: 554 5.7.1 relay access denied, for one of two",
+        faults=[reply(554, "5.7.1 Relay access denied", to=SALES)],
+        note="the receipt names who was refused",
+    ),
+    credentials(
+        "DATA: 554 the sender's address is not verified (Amazon SES)",
+        "554",
+        sandbox={"senders": ["boss@example.com"], "senders_checked_at": "data"},
+    ),
+    credentials(
+        "DATA: 550 5.7.26 the sender fails SPF, DKIM or DMARC",
+        "550",
+        faults=[reply(550, "5.7.26 This mail has been blocked because the sender is unauthenticated", stage="data")],
+    ),
+    credentials(
+        "EHLO: 550 5.7.1 it does not take the name that we say",
+        "550",
+        faults=[reply(550, "5.7.1 Invalid EHLO", stage="ehlo", times=None)],
+        note="the mend is `smtp_ehlo_name`",
+    ),
+    credentials(
+        "554 5.7.1 instead of a greeting: this machine is not let in",
+        "554",
+        faults=[reply(554, "5.7.1 No SMTP service here", stage="greeting")],
+    ),
+    credentials(
+        "AUTH: 525 5.7.13 the login is disabled",
+        "525",
+        faults=[reply(525, f"5.7.13 Account disabled {SECRET}", stage="auth", times=None)],
+        connection=LOGIN,
     ),
     # after the dot
     Case(

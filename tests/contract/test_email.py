@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from email.header import decode_header, make_header
+from email.utils import getaddresses
 from typing import Any
 
 import pytest
@@ -125,15 +127,43 @@ def test_a_lead_cannot_add_headers(sandbox: Sandbox, lead: Lead, make_call: Make
     assert letter["rcpt_tos"] == [ADMIN, NOTIFICATIONS]
 
 
-@pytest.mark.parametrize("text", ["=?utf-8?q?x?= =?utf-8?b?0LY=?=", "=?nope", "?=", "a =?utf-8?q?=0D=0ABcc:_x?="])
-def test_what_looks_like_an_encoded_word_is_not_read_as_one(
+@pytest.mark.parametrize(
+    "text", ["=?utf-8?q?x?= =?utf-8?b?0LY=?=", "=?nope", "?=", "a =?utf-8?q?=0D=0ABcc:_x?=", "=?utf-8?B?0JDQvdC90LA=?="]
+)
+def test_what_looks_like_an_encoded_word_comes_out_as_it_was_typed(
     sandbox: Sandbox, lead: Lead, make_call: MakeCall, text: str
 ) -> None:
     deliver(sandbox, replace(lead, name=text, email="anna@example.ru"), make_call())
     [letter] = letters(sandbox)
-    assert letter["subject"] == f"New Lead: {text}".replace("=?", "= ?")
+    assert letter["subject"] == f"New Lead: {text}"
     assert letter["text"].count(text) == 1
-    assert letter["reply_to"].endswith("<anna@example.ru>")
+    [(name, address)] = getaddresses([headers(letter)["reply-to"]])
+    assert (str(make_header(decode_header(name))), address) == (text, "anna@example.ru")
+
+
+def test_a_long_name_with_commas_stays_one_persons(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
+    name = "a@b.example, John <c@d.example>; and a long name of a stranger: yes, really"
+    deliver(sandbox, replace(lead, name=name, email="anna@example.ru"), make_call())
+    [(_, address)] = getaddresses([headers(letters(sandbox)[0])["reply-to"]])
+    assert address == "anna@example.ru"
+
+
+def test_sender_recipients_and_lead_keep_the_domain_that_was_typed(
+    sandbox: Sandbox, lead: Lead, make_call: MakeCall
+) -> None:
+    asking, inline = replace(lead, email="anna@βόλος.com"), {"emails": ["info@straße.de"]}
+    deliver(sandbox, asking, make_call(), inline=inline, from_email="Заявки <info@straße.de>")
+    [letter] = letters(sandbox)
+    assert letter["rcpt_tos"] == [letter["mail_from"]] == ["info@xn--strae-oqa.de"]
+    assert (letter["to"], letter["reply_to"].split()[-1]) == ("info@xn--strae-oqa.de", "<anna@xn--nxasmm1c.com>")
+
+
+@pytest.mark.parametrize("domain", ["i❤.ws", "-а.рф"])
+def test_an_answer_goes_to_no_domain_that_there_cannot_be(
+    sandbox: Sandbox, lead: Lead, make_call: MakeCall, domain: str
+) -> None:
+    deliver(sandbox, replace(lead, email=f"anna@{domain}"), make_call())
+    assert letters(sandbox)[0]["reply_to"] is None
 
 
 def test_fields_are_shown_instead_of_the_leads_own_ones(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:

@@ -56,7 +56,8 @@ held after it. Times are the longest that chance allows. Run one with
 
 *Asked for* means that the service is asked whether the delivery is there, before it is sent again. A delivery that
 *waits* holds up no run: a later one carries it on. What *counts against the account* opens its circuit when it happens
-some times in a row ([settings](settings.md): `circuit_failures`): then all deliveries to it wait, and use no try.
+some times in a row ([settings](settings.md): `circuit_failures`): then all deliveries to it wait, and use no try. Where
+the service has said it of the account itself, once is enough, and *nothing more is sent to the account for a while*.
 """
 
 

@@ -11,6 +11,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -23,6 +24,7 @@ from pydantic import (
 )
 
 from leadcast.core.errors import SettingsError
+from leadcast.core.host_name import ehlo_name
 from leadcast.core.lead_mapping import FIELDS, LeadMapping, checked
 from leadcast.core.model import BatchStatus
 from leadcast.core.setting_fields import Seconds, Unit, WholeSeconds, comma_separated, parsed_json, what_is_wrong
@@ -134,7 +136,11 @@ class Settings(BaseModel):
         default=3, ge=0, description="How often retry_leads sends again what failed and may pass, at most."
     )
     circuit_failures: Annotated[int, Unit("failures")] = Field(
-        default=5, ge=1, le=1000, description="In a row, on credentials or network: the account is then left alone."
+        default=5,
+        ge=1,
+        le=1000,
+        description="In a row, on credentials or network: the account is then left alone. One is enough where the "
+        "service has refused the account as such.",
     )
     circuit_open_s: WholeSeconds = Field(
         default=60, ge=1, description="How long it is left alone at first; doubles each time it still fails."
@@ -179,6 +185,12 @@ class Settings(BaseModel):
     amocrm_base_url: str = Field(default="", description="Instead of https://<subdomain>.amocrm.ru.")
     bitrix24_base_url: str = Field(default="", description="Instead of the portal's own address.")
     telegram_base_url: str = Field(default="", description="Instead of https://api.telegram.org.")
+    smtp_ehlo_name: Annotated[str, AfterValidator(ehlo_name)] = Field(
+        default="",
+        description="What we call ourselves to mail servers (EHLO). Empty: the machine's full name where it has one, "
+        "else the sender's domain. A connection's extra ehlo_name wins.",
+        examples=["worker1.example.com"],
+    )
     allowed_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(comma_separated)] = Field(
         default=(), description="Private networks that webhooks may reach.", examples=["10.1.0.0/16,192.168.7.0/24"]
     )

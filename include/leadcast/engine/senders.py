@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
+from email.utils import getaddresses
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
@@ -52,19 +53,24 @@ class Senders:
         from leadcast.integrations import smtp
         from leadcast.integrations.deadline import Deadline
         from leadcast.integrations.egress import Egress
-        from leadcast.integrations.mail_server import MailServer
+        from leadcast.integrations.mail_server import MailServer, mail_address
 
         deadline = Deadline(timeout_s)
         connection = self.connections(self.settings.notify_conn_id)
         server = MailServer.from_connection(connection, from_email=self.settings.notify_from)
+        server = server.told(self.settings.smtp_ehlo_name)
         if server.oauth2 is not None and not server.oauth2.is_given:
             egress = Egress.under(self.settings, "email")
             server = server.with_token(server.oauth2.fetched(egress, timeout_s=deadline.left_s(timeout_s / 2)))
-        message = self._message(story, sender=server.sender)
+        written = getaddresses(self.settings.notify_emails)
+        recipients = [Address(display_name=name, addr_spec=mail_address(address)) for name, address in written]
+        message = self._message(story, sender=server.sender, recipients=recipients)
         # who is not there is found out soon; who takes his time over the message has it, or it would come twice
         step_s = min(server.timeout_s, _MAIL_STEP_S, timeout_s / 3)
         left_s = deadline.left_s(timeout_s) - step_s
-        smtp.send(replace(server, timeout_s=step_s), message, self.settings.notify_emails, timeout_s=left_s).check()
+        smtp.send(
+            replace(server, timeout_s=step_s), message, [each.addr_spec for each in recipients], timeout_s=left_s
+        ).check()
 
     def notifier(self, story: Story, *, timeout_s: float) -> None:
         """The Airflow notifier of the settings, with {subject} and {text} filled into its arguments."""
@@ -106,14 +112,14 @@ class Senders:
         if table is not None and self.settings.status_column:
             LeadStatus(config.store(), table)(story, timeout_s=timeout_s)
 
-    def _message(self, story: Story, *, sender: Address) -> EmailMessage:
+    def _message(self, story: Story, *, sender: Address, recipients: Sequence[Address]) -> EmailMessage:
         from leadcast.integrations.email import fill
         from leadcast.integrations.mail_headers import INTACT
 
         words = self._words(story)
         message = EmailMessage(policy=INTACT)
         message["From"] = sender
-        message["To"] = ", ".join(self.settings.notify_emails)
+        message["To"] = recipients
         message["Date"] = datetime.now(UTC)
         message["Message-ID"] = f"<{_digest(story.key)}@{sender.domain}>"
         message["Auto-Submitted"] = "auto-generated"

@@ -104,7 +104,7 @@ class Email(Integration[EmailSettings, EmailCredentials]):
         self, lead: Lead, *, settings: EmailSettings, account: Account[EmailCredentials], call: Call
     ) -> Receipt:
         """Mails those who have not got it yet. The receipt: the Message-ID, how many have it, and who was refused."""
-        server = _server_of(account)
+        server = _server_of(account).told(call.settings.smtp_ehlo_name)
         message = _message(lead, settings=settings, credentials=account.credentials, server=server, call=call)
         progress = Progress(account.credentials.emails, call=call, message_id=message["Message-ID"])
         deadline = Deadline(call.timeout_s)
@@ -133,7 +133,7 @@ class Email(Integration[EmailSettings, EmailCredentials]):
 
     def probe(self, account: Account[EmailCredentials], *, call: Call) -> str:
         """Connects, secures and signs in; nobody is mailed. A token is fetched anew: that uses nothing up."""
-        server = _server_of(account)
+        server = _server_of(account).told(call.settings.smtp_ehlo_name)
         if server.oauth2 is not None and not server.oauth2.is_given:
             server = server.with_token(server.oauth2.fetched(call.egress, timeout_s=call.timeout_s / 2))
         call.pace()
@@ -203,20 +203,17 @@ def _message(
 def _answer_to(message: EmailMessage, lead: Lead) -> None:
     # The lead wrote its address itself: what is not exactly one is left out.
     with suppress(ValueError):
-        message["Reply-To"] = Address(display_name=_plain(lead.name, limit=100), addr_spec=mail_address(lead.email))
+        message["Reply-To"] = Address(
+            display_name=header_text(lead.name, limit=100), addr_spec=mail_address(lead.email)
+        )
 
 
 def fill(message: EmailMessage, text: EmailText) -> None:
     """Puts the words into a message: subject, text, and HTML where there is some."""
-    message["Subject"] = _plain(text.subject, limit=MAX_LINE_CHARS)
+    message["Subject"] = header_text(text.subject, limit=MAX_LINE_CHARS)
     message.set_content(text.text, cte=_encoding(text.text))
     if text.html:
         message.add_alternative(text.html, subtype="html", cte=_encoding(text.html))
-
-
-def _plain(text: str, *, limit: int) -> str:
-    """`text` for a header, where `=?…?=` would be read as an encoded word (RFC 2047) and come out as something else."""
-    return header_text(text.replace("=?", "= ?"), limit=limit)
 
 
 def _encoding(body: str) -> str:

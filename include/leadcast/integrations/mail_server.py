@@ -13,13 +13,14 @@ from typing import Any, Self
 from pydantic import SecretStr
 
 from leadcast.core.errors import CredentialsError
+from leadcast.core.host_name import ehlo_name, host_name
 from leadcast.core.redact import one_line
 from leadcast.integrations.base import ConnectionFields
+from leadcast.integrations.domain import ascii_domain
 from leadcast.integrations.mail_oauth import OAuth2
+from leadcast.integrations.smtp_name import default_name
 
 _LOCAL = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
-_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_DOMAIN = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}")
 _LONGEST_ADDRESS = 254
 _LONGEST_LOCAL = 64
 _LONGEST_TIMEOUT_S = 600.0
@@ -45,11 +46,11 @@ def mail_address(text: str) -> str:
     """
     local, at, domain = text.strip().rpartition("@")
     try:
-        domain = domain.encode("idna").decode("ascii")
-    except UnicodeError:
+        domain = host_name(ascii_domain(domain))
+    except ValueError:
         domain = ""
     address = f"{local}{at}{domain}"
-    fits = _LOCAL.fullmatch(local) and _DOMAIN.fullmatch(domain) and len(local) <= _LONGEST_LOCAL
+    fits = domain and _LOCAL.fullmatch(local) and len(local) <= _LONGEST_LOCAL
     if not fits or len(address) > _LONGEST_ADDRESS:
         raise ValueError("not an e-mail address like name@example.com")
     return address
@@ -65,6 +66,7 @@ class MailServer:
     """A mail server with its account.
 
     from_email: who writes, an address or `Name <address>`.
+    ehlo_name: what we call ourselves to it; empty: this machine's full name, or else the domain of who writes.
     oauth2: sign in by an access token instead of the password.
     timeout_s: for connecting and for each step of the dialogue.
     verify: whether its certificate must be good. Only the operator can say no, for a server in a laboratory.
@@ -76,6 +78,7 @@ class MailServer:
     password: SecretStr = field(default_factory=lambda: SecretStr(""))
     mode: TlsMode
     from_email: str
+    ehlo_name: str = ""
     timeout_s: float = 30.0
     verify: bool = True
     oauth2: OAuth2 | None = None
@@ -99,6 +102,11 @@ class MailServer:
         return self.user or self.sender.addr_spec
 
     @property
+    def name(self) -> str:
+        """What we call ourselves to it (EHLO)."""
+        return self.ehlo_name or default_name(self.sender.domain)
+
+    @property
     def signs_in(self) -> bool:
         """Whether there is something to sign in with."""
         return self.oauth2 is not None or bool(self.user and self.password.get_secret_value())
@@ -115,6 +123,10 @@ class MailServer:
         assert self.oauth2 is not None
         return replace(self, oauth2=replace(self.oauth2, access_token=token))
 
+    def told(self, name: str) -> MailServer:
+        """The same server, to be told this name of us where its connection has none."""
+        return self if self.ehlo_name or not name else replace(self, ehlo_name=name)
+
     def tls_context(self) -> ssl.SSLContext:
         """The TLS settings. Without one of ours, `smtplib` would check no certificate (vendors.md 5.1)."""
         context = ssl.create_default_context()
@@ -129,6 +141,7 @@ class MailServer:
 
         TLS from the first byte, unless extra `disable_ssl` is set; then STARTTLS, unless `disable_tls` is set too.
         `ssl_context: "none"` is the only way to an unchecked certificate. `auth_type: "oauth2"` signs in by XOAUTH2.
+        Ours, and not the hook's: `ehlo_name`.
 
         Args:
             from_email: who writes; empty: the connection's extra `from_email`, or else its login.
@@ -146,12 +159,13 @@ class MailServer:
             raise CredentialsError(f"Connection {conn_id!r}: ssl_context must be default or none.", code="ssl_context")
         mode = _mode(disable_ssl=_is_set(extra.get("disable_ssl")), disable_tls=_is_set(extra.get("disable_tls")))
         server = cls(
-            host=connection.host,
+            host=_host(connection.host, conn_id=conn_id),
             port=connection.port or _DEFAULT_PORTS[mode],
             user=connection.login,
             password=connection.password,
             mode=mode,
             from_email=from_email or str(extra.get("from_email") or connection.login),
+            ehlo_name=_ehlo_name(extra.get("ehlo_name"), conn_id=conn_id),
             timeout_s=_timeout_s(extra.get("timeout"), conn_id=conn_id),
             verify=extra.get("ssl_context") != "none",
             oauth2=OAuth2.from_extra(extra, conn_id=conn_id) if auth_type == "oauth2" else None,
@@ -175,6 +189,23 @@ def _mode(*, disable_ssl: bool, disable_tls: bool) -> TlsMode:
 def _is_set(value: Any) -> bool:
     # A connection written as a URI has text here, and to Airflow's hook the text "false" is true.
     return value.strip().lower() not in _NO if isinstance(value, str) else bool(value)
+
+
+def _host(value: str, *, conn_id: str) -> str:
+    try:
+        return ascii_domain(value)
+    except ValueError:
+        raise CredentialsError(f"Connection {conn_id!r}: host is no name of a server.", code="host") from None
+
+
+def _ehlo_name(value: Any, *, conn_id: str) -> str:
+    try:
+        return ehlo_name(ascii_domain(str(value or "")))
+    except ValueError:
+        raise CredentialsError(
+            f"Connection {conn_id!r}: ehlo_name must be this machine's name, such as mail.example.com.",
+            code="ehlo_name",
+        ) from None
 
 
 def _timeout_s(value: Any, *, conn_id: str) -> float:

@@ -16,18 +16,20 @@ from dataclasses import dataclass, field
 from email import policy
 from email.message import EmailMessage
 
-from leadcast.core.errors import CredentialsError, UnknownOutcome
+from leadcast.core.errors import UnknownOutcome
 from leadcast.integrations.mail_server import MailServer, TlsMode, mail_address
+from leadcast.integrations.smtp_blame import SENDER
 from leadcast.integrations.smtp_replies import (
     ABOUT_US,
     PUT_OFF,
     Refusal,
+    against_us,
     failure,
+    fault_in_all,
     is_taken,
     masked,
     not_taken,
     nothing_sent,
-    words,
 )
 from leadcast.integrations.smtp_session import session, wait_at_most
 
@@ -35,7 +37,7 @@ __all__ = ["MailServer", "Refusal", "Sent", "TlsMode", "mail_address", "masked",
 
 FINAL_DOT_TIMEOUT_S = 120.0
 """How long to wait for the server to confirm a message: too short a wait makes duplicates (vendors.md 5.2)."""
-_GO_ON, _TOO_BIG, _TOO_MANY = 354, 552, 452
+_GO_ON, _CLOSING, _TOO_BIG, _TOO_MANY = 354, 421, 552, 452
 _FIRST_DOT = re.compile(rb"^\.", re.MULTILINE)
 
 
@@ -87,7 +89,7 @@ def send(
 
     Raises:
         TransientError: nobody was mailed: no connection, or the server says later to all of it.
-        CredentialsError: the server refuses our login or our sender.
+        CredentialsError: the server refuses our login, our sender, our name or this machine.
         RejectedError: it refuses the message before it has asked for whom (too big, say).
         UnknownOutcome: the message went out, and no answer came.
         Blocked: the server offers no TLS, and the connection does not allow to send without.
@@ -119,33 +121,47 @@ def _offer_sender(client: smtplib.SMTP, server: MailServer, *, size_bytes: int) 
     if is_taken(code):
         return None
     if code in PUT_OFF:
-        return Refusal(code, words(server, reply))
+        return Refusal.of(server, code, reply)
     if code < 500 or code in ABOUT_US or code == _TOO_BIG:
         raise failure(server, "does not take the message", code, reply)
-    # Every message of this account would fare alike: the sender must be one that the login may use.
-    raise CredentialsError(
-        f"Mail server {server} refuses the sender {server.sender.addr_spec}; set from_email in the connection's extra.",
-        code=str(code),
-        detail=words(server, reply),
-    )
+    # every message of this account would fare alike
+    refusal = Refusal.of(server, code, reply)
+    raise against_us(server, refusal.fault or SENDER, refusal)
 
 
 def _offer_recipients(client: smtplib.SMTP, server: MailServer, recipients: Sequence[str]) -> dict[str, Refusal]:
+    """Who is not taken, and why. What all of them hear alike against who sends is ours, and not theirs."""
     left: dict[str, Refusal] = {}
     for asked, recipient in enumerate(recipients):
-        code, reply = client.rcpt(recipient)
+        try:
+            code, reply = client.rcpt(recipient)
+        except smtplib.SMTPException:
+            _check_ours(server, left, asked)
+            raise
         if code == _TOO_BIG and asked > len(left):
             code = _TOO_MANY  # how servers used to say it (RFC 5321 4.5.3.1.10); alone, it will hear what it was
-        if code == 421 or code in ABOUT_US:  # about the connection or the login, not about this recipient
+        if code == _CLOSING or code in ABOUT_US:  # about the connection or the login, not about this recipient
+            _check_ours(server, left, asked)
             raise failure(server, "does not take the message", code, reply)
         if not is_taken(code):
-            left[recipient] = Refusal(code, words(server, reply))
+            left[recipient] = Refusal.of(server, code, reply)
+    _check_ours(server, left, len(recipients))
     return left
+
+
+def _check_ours(server: MailServer, left: Mapping[str, Refusal], asked: int) -> None:
+    """Raises what the server has against us, if all that were asked have heard it. After some refusals it may have hung
+    up (Postfix's smtpd_hard_error_limit): they were why."""
+    fault = fault_in_all(left) if len(left) == asked else None
+    if fault is not None:
+        raise against_us(server, fault, next(iter(left.values())))
 
 
 def _transferred(client: smtplib.SMTP, server: MailServer, letter: bytes) -> Refusal | None:
     """None: the server has taken the message for all who passed."""
     wait_at_most(client, max(server.timeout_s, FINAL_DOT_TIMEOUT_S))
+    code: int
+    reply: bytes | str
     # not `client.data`, which does not tell whether it broke off before the message or after
     with nothing_sent(server):
         code, reply = client.docmd("data")
@@ -160,14 +176,22 @@ def _transferred(client: smtplib.SMTP, server: MailServer, letter: bytes) -> Ref
             return None
     if code in ABOUT_US or (code < 500 and code not in PUT_OFF):
         raise failure(server, "does not take the message", code, reply)
-    return Refusal(code, words(server, reply))
+    refusal = Refusal.of(server, code, reply)
+    if refusal.fault:
+        raise against_us(server, refusal.fault, refusal)
+    return refusal
 
 
-def _answer_to(client: smtplib.SMTP, letter: bytes) -> tuple[int, bytes]:
+def _answer_to(client: smtplib.SMTP, letter: bytes) -> tuple[int, bytes | str]:
     """What the server says to the message, or a code below 0: nothing, and it may have it all the same."""
     end = b".\r\n" if letter.endswith(b"\r\n") else b"\r\n.\r\n"
     try:
         client.send(_FIRST_DOT.sub(b"..", letter) + end)
+    except smtplib.SMTPResponseException as error:  # said before the end of the message: it does not have it
+        return error.smtp_code, error.smtp_error
+    except (smtplib.SMTPException, OSError):
+        return -1, b""
+    try:
         return client.getreply()
     except (smtplib.SMTPException, OSError):
         return -1, b""

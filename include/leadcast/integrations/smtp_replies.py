@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from leadcast.core.errors import CredentialsError, DeliveryError, RejectedError, TransientError
 from leadcast.core.redact import masked_email, one_line, scrub
 from leadcast.integrations.mail_server import MailServer
+from leadcast.integrations.smtp_blame import Fault, fault_of
 
 ABOUT_US = frozenset({530, 534, 535, 538})
 """5yz replies about our login, whatever the command was."""
@@ -23,10 +24,17 @@ _MOST_CHARS = 2000
 
 @dataclass(frozen=True)
 class Refusal:
-    """What the server said about a recipient that it did not take."""
+    """What the server said about a recipient that it did not take. `fault`: what it has against us rather."""
 
     code: int
     text: str
+    fault: Fault | None = None
+
+    @classmethod
+    def of(cls, server: MailServer, code: int, reply: bytes | str) -> Refusal:
+        """What a reply says."""
+        fault = fault_of(code, _text(reply)[:_MOST_CHARS], sender_domain=server.sender.domain)
+        return cls(code, words(server, reply), fault)
 
     @property
     def may_pass(self) -> bool:
@@ -41,7 +49,7 @@ def nothing_sent(server: MailServer) -> Iterator[None]:
         yield
     except smtplib.SMTPResponseException as error:
         raise TransientError(
-            f"Mail server {server} does not talk to us.",
+            f"Mail server {server} does not talk to us ({error.smtp_code}).",
             counts=not is_later(error.smtp_code),
             code=str(error.smtp_code),
             detail=words(server, error.smtp_error),
@@ -69,7 +77,38 @@ def failure(server: MailServer, what: str, code: int, reply: bytes | str) -> Del
     message, detail = f"Mail server {server} {what} ({code}).", words(server, reply)
     if code < 500:
         return TransientError(message, counts=not is_later(code), code=str(code), detail=detail)
-    return (CredentialsError if code in ABOUT_US else RejectedError)(message, code=str(code), detail=detail)
+    if code in ABOUT_US:
+        return CredentialsError(message, code=str(code), detail=detail, for_all=True)
+    return RejectedError(message, code=str(code), detail=detail)
+
+
+def not_let_in(server: MailServer, what: str, code: int, reply: bytes, *, fault: Fault) -> DeliveryError:
+    """The error for a refusal before anything was said of a message.
+
+    Args:
+        fault: what a lasting refusal is for, unless its words say something else.
+    """
+    if code < 500:
+        return failure(server, what, code, reply)
+    refusal = Refusal.of(server, code, reply)
+    return against_us(server, refusal.fault or fault, refusal)
+
+
+def against_us(server: MailServer, fault: Fault, refusal: Refusal) -> CredentialsError:
+    """The error for what the server has against who sends, whoever the recipients are."""
+    what = fault.what.format(sender=server.sender.addr_spec, name=server.name)
+    return CredentialsError(
+        f"Mail server {server} {what} ({refusal.code}). {fault.mend}",
+        code=str(refusal.code),
+        detail=refusal.text,
+        for_all=fault.for_all,
+    )
+
+
+def fault_in_all(left: Mapping[str, Refusal]) -> Fault | None:
+    """What the server has against us, if it has said the same of each."""
+    faults = {refusal.fault for refusal in left.values()}
+    return next(iter(faults)) if len(faults) == 1 else None
 
 
 def not_taken(left: Mapping[str, Refusal], *, total: int, mailed: int = 0) -> DeliveryError:
@@ -97,9 +136,12 @@ def _listed(left: Mapping[str, Refusal]) -> str:
 
 def words(server: MailServer, reply: bytes | str) -> str:
     """The server's own words, on one line, cut, without our secrets and with masked addresses, as it writes them."""
-    text = reply.decode("utf-8", errors="replace") if isinstance(reply, bytes) else reply
-    text = _ADDRESS.sub(lambda found: masked_email(found[0]), scrub(text[:_MOST_CHARS], secrets=server.secrets()))
-    return one_line(text, limit=200)
+    text = scrub(_text(reply)[:_MOST_CHARS], secrets=server.secrets())
+    return one_line(_ADDRESS.sub(lambda found: masked_email(found[0]), text), limit=200)
+
+
+def _text(reply: bytes | str) -> str:
+    return reply.decode("utf-8", errors="replace") if isinstance(reply, bytes) else reply
 
 
 def masked(refused: Mapping[str, Refusal]) -> list[dict[str, str]]:

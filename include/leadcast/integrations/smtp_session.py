@@ -10,10 +10,13 @@ from threading import Event, Thread
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from leadcast.core.errors import Blocked, CredentialsError, TransientError
+from leadcast.core.errors import Blocked, TransientError
 from leadcast.integrations.deadline import Deadline
 from leadcast.integrations.mail_server import MailServer, TlsMode
-from leadcast.integrations.smtp_replies import failure, nothing_sent
+from leadcast.integrations.smtp_blame import CLIENT, NAME
+from leadcast.integrations.smtp_last_words import HearsLastWords
+from leadcast.integrations.smtp_login import sign_in
+from leadcast.integrations.smtp_replies import is_taken, not_let_in, nothing_sent
 
 _GOODBYE_TIMEOUT_S = 5.0
 _SHUT_AGAIN_AFTER_S = 0.2
@@ -22,6 +25,7 @@ _MOST_REPLY_BYTES = 65536
 """For all lines of one reply; EHLO's, the longest, has a few hundred bytes."""
 _LEAST_LINE_BYTES = 64
 """What a shorter line counts as: each takes memory of its own."""
+_KNOWS_NO_EHLO = frozenset({500, 502})
 
 
 class _Alarm:
@@ -83,11 +87,11 @@ class _HearsWholeLines:
         self._lines = None if opened is None else _WholeLines(opened)
 
 
-class _Client(_HearsWholeLines, smtplib.SMTP):
+class _Client(_HearsWholeLines, HearsLastWords):
     pass
 
 
-class _TlsClient(_HearsWholeLines, smtplib.SMTP_SSL):
+class _TlsClient(_HearsWholeLines, HearsLastWords, smtplib.SMTP_SSL):
     pass
 
 
@@ -100,7 +104,7 @@ def session(server: MailServer, *, timeout_s: float) -> Iterator[smtplib.SMTP]:
 
     Raises:
         TransientError: no connection, or the server says later (4yz).
-        CredentialsError: it refuses our login.
+        CredentialsError: it refuses us, our name or our login.
         Blocked: it offers no TLS, and the connection does not allow to send without.
     """
     if timeout_s <= 0:
@@ -112,7 +116,8 @@ def session(server: MailServer, *, timeout_s: float) -> Iterator[smtplib.SMTP]:
             with nothing_sent(server):
                 _connect(client, server)
                 _secure(client, server, deadline)
-                _sign_in(client, server)
+                if server.signs_in:
+                    sign_in(client, server)
             yield client
             # The outcome is known by now, so trouble in saying goodbye is nobody's.
             with suppress(smtplib.SMTPException, OSError):
@@ -138,20 +143,20 @@ def _hang_up(client: smtplib.SMTP) -> None:
 def _client(server: MailServer, *, timeout_s: float) -> smtplib.SMTP:
     """Not connected yet: in its constructor smtplib waits for the greeting too, and nobody could break that off."""
     if server.mode is TlsMode.TLS:
-        return _TlsClient(timeout=timeout_s, context=server.tls_context())
-    return _Client(timeout=timeout_s)
+        return _TlsClient(local_hostname=server.name, timeout=timeout_s, context=server.tls_context())
+    return _Client(local_hostname=server.name, timeout=timeout_s)
 
 
 def _connect(client: smtplib.SMTP, server: MailServer) -> None:
     client._host = server.host  # type: ignore[attr-defined]  # whose certificate it is to be, which only `SMTP(host)` sets
     code, reply = client.connect(server.host, server.port)
     if code != _READY:
-        raise smtplib.SMTPConnectError(code, reply)
+        raise not_let_in(server, "does not talk to us", code, reply, fault=CLIENT)
 
 
 def _secure(client: smtplib.SMTP, server: MailServer, deadline: Deadline) -> None:
     wait_at_most(client, server.timeout_s)
-    client.ehlo_or_helo_if_needed()
+    _say_hello(client, server)
     if server.mode is not TlsMode.STARTTLS:
         return
     if not client.has_extn("starttls"):
@@ -164,37 +169,13 @@ def _secure(client: smtplib.SMTP, server: MailServer, deadline: Deadline) -> Non
     wait_at_most(client, max(deadline.left_s(server.timeout_s), 0.001))
     client.starttls(context=server.tls_context())
     wait_at_most(client, server.timeout_s)
-    client.ehlo_or_helo_if_needed()
+    _say_hello(client, server)
 
 
-def _sign_in(client: smtplib.SMTP, server: MailServer) -> None:
-    if not server.signs_in:
-        return
-    try:
-        if server.oauth2 is not None:
-            _authenticate(client, user=server.identity, token=server.oauth2.access_token.get_secret_value())
-        else:
-            client.login(server.user, server.password.get_secret_value())
-    except smtplib.SMTPResponseException as error:
-        raise failure(server, "does not take our login", error.smtp_code, error.smtp_error) from None
-    except smtplib.SMTPServerDisconnected:
-        raise
-    except (smtplib.SMTPException, UnicodeEncodeError):
-        # it offers no AUTH at all, or no kind that we speak
-        kind = "a password" if server.oauth2 is None else "an access token (XOAUTH2)"
-        raise CredentialsError(
-            f"Mail server {server} offers no login with {kind}; look at the connection's login and auth_type, "
-            "or enable TLS.",
-            code="no_auth",
-        ) from None
-
-
-def _authenticate(client: smtplib.SMTP, *, user: str, token: str) -> None:
-    """XOAUTH2. A server that refuses asks back first, says why, and wants an empty line before it answers 535."""
-    if "XOAUTH2" not in client.esmtp_features.get("auth", "").upper().split():
-        raise smtplib.SMTPNotSupportedError("no XOAUTH2")
-
-    def answer(challenge: bytes | None = None) -> str:
-        return f"user={user}\x01auth=Bearer {token}\x01\x01" if challenge is None else ""
-
-    client.auth("XOAUTH2", answer)
+def _say_hello(client: smtplib.SMTP, server: MailServer) -> None:
+    """Says who we are, and hears what the server has against it: `smtplib` would go on to HELO at a closed door."""
+    code, reply = client.ehlo()
+    if code in _KNOWS_NO_EHLO:
+        code, reply = client.helo()
+    if not is_taken(code):
+        raise not_let_in(server, f"does not talk to us, who call ourselves {server.name}", code, reply, fault=NAME)
