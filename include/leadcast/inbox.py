@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,10 +13,11 @@ import structlog
 from sqlalchemy import Connection
 
 from leadcast.core.clock import Clock, utc_now
-from leadcast.core.errors import FieldError, IdempotencyConflict, InvalidRequest, LeadNotFound, StoreError
-from leadcast.core.model import Lead
+from leadcast.core.errors import IdempotencyConflict, LeadNotFound, StoreError
+from leadcast.core.notes import Note
 from leadcast.core.settings import Settings
-from leadcast.request import LeadData, SendBatch, check, fingerprint, refuse_unstorable, validate
+from leadcast.core.tidy import Tidied, tidy
+from leadcast.request import SendBatch, fingerprint, validate
 from leadcast.store import batches, bell, erasures, leads
 from leadcast.store.database import Store
 
@@ -28,6 +29,7 @@ class Accepted:
     """The answer to a request.
 
     run_id: the wave that will carry the batch, as far as it is known by now.
+    notes: what of the lead was mended.
     must_ring: the caller must create that run now. If it cannot, the next arrival or the sweep does.
     repeated: the same request came before under its idempotency key; nothing was written.
     """
@@ -36,6 +38,7 @@ class Accepted:
     lead_id: str
     total_jobs: int
     run_id: str | None
+    notes: Sequence[Note] = ()
     must_ring: bool = False
     repeated: bool = False
 
@@ -47,22 +50,14 @@ class LeadSource(Protocol):
         """The lead in the shape that a request's `lead` has, or None where nobody knows it."""
 
 
-def look_up(source: LeadSource | None, lead_id: str) -> Lead | None:
-    """The lead as the source has it, held to what any request is held to; None: it has none, or there is no source.
+def look_up(source: LeadSource | None, lead_id: str) -> Tidied | None:
+    """The lead as the source has it, mended as that of any request is; None: it has none, or there is no source.
 
     Raises:
-        InvalidRequest: the source's data is none that could be sent; names the fields at fault.
         LeadTableError: the source could not be used.
     """
     data = source.find(lead_id) if source is not None else None
-    if data is None:
-        return None
-    try:
-        refuse_unstorable(data)
-        return check(LeadData, data).to_lead(lead_id)
-    except InvalidRequest as error:
-        errors = [FieldError(("lead", *item.loc), item.msg) for item in error.errors]
-        raise InvalidRequest(f"Lead {lead_id!r} of the lead table: {error.detail}", errors=errors) from None
+    return None if data is None else tidy(data)
 
 
 @dataclass(frozen=True)
@@ -85,7 +80,7 @@ class Inbox:
         idempotency_key: str | None = None,
         caller: str = "",
         run_id: str | None = None,
-        lead: Lead | None = None,
+        lead: Tidied | None = None,
     ) -> Accepted:
         """Validates and stores a request, and answers the bell.
 
@@ -128,7 +123,8 @@ class Inbox:
             lead = lead or self._lead(connection, request)
             batch = batches.NewBatch(
                 id=self.new_id(),
-                lead=lead,
+                lead=lead.lead(request.lead_id),
+                notes=lead.notes,
                 priority=request.priority,
                 callback_url_sealed=self._sealed({"url": request.callback_url}) if request.callback_url else None,
                 idempotency_key=key,
@@ -140,27 +136,28 @@ class Inbox:
             if known is not None:
                 return first_answer(connection, known)
             rung = bell.Bell(run_id, must_ring=False) if run_id else self._answer_bell(connection)
-        _note("batch accepted", batch_id=batch.id, lead_id=lead.id, jobs_count=len(batch.deliveries))
+        _note("batch accepted", batch_id=batch.id, lead_id=batch.lead.id, jobs_count=len(batch.deliveries))
         return Accepted(
             batch_id=batch.id,
-            lead_id=lead.id,
+            lead_id=batch.lead.id,
             total_jobs=len(batch.deliveries),
             run_id=rung.run_id,
+            notes=batch.notes,
             must_ring=rung.must_ring,
         )
 
     def _answer_bell(self, connection: Connection) -> bell.Bell:
         return bell.answer(connection, now=self.clock(), timeout=timedelta(seconds=self.settings.bell_timeout_s))
 
-    def _lead(self, connection: Connection, request: SendBatch) -> Lead:
+    def _lead(self, connection: Connection, request: SendBatch) -> Tidied:
         if request.lead is not None:
-            lead = request.lead.to_lead(request.lead_id)
-            leads.put(connection, lead)
-            return lead
+            leads.put(connection, request.lead.to_lead(request.lead_id))
+            return Tidied(data=request.lead.model_dump(), notes=request.notes)
         found = leads.find(connection, request.lead_id, to_send=True)
         if found is None:
             raise LeadNotFound(request.lead_id)
-        return found
+        # an older version may have stored it as it came
+        return tidy(leads.to_data(found))
 
     def _deliveries(self, request: SendBatch) -> list[batches.NewDelivery]:
         sealed = {kind: self._sealed(given) for kind, given in request.credentials.items() if given}
@@ -188,4 +185,11 @@ def _note(event: str, **facts: Any) -> None:
 
 def _repeated(known: batches.Known, run_id: str | None, *, total_jobs: int) -> Accepted:
     _note("batch known", batch_id=known.batch_id, lead_id=known.lead_id)
-    return Accepted(batch_id=known.batch_id, lead_id=known.lead_id, total_jobs=total_jobs, run_id=run_id, repeated=True)
+    return Accepted(
+        batch_id=known.batch_id,
+        lead_id=known.lead_id,
+        total_jobs=total_jobs,
+        run_id=run_id,
+        notes=known.notes,
+        repeated=True,
+    )

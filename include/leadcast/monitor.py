@@ -112,7 +112,7 @@ class Monitor:
         """
         given = look_up(self.lead_source, lead_id)
         with self.store.begin() as connection:
-            lead = given or leads.find(connection, lead_id)
+            lead = given.lead(lead_id) if given is not None else leads.find(connection, lead_id)
             if lead is None:
                 raise LeadNotFound(lead_id)
             found = views.listing(connection, Filter(lead_id=lead_id, limit=BATCHES_OF_LEAD))

@@ -1,28 +1,39 @@
-"""What comes in: the request models, and how a body of bytes becomes one. Every door uses these, none has its own."""
+"""What comes in: the request models, and how JSON becomes one. Every door uses these, none has its own.
+
+What cannot be acted on is refused: no lead, an integration that is not there, credentials that do not fit. What is
+only an ornament of a lead is mended, for the form that it comes from has nobody to read a refusal.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    StringConstraints,
+    ValidationError,
+)
 
-from leadcast.core.errors import BodyTooLarge, FieldError, InvalidRequest
+from leadcast.core.absent import as_object, without_absent
+from leadcast.core.errors import FieldError
 from leadcast.core.model import Lead, Priority
-from leadcast.core.redact import one_line
+from leadcast.core.notes import MAX_NAME_CHARS, Note, Way
+from leadcast.core.refusals import check, field_errors, refuse_deep, refuse_unstorable, reject
+from leadcast.core.tidy import MAX_CUSTOM_FIELDS, MAX_LONG_TEXT_CHARS, MAX_TEXT_CHARS, MAX_UTM_FIELDS, Tidied, tidy
 
-MAX_BODY_BYTES = 1024 * 1024
 MAX_INTEGRATIONS = 50
-MAX_CUSTOM_FIELDS = 200
 MAX_KEY_LENGTH = 255
 _NO_DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
-_SURROGATE = re.compile("[\ud800-\udfff]")
-M = TypeVar("M", bound=BaseModel)
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 
 
@@ -37,11 +48,6 @@ def _lead_id(value: Any) -> Any:
     return value
 
 
-def _as_object(value: Any) -> Any:
-    """PHP writes an empty array as `[]`, whether a list or an object was meant."""
-    return {} if value == [] else value
-
-
 def _callable_url(url: str) -> str:
     from leadcast.integrations.address import callable_url
 
@@ -49,10 +55,9 @@ def _callable_url(url: str) -> str:
 
 
 LeadId = Annotated[str, BeforeValidator(_lead_id)]
-Text = Annotated[str, BeforeValidator(_as_text), StringConstraints(max_length=1024)]
-LongText = Annotated[str, BeforeValidator(_as_text), StringConstraints(max_length=65_536)]
-CustomText = Annotated[str, StringConstraints(max_length=65_536)]
-FieldName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+Text = Annotated[str, StringConstraints(max_length=MAX_TEXT_CHARS)]
+LongText = Annotated[str, StringConstraints(max_length=MAX_LONG_TEXT_CHARS)]
+FieldName = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME_CHARS)]
 
 
 class Strict(BaseModel):
@@ -62,7 +67,9 @@ class Strict(BaseModel):
 
 
 class LeadData(Strict):
-    """A lead's data, as sent inline or with `PUT /leads/{id}`. All fields are optional."""
+    """A lead's data, as sent inline or with `PUT /leads/{id}`. All fields are optional. What does not fit is mended and
+    noted, never refused: null is nothing, a list becomes one text, what is too long is cut, other fields go to
+    `custom`."""
 
     name: Text = ""
     phone: Text = ""
@@ -70,8 +77,8 @@ class LeadData(Strict):
     company: Text = ""
     comment: LongText = ""
     source: Text = ""
-    utm: Annotated[dict[FieldName, Text], BeforeValidator(_as_object)] = Field(default_factory=dict, max_length=20)
-    custom: Annotated[dict[FieldName, CustomText | bool | int | float | None], BeforeValidator(_as_object)] = Field(
+    utm: dict[FieldName, Text] = Field(default_factory=dict, max_length=MAX_UTM_FIELDS)
+    custom: dict[FieldName, LongText | bool | int | float | None] = Field(
         default_factory=dict, max_length=MAX_CUSTOM_FIELDS, description="Further fields of yours."
     )
 
@@ -84,7 +91,7 @@ class IntegrationRequest(Strict):
     """One destination asked for."""
 
     type: Annotated[str, StringConstraints(min_length=1, max_length=64)]
-    settings: Annotated[dict[str, Any], BeforeValidator(_as_object)] = Field(default_factory=dict, max_length=100)
+    settings: Annotated[dict[str, Any], BeforeValidator(as_object)] = Field(default_factory=dict, max_length=100)
 
 
 class SendBatch(Strict):
@@ -93,54 +100,21 @@ class SendBatch(Strict):
     lead_id: LeadId
     integrations: list[IntegrationRequest] = Field(min_length=1, max_length=MAX_INTEGRATIONS)
     credentials: Annotated[
-        dict[str, Annotated[dict[str, Any], BeforeValidator(_as_object)]], BeforeValidator(_as_object)
+        dict[str, Annotated[dict[str, Any], BeforeValidator(as_object)]], BeforeValidator(as_object)
     ] = Field(default_factory=dict, max_length=MAX_INTEGRATIONS)
     lead: LeadData | None = None
     callback_url: Annotated[str, AfterValidator(_callable_url)] | None = None
     priority: Priority = Priority.NORMAL
+    _notes: tuple[Note, ...] = PrivateAttr(default=())
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What of its lead was mended."""
+        return self._notes
 
     def types(self) -> tuple[str, ...]:
         """The types asked for, in order, each once."""
         return tuple(dict.fromkeys(item.type for item in self.integrations))
-
-
-def parse_body(body: bytes) -> Any:
-    """JSON of a request's body.
-
-    Raises:
-        BodyTooLarge: over 1 MiB.
-        InvalidRequest: not UTF-8, not JSON, a key twice in one object, or a number that JSON does not know (NaN).
-    """
-    if len(body) > MAX_BODY_BYTES:
-        raise BodyTooLarge(f"The body has {len(body)} bytes; at most {MAX_BODY_BYTES} are taken.")
-    try:
-        return json.loads(body.decode("utf-8"), object_pairs_hook=_each_key_once, parse_constant=_no_constant)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        where = f" at line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-        what = error.msg if isinstance(error, json.JSONDecodeError) else "not UTF-8"
-        raise InvalidRequest(f"The body is not JSON{where}: {what}.", errors=[FieldError(("body",), what)]) from None
-    except InvalidRequest:
-        raise
-    except ValueError:
-        raise InvalidRequest("The body holds a number with too many digits.") from None
-    except RecursionError:
-        raise InvalidRequest("The body is nested too deeply.") from None
-
-
-def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in result:
-            msg = "stands twice in one object"
-            raise InvalidRequest(
-                f"The key {key[:64]!r} {msg}; which one is meant?", errors=[FieldError((key[:64],), msg)]
-            )
-        result[key] = value
-    return result
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise InvalidRequest(f"{name} is not a JSON number.")
 
 
 def validate(data: Any, *, defaults: Mapping[str, Mapping[str, Any]] = _NO_DEFAULTS) -> SendBatch:
@@ -152,11 +126,7 @@ def validate(data: Any, *, defaults: Mapping[str, Mapping[str, Any]] = _NO_DEFAU
     Raises:
         InvalidRequest: with every field at fault.
     """
-    try:
-        refuse_unstorable(data)
-        request = check(SendBatch, data)
-    except RecursionError:
-        raise InvalidRequest("The body is nested too deeply.") from None
+    request = _read(data)
     errors = [
         error
         for index, item in enumerate(request.integrations)
@@ -169,39 +139,39 @@ def validate(data: Any, *, defaults: Mapping[str, Mapping[str, Any]] = _NO_DEFAU
         if name not in asked
     ]
     if errors:
-        _reject(errors)
+        reject(errors)
     return request
 
 
-def refuse_unstorable(data: Any, *, loc: tuple[str | int, ...] = ()) -> None:
-    """Refuses what no database and no service takes: NUL characters, halves of surrogate pairs, infinite numbers."""
-    if isinstance(data, float):
-        if not math.isfinite(data):
-            _reject([FieldError(loc, "is too large a number")])
-    elif isinstance(data, str):
-        if "\x00" in data or _SURROGATE.search(data):
-            _reject([FieldError(loc, "holds a NUL character or half a surrogate pair")])
-    elif isinstance(data, Mapping):
-        for key, value in data.items():
-            refuse_unstorable(key, loc=(*loc, "(key)"))
-            refuse_unstorable(value, loc=(*loc, str(key)))
-    elif isinstance(data, list):
-        for index, value in enumerate(data):
-            refuse_unstorable(value, loc=(*loc, index))
+def _read(data: Any) -> SendBatch:
+    """The request in `data`, as far as it can be told without asking the integrations."""
+    refuse_deep(data)
+    if not isinstance(data, Mapping):
+        return check(SendBatch, data)
+    given = without_absent(data)
+    lead = given.get("lead")
+    tidied = tidy(lead) if isinstance(lead, Mapping) else None
+    refuse_unstorable({key: value for key, value in given.items() if key != "lead" or tidied is None})
+    request = check(SendBatch, given if tidied is None else given | {"lead": tidied.data})
+    if tidied is not None:
+        request._notes = tidied.notes
+    return request
 
 
-def check(model: type[M], data: Any) -> M:
-    """`data` as this model."""
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        _reject(field_errors(error))
+def lead_of(data: Any, *, above: Way = ()) -> Tidied:
+    """A lead's data on its own, mended like that of a request.
 
+    Args:
+        above: the way to it, for notes and errors.
 
-def field_errors(error: ValidationError, *, prefix: tuple[str | int, ...] = ()) -> list[FieldError]:
-    """Pydantic's findings as ours, without the values."""
-    found = error.errors(include_input=False, include_url=False, include_context=False)
-    return [FieldError((*prefix, *item["loc"]), item["msg"]) for item in found]
+    Raises:
+        InvalidRequest: it is no object.
+    """
+    refuse_deep(data)
+    given = as_object(data)
+    if not isinstance(given, Mapping):
+        reject([FieldError(above, "must be an object")])
+    return tidy(given, above=above)
 
 
 def _item_errors(
@@ -216,10 +186,11 @@ def _item_errors(
         return [FieldError((*here, "type"), f"unknown integration {item.type!r}; there are: {known}")]
     integration = registry.get(item.type)
     errors: list[FieldError] = []
+    together = merged(defaults, item.settings)
     try:
-        integration.settings_model.model_validate(merged(defaults, item.settings))
+        integration.settings_model.model_validate(together)
     except ValidationError as error:
-        errors += field_errors(error, prefix=(*here, "settings"))
+        errors += field_errors(error, data=together, prefix=(*here, "settings"))
     if index == next(i for i, other in enumerate(request.integrations) if other.type == item.type):
         errors += _credential_errors(item.type, request.credentials.get(item.type))
     return errors
@@ -238,18 +209,11 @@ def _credential_errors(integration_type: str, given: Mapping[str, Any] | None) -
     try:
         registry.get(integration_type).credentials_model.model_validate(given)
     except ValidationError as error:
-        return field_errors(error, prefix=here)
+        return field_errors(error, data=given, prefix=here)
     return []
-
-
-def _reject(errors: list[FieldError]) -> NoReturn:
-    first = errors[0]
-    where = one_line(".".join(str(part) for part in first.loc), limit=128) or "body"
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    raise InvalidRequest(f"{where}: {first.msg}{more}", errors=errors)
 
 
 def fingerprint(data: Any) -> str:
     """SHA-256 of a request, the same for equal JSON: tells whether an idempotency key came with the same body."""
     canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()

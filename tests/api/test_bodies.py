@@ -11,7 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 from leadcast.api.body import read_json
 from leadcast.api.trigger_guard import TriggerGuard
 from leadcast.core.errors import BodyTooLarge
-from leadcast.request import MAX_BODY_BYTES
+from leadcast.core.json_body import MAX_BODY_BYTES
 from leadcast.store.sealing import Sealer
 
 CHUNK = b" " * 65_536

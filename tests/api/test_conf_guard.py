@@ -71,6 +71,12 @@ def test_what_the_form_leaves_empty_is_not_part_of_the_request() -> None:
     assert body_of(conf) == {"lead_id": "7", "integrations": integrations, "priority": "normal"}
 
 
+def test_what_phps_arrays_and_empty_fields_leave_is_not_shown_to_airflow(sealer: Sealer) -> None:
+    empty = {"credentials": [], "lead": [], "callback_url": "", "priority": ""}
+    conf = {"lead_id": 1, "integrations": [{"type": "email"}]}
+    assert checked(conf | empty, sealer) == conf
+
+
 def test_a_bell_passes_the_check(sealer: Sealer) -> None:
     assert checked(FORM_LEFT_EMPTY, sealer) == FORM_LEFT_EMPTY
 

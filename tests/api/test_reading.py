@@ -157,17 +157,32 @@ def test_a_lead_id_that_is_none_is_422(client: TestClient, lead_id: str) -> None
     assert client.get(f"/leads/{lead_id}").status_code == 422
 
 
-def test_lead_data_that_is_none_is_422_and_not_repeated(client: TestClient) -> None:
-    answer = client.put("/leads/7", json={"name": ["SECRET"], "nope": "SECRET"})
+@pytest.mark.parametrize("body", ['"SECRET"', '["SECRET"]', "5", "null"])
+def test_lead_data_that_is_no_object_is_422_and_not_repeated(client: TestClient, body: str) -> None:
+    answer = client.put("/leads/7", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 422
     assert "SECRET" not in answer.text
 
 
-@pytest.mark.parametrize("text", ["\\u0000", "half \\ud800"])
-def test_text_that_no_database_takes_is_422(client: TestClient, text: str) -> None:
+def test_a_lead_is_stored_mended_and_the_answer_says_what_was(client: TestClient) -> None:
+    answer = client.put("/leads/7", json={"name": [" Анна\u200b "], "company": None, "nickname": "Аня"}).json()
+    assert (answer["lead"]["name"], answer["lead"]["company"]) == ("Анна", "")
+    assert answer["notes"] == [
+        {"loc": ["nickname"], "msg": "no field of a lead: taken into custom"},
+        {"loc": ["name"], "msg": "a list: written as one text"},
+    ]
+    assert client.get("/leads/7").json()["lead"] == answer["lead"]
+
+
+@pytest.mark.parametrize(("text", "kept"), [("a\\u0000", "a"), ("half \\ud800", "half \ufffd")])
+def test_text_that_no_database_takes_is_stored_without_what_is_in_the_way(
+    client: TestClient, text: str, kept: str
+) -> None:
     body = f'{{"comment": "{text}"}}'.encode()
     answer = client.put("/leads/7", content=body, headers={"Content-Type": "application/json"})
-    assert answer.status_code == 422
+    assert answer.status_code == 201
+    assert client.get("/leads/7").json()["lead"]["comment"] == kept
+    assert len(answer.json()["notes"]) == 1
 
 
 def test_an_unknown_lead_is_404(client: TestClient) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -25,12 +26,62 @@ def test_a_request_is_stored_and_answered_with_202_and_links(client: TestClient,
 
     assert answer.status_code == 202
     body = answer.json()
-    assert body.keys() == {"batch_id", "lead_id", "status", "total_jobs", "links"}
+    assert body.keys() == {"batch_id", "lead_id", "status", "total_jobs", "notes", "links"}
     assert (body["lead_id"], body["status"], body["total_jobs"]) == ("123", "pending", 2)
     assert body["links"]["self"] == f"/api/integrations/batches/{body['batch_id']}"
     assert body["links"]["run"].startswith("/dags/send_lead/runs/wave__")
     assert answer.headers["Location"] == body["links"]["self"]
     assert how_many(store) == 1
+
+
+ORNAMENTS: dict[str, Any] = {
+    "name": "Анна \ud83d",
+    "email": None,
+    "source": "https://example.com/?" + "x" * 1100,
+    "utm": {"utm_source": None, "utm_content": "x" * 4310, **{f"utm_{number}": "x" for number in range(21)}},
+    "custom": {"rooms": ["1", "2"], "city": None, "": "no name"},
+    "first_name": "Анна",
+}
+NOTED = [
+    {"loc": ["lead", "first_name"], "msg": "no field of a lead: taken into custom"},
+    {"loc": ["lead", "name"], "msg": "held half a character: U+FFFD stands for it"},
+    {"loc": ["lead", "source"], "msg": "cut to 1024 characters (had 1121)"},
+    {"loc": ["lead", "utm", "utm_content"], "msg": "cut to 1024 characters (had 4310)"},
+    {
+        "loc": ["lead", "custom", "no name"],
+        "msg": "kept under this name, since its own was empty, too long or taken",
+    },
+    {"loc": ["lead", "custom", "rooms"], "msg": "a list: written as one text"},
+]
+
+
+def test_a_lead_is_never_refused_for_its_ornaments_and_the_batch_says_what_was_mended(client: TestClient) -> None:
+    body = (
+        b"\xef\xbb\xbf"
+        + json.dumps(
+            BODY | {"lead": ORNAMENTS, "callback_url": "", "priority": None, "credentials": BODY["credentials"]}
+        ).encode()
+    )
+    key = {"Idempotency-Key": "order-17", "Content-Type": "application/json"}
+    answer = client.post("/send-batch", content=body, headers=key)
+
+    assert answer.status_code == 202
+    first = answer.json()
+    assert sorted(first["notes"], key=str) == sorted(NOTED, key=str)
+    assert client.post("/send-batch", content=body, headers=key).json() == first, "the same answer, notes included"
+    assert client.get(f"/batches/{first['batch_id']}").json()["notes"] == first["notes"]
+    page = client.get(f"/ui/batches/{first['batch_id']}").text
+    assert "lead.utm.utm_content: cut to 1024 characters (had 4310)" in page
+    assert "lead.custom.rooms" in page
+    lead = client.get(f"/leads/{BODY['lead_id']}").json()["lead"]
+    assert (lead["name"], lead["custom"]["rooms"], lead["custom"]["first_name"]) == ("Анна \ufffd", "1, 2", "Анна")
+    assert len(lead["utm"]) == 23
+
+
+def test_a_page_without_notes_says_nothing_of_them(client: TestClient) -> None:
+    sent = client.post("/send-batch", json=BODY).json()
+    assert sent["notes"] == []
+    assert "Mended" not in client.get(f"/ui/batches/{sent['batch_id']}").text
 
 
 def test_the_first_arrival_rings_in_the_callers_name_and_the_next_ride_along(client: TestClient, bell: Bell) -> None:

@@ -55,6 +55,24 @@ def test_airflow_sees_sealed_credentials_only(client: TestClient, sealer: Sealer
     assert open_conf(got["conf"], sealer) == BODY
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "utf-16-le"])
+def test_a_conf_in_another_encoding_is_sealed_as_well(client: TestClient, sealer: Sealer, encoding: str) -> None:
+    body = json.dumps({"logical_date": None, "conf": BODY}).encode(encoding)
+    answer = client.post(TRIGGER, content=body, headers={"Content-Type": "application/json"})
+    assert BOT_TOKEN not in answer.json()["body"]
+    assert open_conf(json.loads(answer.json()["body"])["conf"], sealer) == BODY
+
+
+def test_ornaments_that_no_database_takes_are_sealed_with_the_lead(client: TestClient, sealer: Sealer) -> None:
+    """Airflow keeps a conf as JSON, which PostgreSQL takes neither NUL nor half a character in."""
+    lead = {"name": None, "comment": "a\x00b \ud83d", "custom": {"rooms": ["1", "2"]}}
+    body = json.dumps({"logical_date": None, "conf": BODY | {"lead": lead, "callback_url": ""}})
+    answer = client.post(TRIGGER, content=body, headers={"Content-Type": "application/json"})
+    got = json.loads(answer.json()["body"])
+    assert "lead" not in got["conf"]
+    assert open_conf(got["conf"], sealer)["lead"] == lead
+
+
 @pytest.mark.parametrize("conf", [None, {}, {"lead_id": None, "credentials": {}, "priority": "normal"}])
 def test_a_bell_passes(client: TestClient, conf: Any) -> None:
     assert passed_on(client, {"logical_date": None, "conf": conf}) == {"logical_date": None, "conf": conf}
@@ -74,14 +92,13 @@ def test_a_wrong_conf_is_a_problem_with_every_field_and_no_value(client: TestCli
 @pytest.mark.parametrize(
     "body",
     [
-        json.dumps({"conf": BODY}).encode("utf-16"),
         b'{"conf": {"credentials": {"telegram": {"bot_token": "SECRET"}}}, "conf": {}}',
         b'{"conf": "SECRET"}',
         b'{"conf": ["SECRET"]}',
         json.dumps(BODY).encode(),
         b'{"conf": {"credentials": "SECRET',
     ],
-    ids=["UTF-16", "conf twice", "conf a string", "conf a list", "not in conf", "no JSON"],
+    ids=["conf twice", "conf a string", "conf a list", "not in conf", "no JSON"],
 )
 def test_no_way_of_writing_it_leads_past_the_guard(client: TestClient, body: bytes) -> None:
     for headers in ({"Content-Type": "application/json"}, {"Content-Type": "text/plain"}, {}):

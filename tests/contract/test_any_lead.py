@@ -1,6 +1,7 @@
-"""Any lead that the door lets in, however hostile, arrives escaped and intact, or cut as documented; nothing between.
+"""Any lead comes in, however hostile, and arrives escaped and intact, or cut as documented; nothing between.
 
-Intact: the values are there, apart from what no transport keeps: which control characters and line breaks stood where.
+Intact: the values are there as the door has mended them (tests/unit/test_tidy.py), apart from what no transport keeps:
+which line breaks stood where.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.contract.error_cases import SERVICES, Case, credentials_of, mail_server
 
-from leadcast.core.errors import InvalidRequest
 from leadcast.core.model import Lead
 from leadcast.integrations import registry
 from leadcast.integrations.base import Account, Call
+from leadcast.integrations.bitrix24_fields import addresses_of
+from leadcast.integrations.mail_server import mail_address
 from leadcast.integrations.remarks import said
 from leadcast.integrations.template_values import text_of
 from leadcast.integrations.ways import addresses_in, each_phone
@@ -61,24 +63,33 @@ FRAGMENTS = (
     " ",
     "…",
 )
-IMPOSSIBLE = ("nul \x00", "half \ud800", "n" * 10_240)
+IMPOSSIBLE: tuple[Any, ...] = (
+    "nul \x00", "half \ud800", "n" * 10_240, None, False, 5, ["a", "list"], {"an": "object"}, [["deep"], {"er": None}],
+    float("inf"), "\u200b", " anna@example.com ", "anna@почта.рф", "anna@example.c",
+)  # fmt: skip
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\x00")
 PIECES = st.lists(st.one_of(st.sampled_from(FRAGMENTS), st.text(CHARACTERS, max_size=30)), max_size=6).map("".join)
 LINE = PIECES.map(lambda text: text[:1024])
 LONG = st.tuples(PIECES, st.sampled_from([1, 1, 1, 5, 100, 5000])).map(lambda pair: (pair[0] * pair[1])[:65_536])
 NAME = PIECES.map(lambda text: text[:128] or "a field")
-CUSTOM = st.one_of(LONG, st.none(), st.booleans(), st.integers(-(10**30), 10**30), st.floats(-1e300, 1e300))
+ODD = st.sampled_from(IMPOSSIBLE)
+ODD_LINE = st.one_of(*[LINE] * 9, ODD)
+CUSTOM = st.one_of(LONG, st.none(), st.booleans(), st.integers(-(10**30), 10**30), st.floats(-1e300, 1e300), ODD)
 LEADS = st.fixed_dictionaries(
     {},
     optional={
-        "name": st.one_of(*[LINE] * 9, st.sampled_from(IMPOSSIBLE)),
-        "phone": LINE,
-        "email": LINE,
-        "company": LINE,
-        "comment": LONG,
-        "source": LINE,
-        "utm": st.dictionaries(st.one_of(st.sampled_from(["utm_source", "medium"]), NAME), LINE, max_size=4),
-        "custom": st.dictionaries(NAME, CUSTOM, max_size=4),
+        "name": ODD_LINE,
+        "phone": ODD_LINE,
+        "email": ODD_LINE,
+        "company": ODD_LINE,
+        "comment": st.one_of(*[LONG] * 9, ODD),
+        "source": ODD_LINE,
+        "utm": st.one_of(
+            *[st.dictionaries(st.one_of(st.sampled_from(["utm_source", "medium"]), NAME), ODD_LINE, max_size=4)] * 9,
+            ODD,
+        ),
+        "custom": st.one_of(*[st.dictionaries(NAME, CUSTOM, max_size=4)] * 9, ODD),
+        "nickname": ODD_LINE,
     },
 )
 EVERYTHING = "".join(FRAGMENTS)
@@ -91,11 +102,7 @@ WORST = {
 
 
 def door(integration: str, data: Mapping[str, Any]) -> Lead:
-    """The lead as a request brings it.
-
-    Raises:
-        InvalidRequest: it is refused.
-    """
+    """The lead as a request brings it."""
     request = validate({"lead_id": "7781", "integrations": [{"type": integration}], "lead": dict(data)})
     assert request.lead is not None
     return request.lead.to_lead(request.lead_id)
@@ -134,8 +141,9 @@ def unmarked(text: str) -> str:
 
 def assert_says(text: str, values: Iterable[str]) -> None:
     """Every value stands in the text; of several lines each is marked as a stranger's."""
-    whole = read(unmarked(text))
-    missing = [value[:80] for value in values if read(value) not in whole]
+    # a value may begin with such a mark itself
+    wholes = read(text), read(unmarked(text))
+    missing = [value[:80] for value in values if not any(read(value) in whole for whole in wholes)]
     assert not missing
 
 
@@ -190,11 +198,11 @@ def bitrix24(sandbox: Sandbox, lead: Lead) -> None:
     assert (item["companyTitle"] or "") == lead.company[:MAX_NAME_CHARS]
     ways = [(way["typeId"], way["value"]) for way in item["fm"] or []]
     phones = [("PHONE", phone) for phone in each_phone(lead.phone, region="RU") if phone]
-    assert ways == [*phones, *(("EMAIL", address) for address in addresses_in(lead.email))]
+    assert ways == [*phones, *(("EMAIL", address) for address in addresses_of(lead))]
     comments = item["comments"] or ""
     assert not re.search(r"[\[<][A-Za-z/*!?]", comments)
     comments = comments.replace("\u2060", "")
-    if lead.email and not addresses_in(lead.email):  # the portal refuses an item whose address is none
+    if lead.email and not addresses_of(lead):  # the portal refuses an item whose address is none
         assert_says(comments, [lead.email])
     assert_note(comments, lead)
 
@@ -251,7 +259,7 @@ def email(sandbox: Sandbox, lead: Lead) -> None:
     assert said == subject or (said.endswith("…") and len(lead.name) > 900)
     assert subject.startswith(said.removesuffix("…").rstrip())
     answer_to = [address for _, address in getaddresses([letter["reply_to"] or ""])]
-    assert answer_to in ([], [lead.email.strip()])
+    assert answer_to == [] or answer_to == [mail_address(lead.email)]
     assert_says(letter["text"], values_of(lead))
     page = Page(letter["html"])
     assert page.tags <= LETTER_TAGS
@@ -288,14 +296,13 @@ ARRIVED: dict[str, tuple[str, dict[str, Any], Callable[[Sandbox, Lead], None]]] 
 @example(data=WORST)
 @example(data={"name": "…", "comment": "x" * 65_536})
 @example(data={"name": EVERYTHING[:1024], "comment": EVERYTHING})
-def test_any_lead_arrives_intact_or_is_refused_at_the_door(
+@example(data=dict.fromkeys(("name", "phone", "email", "company", "comment", "source", "utm", "custom")))
+@example(data={"name": "\u202e", "email": "anna@почта.рф", "custom": {str(number): 1 for number in range(201)}})
+def test_any_lead_comes_in_and_arrives_intact(
     name: str, sandbox: Sandbox, make_call: MakeCall, data: dict[str, Any]
 ) -> None:
     kind, own_settings, check = ARRIVED[name]
-    try:
-        lead = door(kind, data)
-    except InvalidRequest:
-        return
+    lead = door(kind, data)
     sandbox.reset()
     integration = registry.get(kind)
     integration.deliver(
@@ -305,25 +312,3 @@ def test_any_lead_arrives_intact_or_is_refused_at_the_door(
         call=make_call(),
     )
     check(sandbox, lead)
-
-
-@pytest.mark.parametrize("value", IMPOSSIBLE)
-def test_what_no_service_could_keep_is_refused_at_the_door(value: str) -> None:
-    for data in ({"name": value}, {"phone": value}, {"utm": {value: "a"}}, {"custom": {value: "a"}}):
-        with pytest.raises(InvalidRequest):
-            door("webhook", data)
-
-
-def test_a_lead_is_refused_for_what_it_is_not_and_for_more_than_a_lead_has() -> None:
-    for data in (
-        {"comment": "x" * 65_537},
-        {"custom": {"a": "x" * 65_537}},
-        {"custom": {str(number): 1 for number in range(201)}},
-        {"utm": {str(number): "1" for number in range(21)}},
-        {"custom": {"a": float("inf")}},
-        {"custom": {"a": ["a", "list"]}},
-        {"name": None},
-        {"nickname": "Anna"},
-    ):
-        with pytest.raises(InvalidRequest):
-            door("webhook", data)

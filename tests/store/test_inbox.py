@@ -54,6 +54,18 @@ def test_a_batch_keeps_the_lead_as_it_was_when_accepted(store: Store, accept: Ac
     assert kept["name"] == "Анна"
 
 
+def test_a_lead_that_an_older_version_has_stored_as_it_came_is_mended_when_it_is_sent(
+    store: Store, inbox: Inbox
+) -> None:
+    with store.begin() as connection:
+        leads.put(connection, Lead(id="5", name="\u202e", email="anna@example.com ", custom={"sum": ["1"]}))
+    accepted = inbox.accept({"lead_id": 5, "integrations": [{"type": "email"}]})
+    with store.begin() as connection:
+        kept = connection.execute(select(batches.c.lead).where(batches.c.id == accepted.batch_id)).scalar_one()
+    assert (kept["name"], kept["email"], kept["custom"]) == ("", "anna@example.com", {"sum": "1"})
+    assert [note.loc for note in accepted.notes] == [("lead", "custom", "sum")]
+
+
 def test_an_unknown_lead_is_refused_and_the_error_says_how_to_send_one(store: Store, inbox: Inbox) -> None:
     with pytest.raises(LeadNotFound, match=r"PUT /api/integrations/leads/999"):
         inbox.accept({"lead_id": 999, "integrations": [{"type": "email"}]})

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from sqlalchemy import URL, Engine, create_engine, select, text, update
 
-from leadcast.core.errors import InvalidRequest, LeadNotFound, LeadTableError
+from leadcast.core.errors import LeadNotFound, LeadTableError
 from leadcast.core.lead_mapping import LeadMapping
 from leadcast.core.model import BatchStatus, DeliveryState
+from leadcast.core.notes import Note
 from leadcast.core.settings import Settings
 from leadcast.engine.lead_status import LeadStatus
 from leadcast.inbox import Inbox, look_up
@@ -19,7 +20,7 @@ from leadcast.monitor import Monitor
 from leadcast.notify import Dispatcher
 from leadcast.plan import plan
 from leadcast.settle import Settler
-from leadcast.store import batches, leads
+from leadcast.store import batches, leads, views
 from leadcast.store.database import Store
 from leadcast.store.lead_table import LeadTable
 from leadcast.store.outbox import Channel
@@ -161,11 +162,16 @@ def test_what_was_accepted_before_is_answered_without_the_table(inbox: Inbox, ta
     assert (again.batch_id, again.repeated) == (first.batch_id, True)
 
 
-def test_a_row_that_no_request_could_hold_is_refused_with_its_field(inbox: Inbox, table: Table) -> None:
-    table.run("UPDATE people SET fio = printf('%.*c', 2000, 'x')")
-    with pytest.raises(InvalidRequest, match=r"Lead '7' of the lead table: name: .*1024") as caught:
-        inbox.accept(REQUEST)
-    assert caught.value.errors[0].loc == ("lead", "name")
+def test_a_row_that_no_request_could_hold_is_mended_and_noted(inbox: Inbox, table: Table, store: Store) -> None:
+    table.run("UPDATE people SET fio = ' ' || printf('%.*c', 2000, 'x') || char(8203)")
+    accepted = inbox.accept(REQUEST)
+    with store.begin() as connection:
+        kept = connection.execute(select(batch_rows.c.lead).where(batch_rows.c.id == accepted.batch_id)).scalar_one()
+        view = views.batch(connection, accepted.batch_id)
+    assert kept["name"] == "x" * 1024
+    note = Note(("lead", "name"), "cut to 1024 characters (had 2000)")
+    assert view is not None
+    assert list(view.notes) == list(accepted.notes) == [note]
 
 
 def test_a_lead_of_the_table_is_shown_with_its_batches(inbox: Inbox, table: Table, store: Store) -> None:

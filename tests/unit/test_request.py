@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from leadcast.core.errors import BodyTooLarge, InvalidRequest
-from leadcast.core.model import Priority
-from leadcast.request import MAX_BODY_BYTES, LeadData, check, fingerprint, parse_body, validate
+from leadcast.core.json_body import MAX_BODY_BYTES, parse_body
+from leadcast.core.model import Lead, Priority
+from leadcast.request import fingerprint, lead_of, validate
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MINIMAL: dict[str, Any] = {"lead_id": 1, "integrations": [{"type": "telegram"}]}
@@ -20,6 +21,13 @@ def refused(data: Any) -> list[tuple[tuple[str | int, ...], str]]:
     with pytest.raises(InvalidRequest) as caught:
         validate(data)
     return [(error.loc, error.msg) for error in caught.value.errors]
+
+
+def lead_in(request: dict[str, Any]) -> Lead:
+    """The lead of a request, when it has come in as a body."""
+    read = validate(parse_body(json.dumps(request).encode()))
+    assert read.lead is not None
+    return read.lead.to_lead(read.lead_id)
 
 
 def test_the_seeds_request_is_taken_to_the_letter() -> None:
@@ -94,10 +102,26 @@ def test_a_batch_has_1_to_50_integrations(count: int) -> None:
     assert refused({"lead_id": 1, "integrations": [{"type": "telegram"}] * count})[0][0] == ("integrations",)
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[1,]", b'{"a": NaN}', b"\xff\xfe", b"nul", b"[" * 100_000, b"9" * 5000])
-def test_what_is_not_json_is_refused(body: bytes) -> None:
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"[1,]", b'{"a": NaN}', b"\xff\xfe", b"\xef\xbb\xbf", b"nul", b"[" * 100_000, b"9" * 5000, b'"\xff"'],
+)
+def test_what_is_not_json_or_no_request_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidRequest):
-        parse_body(body)
+        validate(parse_body(body))
+
+
+def test_the_encoding_that_a_body_is_not_in_is_named() -> None:
+    with pytest.raises(InvalidRequest, match="not UTF-8"):
+        parse_body('{"name": "Анна"}'.encode("cp1251"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "utf-16-le"])
+def test_a_byte_order_mark_before_the_body_is_skipped(encoding: str) -> None:
+    body = json.dumps({**MINIMAL, "lead": {"name": "Анна"}}, ensure_ascii=False).encode(encoding)
+    request = validate(parse_body(body))
+    assert request.lead is not None
+    assert (request.lead.name, request.notes) == ("Анна", ())
 
 
 def test_a_key_that_stands_twice_is_refused_by_name() -> None:
@@ -111,26 +135,142 @@ def test_a_body_over_1_mib_is_refused() -> None:
 
 
 @pytest.mark.parametrize("text", ["a\x00b", "\ud800"])
-def test_text_that_no_service_takes_is_refused_with_its_place(text: str) -> None:
-    ((loc, _),) = refused({**MINIMAL, "lead": {"name": text}})
-    assert loc == ("lead", "name")
+def test_text_that_no_service_takes_is_refused_where_it_tells_what_to_do(text: str) -> None:
+    settings = [{"type": "telegram", "settings": {"template": text}}]
+    for data, way in (
+        ({**MINIMAL, "integrations": settings}, ("integrations", 0, "settings", "template")),
+        ({**MINIMAL, "credentials": {"telegram": {"bot_token": text}}}, ("credentials", "telegram", "bot_token")),
+        ({**MINIMAL, "callback_url": f"https://example.com/{text}"}, ("callback_url",)),
+    ):
+        ((loc, _),) = refused(data)
+        assert loc == way
 
 
-@pytest.mark.parametrize("text", ["<b>&", "a\r\nBcc: x@y", "{{ 7*7 }} {lead_name}", "‮evil", "🦊" * 500])
+@pytest.mark.parametrize("text", ["<b>&", "{{ 7*7 }} {lead_name}", "🦊" * 500, "=?utf-8?b?0JA=?="])
 def test_hostile_but_possible_text_is_taken_as_it_is(text: str) -> None:
     request = validate({**MINIMAL, "lead": {"name": text, "custom": {"field": text}}})
     assert request.lead is not None
     assert request.lead.name == text
     assert request.lead.custom == {"field": text}
+    assert request.notes == ()
 
 
-def test_a_number_beyond_all_bounds_is_refused_with_its_place() -> None:
-    body = parse_body(b'{"lead_id": 1, "integrations": [{"type": "email"}], "lead": {"custom": {"x": 1e999}}}')
-    assert refused(body)[0][0] == ("lead", "custom", "x")
+def test_a_number_beyond_all_bounds_is_refused_with_its_place_where_it_tells_what_to_do() -> None:
+    body = parse_body(b'{"lead_id": 1, "integrations": [{"type": "webhook", "settings": {"fields": {"x": 1e999}}}]}')
+    assert refused(body)[0][0] == ("integrations", 0, "settings", "fields", "x")
 
 
-def test_over_long_values_are_refused_with_their_place() -> None:
-    assert refused({**MINIMAL, "lead": {"name": "x" * 1025}})[0][0] == ("lead", "name")
+NOTHING: dict[str, Any] = {
+    "lead": {
+        "name": None, "phone": None, "email": None, "company": None, "comment": None, "source": None,
+        "utm": {"utm_source": None}, "custom": {"city": None},
+    },
+    "integrations": [{"type": "telegram", "settings": None}, {"type": "email", "settings": {"template": None}}],
+    "credentials": {"telegram": None, "email": {"emails": ["a@example.com", None, ""], "subject": None}},
+    "callback_url": None,
+    "priority": None,
+}  # fmt: skip
+
+
+def test_null_is_nothing_wherever_it_is_not_required() -> None:
+    """Laravel's own middleware makes null of every empty field of a form."""
+    request = validate({"lead_id": 1, **NOTHING})
+    assert request == validate(
+        {
+            "lead_id": 1,
+            "lead": {"utm": {"utm_source": ""}, "custom": {"city": None}},
+            "integrations": [{"type": "telegram"}, {"type": "email"}],
+            "credentials": {"email": {"emails": ["a@example.com"]}},
+        }
+    )
+    assert request.notes == ()
+
+
+@pytest.mark.parametrize("name", ["lead", "credentials", "callback_url", "priority"])
+@pytest.mark.parametrize("value", [None, "", " "])
+def test_an_empty_member_of_a_request_is_none(name: str, value: object) -> None:
+    assert validate({**MINIMAL, name: value}) == validate(MINIMAL)
+
+
+@pytest.mark.parametrize("name", ["utm", "custom"])
+@pytest.mark.parametrize("value", [None, "", [], {}, False])
+def test_an_empty_group_of_fields_is_none(name: str, value: object) -> None:
+    request = validate({**MINIMAL, "lead": {name: value}})
+    assert request == validate({**MINIMAL, "lead": {}})
+    assert request.notes == ()
+
+
+def test_blank_credentials_are_none_and_the_connection_is_taken() -> None:
+    blank = {"bot_token": "", "chat_id": None}
+    assert validate({**MINIMAL, "credentials": {"telegram": blank}}).credentials == {"telegram": {}}
+    assert validate({**MINIMAL, "credentials": {"telegram": {"conn_id": " "}}}).credentials == {"telegram": {}}
+
+
+def test_null_in_a_mapping_stays_a_constant_of_its_own() -> None:
+    fields = {"fields": {"city": None, "name": "{lead_name}"}}
+    request = validate({"lead_id": 1, "integrations": [{"type": "webhook", "settings": fields}]})
+    assert request.integrations[0].settings == fields
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"lead_id": None},
+        {"integrations": None},
+        {"integrations": [None]},
+        {"integrations": [{"type": None}]},
+        {"lead": "Anna"},
+        {"lead": ["Anna"]},
+        {"credentials": "secret"},
+        {"callback_url": 5},
+        {"priority": "urgent"},
+        {"callbackurl": "https://example.com"},
+    ],
+)
+def test_what_cannot_be_acted_on_is_refused(wrong: dict[str, Any]) -> None:
+    assert refused({**MINIMAL, **wrong})[0][0][0] == next(iter(wrong))
+
+
+def test_no_error_names_the_types_that_pydantic_has_tried() -> None:
+    for kind in ("amocrm", "bitrix24", "email", "telegram", "webhook"):
+        for wrong in ([], [1], {"a": {}}, 1.5, True):
+            settings = dict.fromkeys(("chat_id", "template", "price", "pipeline_id", "tags", "fields", "url"), wrong)
+            data = {"lead_id": 1, "integrations": [{"type": kind, "settings": settings}]}
+            with pytest.raises(InvalidRequest) as caught:
+                validate(data | {"credentials": {kind: {"emails": wrong, "headers": wrong, "chat_id": wrong}}})
+            for error in caught.value.errors:
+                assert not {"constrained-str", "str", "int", "float", "bool"} & set(map(str, error.loc))
+
+
+def test_what_was_mended_in_the_lead_is_noted() -> None:
+    request = validate({**MINIMAL, "lead": {"utm": {"utm_content": "x" * 4310}}})
+    [note] = request.notes
+    assert note.to_data() == {"loc": ["lead", "utm", "utm_content"], "msg": "cut to 1024 characters (had 4310)"}
+
+
+def test_half_an_emoji_and_a_huge_number_come_in_with_the_body() -> None:
+    lead = rb'{"comment": "fox \ud83e", "custom": {"a": 1e999}}'
+    body = b'{"lead_id": 1, "integrations": [{"type": "email"}], "lead": ' + lead + b"}"
+    request = validate(parse_body(body))
+    assert request.lead is not None
+    assert (request.lead.comment, request.lead.custom) == ("fox \ufffd", {"a": None})
+    assert [note.loc[-1] for note in request.notes] == ["comment", "a"]
+    assert len(fingerprint(parse_body(body))) == 64
+
+
+def test_a_body_is_nested_only_so_deep() -> None:
+    for depth in (150, 900):
+        data = parse_body(b'{"lead_id": 1, "lead": {"custom": {"a": ' + b"[" * depth + b"]" * depth + b"}}}")
+        with pytest.raises(InvalidRequest, match="nested too deeply"):
+            validate(data)
+
+
+def test_a_lead_on_its_own_is_mended_too_and_must_be_one() -> None:
+    assert lead_of({"name": None}).data["name"] == ""
+    assert lead_of([]).data == lead_of({}).data
+    for wrong in (None, "Anna", ["Anna"], 5):
+        with pytest.raises(InvalidRequest, match="must be an object"):
+            lead_of(wrong)
 
 
 def test_a_mapping_that_cannot_be_filled_in_is_refused_with_its_place() -> None:
@@ -148,7 +288,7 @@ def test_a_request_is_checked_together_with_the_settings_that_it_starts_from() -
 
 
 def test_custom_fields_keep_their_kind() -> None:
-    lead = check(LeadData, {"custom": {"age": 30, "vip": True, "ratio": 0.5, "note": None}})
+    lead = lead_in({**MINIMAL, "lead": {"custom": {"age": 30, "vip": True, "ratio": 0.5, "note": None}}})
     assert lead.custom == {"age": 30, "vip": True, "ratio": 0.5, "note": None}
     assert isinstance(lead.custom["age"], int)
 

@@ -32,6 +32,16 @@ class BatchLinks(Answer):
     run: str | None
 
 
+class NoteAnswer(Answer):
+    """What of the lead was mended, and the way to the field. Holds no value of the lead."""
+
+    loc: list[str | int]
+    msg: str
+
+
+NOTES: Any = Field(description="What of the lead was mended when it was accepted; the last one may say how many more.")
+
+
 class AcceptedAnswer(Answer):
     """The request is stored; nothing can lose it from here on."""
 
@@ -39,6 +49,7 @@ class AcceptedAnswer(Answer):
     lead_id: str
     status: BatchStatus = BatchStatus.PENDING
     total_jobs: int
+    notes: list[NoteAnswer] = NOTES
     links: BatchLinks
 
     @classmethod
@@ -48,6 +59,7 @@ class AcceptedAnswer(Answer):
             batch_id=accepted.batch_id,
             lead_id=accepted.lead_id,
             total_jobs=accepted.total_jobs,
+            notes=list(map(NoteAnswer.model_validate, accepted.notes)),
             links=BatchLinks(self=links.batch(accepted.batch_id), run=links.run(accepted.run_id)),
         )
 
@@ -109,6 +121,7 @@ class BatchAnswer(Answer):
     finished_at: Utc | None
     cancelled_at: Utc | None = Field(description="When a person has cancelled what had not been sent; null: nobody.")
     duration_s: float | None = Field(description="Seconds from acceptance to the final status.")
+    notes: list[NoteAnswer] = NOTES
     links: BatchLinks
     deliveries: list[DeliveryAnswer]
 
@@ -138,15 +151,21 @@ class LeadLinks(Answer):
     self: str
 
 
-class StoredAnswer(Answer):
-    """A lead was stored."""
+class StoredLead(Answer):
+    """A lead as it is stored."""
 
     lead_id: str
     lead: LeadData
     links: LeadLinks
 
 
-class LeadAnswer(StoredAnswer):
+class StoredAnswer(StoredLead):
+    """A lead was stored."""
+
+    notes: list[NoteAnswer] = NOTES
+
+
+class LeadAnswer(StoredLead):
     """A lead with its newest batches, up to 50. `status`: that of the newest one; null: it was never sent."""
 
     status: BatchStatus | None
@@ -206,5 +225,6 @@ def _of_batch(view: BatchView, links: Links) -> dict[str, Any]:
         "finished_at": view.finished_at,
         "cancelled_at": view.cancelled_at,
         "duration_s": view.duration_s,
+        "notes": list(map(NoteAnswer.model_validate, view.notes)),
         "links": BatchLinks(self=links.batch(view.id), run=links.run(view.run_id)),
     }

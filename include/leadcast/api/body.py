@@ -8,7 +8,7 @@ from fastapi import HTTPException, Request
 from starlette.requests import ClientDisconnect
 
 from leadcast.core.errors import BodyTooLarge, InvalidRequest
-from leadcast.request import MAX_BODY_BYTES, parse_body
+from leadcast.core.json_body import MAX_BODY_BYTES, parse_body
 
 
 async def read_json(request: Request) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from leadcast.api import answers, schema
-from leadcast.api.answers import LeadAnswer, LeadLinks, StoredAnswer
+from leadcast.api.answers import LeadAnswer, LeadLinks, NoteAnswer, StoredAnswer
 from leadcast.api.backend import Backend, BackendDep
 from leadcast.api.body import read_json
 from leadcast.api.caller import CallerDep
@@ -13,7 +13,7 @@ from leadcast.api.erased import ErasedAnswer
 from leadcast.api.links import LinksDep
 from leadcast.api.threads import ThreadsDep
 from leadcast.core.model import Lead
-from leadcast.request import LeadData, LeadId, check, refuse_unstorable
+from leadcast.request import LeadData, LeadId, lead_of
 from leadcast.store import leads
 
 router = APIRouter(tags=["leads"])
@@ -36,12 +36,15 @@ async def put_lead(
 
     Batches accepted before keep the lead as it was then.
     """
-    data = await read_json(request)
-    refuse_unstorable(data)
-    given = check(LeadData, data)
-    if await threads.run(lambda: _put(backend, given.to_lead(lead_id))):
+    given = lead_of(await read_json(request))
+    if await threads.run(lambda: _put(backend, given.lead(lead_id))):
         response.status_code = 201
-    stored = StoredAnswer(lead_id=lead_id, lead=given, links=LeadLinks(self=links.lead(lead_id)))
+    stored = StoredAnswer(
+        lead_id=lead_id,
+        lead=LeadData.model_validate(given.data),
+        notes=list(map(NoteAnswer.model_validate, given.notes)),
+        links=LeadLinks(self=links.lead(lead_id)),
+    )
     response.headers["Location"] = stored.links.self
     return stored
 

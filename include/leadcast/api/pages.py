@@ -22,8 +22,8 @@ from leadcast.api.threads import ThreadsDep
 from leadcast.core.clock import utc_now
 from leadcast.core.errors import InvalidRequest
 from leadcast.core.model import BatchStatus
+from leadcast.core.refusals import field_errors
 from leadcast.monitor import Page
-from leadcast.request import field_errors
 
 router = APIRouter(include_in_schema=False)
 
@@ -74,10 +74,11 @@ async def batches(
 
 def _query(wanted: Mapping[str, str]) -> ListQuery:
     # a form sends its empty fields, too
+    filled = {name: value for name, value in wanted.items() if value}
     try:
-        return ListQuery.model_validate({name: value for name, value in wanted.items() if value})
+        return ListQuery.model_validate(filled)
     except ValidationError as error:
-        errors = field_errors(error, prefix=("query",))
+        errors = field_errors(error, data=filled, prefix=("query",))
         raise InvalidRequest(f"{errors[0].loc[1]}: {errors[0].msg}", errors=errors) from None
 
 

@@ -12,8 +12,9 @@ from starlette.concurrency import run_in_threadpool
 
 from leadcast.api import problems
 from leadcast.core.errors import BodyTooLarge, FieldError, InvalidRequest, LeadcastError
+from leadcast.core.json_body import MAX_BODY_BYTES, parse_body
 from leadcast.engine.conf_guard import DAG_ID, WHAT_TO_DO, checked
-from leadcast.request import MAX_BODY_BYTES, SendBatch, parse_body
+from leadcast.request import SendBatch
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send

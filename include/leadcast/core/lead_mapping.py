@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, time
-from decimal import Decimal
 from typing import Any
 
 from leadcast.core.model import BatchStatus
+from leadcast.core.tidy import FIELDS
 
-FIELDS = ("name", "phone", "email", "company", "comment", "source")
-"""Lead fields that are one text each; `utm.<name>` and `custom.<name>` are the others."""
 NESTED = ("utm", "custom")
+"""Beside the fields that are one text each, a lead has `utm.<name>` and `custom.<name>`."""
 FINAL = tuple(status for status in BatchStatus if status.is_final)
 _BOUND = re.compile(r"(?<![:\w\\]):lead_id(?![\w:])")
 _READS = re.compile(r"\s*(?:select|with)\b", re.IGNORECASE)
@@ -53,7 +51,7 @@ class LeadMapping:
 
 
 def lead_data(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row as the `lead` of a request would hold it. Its columns are named like the lead's fields.
+    """A row as a lead's data, its values as the database gave them. Its columns are named like the lead's fields.
 
     `utm.<name>` and `utm_<name>` go to utm, whatever else is no field to custom.
     """
@@ -61,13 +59,13 @@ def lead_data(row: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in row.items():
         group, dot, inner = name.partition(".")
         if name in FIELDS:
-            data[name] = _text(value)
+            data[name] = value
         elif dot and group in NESTED:
-            data.setdefault(group, {})[inner] = _text(value) if group == "utm" else _plain(value)
+            data.setdefault(group, {})[inner] = value
         elif name.startswith("utm_"):
-            data.setdefault("utm", {})[name] = _text(value)
+            data.setdefault("utm", {})[name] = value
         else:
-            data.setdefault("custom", {})[name] = _plain(value)
+            data.setdefault("custom", {})[name] = value
     return data
 
 
@@ -107,26 +105,3 @@ def _check_status(mapping: LeadMapping) -> None:
     for name in mapping.status_values:
         if name not in FINAL:
             raise ValueError(f"status_values: no final status {name!r}; there are {', '.join(FINAL)}")
-
-
-def _text(value: Any) -> str:
-    plain = _plain(value)
-    return "" if plain is None else str(plain)
-
-
-def _plain(value: Any) -> str | int | float | bool | None:
-    """A database's value as JSON has it."""
-    match value:
-        case None | bool() | int() | float() | str():
-            return value
-        case Decimal():
-            return int(value) if value == value.to_integral_value() and value.is_finite() else str(value)
-        case datetime() | date() | time():
-            return value.isoformat()
-        case bytes() | bytearray() | memoryview():
-            return bytes(value).decode("utf-8", errors="replace")
-        case dict() | list():
-            import json
-
-            return json.dumps(value, ensure_ascii=False, default=str)
-    return str(value)

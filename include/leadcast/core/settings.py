@@ -25,9 +25,10 @@ from pydantic import (
 
 from leadcast.core.errors import SettingsError
 from leadcast.core.host_name import ehlo_name
-from leadcast.core.lead_mapping import FIELDS, LeadMapping, checked
+from leadcast.core.lead_mapping import LeadMapping, checked
 from leadcast.core.model import BatchStatus
 from leadcast.core.setting_fields import Seconds, Unit, WholeSeconds, comma_separated, parsed_json, what_is_wrong
+from leadcast.core.tidy import FIELDS
 
 
 class Language(StrEnum):

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from leadcast.core.errors import (
@@ -25,7 +24,8 @@ from leadcast.core.errors import (
     SettingsError,
     StoreError,
 )
-from leadcast.core.model import Lead
+from leadcast.core.notes import Note
+from leadcast.core.tidy import Tidied, tidy
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -38,6 +38,7 @@ DAG_ID = "send_lead"
 SEALED = "sealed"
 _SECRET_FIELDS = ("credentials", "callback_url", "lead")
 _TABLE_LEAD = "table_lead"
+_NOTES = "notes"
 _AIRFLOWS_OWN = "airflow/"
 WHAT_TO_DO = (
     'Name Airflow connections instead, as in "credentials": {"amocrm": {"conn_id": "…"}}, '
@@ -63,7 +64,7 @@ def has_secrets(conf: Mapping[str, Any]) -> bool:
     return any(conf.get(key) for key in _SECRET_FIELDS if key != "credentials" or not is_sealed(conf))
 
 
-def seal_conf(conf: Mapping[str, Any], sealer: Sealer, *, table_lead: Lead | None = None) -> dict[str, Any]:
+def seal_conf(conf: Mapping[str, Any], sealer: Sealer, *, table_lead: Tidied | None = None) -> dict[str, Any]:
     """The same conf with its secrets sealed. One without secrets, or sealed before, comes back as it is.
 
     Args:
@@ -78,7 +79,8 @@ def seal_conf(conf: Mapping[str, Any], sealer: Sealer, *, table_lead: Lead | Non
     secret = {key: opened[key] for key in _SECRET_FIELDS if opened.get(key)}
     rest = {key: value for key, value in opened.items() if key not in secret}
     if table_lead is not None:
-        secret[_TABLE_LEAD] = asdict(table_lead)
+        notes = [note.to_data() for note in table_lead.notes]
+        secret[_TABLE_LEAD] = {"id": str(opened["lead_id"]), **table_lead.data, _NOTES: notes}
     return rest | {"credentials": {SEALED: sealer.seal(secret)}}
 
 
@@ -97,14 +99,16 @@ def open_conf(conf: Mapping[str, Any], sealer: Sealer) -> dict[str, Any]:
     return secret | later
 
 
-def table_lead(conf: Mapping[str, Any], sealer: Sealer) -> Lead | None:
+def table_lead(conf: Mapping[str, Any], sealer: Sealer) -> Tidied | None:
     """The lead as the user's own table had it when the run was accepted; None: it came otherwise.
 
     Raises:
         InvalidRequest: what is sealed cannot be opened here.
     """
     kept = _opened(conf, sealer).get(_TABLE_LEAD) if is_sealed(conf) else None
-    return Lead(**kept) if kept and kept["id"] == str(conf.get("lead_id")) else None
+    if not kept or kept.pop("id") != str(conf.get("lead_id")):
+        return None
+    return Tidied(notes=tuple(map(Note.of, kept.pop(_NOTES, ()))), data=kept)
 
 
 def _opened(conf: Mapping[str, Any], sealer: Sealer) -> dict[str, Any]:
@@ -132,9 +136,11 @@ def checked(conf: Mapping[str, Any], sealer: Sealer) -> dict[str, Any]:
     from leadcast.request import validate
 
     body = body_of(open_conf(conf, sealer))
-    if body is not None:
-        validate(body)
-    return seal_conf(conf, sealer)
+    if body is None:
+        return seal_conf(conf, sealer)
+    validate(body)
+    # of what is not given, Airflow's own check of the form takes null alone
+    return seal_conf({key: value for key, value in conf.items() if value not in ("", [])}, sealer)
 
 
 def watch() -> None:
@@ -186,7 +192,7 @@ def _admitted(conf: Mapping[str, Any]) -> dict[str, Any]:
     return admitted if lead is None else seal_conf(admitted, store.sealer, table_lead=lead)
 
 
-def _lead_of(lead_id: str, store: Store) -> Lead | None:
+def _lead_of(lead_id: str, store: Store) -> Tidied | None:
     """The lead, where there is a table of the user's own to ask for it; None: the plan finds it in the store.
 
     Raises:
@@ -198,9 +204,10 @@ def _lead_of(lead_id: str, store: Store) -> Lead | None:
 
     table = config.lead_table()
     found = look_up(table, lead_id)
-    if found is None:
-        with store.begin() as connection:
-            found = leads.find(connection, lead_id)
-    if found is None:
+    if found is not None:
+        return found
+    with store.begin() as connection:
+        stored = leads.find(connection, lead_id)
+    if stored is None:
         raise LeadNotFound(lead_id)
-    return found if table is not None else None
+    return tidy(leads.to_data(stored)) if table is not None else None

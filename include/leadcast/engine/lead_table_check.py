@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from leadcast.core.errors import InvalidRequest, LeadTableError
-from leadcast.core.lead_mapping import FIELDS, FINAL, LeadMapping
+from leadcast.core.errors import LeadTableError
+from leadcast.core.lead_mapping import FINAL, LeadMapping
 from leadcast.core.model import BatchStatus, Lead
 from leadcast.core.redact import masked
+from leadcast.core.tidy import FIELDS
 from leadcast.engine import config
 from leadcast.engine.finding import Finding, Level
 from leadcast.inbox import look_up
@@ -106,13 +107,14 @@ def _sample(table: LeadTable, lead_id: str) -> Finding:
         if table.mapping.table:
             return Finding(Level.OK, "lead table: it is empty, so there is no lead to show")
         return Finding(Level.WARN, "lead query: not tried", "Name a lead to try it with: leadcast doctor --lead ID")
-    try:
-        lead = look_up(table, shown)
-    except InvalidRequest as error:
-        return Finding(Level.FAIL, error.detail, f"Such a lead is refused. {_SEE}")
-    if lead is None:
+    found = look_up(table, shown)
+    if found is None:
         return Finding(Level.FAIL, f"lead {shown}: not found", "Give an id as it stands in the key column")
-    return Finding(Level.OK, f"lead {shown} as it would be sent: {_shown(lead)}")
+    said = f"lead {shown} as it would be sent: {_shown(found.lead(shown))}"
+    if not found.notes:
+        return Finding(Level.OK, said)
+    mended = "; ".join(f"{'.'.join(map(str, note.loc))}: {note.msg}" for note in found.notes)
+    return Finding(Level.WARN, f"{said}. Mended: {mended}", f"Look at these columns. {_SEE}")
 
 
 def _shown(lead: Lead) -> str:

@@ -16,9 +16,9 @@ from typing import Any
 
 from jinja2 import Environment, TemplateSyntaxError, nodes
 
-from leadcast.core.lead_mapping import FIELDS
 from leadcast.core.model import Lead
 from leadcast.core.redact import one_line
+from leadcast.core.tidy import FIELDS
 from leadcast.integrations.expression_filters import FILTERS, TESTS, NotComputableError, Work, joined, number
 from leadcast.integrations.template_files import UNSENDABLE, placeholders_to_jinja
 

@@ -111,6 +111,9 @@ def batch(body: Mapping[str, Any]) -> Table:
             escape(delivery["queue"]),
             outcome(delivery),
         )
+    if body.get("notes"):
+        said = "; ".join(f"{'.'.join(map(str, note['loc']))}: {note['msg']}" for note in body["notes"])
+        table.caption, table.caption_justify = Text(f"Mended in the lead: {said}", overflow="fold"), "left"
     return table
 
 

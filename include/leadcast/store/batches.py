@@ -12,6 +12,7 @@ from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from leadcast.core.model import BatchStatus, DeliveryState, Lead, Priority
+from leadcast.core.notes import Note
 from leadcast.store.leads import to_data
 from leadcast.store.schema import batches, deliveries
 
@@ -40,6 +41,7 @@ class NewBatch:
     body_sha256: str
     accepted_at: datetime
     deliveries: Sequence[NewDelivery] = field(repr=False)
+    notes: Sequence[Note] = ()
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Known:
     lead_id: str
     body_sha256: str
     wave_id: str | None
+    notes: Sequence[Note] = ()
 
 
 def write(connection: Connection, batch: NewBatch) -> Known | None:
@@ -67,6 +70,7 @@ def write(connection: Connection, batch: NewBatch) -> Known | None:
         idempotency_key=batch.idempotency_key,
         body_sha256=batch.body_sha256,
         accepted_at=batch.accepted_at,
+        notes=[note.to_data() for note in batch.notes],
     )
     statement = statement.on_conflict_do_nothing(index_elements=[batches.c.idempotency_key])
     if connection.execute(statement.returning(batches.c.id)).scalar() is None:
@@ -97,11 +101,13 @@ def scoped_key(caller: str, key: str) -> str:
 def known(connection: Connection, *, idempotency_key: str | None) -> Known | None:
     """The batch that was accepted under this key, if one was."""
     row = connection.execute(
-        select(batches.c.id, batches.c.lead_id, batches.c.body_sha256, batches.c.wave_id).where(
+        select(batches.c.id, batches.c.lead_id, batches.c.body_sha256, batches.c.wave_id, batches.c.notes).where(
             batches.c.idempotency_key == idempotency_key
         )
     ).one_or_none()
-    return None if row is None else Known(row.id, row.lead_id, row.body_sha256, row.wave_id)
+    if row is None:
+        return None
+    return Known(row.id, row.lead_id, row.body_sha256, row.wave_id, [Note.of(note) for note in row.notes])
 
 
 def of_wave(connection: Connection, *, run_id: str) -> list[str]:

@@ -91,8 +91,9 @@ def erase(connection: Connection, batch_ids: Sequence[str], *, now: datetime, th
 
 def _erase_batches(connection: Connection, batch_ids: Sequence[str], *, now: datetime) -> int:
     # the hash of the body too: whoever knows the rest of the body finds a phone in it by trying
-    holds = or_(HOLDS_LEAD, batches.c.callback_url_sealed.is_not(None), batches.c.body_sha256 != "")
-    values: dict[str, Any] = {"lead": {}, "callback_url_sealed": None, "body_sha256": "", "erased_at": now}
+    has_notes = batches.c.notes != cast([], JSONB)
+    holds = or_(HOLDS_LEAD, has_notes, batches.c.callback_url_sealed.is_not(None), batches.c.body_sha256 != "")
+    values: dict[str, Any] = {"lead": {}, "notes": [], "callback_url_sealed": None, "body_sha256": "", "erased_at": now}
     return _changed(connection, update(batches).where(batches.c.id.in_(batch_ids), holds).values(values))
 
 

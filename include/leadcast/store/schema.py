@@ -60,6 +60,8 @@ batches = Table(
     Column("lead_id", Text, nullable=False),
     # the lead as it was when accepted: what is sent never changes between attempts
     Column("lead", JSON, nullable=False),
+    # what of it was mended: ways to fields, never values
+    Column("notes", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
     Column("status", Text, nullable=False),
     Column("priority", SmallInteger, nullable=False),
     Column("callback_url_sealed", Text),

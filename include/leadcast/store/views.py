@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row, Select, exists, select, tuple_
 
 from leadcast.core.errors import HELD_FOR_AGE
 from leadcast.core.model import BatchStatus, Counters, DeliveryState, Priority
+from leadcast.core.notes import Note
 from leadcast.integrations import registry
 from leadcast.store.schema import attempts, batches, deliveries
 
@@ -74,6 +75,7 @@ class BatchView:
     started_at: datetime | None
     finished_at: datetime | None
     cancelled_at: datetime | None = None
+    notes: Sequence[Note] = ()
     waits: bool = False
     """No run holds it: what is open in it waits."""
     is_erased: bool = False
@@ -162,6 +164,7 @@ _BATCHES: Select[Any] = select(
     batches.c.cancelled_at,
     batches.c.erased_at,
     batches.c.let_go,
+    batches.c.notes,
 )
 # not `select(deliveries)`: sealed credentials are never read where nobody needs them
 _DELIVERIES: Select[Any] = select(*(column for column in deliveries.c if column.name != "credentials_sealed"))
@@ -226,5 +229,6 @@ def _batch(row: Row[Any], listed: Sequence[DeliveryView]) -> BatchView:
         cancelled_at=row.cancelled_at,
         waits=row.let_go and row.status == BatchStatus.PROCESSING,
         is_erased=row.erased_at is not None,
+        notes=[Note.of(note) for note in row.notes],
         deliveries=listed,
     )

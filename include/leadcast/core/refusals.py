@@ -1,0 +1,85 @@
+"""What is refused of a request, and how it is said: by the way to each field, never with a value that was sent."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from leadcast.core.errors import FieldError, InvalidRequest
+from leadcast.core.redact import one_line
+from leadcast.core.values import is_deep
+
+M = TypeVar("M", bound=BaseModel)
+Way = tuple[str | int, ...]
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def check(model: type[M], data: Any) -> M:
+    """`data` as this model.
+
+    Raises:
+        InvalidRequest: with every field at fault.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        reject(field_errors(error, data=data))
+
+
+def field_errors(error: ValidationError, *, data: Any, prefix: Way = ()) -> list[FieldError]:
+    """Pydantic's findings as ours: without the values, and without the names of types on the way to them.
+
+    Args:
+        data: what was validated.
+        prefix: the way to it.
+    """
+    found = error.errors(include_input=False, include_url=False, include_context=False)
+    ways = [_way(item["loc"], data, is_missing=item["type"] == "missing") for item in found]
+    return list(dict.fromkeys(FieldError((*prefix, *way), item["msg"]) for way, item in zip(ways, found, strict=True)))
+
+
+def reject(errors: Sequence[FieldError]) -> NoReturn:
+    """Refuses a request for these."""
+    first = errors[0]
+    where = one_line(".".join(str(part) for part in first.loc), limit=128) or "body"
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    raise InvalidRequest(f"{where}: {first.msg}{more}", errors=errors)
+
+
+def refuse_deep(data: Any) -> None:
+    """Refuses lists and objects that nobody has nested by hand."""
+    if is_deep(data):
+        raise InvalidRequest("The body is nested too deeply.")
+
+
+def refuse_unstorable(data: Any, *, loc: Way = ()) -> None:
+    """Refuses what no database and no service takes: NUL characters, halves of surrogate pairs, infinite numbers."""
+    if isinstance(data, float):
+        if not math.isfinite(data):
+            reject([FieldError(loc, "is too large a number, or none")])
+    elif isinstance(data, str):
+        if "\x00" in data or _SURROGATE.search(data):
+            reject([FieldError(loc, "holds a NUL character or half a surrogate pair")])
+    elif isinstance(data, Mapping):
+        for key, value in data.items():
+            refuse_unstorable(key, loc=(*loc, "(key)"))
+            refuse_unstorable(value, loc=(*loc, str(key)))
+    elif isinstance(data, list):
+        for index, value in enumerate(data):
+            refuse_unstorable(value, loc=(*loc, index))
+
+
+def _way(loc: Way, data: Any, *, is_missing: bool) -> Way:
+    """The steps that lead through the data. Between them pydantic names what it has tried, as `constrained-str`."""
+    way: list[str | int] = []
+    here = data
+    for step in loc:
+        is_list = isinstance(here, list | tuple) and isinstance(step, int) and step < len(here)
+        if is_list or (isinstance(here, Mapping) and step in here):
+            way.append(step)
+            here = here[step]
+    return (*way, loc[-1]) if is_missing else tuple(way)
