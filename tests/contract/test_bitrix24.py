@@ -31,6 +31,7 @@ from leadcast.core.errors import (
     UnknownOutcome,
 )
 from leadcast.core.model import Lead, Receipt
+from leadcast.core.tidy import tidy
 from leadcast.integrations.base import ConnectionFields
 from leadcast.integrations.bitrix24 import Bitrix24, Bitrix24Credentials, Bitrix24Settings
 from leadcast.integrations.bitrix24_portal import is_vendors_host
@@ -192,6 +193,42 @@ def test_what_is_no_address_does_not_lose_the_lead_and_is_said_in_the_comment(
     assert item["comments"].replace("\u2060", "").startswith(f"E-mail: {email}\n")
     ways = (item if entity == "lead" else only(stored["contacts"]))["fm"]
     assert [way["typeId"] for way in ways] == ["PHONE"]
+
+
+@pytest.mark.parametrize(
+    ("email", "filed"),
+    [
+        ("anna@example.com ", "anna@example.com"),
+        ("\u200banna@example.com", "anna@example.com"),
+        ("mailto:anna@example.com", "anna@example.com"),
+        ("anna@почта.рф", "anna@xn--80a1acny.xn--p1ai"),
+        ("anna@example.c", ""),
+        (f"anna@example.{'c' * 21}", ""),
+    ],
+)
+def test_the_address_that_is_filed_is_the_one_that_was_checked(
+    sandbox: Sandbox, make_call: MakeCall, email: str, filed: str
+) -> None:
+    deliver(tidy({"name": "Анна", "email": email}).lead("7781"), sandbox, make_call())
+    item = only(sandbox.stored("bitrix24")["leads"])
+    assert [way["value"] for way in item["fm"] or []] == ([filed] if filed else [])
+
+
+def test_an_address_that_was_stored_with_a_blank_loses_no_lead_either(sandbox: Sandbox, make_call: MakeCall) -> None:
+    deliver(Lead(id="7781", email="anna@example.com "), sandbox, make_call())
+    assert [way["value"] for way in only(sandbox.stored("bitrix24")["leads"])["fm"]] == ["anna@example.com"]
+
+
+@pytest.mark.parametrize("name", ["   ", "\u00a0", "\u200b", "\u202e", "\u3164", None])
+def test_a_lead_whose_name_nobody_sees_has_a_title(sandbox: Sandbox, make_call: MakeCall, name: str | None) -> None:
+    deliver(tidy({"name": name, "phone": "+79990000001"}).lead("7781"), sandbox, make_call())
+    assert only(sandbox.stored("bitrix24")["leads"])["title"] == "Lead 7781"
+
+
+def test_a_mapped_title_of_blanks_leaves_our_own(sandbox: Sandbox, make_call: MakeCall) -> None:
+    settings = {"fields": {"title": "{lead_name} {lead_company}"}}
+    deliver(Lead(id="7781"), sandbox, make_call(), settings=settings)
+    assert only(sandbox.stored("bitrix24")["leads"])["title"] == "Lead 7781"
 
 
 def test_an_id_may_come_as_text(sandbox: Sandbox, make_call: MakeCall, lead: Lead) -> None:

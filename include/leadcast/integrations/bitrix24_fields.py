@@ -17,6 +17,8 @@ from leadcast.integrations.remarks import remarks, utm_name
 from leadcast.integrations.ways import addresses_in, each_phone
 
 MAX_NAME_CHARS = 255
+LAST_LABEL_CHARS = range(2, 21)
+"""Of the name of a host in an address: so PHP's `check_email` of the portal has it."""
 KNOWN_FOR_S = 3600.0
 """How long it is believed that the portal has a field."""
 COMMENTS = "comments"
@@ -32,7 +34,7 @@ def item_fields(lead: Lead, *, settings: Bitrix24Settings, call: Call) -> dict[s
         lead,
         language=call.settings.language,
         with_company=is_deal,
-        with_email=not addresses_in(lead.email),
+        with_email=not addresses_of(lead),
         without_utm=_UTM_FIELDS,
     )
     utm = {_UTM_FIELDS[utm_name(name)]: value for name, value in lead.utm.items() if utm_name(name) in _UTM_FIELDS}
@@ -75,11 +77,17 @@ def _filed(lead: Lead, settings: Bitrix24Settings) -> dict[str, Any]:
 def _person(lead: Lead, *, region: str) -> dict[str, Any]:
     """An item whose e-mail address is none is refused as a whole (Bitrix24's page `crm-company-add`); any phone is
     taken."""
-    own = {"PHONE": each_phone(lead.phone, region=region), "EMAIL": addresses_in(lead.email)}
+    own = {"PHONE": each_phone(lead.phone, region=region), "EMAIL": addresses_of(lead)}
     ways = [
         {"typeId": kind, "valueType": "WORK", "value": value} for kind, found in own.items() for value in found if value
     ]
     return {"name": lead.name[:MAX_NAME_CHARS], "fm": ways}
+
+
+def addresses_of(lead: Lead) -> list[str]:
+    """The lead's addresses as Bitrix24 takes them: for one that is none it would refuse the whole item."""
+    last_labels = {address: address.rpartition(".")[2] for address in addresses_in(lead.email)}
+    return [address for address, label in last_labels.items() if len(label) in LAST_LABEL_CHARS]
 
 
 def mapped_fields(

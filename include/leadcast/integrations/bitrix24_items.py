@@ -31,8 +31,8 @@ class EntityType(IntEnum):
 
 
 def is_empty(value: Any) -> bool:
-    """A field without a value is left to the portal's default."""
-    return value is None or value in ("", [])
+    """A field without a value is left to the portal's default. A text of blanks says nothing either."""
+    return value is None or value == [] or (isinstance(value, str) and not value.strip())
 
 
 def id_of(value: Any) -> int | None:
