@@ -246,15 +246,15 @@ def _settle(module: Any) -> None:
     _wrap(module.Settler, "wave", "settle_wave", lambda self, run_id, **k: {"run_id": run_id})
 
 
-def _outbox(module: Any) -> None:
+def _sending(module: Any) -> None:
     take = module.take
 
     @wraps(take)
     def taken(*args: Any, **kwargs: Any) -> Any:
-        row = take(*args, **kwargs)
-        if row is not None:
+        found = take(*args, **kwargs)
+        for row in found.rows:
             passing("take.after", kind=str(row.channel), batch_id=row.batch_id)
-        return row
+        return found
 
     module.take = taken
     _wrap(module, "sent", "sent", lambda c, row, **k: {"kind": str(row.channel), "batch_id": row.batch_id})
@@ -308,5 +308,5 @@ _MODULES: dict[str, Callable[[Any], None]] = {
     "leadcast.plan": _plan,
     "leadcast.settle": _settle,
     "leadcast.store.claims": _claims,
-    "leadcast.store.outbox": _outbox,
+    "leadcast.store.sending": _sending,
 }

@@ -1,8 +1,8 @@
 """Notifies: takes what is due from the outbox and sends it, each thing once.
 
-An attempt is counted first. Then its row stays locked while it is sent, and is marked in the same transaction: two
-processes never send the same row. One that dies in between leaves it pending: it is sent again after the pause of that
-attempt, and looks the same (same Message-ID, same webhook-id).
+A row is taken in a transaction of its own, for longer than sending it can take; it is sent outside of any, and marked
+in another: two processes never send the same row at once. One that dies in between leaves it pending: it is sent again
+when that time is over, and looks the same (same Message-ID, same webhook-id, same words).
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import timedelta
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from math import inf
 from typing import Protocol
-from urllib.parse import urlsplit
 
 import structlog
 from sqlalchemy import Connection
 
-from leadcast.core.bounded import NotInTime, within
+from leadcast.core.bounded import NotInTime
 from leadcast.core.circuit import NETWORK_CODES
 from leadcast.core.clock import Clock, utc_now
 from leadcast.core.errors import (
@@ -27,28 +27,27 @@ from leadcast.core.errors import (
     LeadcastError,
     LeadTableError,
     RateLimited,
-    SettingsError,
+    StoreError,
     TransientError,
     UnknownOutcome,
 )
 from leadcast.core.redact import one_line
-from leadcast.store import outbox, views
+from leadcast.in_flight import InFlight
+from leadcast.store import events, sending, views
 from leadcast.store.database import Store
-from leadcast.store.outbox import PACES, Channel
+from leadcast.store.paces import IN_HAND_S, PACES, Channel
+from leadcast.store.sending import Row
 
 log = structlog.get_logger("leadcast.notify")
-
-SLOW_S = 5.0
-"""A caller who takes longer is served again only after all others had their turn."""
-_IN_HAND_S = 1.0
-"""What a sender may be late with its own time-out."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Story:
-    """What there is to tell: the batch as it stands now, and the row that asks for it.
+    """What there is to tell.
 
-    batch: None where a wave could not be run at all, and so no batch is to blame.
+    batch: as it was when it happened; None where a wave could not be run at all, and so no batch is to blame.
+    at: when it happened; None: what is told is how the batch stands now.
+    sequence: the how-manieth event of its batch that is told; 0: none, it tells of now.
     callback_url: where the caller wants to hear of it, opened; empty: nowhere.
     """
 
@@ -56,6 +55,8 @@ class Story:
     occasion: str
     reason: str
     batch: views.BatchView | None
+    at: datetime | None = None
+    sequence: int = 0
     callback_url: str = ""
 
 
@@ -70,43 +71,13 @@ class Sender(Protocol):
         """
 
 
-@dataclass
-class _Flush:
-    """How far one flush is. Times are the timer's.
-
-    passed: channel → the id of the last row that was looked at; channels with nothing left are taken out.
-    away: callers who do not answer in this flush; slow: those who have had their turn.
-    """
-
-    until: float
-    each_s: float
-    passed: dict[Channel, int] = field(default_factory=lambda: dict.fromkeys(PACES, 0))
-    away: set[str] = field(default_factory=set)
-    slow: set[str] = field(default_factory=set)
-    sent: int = 0
-
-    def is_through(self, channel: Channel) -> None:
-        """No row of this channel is left."""
-        if channel is Channel.CALLBACK_URL and self.slow:
-            self.slow.clear()
-            self.passed[channel] = 0
-        else:
-            del self.passed[channel]
-
-    def is_away(self, channel: Channel, place: str) -> None:
-        """One time-out tells enough: what else goes there is left for the next flush."""
-        if place:
-            self.away.add(place)
-        else:
-            self.passed.pop(channel, None)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Dispatcher:
     """Empties the outbox.
 
     timer: counts seconds for the bounds; unlike a clock it is never put back.
     chance: gives a number from 0 to below 1.
+    most: how many things may be on their way at once, each to another receiver.
     """
 
     store: Store
@@ -114,11 +85,12 @@ class Dispatcher:
     clock: Clock = utc_now
     timer: Callable[[], float] = time.monotonic
     chance: Callable[[], float] = random.random
+    most: int = 32
 
     def flush(self, *, bound_s: float, each_s: float = inf) -> int:
         """Sends what is due, until nothing is or the time is over. What is left waits for the sweep.
 
-        The channels take turns, so that a slow one leaves time to the others.
+        Nobody waits for a receiver who is slow, or does not answer.
 
         Args:
             bound_s: seconds after which no further row is begun.
@@ -126,91 +98,103 @@ class Dispatcher:
 
         Returns:
             How many rows were sent.
+
+        Raises:
+            StoreError: the store could not be used. What was on its way by then has ended.
         """
-        flush = _Flush(until=self.timer() + bound_s, each_s=each_s)
-        turn_s = bound_s / len(PACES)
-        while flush.passed and self.timer() < flush.until:
-            for channel in tuple(flush.passed):
-                turn_ends = min(self.timer() + turn_s, flush.until)
-                while channel in flush.passed and self.timer() < turn_ends:
-                    self._next(channel, flush)
-        return flush.sent
-
-    def _next(self, channel: Channel, flush: _Flush) -> None:
-        with self.store.begin() as connection:
-            found = outbox.take(connection, channel, now=self.clock(), after_id=flush.passed[channel])
-            if found is None:
-                flush.is_through(channel)
-                return
-            flush.passed[channel] = found.id
-            place = self._place(connection, found)
-            if place in flush.away or place in flush.slow:
-                return
-            row = outbox.begin(connection, found, now=self.clock())
-        if row is None:
-            log.warning("given up", batch_id=found.batch_id, channel=channel.value, occasion=found.occasion)
-            return
-        began_at = self.timer()
-        with self.store.begin() as connection:
-            if not outbox.hold(connection, row):
-                return
-            error = self._send(connection, row, timeout_s=min(PACES[channel].longest_s, flush.each_s))
-            if error is None:
-                outbox.sent(connection, row, now=self.clock())
-                flush.sent += 1
-            else:
-                self._put_off(connection, row, error)
-        if error is not None and _is_away(error):
-            flush.is_away(channel, place)
-        elif place and self.timer() - began_at > SLOW_S:
-            flush.slow.add(place)
-
-    def _send(self, connection: Connection, row: outbox.Row, *, timeout_s: float) -> Exception | None:
-        bound = log.bind(batch_id=row.batch_id, channel=row.channel.value, occasion=row.occasion)
-        sender = self.senders[row.channel]
-        error: Exception | None = None
+        until, in_flight, sent = self.timer() + bound_s, InFlight(most=self.most), 0
+        left = {channel for channel in PACES if channel in self.senders}
         try:
-            story = self._story(connection, row)
-            within(timeout_s + _IN_HAND_S, lambda: sender(story, timeout_s=timeout_s), name=f"send-{row.channel}")
-        except NotInTime:
-            error = UnknownOutcome(f"It had not ended after {timeout_s:g} s.", code="timeout")
-        except Exception as raised:
-            error = raised
+            while True:
+                for channel in PACES:
+                    if channel in left and self.timer() < until and self._is_empty(channel, in_flight, each_s):
+                        left.discard(channel)
+                if not in_flight:
+                    return sent
+                if (ended := in_flight.ended()) is not None:
+                    row, error = ended
+                    sent += self._mark(row, error, in_flight)
+                    left.add(row.channel)
+        except StoreError:
+            # it goes out a second time only where the store is still away
+            while in_flight:
+                if (ended := in_flight.ended()) is not None:
+                    with suppress(StoreError):
+                        self._mark(*ended, in_flight)
+            raise
+
+    def _is_empty(self, channel: Channel, in_flight: InFlight, each_s: float) -> bool:
+        """Begins what is due in a channel, as far as there is room. Whether there was nothing."""
+        room = in_flight.room(channel)
+        if not room:
+            return False
+        try_s = PACES[channel].try_s(each_s)
+        with self.store.begin() as connection:
+            busy = in_flight.busy(channel)
+            taken = sending.take(connection, channel, now=self.clock(), busy=busy, limit=room, try_s=try_s)
+            tellings = [(row, self._telling(connection, row, try_s=try_s)) for row in taken.rows]
+        for row in taken.given_up:
+            log.warning("given up", batch_id=row.batch_id, channel=channel.value, occasion=row.occasion)
+        for row, telling in tellings:
+            in_flight.begin(row, telling, longest_s=try_s + IN_HAND_S)
+        return not taken
+
+    def _telling(self, connection: Connection, row: Row, *, try_s: float) -> Callable[[], None]:
+        """What sends a row, all that it needs of the store in hand."""
+        event = now = sealed = None
+        if row.batch_id is not None:
+            event = events.find(connection, row.batch_id, row.sequence) if row.sequence else None
+            # of no event: what is told is how it stands now
+            now = views.batch(connection, row.batch_id, history=False) if event is None else None
+            sealed = views.callback_url_sealed(connection, row.batch_id)
+
+        def tell() -> None:
+            story = Story(
+                key=row.key,
+                occasion=row.occasion,
+                reason=row.reason,
+                batch=event.batch if event else now,
+                at=event.at if event else None,
+                sequence=event.sequence if event else 0,
+                callback_url=self.store.sealer.open(sealed)["url"] if sealed else "",
+            )
+            self.senders[row.channel](story, timeout_s=try_s)
+
+        return tell
+
+    def _mark(self, row: Row, error: BaseException | None, in_flight: InFlight) -> bool:
+        """Writes down how it went. Whether the row went out."""
+        if isinstance(error, NotInTime):
+            error = UnknownOutcome(f"It had not ended after {PACES[row.channel].longest_s:g} s.", code="timeout")
+        if error is not None and not isinstance(error, Exception):
+            raise error
+        bound = log.bind(batch_id=row.batch_id, channel=row.channel.value, occasion=row.occasion)
         if error is None:
             bound.info("notified", attempt=row.attempts)
         else:
             bound.warning("not notified", error=_words(error), attempt=row.attempts)
-        return error
+        is_away = error is not None and _is_away(error)
+        if is_away:
+            in_flight.is_away(row)
+        with self.store.begin() as connection:
+            if error is None:
+                sending.sent(connection, row, now=self.clock())
+            else:
+                sending.not_sent(connection, row, error=_words(error), next_at=self._next_at(row, error))
+            # a hook is code of the user's: that one call of it has failed says nothing of the next
+            if is_away and row.channel is not Channel.HOOK:
+                sending.leave_alone(connection, row, now=self.clock())
+            elif row.has_failed and not is_away:
+                sending.has_answered(connection, row)
+        return error is None
 
-    def _put_off(self, connection: Connection, row: outbox.Row, error: Exception) -> None:
+    def _next_at(self, row: Row, error: Exception) -> datetime | None:
+        """When a row is tried again that could not go out; None: never."""
         pace = PACES[row.channel]
-        next_at = None
-        if row.attempts < pace.max_attempts and _may_pass(row.channel, error):
-            asked_s = error.retry_after_s or 0.0 if isinstance(error, TransientError) else 0.0
-            pause_s = pace.pause_s(row.attempts, asked_s=asked_s, chance=self.chance())
-            next_at = self.clock() + timedelta(seconds=pause_s)
-        outbox.not_sent(connection, row, error=_words(error), next_at=next_at)
-
-    def _place(self, connection: Connection, row: outbox.Row) -> str:
-        """Which of a channel's receivers it goes to; empty: they are all one."""
-        if row.channel is not Channel.CALLBACK_URL or row.batch_id is None:
-            return ""
-        try:
-            return urlsplit(self._callback_url(connection, row.batch_id)).netloc
-        except (SettingsError, ValueError):
-            return ""  # sending it will say what is wrong
-
-    def _story(self, connection: Connection, row: outbox.Row) -> Story:
-        batch = None
-        url = ""
-        if row.batch_id is not None:
-            batch = views.batch(connection, row.batch_id)
-            url = self._callback_url(connection, row.batch_id)
-        return Story(key=row.key, occasion=row.occasion, reason=row.reason, batch=batch, callback_url=url)
-
-    def _callback_url(self, connection: Connection, batch_id: str) -> str:
-        sealed = views.callback_url_sealed(connection, batch_id)
-        return self.store.sealer.open(sealed)["url"] if sealed else ""
+        if row.attempts >= pace.max_attempts or not _may_pass(row.channel, error):
+            return None
+        asked_s = error.retry_after_s or 0.0 if isinstance(error, TransientError) else 0.0
+        return self.clock() + timedelta(seconds=pace.pause_s(row.attempts, asked_s=asked_s, chance=self.chance()))
 
 
 def _may_pass(channel: Channel, error: Exception) -> bool:

@@ -20,7 +20,8 @@ from leadcast.core.settings import Occasion, Settings
 from leadcast.integrations import registry
 from leadcast.store import batches, claims, erasures, ledger, outbox, standing
 from leadcast.store.database import Store
-from leadcast.store.told import told
+from leadcast.store.paces import Channel
+from leadcast.store.told import Moment, tell
 
 log = structlog.get_logger("leadcast.settle")
 
@@ -39,11 +40,15 @@ class Settled:
 
 @dataclass(frozen=True, kw_only=True)
 class Settler:
-    """Settles batches."""
+    """Settles batches.
+
+    hooks: the moments for which there may be hooks of the user's. Who cannot know leaves it at all of them.
+    """
 
     store: Store
     settings: Settings
     clock: Clock = utc_now
+    hooks: Collection[str] = tuple(Moment)
 
     def wave(
         self,
@@ -210,8 +215,16 @@ class Settler:
         if critical != known.critical:
             batches.set_critical(connection, batch_id=known.batch_id, reason=critical)
         if status.is_final:
-            for row in told(self.settings, known, status, critical=critical):
-                outbox.queue(connection, row, now=now)
+            tell(
+                connection,
+                known,
+                status,
+                critical=critical,
+                settings=self.settings,
+                sealer=self.store.sealer,
+                hooks=self.hooks,
+                now=now,
+            )
             # asked for while it was being sent; and what an attempt has written since goes, too
             if known.is_erased:
                 erasures.erase(connection, known.lead_id, [known.batch_id], now=now)
@@ -221,7 +234,7 @@ class Settler:
         """Before the hooks, as the seed's `finally` finds it. At each change anew, the same status after another, too:
         what stands in the user's table by then may be of another batch of this lead."""
         if self.settings.status_column and status.is_final:
-            channel = outbox.Channel.LEAD_STATUS
+            channel = Channel.LEAD_STATUS
             key = f"{batch_id}:{channel}:{now.isoformat()}"
             new = outbox.New(key=key, batch_id=batch_id, channel=channel, occasion=status)
             outbox.queue(connection, new, now=now)

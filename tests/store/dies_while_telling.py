@@ -17,7 +17,7 @@ from leadcast.engine.senders import Senders
 from leadcast.integrations.base import ConnectionFields
 from leadcast.notify import Sender, Story
 from leadcast.store.database import Store, open_engine
-from leadcast.store.outbox import Channel
+from leadcast.store.paces import Channel
 from leadcast.store.sealing import Sealer
 
 CALLBACK_SECRET = "whsec_bGVhZGNhc3QtY2FsbGJhY2stc2VjcmV0LTI0Kys="

@@ -133,7 +133,8 @@ class Flush:
     def perform(self, world: World, process: Process) -> None:
         """Sends what is due."""
         senders = world.senders(process, fails=self.fails)
-        dispatcher = Dispatcher(store=process.store, senders=senders, clock=world.clock, chance=lambda: 0.0)
+        # one thing after the other, so that the same script is always the same story
+        dispatcher = Dispatcher(store=process.store, senders=senders, clock=world.clock, chance=lambda: 0.0, most=1)
         try:
             dispatcher.flush(bound_s=60)
         except Died:  # what went out last may not be marked as sent

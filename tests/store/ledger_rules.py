@@ -43,7 +43,9 @@ DROP FUNCTION see_delivery;
 DROP FUNCTION see_batch;
 DROP TABLE seen;
 """
-_TABLES = "notifications attempts deliveries batches leads oauth_tokens limits circuits memory erasures seen"
+_TABLES = (
+    "notifications events places attempts deliveries batches leads oauth_tokens limits circuits memory erasures seen"
+)
 # few rows are deleted much faster than tables are truncated
 _EMPTY = "; ".join(f"DELETE FROM {table}" for table in _TABLES.split())
 _FRESH_BELL = "UPDATE inbox SET waiting_run_id = NULL, rung_at = NULL"

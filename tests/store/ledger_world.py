@@ -25,7 +25,7 @@ from leadcast.integrations.base import Account, Call, ConnectionFields, Integrat
 from leadcast.notify import Sender, Story
 from leadcast.store.claims import Ref
 from leadcast.store.database import Store
-from leadcast.store.outbox import Channel
+from leadcast.store.paces import Channel
 from leadcast.store.schema import batches, deliveries
 
 from .conftest import AnySettings, OneSecret, StoppedClock

@@ -23,7 +23,7 @@ from leadcast.settle import Settler
 from leadcast.store import batches, leads, views
 from leadcast.store.database import Store
 from leadcast.store.lead_table import LeadTable
-from leadcast.store.outbox import Channel
+from leadcast.store.paces import Channel
 from leadcast.store.schema import batches as batch_rows
 from leadcast.store.schema import deliveries, notifications
 

@@ -7,14 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import structlog
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from leadcast.core.errors import RejectedError, TransientError
 from leadcast.inbox import Accepted
 from leadcast.notify import Dispatcher, Sender, Story
-from leadcast.store import outbox
+from leadcast.store import outbox, sending
 from leadcast.store.database import Store
-from leadcast.store.outbox import PACES, Channel
+from leadcast.store.paces import PACES, Channel
 from leadcast.store.schema import notifications
 
 from .conftest import StoppedClock, waits_or_ends
@@ -43,20 +43,23 @@ def queue(
     batch_id: str | None = None,
     channel: Channel = Channel.EMAIL,
     occasion: str = "failed",
+    place: str = "",
 ) -> None:
     with store.begin() as connection:
         for key in keys:
-            new = outbox.New(key=key, batch_id=batch_id, channel=channel, occasion=occasion, reason="why")
+            new = outbox.New(key=key, batch_id=batch_id, channel=channel, occasion=occasion, reason="why", place=place)
             outbox.queue(connection, new, now=clock())
 
 
 def dispatcher(store: Store, clock: StoppedClock, post: Sender, *, chance: float = 0.0) -> Dispatcher:
+    """Sends one thing after the other, so that a test can say what becomes of each."""
     return Dispatcher(
         store=store,
         senders=dict.fromkeys(Channel, post),
         clock=clock,
         timer=lambda: clock().timestamp(),
         chance=lambda: chance,
+        most=1,
     )
 
 
@@ -88,26 +91,25 @@ def test_two_processes_never_send_the_same_row(store: Store, clock: StoppedClock
     assert sorted(story.key for story in post.stories) == sorted(f"k{number}" for number in range(40))
 
 
-def test_a_row_that_another_looks_at_just_now_goes_out_all_the_same(store: Store, clock: StoppedClock) -> None:
-    """Who looks for a row while it is begun has it locked for a moment, and only then sees that it is not due."""
-    queue(store, clock, "a")
-    with store.begin() as connection:
-        found = outbox.take(connection, Channel.EMAIL, now=clock())
-        assert found is not None
-        row = outbox.begin(connection, found, now=clock())
-    assert row is not None
-    begun = row
+def test_of_two_who_look_at_the_same_moment_one_takes_the_row_and_the_other_what_comes_after(
+    store: Store, clock: StoppedClock
+) -> None:
+    queue(store, clock, "a", "b")
 
-    def hold() -> bool:
+    def taken(connection: Connection) -> list[str]:
+        found = sending.take(connection, Channel.EMAIL, now=clock(), busy=(), limit=1, try_s=10)
+        return [row.key for row in found.rows]
+
+    def other() -> list[str]:
         with store.begin() as connection:
-            return outbox.hold(connection, begun)
+            return taken(connection)
 
     with ThreadPoolExecutor(1) as pool:
-        with store.begin() as looking:
-            looking.execute(select(notifications.c.id).with_for_update())
-            holding = pool.submit(hold)
-            waits_or_ends(store, holding)
-        assert holding.result()
+        with store.begin() as first:
+            assert taken(first) == ["a"]
+            second = pool.submit(other)
+            waits_or_ends(store, second)
+        assert second.result() == ["b"]
 
 
 def test_what_fails_is_sent_later_after_a_pause_that_grows(store: Store, clock: StoppedClock) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 import pytest
 
@@ -10,7 +11,8 @@ from leadcast.core.errors import Gone, LeadTableError, RateLimited, TransientErr
 from leadcast.inbox import Accepted
 from leadcast.notify import Dispatcher, Story
 from leadcast.store.database import Store
-from leadcast.store.outbox import PACES, Channel
+from leadcast.store.paces import IN_HAND_S, PACES, Channel
+from leadcast.store.sending import FIRST_REST_S
 
 from .conftest import StoppedClock
 from .test_notify import Post, dispatcher, queue, states
@@ -71,7 +73,9 @@ def test_chance_lengthens_a_callbacks_pause_by_up_to_a_tenth(store: Store, clock
 
 
 @pytest.mark.parametrize(
-    ("asked_s", "pause_s"), [(900, 900), (1, 5), (10 * 24 * HOUR_S, 1.1 * 24 * HOUR_S)], ids=["more", "less", "endless"]
+    ("asked_s", "pause_s"),
+    [(900, 900), (1, FIRST_REST_S), (10 * 24 * HOUR_S, 1.1 * 24 * HOUR_S)],
+    ids=["more", "less", "endless"],
 )
 def test_who_asks_to_be_left_alone_is_unless_for_too_little_or_for_ever(
     store: Store, clock: StoppedClock, asked_s: float, pause_s: float
@@ -93,9 +97,9 @@ def test_who_wants_no_more_gets_no_more(store: Store, clock: StoppedClock) -> No
     assert states(store) == [("dead", 1)]
 
 
-@pytest.mark.parametrize("minutes", [0, 60], ids=["in time", "an hour later"])
+@pytest.mark.parametrize(("minutes", "calls"), [(0, 0), (60, 15)], ids=["in time", "an hour later"])
 def test_what_gathers_while_the_mail_server_is_away_comes_after_once_each(
-    store: Store, clock: StoppedClock, minutes: int
+    store: Store, clock: StoppedClock, minutes: int, calls: int
 ) -> None:
     server = MailServer()
     made = dispatcher(store, clock, server)
@@ -104,7 +108,7 @@ def test_what_gathers_while_the_mail_server_is_away_comes_after_once_each(
     for _ in range(minutes):
         made.flush(bound_s=60)
         clock.pass_s(60)
-    assert server.calls == minutes, "one row a flush finds out"
+    assert server.calls == calls, "one row finds out, and then there is a rest that grows to five minutes"
     server.is_up = True
     for _ in range(60):
         made.flush(bound_s=60)
@@ -147,7 +151,7 @@ def test_a_clock_that_is_put_back_lengthens_no_pause_beyond_the_longest_of_the_c
 
 
 def test_a_clock_that_is_put_back_while_sending_makes_no_flush_longer(store: Store, clock: StoppedClock) -> None:
-    queue(store, clock, "a", "b", "c", "d")
+    queue(store, clock, *(f"m{number}" for number in range(20)))
     seconds = iter(range(0, 1000, 3))
 
     class PutsBack(Post):
@@ -157,7 +161,16 @@ def test_a_clock_that_is_put_back_while_sending_makes_no_flush_longer(store: Sto
     made = Dispatcher(
         store=store, senders=dict.fromkeys(Channel, PutsBack()), clock=clock, timer=lambda: float(next(seconds))
     )
-    assert made.flush(bound_s=15) < 4
+    assert made.flush(bound_s=15) < 6
+
+
+@pytest.mark.parametrize("channel", Channel)
+def test_a_row_is_its_takers_for_longer_than_sending_it_can_take(channel: Channel) -> None:
+    pace = PACES[channel]
+    for try_s in (pace.try_s(10), pace.try_s(inf)):
+        leases = [pace.lease_s(attempt, try_s=try_s) for attempt in range(1, pace.max_attempts + 1)]
+        assert min(leases) > try_s + IN_HAND_S
+        assert max(leases) <= pace.longest_pause_s, "or it would count as one of a clock that was put back"
 
 
 def test_every_channel_has_a_pace() -> None:

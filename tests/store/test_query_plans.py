@@ -8,16 +8,19 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
+from leadcast.core.errors import TransientError
 from leadcast.core.model import BatchStatus
 from leadcast.core.settings import Settings
 from leadcast.erase import Eraser
 from leadcast.inbox import Inbox
 from leadcast.monitor import Monitor
+from leadcast.notify import Dispatcher, Story
 from leadcast.plan import plan, ring_for_rest
 from leadcast.retry import Retrier
 from leadcast.settle import Settler
 from leadcast.store import claims, migrate, old_leads, outbox, views
 from leadcast.store.database import Store, open_engine
+from leadcast.store.paces import Channel
 from leadcast.store.sealing import Sealer
 from leadcast.store.views import Filter
 from tests.store.plans import Plans
@@ -123,6 +126,28 @@ def health(store: Store, inbox: Inbox) -> None:
         assert [trouble.count for trouble in outbox.troubles(connection)] == [20]
 
 
+def told(store: Store, inbox: Inbox) -> None:
+    """Of a batch, and of nothing to a receiver who does not answer, for whom much waits."""
+    with store.begin() as connection:
+        for number in range(2000):
+            new = outbox.New(
+                key=f"dead-{number}", batch_id=None, channel=Channel.CALLBACK_URL, occasion="batch.failed", place="dead"
+            )
+            outbox.queue(connection, new, now=NOW)
+    batch_id = accept(inbox, 77)
+    plan(store, Settings(), run_id="told-wave", own_batch_id=batch_id, clock=lambda: NOW)
+    Settler(store=store, settings=Settings(), clock=lambda: NOW).wave("told-wave", over=True)
+
+    def send(story: Story, *, timeout_s: float) -> None:
+        if story.key.startswith("dead"):
+            raise TransientError("no answer", code="timeout")
+
+    senders = dict.fromkeys((Channel.HOOK, Channel.CALLBACK_URL), send)
+    dispatcher = Dispatcher(store=store, senders=senders, clock=lambda: NOW)
+    assert dispatcher.flush(bound_s=60) >= 2
+    assert dispatcher.flush(bound_s=60) == 0
+
+
 def listed(**wanted: object) -> Deed:
     def look(store: Store, inbox: Inbox) -> None:
         with store.begin() as connection:
@@ -163,6 +188,7 @@ def pruned(store: Store, inbox: Inbox) -> None:
         listed(status=BatchStatus.FAILED, type="webhook"),
         sent_again,
         pruned,
+        told,
     ],
     ids=lambda deed: deed.__name__,
 )

@@ -22,7 +22,7 @@ from leadcast.notify import Dispatcher, Story
 from leadcast.plan import plan, ring_for_rest
 from leadcast.settle import Settler
 from leadcast.store.database import Store
-from leadcast.store.outbox import Channel
+from leadcast.store.paces import Channel
 from leadcast.store.schema import batches, notifications
 from tests.store.conftest import AnySettings, OneSecret, Service, StoppedClock
 

@@ -15,15 +15,11 @@ class NotInTime(Exception):  # noqa: N818 - as the errors of the tree are called
     """The work had not ended."""
 
 
-def within(seconds: float, work: Callable[[], T], *, name: str) -> T:
-    """Does it in another thread, and waits so long for it.
+def begun(work: Callable[[], T], *, name: str) -> Future[T]:
+    """Begins it in another thread, which keeps no process from ending.
 
     Args:
         name: of the thread.
-
-    Raises:
-        NotInTime: it takes longer. The thread is left to its fate; it keeps no process from ending.
-        BaseException: what the work raised.
     """
     outcome: Future[T] = Future()
     context = contextvars.copy_context()
@@ -35,6 +31,20 @@ def within(seconds: float, work: Callable[[], T], *, name: str) -> T:
             outcome.set_exception(error)
 
     Thread(target=run, name=name, daemon=True).start()
+    return outcome
+
+
+def within(seconds: float, work: Callable[[], T], *, name: str) -> T:
+    """Does it in another thread, and waits so long for it.
+
+    Args:
+        name: of the thread.
+
+    Raises:
+        NotInTime: it takes longer. The thread is left to its fate; it keeps no process from ending.
+        BaseException: what the work raised.
+    """
+    outcome = begun(work, name=name)
     try:
         return outcome.result(seconds)
     except TimeoutError:

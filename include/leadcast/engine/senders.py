@@ -17,7 +17,7 @@ from leadcast.engine import config, hooks
 from leadcast.engine.lead_status import LeadStatus
 from leadcast.notify import Sender, Story
 from leadcast.store import views
-from leadcast.store.outbox import Channel
+from leadcast.store.paces import Channel
 
 if TYPE_CHECKING:
     from leadcast.integrations.base import ConnectionFields
@@ -92,7 +92,8 @@ class Senders:
         if story.batch is None or not story.callback_url:
             return
         batch = story.batch
-        body = message_body(story.occasion, at=batch.finished_at or batch.accepted_at, data=_outcome(batch))
+        at = story.at or batch.finished_at or batch.accepted_at
+        body = message_body(story.occasion, at=at, data=_outcome(batch, sequence=story.sequence))
         secret = self.settings.callback_secret
         headers = signed_headers(
             body,
@@ -165,9 +166,10 @@ def _delivery(item: views.DeliveryView) -> dict[str, Any]:
     }
 
 
-def _outcome(batch: views.BatchView) -> dict[str, Any]:
+def _outcome(batch: views.BatchView, *, sequence: int) -> dict[str, Any]:
     return {
         "batch_id": batch.id,
+        "sequence": sequence,
         "lead_id": batch.lead_id,
         "status": batch.status.value,
         "total_jobs": batch.counters.total,

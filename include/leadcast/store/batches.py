@@ -129,7 +129,7 @@ class Standing:
     claims: int
     asks: int
     critical: str
-    has_callback_url: bool
+    callback_url_sealed: str | None = field(repr=False)
     is_cancelled: bool
     is_erased: bool
     let_go: bool
@@ -146,7 +146,7 @@ def lock(connection: Connection, *, batch_id: str) -> Standing:
         claims=row.claims,
         asks=row.asks,
         critical=row.critical or "",
-        has_callback_url=row.callback_url_sealed is not None,
+        callback_url_sealed=row.callback_url_sealed,
         is_cancelled=row.cancelled_at is not None,
         is_erased=row.erased_at is not None,
         let_go=row.let_go,

@@ -14,8 +14,9 @@ from sqlalchemy import ColumnElement, Connection, Select, Text, and_, case, cast
 from sqlalchemy.dialects.postgresql import JSONB
 
 from leadcast.core.model import DeliveryState
-from leadcast.store.outbox import Channel, OutboxState
-from leadcast.store.schema import attempts, batches, circuits, deliveries, notifications
+from leadcast.store.outbox import OutboxState
+from leadcast.store.paces import Channel
+from leadcast.store.schema import attempts, batches, circuits, deliveries, events, notifications
 
 ERASED = "Erased."
 """What stands where words stood that may have repeated personal data."""
@@ -84,6 +85,8 @@ def erase(connection: Connection, batch_ids: Sequence[str], *, now: datetime, th
             connection, update(attempts).where(their_attempts, has_words).values(code=None, message=None)
         ),
     )
+    its_answers = and_(events.c.batch_id.in_(batch_ids), events.c.answers != _EMPTY)
+    connection.execute(update(events).where(its_answers).values(answers={}))
     if thoroughly:
         _erase_words_of_accounts(connection, of_batches)
     return count + erase_notifications(connection, notifications.c.batch_id.in_(batch_ids))
@@ -126,7 +129,7 @@ def _is_object(column: ColumnElement[Any]) -> ColumnElement[bool]:
 def erase_notifications(connection: Connection, chosen: ColumnElement[bool]) -> Erased:
     """Erases the words in rows of the outbox, and gives up those that go to a `callback_url`.
 
-    What is still to be told to others goes out: it holds nothing but ids, and a reason of ours.
+    What is still to be told to others goes out: it holds nothing but ids, statuses, and a reason of ours.
     """
     given_up = _changed(
         connection,

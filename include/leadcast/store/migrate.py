@@ -46,7 +46,7 @@ def unmade_indexes(engine: Engine) -> list[str]:
 def _late_indexes(engine: Engine) -> late_indexes.Definitions:
     with engine.connect() as connection:
         at = current(connection)
-    steps = _scripts().iterate_revisions(at or "base", "base")
+    steps = reversed([*_scripts().iterate_revisions(at or "base", "base")])
     return {name: on for step in steps for name, on in getattr(step.module, "LATE_INDEXES", {}).items()}
 
 

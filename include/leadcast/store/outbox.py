@@ -2,81 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, func, or_, select, update
+from sqlalchemy import Connection, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from leadcast.core.settings import Occasion, Settings
+from leadcast.store import events
+from leadcast.store.paces import Channel
 from leadcast.store.schema import notifications
 
-
-class Channel(StrEnum):
-    """How a row goes out."""
-
-    EMAIL = "email"
-    NOTIFIER = "notifier"
-    HOOK = "hook"
-    CALLBACK_URL = "callback_url"
-    LEAD_STATUS = "lead_status"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pace:
-    """How often, and for how long, a row of one channel is tried.
-
-    pauses_s: the pause after each attempt but the last; so there is one attempt more than pauses.
-    jitter: by how much of itself a pause is lengthened at most, by chance, so that many rows do not come back at once.
-    longest_s: how long one attempt may take.
-    """
-
-    pauses_s: Sequence[float]
-    jitter: float = 0.0
-    longest_s: float = 15.0
-
-    @property
-    def max_attempts(self) -> int:
-        """After so many, a row is given up."""
-        return len(self.pauses_s) + 1
-
-    @property
-    def longest_pause_s(self) -> float:
-        """No row waits for longer than this, whatever the receiver asks for."""
-        return max(self.pauses_s) * (1 + self.jitter)
-
-    def pause_s(self, attempt: int, *, asked_s: float = 0.0, chance: float = 0.0) -> float:
-        """The pause after an attempt, 1 for the first.
-
-        Args:
-            asked_s: how long the receiver asks to be left alone.
-            chance: from 0 to below 1.
-        """
-        planned_s = self.pauses_s[min(attempt, len(self.pauses_s)) - 1]
-        return min(max(planned_s, asked_s) * (1 + self.jitter * chance), self.longest_pause_s)
-
-
-def _growing(longest_s: float, *, attempts: int) -> tuple[float, ...]:
-    return tuple(min(30.0 * 2.0 ** min(number, 16), longest_s) for number in range(attempts - 1))
-
-
-_HOUR_S = 3600.0
-_THREE_DAYS = _growing(_HOUR_S, attempts=80)
-PACES: Mapping[Channel, Pace] = {
-    # written as soon as the user's database is back, and asked for a week: writing it again does no harm
-    Channel.LEAD_STATUS: Pace(pauses_s=_growing(300, attempts=2016), longest_s=25),
-    Channel.EMAIL: Pace(pauses_s=_THREE_DAYS, longest_s=60),
-    Channel.NOTIFIER: Pace(pauses_s=_THREE_DAYS),
-    Channel.HOOK: Pace(pauses_s=_THREE_DAYS, longest_s=10),
-    # what Standard Webhooks advise (vendors.md 4.2)
-    Channel.CALLBACK_URL: Pace(
-        pauses_s=(5, 300, 1800, *(hours * _HOUR_S for hours in (2, 5, 10, 14, 20, 24))), jitter=0.1
-    ),
-}
-"""How each channel goes out, in the order in which they are served: people before programs."""
+_WHATEVER_THE_CLOCK = datetime.fromtimestamp(0, UTC)
+"""When a row is due that has not been tried: a clock that is put back later holds it up no more."""
 
 
 class OutboxState(StrEnum):
@@ -88,27 +29,20 @@ class OutboxState(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """One thing to be told. `key` is unique: the same thing is never queued twice."""
-
-    id: int
-    key: str
-    batch_id: str | None
-    channel: Channel
-    occasion: str
-    reason: str
-    attempts: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class New:
-    """One thing to be told. `reason`: why the batch could not be run, when it could not."""
+    """One thing to be told.
+
+    key: unique: the same thing is never queued twice.
+    reason: why the batch could not be run, when it could not.
+    place: which of the channel's receivers it goes to, as a hash; empty: they are all one.
+    """
 
     key: str
     batch_id: str | None
     channel: Channel
     occasion: str
     reason: str = ""
+    place: str = ""
 
 
 def channels(settings: Settings, occasion: Occasion) -> Iterator[Channel]:
@@ -122,99 +56,37 @@ def channels(settings: Settings, occasion: Occasion) -> Iterator[Channel]:
 
 
 def queue(connection: Connection, new: New, *, now: datetime) -> None:
-    """Queues a row, due at once, unless one with this key was queued before."""
-    connection.execute(
-        insert(notifications)
-        .values(
-            key=new.key,
-            batch_id=new.batch_id,
-            channel=new.channel,
-            occasion=new.occasion,
-            payload={"reason": new.reason},
-            state=OutboxState.PENDING,
-            next_attempt_at=now,
-        )
-        .on_conflict_do_nothing(index_elements=[notifications.c.key])
-    )
+    """Queues a row that tells of no event, due at once, unless one with this key was queued before."""
+    _insert(connection, [_values(new, now=now)])
 
 
-def take(connection: Connection, channel: Channel, *, now: datetime, after_id: int = 0) -> Row | None:
-    """The next due row of a channel with an id above `after_id`.
-
-    It is locked until the transaction ends; others step over it. One that has not been tried is due, and so is one that
-    is to wait for longer than any pause of its channel is: the clock has been put back since.
-    """
-    longest = timedelta(seconds=PACES[channel].longest_pause_s)
-    next_at = notifications.c.next_attempt_at
-    row = connection.execute(
-        select(notifications)
-        .where(notifications.c.state == OutboxState.PENDING, notifications.c.channel == channel)
-        .where(or_(next_at <= now, next_at > now + longest, notifications.c.attempts == 0))
-        .where(notifications.c.id > after_id)
-        .order_by(notifications.c.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    ).one_or_none()
-    if row is None:
-        return None
-    return Row(
-        id=row.id,
-        key=row.key,
-        batch_id=row.batch_id,
-        channel=Channel(row.channel),
-        occasion=row.occasion,
-        reason=row.payload.get("reason", ""),
-        attempts=row.attempts,
-    )
+def queue_event(connection: Connection, batch_id: str, rows: Sequence[New], *, now: datetime) -> None:
+    """Queues what tells of how a batch stands now, and writes that down with it, once for all of these rows. Those that
+    were queued before tell of an event before. The batch is locked."""
+    keys = select(notifications.c.key).where(notifications.c.key.in_([row.key for row in rows]))
+    known = set(connection.execute(keys).scalars())
+    fresh = [row for row in rows if row.key not in known]
+    if fresh:
+        sequence = events.write(connection, batch_id, now=now)
+        _insert(connection, [{**_values(row, now=now), "sequence": sequence} for row in fresh])
 
 
-def begin(connection: Connection, row: Row, *, now: datetime) -> Row | None:
-    """Counts an attempt, before it is made: whatever becomes of the process, the row is not at once due again.
-
-    Returns:
-        The row as it is now; None where no attempt is left, since the last one was never ended: it is given up.
-    """
-    pace = PACES[row.channel]
-    values: dict[str, Any]
-    if row.attempts >= pace.max_attempts:
-        values = {"state": OutboxState.DEAD, "error": "The process that sent it died, the last time as well."}
-        begun = None
-    else:
-        begun = replace(row, attempts=row.attempts + 1)
-        values = {
-            "attempts": begun.attempts,
-            "next_attempt_at": now + timedelta(seconds=pace.pause_s(begun.attempts)),
-        }
-    connection.execute(update(notifications).where(notifications.c.id == row.id).values(values))
-    return begun
+def _insert(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    connection.execute(insert(notifications).values(rows).on_conflict_do_nothing(index_elements=[notifications.c.key]))
 
 
-def hold(connection: Connection, row: Row) -> bool:
-    """Locks a row that was begun until the transaction ends. False: another has begun it since, or has ended it."""
-    # it waits: whoever looked for a row just before this one was begun may have locked it, and then stepped over it
-    found = connection.execute(
-        select(notifications.c.id)
-        .where(notifications.c.id == row.id, notifications.c.attempts == row.attempts)
-        .where(notifications.c.state == OutboxState.PENDING)
-        .with_for_update()
-    )
-    return found.one_or_none() is not None
-
-
-def sent(connection: Connection, row: Row, *, now: datetime) -> None:
-    """The row went out."""
-    connection.execute(
-        update(notifications)
-        .where(notifications.c.id == row.id)
-        .values(state=OutboxState.SENT, sent_at=now, error=None)
-    )
-
-
-def not_sent(connection: Connection, row: Row, *, error: str, next_at: datetime | None) -> None:
-    """The row could not go out. `next_at`: when it is tried again; None: it is given up."""
-    values: dict[str, Any] = {"error": error[:500]}
-    values |= {"state": OutboxState.DEAD} if next_at is None else {"next_attempt_at": next_at}
-    connection.execute(update(notifications).where(notifications.c.id == row.id).values(values))
+def _values(new: New, *, now: datetime) -> dict[str, Any]:
+    return {
+        "key": new.key,
+        "batch_id": new.batch_id,
+        "channel": new.channel,
+        "place": new.place,
+        "occasion": new.occasion,
+        "payload": {"reason": new.reason},
+        "state": OutboxState.PENDING,
+        "created_at": now,
+        "next_attempt_at": _WHATEVER_THE_CLOCK,
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -153,6 +153,18 @@ attempts = Table(
     _time("finished_at"),
 )
 
+events = Table(
+    "events",
+    metadata,
+    Column("batch_id", Text, ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True),
+    # in the order in which a batch's statuses were written, from 1 on
+    Column("sequence", Integer, primary_key=True),
+    _time("at", required=True),
+    # the batch as it was, and the receipts and errors of its deliveries: what services have said may be personal
+    Column("snapshot", JSONB, nullable=False),
+    Column("answers", JSONB, nullable=False),
+)
+
 notifications = Table(
     "notifications",
     metadata,
@@ -160,7 +172,11 @@ notifications = Table(
     Column("key", Text, nullable=False, unique=True),
     Column("batch_id", Text, ForeignKey("batches.id", ondelete="CASCADE"), index=True),
     Column("channel", Text, nullable=False),
+    # which of the channel's receivers it goes to: a hash; empty: they are all one
+    Column("place", Text, nullable=False, server_default=""),
     Column("occasion", Text, nullable=False),
+    # the batch's event that it tells of; without one it tells of what is true when it is told
+    Column("sequence", Integer),
     Column("payload", JSONB, nullable=False),
     Column("state", Text, nullable=False),
     Column("attempts", Integer, nullable=False, server_default="0"),
@@ -168,12 +184,26 @@ notifications = Table(
     _time("created_at", required=True),
     _time("next_attempt_at", required=True),
     _time("sent_at"),
-    Index("ix_notifications_due", "next_attempt_at", postgresql_where=text("state = 'pending'")),
+    Index(
+        "ix_notifications_waiting",
+        *("channel", "place", "next_attempt_at", "id"),
+        postgresql_where=text("state = 'pending'"),
+    ),
     Index(
         "ix_notifications_troubled",
         "channel",
         postgresql_where=text("state = 'dead' OR (state = 'pending' AND error IS NOT NULL)"),
     ),
+)
+
+places = Table(
+    "places",
+    metadata,
+    # receivers of the outbox that do not answer, and until when they are left alone
+    Column("channel", Text, primary_key=True),
+    Column("place", Text, primary_key=True),
+    Column("failures", Integer, nullable=False),
+    _time("rests_until", required=True),
 )
 
 inbox = Table(

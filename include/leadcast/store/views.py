@@ -114,10 +114,10 @@ class Filter:
     limit: int = 50
 
 
-def batch(connection: Connection, batch_id: str) -> BatchView | None:
-    """One batch with its deliveries and their attempts, or None."""
+def batch(connection: Connection, batch_id: str, *, history: bool = True) -> BatchView | None:
+    """One batch with its deliveries, or None. `history`: with all of their attempts."""
     row = connection.execute(_BATCHES.where(batches.c.id == batch_id)).one_or_none()
-    return None if row is None else _with_deliveries(connection, [row], history=True)[0]
+    return None if row is None else _with_deliveries(connection, [row], history=history)[0]
 
 
 def listing(connection: Connection, wanted: Filter) -> list[BatchView]:

@@ -1,0 +1,56 @@
+"""Events: how a batch stood when there was something to tell of it. Receivers that do not answer."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects.postgresql import JSONB
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+LATE_INDEXES = {
+    "ix_notifications_waiting": "notifications (channel, place, next_attempt_at, id) WHERE state = 'pending'",
+}
+"""Made after this revision is written down (`store.late_indexes`)."""
+_PENDING = sa.text("state = 'pending'")
+
+
+def upgrade() -> None:
+    op.create_table(
+        "events",
+        sa.Column("batch_id", sa.Text(), nullable=False),
+        sa.Column("sequence", sa.Integer(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
+        sa.Column("snapshot", JSONB(), nullable=False),
+        sa.Column("answers", JSONB(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["batch_id"], ["batches.id"], name=op.f("fk_events_batch_id_batches"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("batch_id", "sequence", name=op.f("pk_events")),
+    )
+    op.create_table(
+        "places",
+        sa.Column("channel", sa.Text(), nullable=False),
+        sa.Column("place", sa.Text(), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("rests_until", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
+        sa.PrimaryKeyConstraint("channel", "place", name=op.f("pk_places")),
+    )
+    op.add_column("notifications", sa.Column("place", sa.Text(), server_default="", nullable=False))
+    op.add_column("notifications", sa.Column("sequence", sa.Integer()))
+    # which receivers these go to is sealed: none shall wait for another's
+    op.execute("UPDATE notifications SET place = md5(batch_id) WHERE channel = 'callback_url' AND state = 'pending'")
+    op.drop_index("ix_notifications_due", table_name="notifications", postgresql_where=_PENDING)
+
+
+def downgrade() -> None:
+    for name in LATE_INDEXES:
+        op.execute(f"DROP INDEX IF EXISTS {name}")
+    op.create_index("ix_notifications_due", "notifications", ["next_attempt_at"], postgresql_where=_PENDING)
+    op.drop_column("notifications", "sequence")
+    op.drop_column("notifications", "place")
+    op.drop_table("places")
+    op.drop_table("events")
