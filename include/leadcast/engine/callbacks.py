@@ -41,13 +41,8 @@ def after_run(context: Mapping[str, Any]) -> None:
 def _settle(context: Mapping[str, Any]) -> None:
     from leadcast.engine import config
     from leadcast.engine.sweep import ENDED_EARLY
-    from leadcast.settle import Settler
 
-    settler, run_id, reason = (
-        Settler(store=config.store(), settings=config.settings()),
-        context["run_id"],
-        context.get("reason"),
-    )
+    settler, run_id, reason = config.settler(), context["run_id"], context.get("reason")
     if reason == "task_failure":
         # its settle failed, if only since every batch had: what it could not write is no reason to give a lead up
         settler.wave(run_id, over=True, give_back=True)

@@ -11,6 +11,7 @@ from leadcast.engine.read_settings import read
 if TYPE_CHECKING:
     from leadcast.engine.lead_table import ConnectedLeadTable
     from leadcast.inbox import Inbox
+    from leadcast.settle import Settler
     from leadcast.store.database import Store
 
 
@@ -55,3 +56,11 @@ def inbox() -> Inbox:
     from leadcast.inbox import Inbox
 
     return Inbox(store(), settings(), lead_source=lead_table())
+
+
+def settler() -> Settler:
+    """Who settles batches where the user's hooks are: on a worker, or in the dag-processor."""
+    from leadcast.engine import hooks
+    from leadcast.settle import Settler
+
+    return Settler(store=store(), settings=settings(), hooks=hooks.moments(hooks_file=settings().hooks_file))

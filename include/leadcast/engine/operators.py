@@ -128,12 +128,10 @@ class DeliverOperator(BaseOperator):
         """A batch whose last delivery has ended has its status now, however long the rest of the wave takes."""
         from leadcast.core.errors import LeadcastError
         from leadcast.engine import config
-        from leadcast.settle import Settler
 
         # what cannot be settled now is settled by the settle task, or by the sweep
         with suppress(LeadcastError):
-            settler = Settler(store=config.store(), settings=config.settings())
-            settler.batch(self.work["batch_id"], run_id=run_id, over=False)
+            config.settler().batch(self.work["batch_id"], run_id=run_id, over=False)
 
 
 class RingOperator(BaseOperator):
@@ -173,12 +171,11 @@ class SettleOperator(BaseOperator):
         from leadcast.engine import config
         from leadcast.engine.bell import ring_from_here
         from leadcast.plan import ring_for_rest
-        from leadcast.settle import Settler, all_failed
+        from leadcast.settle import all_failed
 
         run_id = context["run_id"]
         planned = task_states(context, "plan").get("plan") == "success"
-        store, settings = config.store(), config.settings()
-        settled = Settler(store=store, settings=settings).wave(
+        settled = config.settler().wave(
             run_id,
             over=True,
             critical="" if planned else "the plan of the wave failed",
@@ -186,7 +183,7 @@ class SettleOperator(BaseOperator):
             given_up=cache(lambda: _marked_as_done(context)),  # asked for each batch
         )
         # what was given back need not wait for the sweep
-        next_run_id = ring_for_rest(store, settings)
+        next_run_id = ring_for_rest(config.store(), config.settings())
         if next_run_id is not None:
             ring_from_here(next_run_id)
         if not planned:

@@ -37,6 +37,7 @@ def for_forked_tasks() -> None:
 def modules() -> None:
     """Imports them, and reads the authorities for TLS. Opens nothing: a fork must not share a connection."""
     from leadcast.core.errors import SettingsError
+    from leadcast.engine import hooks
     from leadcast.integrations import registry, tls
 
     for name in _MODULES:
@@ -46,3 +47,4 @@ def modules() -> None:
         with suppress(SettingsError):
             registry.get(kind)
     tls.preload()
+    hooks.moments(hooks_file="")  # reads what is installed, 30 ms
