@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from typing import Any
 
 import pytest
 from sqlalchemy import update
 
-from leadcast.core.errors import AttemptFailed
 from leadcast.core.model import AttemptOutcome, DeliveryState
-from leadcast.core.settings import Settings
 from leadcast.deliver import Courier
-from leadcast.inbox import Inbox
-from leadcast.integrations import registry
-from leadcast.integrations.base import Account, Integration
-from leadcast.plan import plan
-from leadcast.retry import Retrier
 from leadcast.sandbox import Sandbox, SandboxPorts
-from leadcast.settle import Settler
-from leadcast.store import views
 from leadcast.store.database import Store
 from leadcast.store.schema import attempts, deliveries
-from tests.contract.error_cases import LEAD, SERVICES, Case, Service, credentials_of
+from tests.contract.error_cases import SERVICES
 
-from .conftest import StoppedClock
+from .one_lead import OneLead, accepted
 
 pytestmark = pytest.mark.store
 D = DeliveryState
@@ -41,47 +32,11 @@ def running_sandbox() -> Iterator[Sandbox]:
 
 
 @dataclass(frozen=True)
-class OneLead:
-    """A batch with one delivery to a service of the sandbox, carried by runs and retried by people."""
-
-    service: Service
-    sandbox: Sandbox
-    store: Store
-    settings: Settings
-    courier: Courier
-    settler: Settler
-    retrier: Retrier
-    batch_id: str
-
-    def run(self, run_id: str, *, tries: int = 3) -> DeliveryState:
-        """One wave, with so many attempts at most."""
-        plan(self.store, self.settings, run_id=run_id, clock=self.courier.clock)
-        for number in range(tries):
-            try:
-                self.courier.deliver(
-                    f"{self.batch_id}-0",
-                    integration=registry.get(self.service.type),
-                    last_in_run=number == tries - 1,
-                    run_id=run_id,
-                    asked=False,
-                )
-            except AttemptFailed as failed:
-                if failed.retry_in_s is None or failed.waits:
-                    break
-            else:
-                break
-        self.settler.wave(run_id, over=True)
-        return self.delivery.state
+class AskedFor(OneLead):
+    """One whose service can be asked for it."""
 
     def fault(self, **fault: Any) -> None:
-        self.sandbox.fault(**{"service": self.service.sandbox, "match": FILES[self.service.type], **fault})
-
-    @property
-    def delivery(self) -> views.DeliveryView:
-        with self.store.begin() as connection:
-            batch = views.batch(connection, self.batch_id)
-        assert batch is not None
-        return batch.deliveries[0]
+        super().fault(**{"match": FILES[self.service.type], **fault})
 
     @property
     def leads(self) -> int:
@@ -102,56 +57,21 @@ class OneLead:
 
 
 @pytest.fixture(params=ASKABLE, ids=lambda service: str(service.type))
-def one(
-    request: pytest.FixtureRequest,
-    running_sandbox: Sandbox,
-    store: Store,
-    courier: Courier,
-    clock: StoppedClock,
-) -> OneLead:
+def one(request: pytest.FixtureRequest, running_sandbox: Sandbox, store: Store, courier: Courier) -> AskedFor:
     running_sandbox.reset()
-    service: Service = request.param
-    settings = Settings.of(
-        {
-            "amocrm_base_url": running_sandbox.amocrm_url,
-            "bitrix24_base_url": running_sandbox.bitrix24_url,
-            "allowed_networks": "127.0.0.0/8",
-        }
-    )
-
-    def account(integration: Integration[Any, Any], inline: Mapping[str, Any]) -> Account[Any]:
-        credentials = integration.credentials_model.model_validate(inline)
-        return integration.from_inline(credentials, base_url=getattr(settings, f"{service.type}_base_url"))
-
-    accepted = Inbox(store, settings, clock=clock).accept(
-        {
-            "lead_id": "7781",
-            "lead": LEAD,
-            "integrations": [{"type": service.type}],
-            "credentials": {service.type: credentials_of(service, Case(says=""), running_sandbox)},
-        }
-    )
-    return OneLead(
-        service=service,
-        sandbox=running_sandbox,
-        store=store,
-        settings=settings,
-        courier=replace(courier, settings=settings, accounts=account, sleep=lambda _: None),
-        settler=Settler(store=store, settings=settings, clock=clock),
-        retrier=Retrier(store=store, settings=settings, clock=clock),
-        batch_id=accepted.batch_id,
-    )
+    plain = accepted(request.param, running_sandbox, store=store, courier=courier)
+    return AskedFor(**{field.name: getattr(plain, field.name) for field in fields(plain)})
 
 
 @pytest.mark.parametrize("form", ["interim", "packed"])
-def test_a_lead_that_was_taken_is_delivered_in_whatever_form_the_answer_comes(one: OneLead, form: str) -> None:
+def test_a_lead_that_was_taken_is_delivered_in_whatever_form_the_answer_comes(one: AskedFor, form: str) -> None:
     one.fault(kind=form)
     assert one.run("w1") is D.DELIVERED
     assert (one.leads, one.delivery.attempts) == (1, 1)
 
 
 @pytest.mark.parametrize("status", [302, 401, 403, 404, 499, 502])
-def test_a_lead_that_a_gateway_hides_is_found_by_the_next_attempt(one: OneLead, status: int) -> None:
+def test_a_lead_that_a_gateway_hides_is_found_by_the_next_attempt(one: AskedFor, status: int) -> None:
     one.fault(kind="non_json", status=status, executes=True)
     assert one.run("w1") is D.DELIVERED
     assert (one.leads, one.delivery.attempts) == (1, 2)
@@ -161,7 +81,7 @@ def test_a_lead_that_a_gateway_hides_is_found_by_the_next_attempt(one: OneLead, 
 
 @pytest.mark.parametrize("status", [404, 502])
 def test_a_lead_that_a_gateway_hides_until_the_tries_are_used_up_is_found_by_a_persons_retry(
-    one: OneLead, status: int
+    one: AskedFor, status: int
 ) -> None:
     one.fault(kind="non_json", status=status, executes=True)
     one.sandbox.fault(service=one.service.sandbox, kind="non_json", status=502, match=LOOKS[one.service.type], times=2)
@@ -171,7 +91,7 @@ def test_a_lead_that_a_gateway_hides_until_the_tries_are_used_up_is_found_by_a_p
     assert one.leads == 1
 
 
-def test_what_an_earlier_version_took_for_a_refusal_is_asked_for_when_it_is_retried(one: OneLead) -> None:
+def test_what_an_earlier_version_took_for_a_refusal_is_asked_for_when_it_is_retried(one: AskedFor) -> None:
     one.fault(kind="hang_up_after")
     one.run("w1", tries=1)
     one.as_it_was_before()
@@ -180,7 +100,7 @@ def test_what_an_earlier_version_took_for_a_refusal_is_asked_for_when_it_is_retr
     assert one.leads == 1
 
 
-def test_what_the_service_refused_is_asked_for_and_then_sent(one: OneLead) -> None:
+def test_what_the_service_refused_is_asked_for_and_then_sent(one: AskedFor) -> None:
     one.fault(kind="status", status=400)
     assert one.run("w1") is D.FAILED
     before = one.looks
@@ -189,7 +109,7 @@ def test_what_the_service_refused_is_asked_for_and_then_sent(one: OneLead) -> No
     assert (one.leads, one.looks > before) == (1, True)
 
 
-def test_a_service_that_cannot_say_keeps_nobody_from_sending_what_it_has_refused(one: OneLead) -> None:
+def test_a_service_that_cannot_say_keeps_nobody_from_sending_what_it_has_refused(one: AskedFor) -> None:
     one.fault(kind="status", status=400)
     assert one.run("w1") is D.FAILED
     one.sandbox.fault(service=one.service.sandbox, kind="status", status=400, match=LOOKS[one.service.type])
@@ -198,6 +118,6 @@ def test_a_service_that_cannot_say_keeps_nobody_from_sending_what_it_has_refused
     assert one.leads == 1
 
 
-def test_a_lead_that_was_not_begun_before_is_not_asked_for(one: OneLead) -> None:
+def test_a_lead_that_was_not_begun_before_is_not_asked_for(one: AskedFor) -> None:
     assert one.run("w1") is D.DELIVERED
     assert one.looks == 0
