@@ -11,6 +11,7 @@ from starlette.routing import Route
 from leadcast.api import batches, docs, leads, pages, problems, schema
 from leadcast.api.backend import Backend, airflow_backend
 from leadcast.api.health import Health, health
+from leadcast.api.read_on import ReadOn
 from leadcast.api.threads import Threads
 
 
@@ -41,5 +42,6 @@ def create_app(backend: Backend | None = None, *, admit: Callable[..., Any] | No
     for module in (batches, leads, docs, pages):
         app.include_router(module.router)
     app.openapi = lambda: schema.openapi(app)  # type: ignore[method-assign]  # as FastAPI documents it
+    app.add_middleware(ReadOn)
     problems.handle_with(app, page=pages.problem_page)
     return app

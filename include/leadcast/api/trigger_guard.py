@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.concurrency import run_in_threadpool
 
 from leadcast.api import problems
+from leadcast.api.read_on import ReadOn
 from leadcast.core.errors import BodyTooLarge, FieldError, InvalidRequest, LeadcastError
 from leadcast.core.json_body import MAX_BODY_BYTES, parse_body
 from leadcast.engine.conf_guard import DAG_ID, WHAT_TO_DO, checked
@@ -35,12 +36,16 @@ class TriggerGuard:
     def __init__(self, app: ASGIApp, *, sealer: Callable[[], Sealer]) -> None:
         self._app = app
         self._sealer = sealer
+        self._guarding = ReadOn(self._guard)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes on what is not ours; what is, only checked and sealed."""
         if scope["type"] != "http" or scope["method"] != "POST" or not _is_guarded(scope["path"]):
             await self._app(scope, receive, send)
-            return
+        else:
+            await self._guarding(scope, receive, send)
+
+    async def _guard(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             body = await _read(scope, receive)
             guarded = await run_in_threadpool(self._guarded, scope["path"], body)
