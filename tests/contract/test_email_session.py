@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
+from email.message import EmailMessage
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -12,7 +15,9 @@ from tests.contract.test_email import deliver, letters
 from leadcast.core.errors import CredentialsError, DeliveryError, TransientError
 from leadcast.core.model import Lead
 from leadcast.core.settings import Settings
+from leadcast.integrations import smtp
 from leadcast.integrations.base import Call
+from leadcast.integrations.mail_server import MailServer, TlsMode
 from leadcast.sandbox import Sandbox
 
 MakeCall = Callable[..., Call]
@@ -161,3 +166,36 @@ def test_without_md5_a_server_that_wants_nothing_else_cannot_be_signed_in_to(
     with pytest.raises(DeliveryError) as caught:
         deliver(sandbox, lead, make_call(), login="robot", password=PASSWORD)
     assert (type(caught.value), caught.value.code) == (CredentialsError, "no_auth")
+
+
+@pytest.fixture
+def hangs_up_in_the_message() -> Iterator[int]:
+    """The port of a server that says in the middle of a message that it is too big, and reads no further."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def talk() -> None:
+            connection, _ = listening.accept()
+            with connection, connection.makefile("rb") as heard:
+                connection.sendall(b"220 mx.example.com\r\n")
+                for answer in (b"250 mx.example.com", b"250 OK", b"250 OK", b"250 OK", b"354 Go on"):
+                    heard.readline()
+                    connection.sendall(answer + b"\r\n")
+                heard.readline()
+                connection.sendall(b"552 5.3.4 Too big, and no more of it\r\n")
+                connection.shutdown(socket.SHUT_RD)
+
+        thread = Thread(target=talk, daemon=True)
+        thread.start()
+        yield listening.getsockname()[1]
+        thread.join(10)
+
+
+def test_a_server_that_hangs_up_in_the_middle_of_a_message_has_said_why(hangs_up_in_the_message: int) -> None:
+    server = MailServer(
+        host="127.0.0.1", port=hangs_up_in_the_message, mode=TlsMode.PLAIN, from_email="leads@example.com"
+    )
+    message = EmailMessage()
+    message.set_content("a line\n" * 3_000_000)
+    sent = smtp.send(server, message, ["a@example.com", "b@example.com"])
+    assert {refusal.code for refusal in sent.refused.values()} == {552}
+    assert sent.taken == ()
