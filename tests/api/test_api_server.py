@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event
 
 import pytest
 import requests
-from sqlalchemy import select
+from sqlalchemy import create_engine, make_url, select, text
 
 from leadcast.engine.conf_guard import table_lead
 from leadcast.store.database import Store
-from leadcast.store.schema import batches
+from leadcast.store.schema import batches, inbox
 from tests.api.api_server import TRIGGER, ApiServer, api_server
 from tests.api.conftest import BODY, BOT_TOKEN
 
@@ -278,3 +278,47 @@ def test_a_task_process_does_not_load_what_only_the_server_needs(server: ApiServ
         [sys.executable, "-c", code], env=server.environment, capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.strip().endswith("False")
+
+
+def test_while_the_inbox_row_is_held_airflows_own_routes_answer(server: ApiServer, store: Store) -> None:
+    many = 60  # more than the api-server has threads
+    over = Event()
+
+    def ask() -> set[tuple[int, bool]]:
+        got = set()
+        while not over.is_set():
+            answer = server.call("POST", "/api/integrations/send-batch", json=BODY)
+            got.add((answer.status_code, "Retry-After" in answer.headers))
+        return got
+
+    with ThreadPoolExecutor(many) as pool, store.begin() as connection:
+        connection.execute(select(inbox).with_for_update())
+        asked = [pool.submit(ask) for _ in range(many)]
+        try:
+            for _ in range(5):
+                assert server.call("GET", "/api/v2/dags").status_code == 200
+                assert server.call("GET", "/api/integrations/health", user=None).status_code == 200
+        finally:
+            over.set()
+        assert set().union(*(each.result(timeout=120) for each in asked)) == {(503, True)}
+    assert server.call("POST", "/api/integrations/send-batch", json=BODY).status_code == 202
+
+
+@pytest.fixture
+def airflows_database_away(server: ApiServer, postgres_url: str) -> Iterator[None]:
+    name = make_url(server.database_url).database
+    admin = create_engine(postgres_url, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false"))
+        connection.execute(text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"))
+        yield
+        connection.execute(text(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true"))
+    admin.dispose()
+
+
+@pytest.mark.usefixtures("airflows_database_away")
+def test_while_airflows_database_is_away_callers_are_told_when_to_come_again(server: ApiServer, store: Store) -> None:
+    for method, path in (("POST", "send-batch"), ("GET", "batches"), ("DELETE", "leads/123"), ("GET", "ui")):
+        answer = server.call(method, f"/api/integrations/{path}", json=BODY)
+        assert answer.status_code == 503, (path, answer.text)
+        assert int(answer.headers["Retry-After"]) > 0
