@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from leadcast.core.errors import CredentialsError
 from leadcast.core.host_name import ehlo_name, host_name
 from leadcast.core.redact import one_line
+from leadcast.integrations import tls
 from leadcast.integrations.base import ConnectionFields
 from leadcast.integrations.domain import ascii_domain
 from leadcast.integrations.mail_oauth import OAuth2
@@ -129,11 +130,12 @@ class MailServer:
 
     def tls_context(self) -> ssl.SSLContext:
         """The TLS settings. Without one of ours, `smtplib` would check no certificate (vendors.md 5.1)."""
-        context = ssl.create_default_context()
-        if not self.verify:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return context
+        if self.verify:
+            return tls.mail_context()
+        unchecked = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        unchecked.check_hostname = False
+        unchecked.verify_mode = ssl.CERT_NONE
+        return unchecked
 
     @classmethod
     def from_connection(cls, connection: ConnectionFields, *, from_email: str = "") -> Self:
