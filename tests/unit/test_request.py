@@ -231,15 +231,11 @@ def test_what_cannot_be_acted_on_is_refused(wrong: dict[str, Any]) -> None:
     assert refused({**MINIMAL, **wrong})[0][0][0] == next(iter(wrong))
 
 
-def test_no_error_names_the_types_that_pydantic_has_tried() -> None:
-    for kind in ("amocrm", "bitrix24", "email", "telegram", "webhook"):
-        for wrong in ([], [1], {"a": {}}, 1.5, True):
-            settings = dict.fromkeys(("chat_id", "template", "price", "pipeline_id", "tags", "fields", "url"), wrong)
-            data = {"lead_id": 1, "integrations": [{"type": kind, "settings": settings}]}
-            with pytest.raises(InvalidRequest) as caught:
-                validate(data | {"credentials": {kind: {"emails": wrong, "headers": wrong, "chat_id": wrong}}})
-            for error in caught.value.errors:
-                assert not {"constrained-str", "str", "int", "float", "bool"} & set(map(str, error.loc))
+@pytest.mark.parametrize("wrong", [[1], {"a": {}}, 1.5])
+def test_no_error_names_the_types_that_pydantic_has_tried(wrong: object) -> None:
+    """Of a field that is a number or a text, it calls one of them `constrained-str`."""
+    data = {"lead_id": 1, "integrations": [{"type": "amocrm", "settings": {"key_field": wrong}}]}
+    assert {loc for loc, _ in refused(data)} == {("integrations", 0, "settings", "key_field")}
 
 
 def test_what_was_mended_in_the_lead_is_noted() -> None:
