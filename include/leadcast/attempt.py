@@ -87,7 +87,8 @@ class Attempt:
         run_id = self.course.run_id
         if not run_id or claims.adopt(connection, batch_id=self.due.batch_id, run_id=run_id):
             return
-        raise busy("Another run carries this batch just now.", self.settings, last_in_run=self.course.last_in_run)
+        why = "Another run carries this batch just now."
+        raise busy(why, self.settings, comes_back=self.is_asked and not self.course.last_in_run)
 
     def run(self) -> Receipt | None:
         """Makes it. Returns the receipt; None: it was ended, say cancelled, before it went out.
@@ -284,10 +285,15 @@ class Attempt:
             ledger.keep(connection, self.course.begun, progress)
 
 
-def busy(why: str, settings: Settings, *, last_in_run: bool) -> AttemptFailed:
-    """Somebody else is at work on it: the run comes back a moment later, if it comes back at all."""
-    retry_in_s = None if last_in_run else settings.retry_delay_s
-    return AttemptFailed(TransientError(why, code="busy"), retry_in_s=retry_in_s)
+def busy(why: str, settings: Settings, *, comes_back: bool) -> AttemptFailed:
+    """Somebody else is at work on it: nothing is written, and this run is through with it. What he leaves open goes back
+    to the inbox, and a later run sees to it with the tries that it has left.
+
+    Args:
+        comes_back: a person has asked for this attempt, and nobody but this run knows.
+    """
+    retry_in_s = settings.retry_delay_s if comes_back else None
+    return AttemptFailed(TransientError(why, code="busy"), retry_in_s=retry_in_s, waits=not comes_back)
 
 
 def _erased() -> Blocked:

@@ -71,7 +71,7 @@ class Courier:
         with self.store.lock(f"delivery:{delivery_id}") as held:
             if not held:
                 why = "Another attempt of this delivery is still on its way."
-                raise busy(why, self.settings, last_in_run=last_in_run)
+                raise busy(why, self.settings, comes_back=asked and not last_in_run)
             with self.store.begin() as connection:
                 now = self.clock()
                 # before the delivery's own row, as all do who touch both

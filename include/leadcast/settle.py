@@ -57,15 +57,18 @@ class Settler:
         over: bool,
         critical: str = "",
         give_back: bool = False,
+        had_its_chance: bool = False,
         given_up: GivenUp = frozenset,
     ) -> list[Settled]:
-        """Settles every batch of a wave.
+        """Settles every batch of a wave. What the wave has never begun goes back to the inbox, whatever has ended it;
+        a later one carries it on.
 
         Args:
             over: nothing of this wave works any more, so what is still open in the ledger will not end by itself.
-            critical: what to say of batches that are still open: why the wave could not be run to its end.
-            give_back: nobody wanted the wave to end so: a batch goes back to the inbox with what is open in it and has
-                tries left, up to `max_claims` times; a later wave carries it on.
+            critical: why the wave could not be run to its end. Said of batches that end with it, and of the run.
+            give_back: nobody wanted the wave to end so: what it has begun and what has tries left goes back, too.
+            had_its_chance: its plan has failed, or all of its tasks were tried: what is not begun all the same may be
+                what they fail by, so it goes back up to `max_claims` times only.
             given_up: asked for the ids of deliveries that are not to go on all the same, where any is left open.
 
         Returns:
@@ -76,13 +79,22 @@ class Settler:
         """
         with self.store.begin() as connection:
             ids = batches.of_wave(connection, run_id=run_id)
+            not_begun = claims.not_begun(connection, run_id=run_id) if critical and not had_its_chance else 0
+            if not_begun:  # before the first of them has gone back: whoever settles after us finds none left
+                self._tell_of_wave(connection, run_id, f"{critical}. {_go_back(not_begun)}")
         results: list[Settled | None] = []
         broken: list[Exception] = []
         for batch_id in ids:
             try:
                 results.append(
                     self.batch(
-                        batch_id, run_id=run_id, over=over, critical=critical, give_back=give_back, given_up=given_up
+                        batch_id,
+                        run_id=run_id,
+                        over=over,
+                        critical=critical,
+                        give_back=give_back,
+                        had_its_chance=had_its_chance,
+                        given_up=given_up,
                     )
                 )
             except Exception as error:
@@ -91,8 +103,9 @@ class Settler:
                 self.store.ping()
         # a batch that has ended tells of itself; one that goes on, or is given back, does not
         is_untold = not ids or any(result is None or not result.status.is_final for result in results)
-        if give_back and critical and is_untold:
-            self._tell_of_wave(run_id, critical)
+        if critical and is_untold:
+            with self.store.begin() as connection:
+                self._tell_of_wave(connection, run_id, critical)
         if broken:
             raise broken[0]
         return [result for result in results if result is not None]
@@ -105,9 +118,10 @@ class Settler:
         over: bool,
         critical: str = "",
         give_back: bool = False,
+        had_its_chance: bool = False,
         given_up: GivenUp = frozenset,
     ) -> Settled | None:
-        """Settles one batch. None: this wave has it no longer, it was given back to the inbox."""
+        """Settles one batch, as `wave` does. None: this wave has it no longer, it was given back to the inbox."""
         opened = self._open(batch_id) if over else []
         # whoever still sends one of these holds its lock, and what it writes counts, not what we would guess
         locks = {f"delivery:{item.id}": item.id for item in opened}
@@ -116,18 +130,27 @@ class Settler:
             # to write what the ledger says is never wrong; to end what is open is for the wave that holds it
             if over and known.wave_id != run_id:
                 return None
-            may_go_on = give_back and not known.is_cancelled and known.claims < self.settings.max_claims
             dropped = set(given_up()) if opened else set()
-            goes_on = {item.id for item in opened if may_go_on and self._has_tries(item)} - dropped
-            for name in free:
-                if locks[name] not in goes_on:
-                    self._close(connection, locks[name], is_given_up=locks[name] in dropped)
+            goes_on: set[str] = set()
+            if not known.is_cancelled:
+                has_claims = known.claims < self.settings.max_claims
+                begun = give_back and has_claims
+                not_begun = has_claims or not had_its_chance
+                goes_on = {
+                    item.id for item in opened if (not_begun if item.is_not_begun else begun and self._has_tries(item))
+                } - dropped
+            ends = [locks[name] for name in free if locks[name] not in goes_on]
+            for delivery_id in ends:
+                self._close(connection, delivery_id, claims=known.claims, is_given_up=delivery_id in dropped)
             # what a process still sends holds the whole batch back, until the sweep comes by again
             if goes_on and len(free) == len(locks):
-                claims.release(connection, batch_id=batch_id)
+                died = any(item.state is DeliveryState.SENDING for item in opened if item.id in goes_on)
+                claims.release(connection, batch_id=batch_id, counts=had_its_chance or died)
+                if ends and critical:
+                    batches.set_critical(connection, batch_id=batch_id, reason=critical)
                 log.warning("batch given back", batch_id=batch_id, lead_id=known.lead_id, reason=critical)
                 return None
-            return self._write_status(connection, known, critical=critical if opened else "", over=over)
+            return self._write_status(connection, known, critical=critical if ends else "", over=over)
 
     def cancelled(self, batch_id: str, *, sending: Collection[str]) -> Settled:
         """Settles a batch that was cancelled.
@@ -139,28 +162,28 @@ class Settler:
         with self.store.locks(locks) as free, self.store.begin() as connection:
             known = batches.lock(connection, batch_id=batch_id)
             for name in free:
-                self._close(connection, locks[name])
+                self._close(connection, locks[name], claims=known.claims)
             return self._write_status(connection, known, critical="", over=False)
 
-    def _tell_of_wave(self, run_id: str, critical: str) -> None:
-        with self.store.begin() as connection:
-            for channel in outbox.channels(self.settings, Occasion.CRITICAL):
-                key = f"{run_id}:{channel}:{Occasion.CRITICAL}"
-                outbox.queue(
-                    connection,
-                    outbox.New(key=key, batch_id=None, channel=channel, occasion=Occasion.CRITICAL, reason=critical),
-                    now=self.clock(),
-                )
+    def _tell_of_wave(self, connection: Connection, run_id: str, critical: str) -> None:
+        """Once a run, however often it is settled: the first word stands."""
+        for channel in outbox.channels(self.settings, Occasion.CRITICAL):
+            key = f"{run_id}:{channel}:{Occasion.CRITICAL}"
+            outbox.queue(
+                connection,
+                outbox.New(key=key, batch_id=None, channel=channel, occasion=Occasion.CRITICAL, reason=critical),
+                now=self.clock(),
+            )
 
     def _open(self, batch_id: str) -> list[standing.Standing]:
         with self.store.begin() as connection:
             return [item for item in standing.of_batch(connection, batch_id=batch_id) if self._is_open(item, over=True)]
 
-    def _close(self, connection: Connection, delivery_id: str, *, is_given_up: bool = False) -> None:
+    def _close(self, connection: Connection, delivery_id: str, *, claims: int, is_given_up: bool = False) -> None:
         item = standing.of_delivery(connection, delivery_id=delivery_id)
         if not self._is_open(item, over=True):
             return
-        state, error = _verdict(item)
+        state, error = _verdict(item, claims=claims)
         if is_given_up:
             # else the schedule would send it: what its last attempt has failed with may pass
             error = Blocked("Its task was marked as a success: somebody has seen to it.", code=GIVEN_UP)
@@ -240,10 +263,15 @@ class Settler:
             outbox.queue(connection, new, now=now)
 
 
-def _verdict(item: standing.Standing) -> tuple[DeliveryState, DeliveryError | None]:
+def _go_back(not_begun: int) -> str:
+    return f"Deliveries that it had not begun: {not_begun}. A later run sends them."
+
+
+def _verdict(item: standing.Standing, *, claims: int) -> tuple[DeliveryState, DeliveryError | None]:
     """What a delivery is, on which nobody works any more and which has not ended."""
-    if item.state is DeliveryState.PENDING and not item.in_doubt:
-        return DeliveryState.FAILED, TransientError("Never begun: the wave ended before.", code="not_begun")
+    if item.is_not_begun:
+        why = f"Not begun in as many runs as may fail with it ({claims}): see their logs."
+        return DeliveryState.FAILED, TransientError(why, code="not_begun")
     if item.state is DeliveryState.RETRYING and not item.in_doubt:
         return DeliveryState.FAILED, None
     integration = registry.get_if_sound(item.type)

@@ -55,7 +55,7 @@ def configured(environment: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 @pytest.fixture
 def wave(store: Store, configured: Path, accept: Accept, sandbox: Sandbox) -> str:
-    """A wave with one batch of two deliveries: one delivered, one never begun. Returns the batch's id."""
+    """A wave with one batch of two deliveries: one delivered, one whose last attempt died. Returns the batch's id."""
     from leadcast.engine import config
     from leadcast.plan import plan
 
@@ -66,6 +66,8 @@ def wave(store: Store, configured: Path, accept: Accept, sandbox: Sandbox) -> st
         assert begun is not None
         ended = ledger.Ended(state=DeliveryState.DELIVERED, outcome=AttemptOutcome.DELIVERED)
         ledger.end(connection, begun, ended, now=utc_now())
+        for _ in range(config.settings().tries):
+            ledger.begin(connection, f"{accepted.batch_id}-1", worker="dead", now=utc_now())
     return accepted.batch_id
 
 
@@ -101,6 +103,26 @@ def test_a_run_that_times_out_is_settled_and_told_as_critical(
         ["then", "123", "partial"],
         ["finally", "123", "partial"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [("timed_out", "the run timed out"), ("all_tasks_deadlocked", "Airflow ended the run"), ("success", "")],
+)
+def test_what_a_run_has_not_begun_goes_back_and_people_hear_once_a_run_why(
+    store: Store, configured: Path, accept: Accept, sandbox: Sandbox, reason: str, told: str
+) -> None:
+    from leadcast.engine import config
+    from leadcast.plan import plan
+
+    ids = [accept({"type": "telegram"}, lead_id=number).batch_id for number in range(3)]
+    plan(store, config.settings(), run_id="w")
+    for _ in range(2):
+        run_ends(reason)
+    assert {seen(store, batch_id).status for batch_id in ids} == {BatchStatus.PENDING}
+    letters = sandbox.received("smtp")
+    assert len(letters) == (1 if told else 0)
+    assert all(told in letter["text"] and "not begun: 3" in letter["text"] for letter in letters)
 
 
 def test_each_thing_is_done_once_however_often_the_callbacks_run(

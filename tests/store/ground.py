@@ -53,6 +53,7 @@ class Ground:
             self.settings,
             run_state=lambda run_id: "failed" if run_id in dead else "running",
             settle_state=lambda run_id: "skipped",
+            has_timed_out=lambda run_id: False,
             clock=self.courier.clock,
         )
 

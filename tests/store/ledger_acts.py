@@ -69,8 +69,18 @@ class Sweep:
         def settle_state(run_id: str) -> str | None:
             return world.runs[run_id].settle_state if run_id in world.runs else None
 
+        def has_timed_out(run_id: str) -> bool:
+            return run_id in world.runs and world.runs[run_id].has_timed_out
+
         store, settings, clock = process.store, world.settings, world.clock
-        settle_dead_waves(store, settings, run_state=state, settle_state=settle_state, clock=clock)
+        settle_dead_waves(
+            store,
+            settings,
+            run_state=state,
+            settle_state=settle_state,
+            has_timed_out=has_timed_out,
+            clock=clock,
+        )
         world.ring(ring(store, settings, run_state=state, clock=clock), is_heard=self.is_heard)
 
 

@@ -127,6 +127,9 @@ def _check_delivery(row: Row[Any], made: list[Row[Any]], world: World, *, asks: 
         assert not executed or is_decided, f"the service has it: {row}, {made}"
     if row.state == D.UNKNOWN:
         assert row.in_doubt, row
+    if row.state == D.FAILED and (row.error or {})["code"] == "not_begun":
+        had = world.chances[row.batch_id]
+        assert had >= world.settings.max_claims, f"never begun, and failed after {had} waves: {row}"
 
 
 def is_calm(world: World) -> bool:

@@ -11,6 +11,7 @@ from leadcast.deliver import Courier
 from leadcast.integrations.base import Account
 from leadcast.plan import plan, ring_for_rest
 from leadcast.settle import Settler, all_failed
+from leadcast.store.batches import of_wave
 from leadcast.store.claims import Ref
 from leadcast.store.tokens import StoredTokens
 
@@ -151,11 +152,14 @@ class Settle:
         if run is None:
             return
         marked = {ref.delivery_id for ref in run.work} if self.are_marked else set()
+        with world.store.begin() as connection:
+            world.chances.update(of_wave(connection, run_id=run.id))
         settled = Settler(store=process.store, settings=world.settings, clock=world.clock).wave(
             run.id,
             over=True,
             critical="" if run.is_planned else "the plan of the wave failed",
             give_back=True,
+            had_its_chance=True,
             given_up=lambda: marked,
         )
         world.ring(ring_for_rest(process.store, world.settings, clock=world.clock), is_heard=self.is_heard)
@@ -170,12 +174,13 @@ class RunEnds:
     pick: int = 0
     state: str | None = "failed"
     settle_state: str | None = None
+    has_timed_out: bool = False
 
     def perform(self, world: World, process: Process) -> None:
         """Only Airflow knows."""
         run = one_of([run for run in list(world.runs.values()) if not run.is_over], self.pick)
         if run is not None:
-            run.state, run.settle_state = self.state, self.settle_state
+            run.state, run.settle_state, run.has_timed_out = self.state, self.settle_state, self.has_timed_out
 
 
 @dataclass(frozen=True)
@@ -191,10 +196,8 @@ class Callback:
         if run is None:
             return
         settler = Settler(store=process.store, settings=world.settings, clock=world.clock)
-        if self.is_task_failure:
-            settler.wave(run.id, over=True, give_back=True)
-        else:
-            settler.wave(run.id, over=True, critical="the run timed out")
+        critical = "" if self.is_task_failure else "the run timed out"
+        settler.wave(run.id, over=True, critical=critical, give_back=True)
 
 
 @dataclass(frozen=True)

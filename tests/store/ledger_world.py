@@ -47,6 +47,7 @@ class Run:
     id: str
     state: str | None = "queued"
     settle_state: str | None = None
+    has_timed_out: bool = False
     is_planned: bool = False
     work: list[Ref] = field(default_factory=list)
     done: set[str] = field(default_factory=set)
@@ -75,6 +76,7 @@ class World:
 
     sent: what a service may have executed, with what a person had wanted by then; cancelled: the same of batches, and
         at which event.
+    chances: how many waves that held a batch have come to their own settling.
     """
 
     store: Store
@@ -90,6 +92,7 @@ class World:
     cancelled: dict[str, tuple[int, dict[str, Wish]]] = field(default_factory=dict)
     told: Counter[str] = field(default_factory=Counter)
     died_telling: Counter[str] = field(default_factory=Counter)
+    chances: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
     elapsed_s: float = 0.0
     events: Any = field(default_factory=lambda: count(1))

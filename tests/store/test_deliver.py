@@ -297,9 +297,26 @@ def test_two_attempts_at_once_never_send_both(store: Store, courier: Courier, de
     (busy,) = second
     assert isinstance(busy, AttemptFailed)
     assert busy.error.code == "busy"
-    assert busy.retry_in_s is not None
+    assert (busy.retry_in_s is not None, busy.waits) == (True, False), "a person has asked for it"
     assert (len(service.got), len(other.got)) == (1, 0)
     assert seen(store, delivery_id).state is D.DELIVERED
+
+
+def test_the_engine_that_repeats_what_another_attempt_still_has_uses_no_try_for_it(
+    store: Store, courier: Courier, delivery_id: str
+) -> None:
+    """A frozen worker: it is taken for dead, and holds the delivery still."""
+    second: list[AttemptFailed] = []
+
+    def again() -> None:
+        with pytest.raises(AttemptFailed) as failed:
+            courier.deliver(delivery_id, integration=Service(), last_in_run=False, asked=False)
+        second.append(failed.value)
+
+    attempt(courier, delivery_id, Service(while_sending=again))
+    (busy,) = second
+    assert (busy.error.code, busy.retry_in_s, busy.waits) == ("busy", None, True), "skipped: a later run sees to it"
+    assert (seen(store, delivery_id).state, seen(store, delivery_id).attempts) == (D.DELIVERED, 1)
 
 
 def test_a_fault_of_ours_while_sending_leaves_the_outcome_unknown(

@@ -61,6 +61,7 @@ run_ends = st.builds(
     pick=picks,
     state=st.sampled_from(["failed", "success", None]),
     settle_state=st.sampled_from([None, "failed", "skipped", "success"]),
+    has_timed_out=st.booleans(),
 )
 callbacks = st.builds(Callback, pick=picks, is_task_failure=st.booleans())
 sweeps = st.builds(Sweep, is_heard=often)

@@ -22,6 +22,7 @@ from leadcast.store.schema import places
 from leadcast.store.sending import FIRST_REST_S
 
 from .conftest import StoppedClock
+from .test_deliver import die_in_mid_air
 from .test_notify import Post, dispatcher, queue, states
 
 pytestmark = pytest.mark.store
@@ -284,6 +285,7 @@ def test_a_batch_has_its_status_before_anybody_is_told(
         seen.append(view.status)
 
     receivers.own = dict.fromkeys(("email", "hook", "shop.example"), looks)
+    die_in_mid_air(store, f"{batch_id}-0", clock)
     settler.wave("w", over=True, critical="the run timed out")
     receivers.dispatcher().flush(bound_s=60)
     assert seen == [BatchStatus.FAILED] * 5, "the e-mail, three hooks, the caller"

@@ -11,7 +11,7 @@ from leadcast.core.errors import AttemptFailed, RejectedError, TransientError
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.core.settings import Occasion, Settings
 from leadcast.deliver import Courier
-from leadcast.engine.sweep import settle_dead_waves
+from leadcast.engine.sweep import STOPPED, settle_dead_waves
 from leadcast.inbox import Accepted
 from leadcast.plan import plan
 from leadcast.settle import Settler, all_failed
@@ -20,12 +20,14 @@ from leadcast.store.database import Store
 from leadcast.store.schema import notifications
 
 from .conftest import Service, StoppedClock
+from .test_deliver import die_in_mid_air
 
 pytestmark = pytest.mark.store
 Accept = Callable[..., Accepted]
 D = DeliveryState
 GOOD = None
 BAD = RejectedError("no such pipeline", code="400")
+ENDED = "the run has ended before its time"
 
 
 @pytest.fixture
@@ -71,6 +73,15 @@ def told(store: Store) -> list[tuple[str, str]]:
         return [(row.channel, row.occasion) for row in rows]
 
 
+def reasons(store: Store) -> list[str]:
+    """What people are told by e-mail."""
+    with store.begin() as connection:
+        rows = connection.execute(
+            select(notifications.c.payload).where(notifications.c.channel == "email").order_by(notifications.c.id)
+        )
+        return [row.payload["reason"] for row in rows]
+
+
 @pytest.mark.parametrize(
     ("outcomes", "expected"),
     [
@@ -112,16 +123,27 @@ def test_a_delivery_that_was_cleared_and_succeeded_changes_the_status_and_that_i
     assert [occasion for channel, occasion in told(store) if channel == "email"] == ["partial", "completed"]
 
 
-def test_what_a_dead_worker_left_in_mid_air_is_unknown_or_failed_where_repeating_is_safe(
-    store: Store, settler: Settler, clock: StoppedClock, wave: Callable[..., str]
+def test_what_a_run_that_was_stopped_left_in_mid_air_is_unknown_or_failed_where_repeating_is_safe(
+    store: Store,
+    settings: Settings,
+    settler: Settler,
+    courier: Courier,
+    clock: StoppedClock,
+    wave: Callable[..., str],
 ) -> None:
     batch_id = wave(types=("telegram", "webhook", "email"))
     for index in (0, 1):
         with store.begin() as connection:
             ledger.begin(connection, f"{batch_id}-{index}", worker="dead", now=clock())
-    settler.wave("w", over=True)
-    assert states(store, batch_id) == [D.UNKNOWN, D.FAILED, D.FAILED]
-    assert status(store, batch_id) is BatchStatus.FAILED
+    settler.wave("w", over=True, critical=STOPPED)
+    assert states(store, batch_id) == [D.UNKNOWN, D.FAILED, D.PENDING]
+    assert status(store, batch_id) is BatchStatus.PENDING, "the e-mail was never begun, and goes out with a later wave"
+    plan(store, settings, run_id="w2", clock=clock)
+    send(courier, f"{batch_id}-2", GOOD)
+    settler.wave("w2", over=True)
+    assert status(store, batch_id) is BatchStatus.PARTIAL
+    assert [occasion for channel, occasion in told(store) if channel == "email"] == ["critical", "critical"]
+    assert reasons(store) == [f"{STOPPED}. Deliveries that it had not begun: 1. A later run sends them.", STOPPED]
 
 
 def test_what_is_still_being_sent_is_left_alone_and_settled_later(
@@ -146,18 +168,68 @@ def test_while_the_wave_goes_on_open_deliveries_stay_open(
     assert told(store) == []
 
 
-def test_a_run_that_ended_early_is_critical_and_its_reason_is_told(
-    store: Store, settler: Settler, wave: Callable[..., str]
+def test_a_run_that_was_stopped_is_critical_for_what_it_had_begun_and_its_reason_is_told(
+    store: Store, settler: Settler, clock: StoppedClock, wave: Callable[..., str]
 ) -> None:
     batch_id = wave(GOOD)
-    settler.wave("w", over=True, critical="the run timed out")
+    die_in_mid_air(store, f"{batch_id}-1", clock)
+    settler.wave("w", over=True, critical=STOPPED)
     assert states(store, batch_id) == [D.DELIVERED, D.FAILED]
     assert status(store, batch_id) is BatchStatus.PARTIAL
     assert told(store) == [("hook", "catch"), ("hook", "then"), ("hook", "finally"), ("email", "critical")]
     with store.begin() as connection:
         view = views.batch(connection, batch_id)
     assert view is not None
-    assert view.critical == "the run timed out"
+    assert view.critical == STOPPED
+
+
+@pytest.mark.parametrize("gives_back", [True, False], ids=["timed out", "stopped by a person"])
+def test_what_a_run_has_not_begun_goes_back_however_often_it_ends_and_one_letter_a_run_says_so(
+    store: Store, settings: Settings, settler: Settler, clock: StoppedClock, wave: Callable[..., str], gives_back: bool
+) -> None:
+    ids = [wave(run_id="w0"), wave(run_id="w0"), wave(GOOD, run_id="w0")]
+    for number in range(2 * settings.max_claims):
+        settler.wave(f"w{number}", over=True, critical=ENDED, give_back=gives_back)
+        assert [status(store, each) for each in ids] == [BatchStatus.PENDING] * 3
+        assert len(plan(store, settings, run_id=f"w{number + 1}", clock=clock).work["email"]) == 3
+    assert told(store) == [("email", "critical")] * 2 * settings.max_claims
+    assert set(reasons(store)) == {f"{ENDED}. Deliveries that it had not begun: 5. A later run sends them."}
+
+
+def test_a_run_that_timed_out_gives_back_what_has_tries_left_and_counts_what_it_died_of(
+    store: Store, settings: Settings, settler: Settler, courier: Courier, clock: StoppedClock, wave: Callable[..., str]
+) -> None:
+    batch_id = wave(run_id="w0", types=("amocrm",))
+    for number in range(settings.max_claims):
+        assert status(store, batch_id) is BatchStatus.PROCESSING
+        die_in_mid_air(store, f"{batch_id}-0", clock)
+        settler.wave(f"w{number}", over=True, critical=ENDED, give_back=True)
+        plan(store, settings, run_id=f"w{number + 1}", clock=clock)
+    assert (status(store, batch_id), states(store, batch_id)) == (BatchStatus.FAILED, [D.UNKNOWN])
+    assert set(reasons(store)) == {ENDED}
+
+
+def test_what_waits_to_be_tried_again_outlives_any_number_of_runs_that_time_out(
+    store: Store, settings: Settings, settler: Settler, courier: Courier, clock: StoppedClock, wave: Callable[..., str]
+) -> None:
+    batch_id = wave(run_id="w0", types=("amocrm",))
+    with pytest.raises(AttemptFailed):
+        courier.deliver(f"{batch_id}-0", integration=Service(answers=[TransientError("down")]), last_in_run=False)
+    for number in range(2 * settings.max_claims):
+        settler.wave(f"w{number}", over=True, critical=ENDED, give_back=True)
+        plan(store, settings, run_id=f"w{number + 1}", clock=clock)
+    assert states(store, batch_id) == [D.RETRYING]
+
+
+def test_a_letter_about_a_run_is_written_before_anything_goes_back(
+    store: Store, settler: Settler, wave: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever settles the run after we have died finds nothing of it any more, and so nothing to tell."""
+    wave()
+    monkeypatch.setattr(Settler, "batch", lambda *_, **__: (_ for _ in ()).throw(SystemExit))
+    with pytest.raises(SystemExit):
+        settler.wave("w", over=True, critical=ENDED, give_back=True)
+    assert told(store) == [("email", "critical")]
 
 
 def test_a_run_that_ended_with_everything_sent_is_not_critical(
@@ -201,14 +273,21 @@ def test_a_batch_is_settled_with_its_last_delivery_while_the_wave_goes_on(
     assert status(store, batch_id) is BatchStatus.PARTIAL
 
 
-def test_a_batch_that_kills_every_wave_is_given_up_as_critical(
-    store: Store, settings: Settings, settler: Settler, wave: Callable[..., str]
+@pytest.mark.parametrize("critical", ["the plan failed", ""], ids=["its plan", "the tasks that are to begin it"])
+def test_a_batch_that_kills_every_wave_is_given_up(
+    store: Store, settings: Settings, settler: Settler, wave: Callable[..., str], critical: str
 ) -> None:
     batch_id = wave(run_id="w0")
     for number in range(settings.max_claims):
-        settler.wave(f"w{number}", over=True, critical="the plan failed", give_back=True)
+        assert status(store, batch_id) is BatchStatus.PROCESSING
+        settler.wave(f"w{number}", over=True, critical=critical, give_back=True, had_its_chance=True)
         plan(store, settings, run_id=f"w{number + 1}")
     assert status(store, batch_id) is BatchStatus.FAILED
+    assert (("email", "critical") if critical else ("email", "failed")) in told(store)
+    with store.begin() as connection:
+        view = views.batch(connection, batch_id)
+    assert view is not None
+    assert {item.error["code"] for item in view.deliveries if item.error} == {"not_begun"}
 
 
 def test_people_hear_only_of_what_they_asked_for(store: Store, clock: StoppedClock, wave: Callable[..., str]) -> None:
@@ -223,8 +302,18 @@ def test_the_sweep_settles_waves_whose_run_is_over_and_no_others(
 ) -> None:
     stopped, running = wave(GOOD, run_id="stopped"), wave(GOOD, run_id="running")
     state = {"running": "running", "stopped": "failed"}.get
-    assert settle_dead_waves(store, settings, run_state=state, settle_state=lambda _: "skipped", clock=clock) == 1
-    assert (status(store, stopped), status(store, running)) == (BatchStatus.PARTIAL, BatchStatus.PROCESSING)
+    assert (
+        settle_dead_waves(
+            store,
+            settings,
+            run_state=state,
+            settle_state=lambda _: "skipped",
+            has_timed_out=lambda _: False,
+            clock=clock,
+        )
+        == 1
+    )
+    assert (status(store, stopped), status(store, running)) == (BatchStatus.PENDING, BatchStatus.PROCESSING)
     assert ("email", "critical") in told(store)
 
 
@@ -233,10 +322,28 @@ def test_the_sweep_gives_back_what_a_vanished_run_has_left_open(
 ) -> None:
     ended, begun, not_begun = wave(GOOD, BAD, run_id="w0"), wave(GOOD, run_id="w1"), wave(run_id="w2")
     assert (
-        settle_dead_waves(store, settings, run_state=lambda _: None, settle_state=lambda _: None, clock=clock) == 0
+        settle_dead_waves(
+            store,
+            settings,
+            run_state=lambda _: None,
+            settle_state=lambda _: None,
+            has_timed_out=lambda _: False,
+            clock=clock,
+        )
+        == 0
     ), "it may just be on its way"
     clock.pass_s(61)
-    assert settle_dead_waves(store, settings, run_state=lambda _: None, settle_state=lambda _: None, clock=clock) == 3
+    assert (
+        settle_dead_waves(
+            store,
+            settings,
+            run_state=lambda _: None,
+            settle_state=lambda _: None,
+            has_timed_out=lambda _: False,
+            clock=clock,
+        )
+        == 3
+    )
     assert [status(store, each) for each in (ended, begun, not_begun)] == [
         BatchStatus.PARTIAL,
         BatchStatus.PENDING,

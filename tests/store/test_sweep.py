@@ -19,9 +19,10 @@ from leadcast.plan import plan
 from leadcast.settle import Settler
 from leadcast.store import bell, views
 from leadcast.store.database import Store
-from leadcast.store.schema import attempts, deliveries
+from leadcast.store.schema import attempts, deliveries, notifications
 
 from .conftest import Service, StoppedClock
+from .test_deliver import die_in_mid_air
 
 pytestmark = pytest.mark.store
 Accept = Callable[..., Accepted]
@@ -34,7 +35,8 @@ class Airflow:
 
     def __init__(self) -> None:
         self.runs: dict[str, str] = {}
-        self.settles: dict[str, str] = {}
+        self.settles: dict[str, str | None] = {}
+        self.timed_out: set[str] = set()
         self.silent: set[str] = set()
         self.asked: list[str] = []
 
@@ -45,7 +47,10 @@ class Airflow:
         return self.runs.get(run_id)
 
     def settle_state(self, run_id: str) -> str | None:
-        return self.settles.get(run_id)
+        return self.settles.get(run_id, "skipped")
+
+    def has_timed_out(self, run_id: str) -> bool:
+        return run_id in self.timed_out
 
 
 class Ground:
@@ -61,6 +66,7 @@ class Ground:
             self.settings,
             run_state=self.airflow.run_state,
             settle_state=self.airflow.settle_state,
+            has_timed_out=self.airflow.has_timed_out,
             clock=self.clock,
         )
 
@@ -90,6 +96,14 @@ class Ground:
             found = views.batch(connection, batch_id)
         assert found is not None
         return found
+
+    def letters(self) -> list[str]:
+        """What operators are told, and why."""
+        with self.store.begin() as connection:
+            rows = connection.execute(
+                select(notifications.c.payload).where(notifications.c.channel == "email").order_by(notifications.c.id)
+            )
+            return [row.payload["reason"] for row in rows]
 
     def status(self, batch_id: str) -> S:
         return self.batch(batch_id).status
@@ -164,22 +178,47 @@ def test_an_airflow_that_does_not_answer_stops_no_bell(ground: Ground, settings:
 # --- claimed by a run that is gone
 
 
-@pytest.mark.parametrize(
-    ("run", "settle", "becomes"),
-    [
-        ("failed", "failed", S.PENDING),  # it came to its end and could not settle, the store being away say
-        ("failed", "skipped", S.FAILED),  # a person has stopped it
-        ("success", "success", S.FAILED),  # marked as a success
-        ("running", None, S.PROCESSING),
-        ("queued", None, S.PROCESSING),  # cleared by a person: it begins anew
-    ],
-)
-def test_a_batch_goes_where_the_run_that_holds_it_says(ground: Ground, run: str, settle: str, becomes: S) -> None:
+ENDINGS = [
+    ("failed", "failed", False, S.PENDING, ""),  # it came to its end and could not settle, the store being away say
+    ("success", "success", False, S.PENDING, ""),  # it has settled, but for what a process still held
+    ("failed", "skipped", True, S.PENDING, sweep.TIMED_OUT),
+    ("failed", None, False, S.PENDING, sweep.ENDED_EARLY),  # none of its tasks could go on
+    (None, None, False, S.PENDING, sweep.GONE),
+    ("failed", "skipped", False, S.FAILED, sweep.STOPPED),  # a person has marked it
+    ("success", "skipped", False, S.FAILED, sweep.STOPPED),
+    ("running", None, False, S.PROCESSING, ""),
+    ("queued", None, False, S.PROCESSING, ""),  # cleared by a person: it begins anew
+]
+"""How a run and its settle stand, whether it has timed out; what becomes of what it has begun, and what is told."""
+
+
+@pytest.mark.parametrize(("run", "settle", "timed_out", "becomes", "reason"), ENDINGS)
+def test_what_a_run_has_begun_goes_where_its_end_says(
+    ground: Ground, run: str | None, settle: str | None, timed_out: bool, becomes: S, reason: str
+) -> None:
     batch_id = ground.claimed("w", state=run)
     ground.airflow.settles["w"] = settle
+    ground.airflow.timed_out = {"w"} if timed_out else set()
+    die_in_mid_air(ground.store, f"{batch_id}-0", ground.clock)
     ground.clock.pass_s(3600)
     ground.settle()
     assert ground.status(batch_id) is becomes
+    assert ground.letters() == ([reason] if reason else [])
+
+
+@pytest.mark.parametrize(("run", "settle", "timed_out", "becomes", "reason"), ENDINGS)
+def test_what_a_run_has_not_begun_goes_back_whatever_its_end_was(
+    ground: Ground, run: str | None, settle: str | None, timed_out: bool, becomes: S, reason: str
+) -> None:
+    ids = [ground.claimed("w", state=run) for _ in range(3)]
+    ground.airflow.settles["w"] = settle
+    ground.airflow.timed_out = {"w"} if timed_out else set()
+    ground.clock.pass_s(3600)
+    ground.settle()
+    is_over = becomes is not S.PROCESSING
+    assert [ground.status(each) for each in ids] == [S.PENDING if is_over else S.PROCESSING] * 3
+    not_begun = f"{reason}. Deliveries that it had not begun: 3. A later run sends them."
+    assert ground.letters() == ([not_begun] if reason else [])
 
 
 def test_what_a_vanished_run_held_is_delivered_once_by_the_next(ground: Ground) -> None:
@@ -203,7 +242,7 @@ def test_a_run_that_airflow_does_not_tell_of_keeps_no_other_waiting(ground: Grou
     ground.airflow.silent = {"w0"}
     with pytest.raises(sweep.UnsweptError, match="1 of 3 open waves not settled: asking for w0"):
         ground.settle()
-    assert [ground.status(batch_id) for batch_id in (stuck, *others)] == [S.PROCESSING, S.FAILED, S.FAILED]
+    assert [ground.status(batch_id) for batch_id in (stuck, *others)] == [S.PROCESSING, S.PENDING, S.PENDING]
 
 
 def test_an_airflow_that_does_not_answer_is_not_asked_for_every_wave(ground: Ground) -> None:
@@ -233,6 +272,8 @@ def poisonous(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 def test_a_batch_that_cannot_be_settled_keeps_no_other_from_it(ground: Ground, poisonous: set[str]) -> None:
     first, sound = ground.claimed("w", state="failed"), ground.claimed("w", state="failed")
     other = ground.claimed("v", state="failed")
+    for batch_id in (first, sound, other):
+        die_in_mid_air(ground.store, f"{batch_id}-0", ground.clock)
     poisonous.add(first)
     with pytest.raises(sweep.UnsweptError, match="1 of 2 open waves not settled: settling w"):
         ground.settle()

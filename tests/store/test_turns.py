@@ -111,14 +111,14 @@ def test_one_whose_batch_is_busy_does_not_hold_up_the_probe_of_its_account(
     assert ring_for_rest(store, settings, clock=clock) is not None, "nobody is the probe for as long as run-1 takes"
 
 
-def test_a_person_who_clears_what_was_never_begun_has_it_sent(
+def test_a_person_who_clears_what_was_never_begun_has_it_sent_by_the_run_that_is_cleared(
     store: Store, settings: Settings, clock: StoppedClock, accept: Accept, courier: Courier, settler: Settler
 ) -> None:
     """The run timed out before Airflow had even queued the task (try_number 0); then a person clears the run."""
     batch_id = accept("webhook").batch_id
     plan(store, settings, run_id="run-1", clock=clock)
     settler.wave("run-1", over=True, critical="the run timed out")
-    assert states(store, batch_id) == [D.FAILED]
+    assert states(store, batch_id) == [D.PENDING]
     assert ids(plan(store, settings, run_id="run-1", clock=clock)) == [f"{batch_id}-0"], "plan hands it on"
     # Airflow 3.3.2, clear_task_instances: max_tries = try_number (0) + retries; a new mapped instance has the same
     asked = was_cleared(0 + 2)
@@ -157,7 +157,14 @@ def test_the_sweep_survives_a_batch_that_was_given_back_and_adopted(
     settler.wave("run-1", over=True, give_back=True)  # `started_at` is empty again
     attempt(courier, f"{batch_id}-0", Service(answers=[TransientError("503")]), run_id="run-1")
     clock.pass_s(3600)
-    settle_dead_waves(store, settings, run_state=lambda run_id: None, settle_state=lambda run_id: None, clock=clock)
+    settle_dead_waves(
+        store,
+        settings,
+        run_state=lambda run_id: None,
+        settle_state=lambda run_id: None,
+        has_timed_out=lambda run_id: False,
+        clock=clock,
+    )
 
 
 def test_a_cleared_task_whose_first_try_met_a_store_that_was_away_is_sent_by_the_second(

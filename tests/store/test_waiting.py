@@ -35,6 +35,7 @@ from leadcast.store.limits import StoredLimits
 from leadcast.store.schema import batches, deliveries, limits, notifications
 
 from .conftest import Service, StoppedClock, waits_or_ends
+from .test_deliver import die_in_mid_air
 
 pytestmark = pytest.mark.store
 Accept = Callable[..., Accepted]
@@ -189,6 +190,7 @@ def test_what_was_critical_before_it_waited_is_told(
     batch_id = accept("webhook", "amocrm").batch_id
     plan(store, settings, run_id="run-1", clock=clock)
     attempt(courier, f"{batch_id}-1", Service(answers=[LATER]))
+    die_in_mid_air(store, f"{batch_id}-0", clock)
     settler.wave("run-1", over=True, critical="the run timed out")
     assert row(store, batch_id).critical == "the run timed out"
     clock.pass_s(200)

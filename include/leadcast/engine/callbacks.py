@@ -40,14 +40,12 @@ def after_run(context: Mapping[str, Any]) -> None:
 
 def _settle(context: Mapping[str, Any]) -> None:
     from leadcast.engine import config
-    from leadcast.engine.sweep import ENDED_EARLY
+    from leadcast.engine.sweep import ENDED_EARLY, TIMED_OUT
 
-    settler, run_id, reason = config.settler(), context["run_id"], context.get("reason")
-    if reason == "task_failure":
-        # its settle failed, if only since every batch had: what it could not write is no reason to give a lead up
-        settler.wave(run_id, over=True, give_back=True)
-    else:
-        settler.wave(run_id, over=True, critical="the run timed out" if reason == "timed_out" else ENDED_EARLY)
+    # nothing to say of a run that came to its end by itself, and be it that its settle failed since every batch had
+    critical = {"success": "", "task_failure": "", "timed_out": TIMED_OUT}.get(context["reason"], ENDED_EARLY)
+    # no person has ended it: that calls nobody
+    config.settler().wave(context["run_id"], over=True, critical=critical, give_back=True)
 
 
 def tell(context: Mapping[str, Any], *, bound_s: float, each_s: float = inf) -> None:

@@ -180,6 +180,7 @@ class SettleOperator(BaseOperator):
             over=True,
             critical="" if planned else "the plan of the wave failed",
             give_back=True,
+            had_its_chance=True,
             given_up=cache(lambda: _marked_as_done(context)),  # asked for each batch
         )
         # what was given back need not wait for the sweep

@@ -26,3 +26,13 @@ def run_state(context: Context, run_id: str) -> str | None:
         return None
     state: str | None = ti.get_dagrun_state(dag_id=DAG_ID, run_id=run_id)
     return state
+
+
+def lasted_s(run_id: str) -> float:
+    """How many seconds a run that is over has taken; 0 where it never began."""
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import GetDagRun
+
+    run = task_runner.SUPERVISOR_COMMS.send(GetDagRun(dag_id=DAG_ID, run_id=run_id))
+    start, end = getattr(run, "start_date", None), getattr(run, "end_date", None)
+    return 0.0 if start is None or end is None else float((end - start).total_seconds())

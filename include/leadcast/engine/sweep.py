@@ -28,7 +28,9 @@ SILENT_AFTER = 3
 """Questions in a row that Airflow does not answer: the next sweep asks again."""
 KEPT_UNUSED = timedelta(days=1)
 KEPT_STOPPED = timedelta(days=90)
-ENDED_EARLY = "the run ended before its deliveries did: stopped by hand, or killed"
+TIMED_OUT = "the run timed out"
+STOPPED = "the run was stopped by hand before its deliveries had ended"
+ENDED_EARLY = "Airflow ended the run before its deliveries had ended"
 GONE = "the run that carried it is gone"
 _OVER = frozenset({"success", "failed"})
 _TO_COME = frozenset({"queued", "running"})
@@ -90,16 +92,18 @@ def settle_dead_waves(
     *,
     run_state: Callable[[str], str | None],
     settle_state: Callable[[str], str | None],
+    has_timed_out: Callable[[str], bool],
     clock: Clock = utc_now,
 ) -> int:
-    """Settles what dead waves left. What a run that is gone, or could not settle, has left open goes back to the inbox.
+    """Settles what dead waves left. What they have not begun goes back to the inbox; what they have begun does so, too,
+    unless a person has stopped the run.
 
     This is also what notices a run that a person marked in the UI: Airflow 3.3.2 calls no callback of the DAG then.
 
     Args:
         run_state: how a run stands in Airflow (`running`, `failed`, …); None: there is no such run.
-        settle_state: how the settle task of a run stands (`failed`, `skipped`, …). Where it failed, the run came to its
-            end by itself; where a person has stopped the run, it is skipped.
+        settle_state: how the settle task of a run stands (`failed`, `skipped`, …).
+        has_timed_out: whether a run that is over has had all the time that a run may take.
 
     Returns:
         How many waves were settled.
@@ -117,7 +121,7 @@ def settle_dead_waves(
         how: _How | None = None
         unanswered = len(asking.found)
         with asking.noted(f"asking for {wave.run_id}", run_id=wave.run_id):
-            how = _how(wave, run_state=run_state, settle_state=settle_state, clock=clock)
+            how = _how(wave, run_state=run_state, settle_state=settle_state, has_timed_out=has_timed_out, clock=clock)
         silent = silent + 1 if len(asking.found) > unanswered else 0
         if silent == SILENT_AFTER:
             break
@@ -134,10 +138,10 @@ def settle_dead_waves(
 
 @dataclass(frozen=True)
 class _How:
-    """How a dead wave is settled."""
+    """How a dead wave is settled. `gives_back`: what it has begun, too."""
 
     critical: str = ""
-    gives_back: bool = False
+    gives_back: bool = True
 
 
 def _how(
@@ -145,14 +149,22 @@ def _how(
     *,
     run_state: Callable[[str], str | None],
     settle_state: Callable[[str], str | None],
+    has_timed_out: Callable[[str], bool],
     clock: Clock,
 ) -> _How | None:
     """None: it is on its way."""
     state = run_state(wave.run_id)
     if state in _OVER:
-        return _How(gives_back=True) if settle_state(wave.run_id) == "failed" else _How(critical=ENDED_EARLY)
+        settle = settle_state(wave.run_id)
+        if settle in _OVER:
+            # it came to its end by itself: it could not settle, or a process still had what has been let go since
+            return _How()
+        if settle != "skipped":
+            return _How(critical=ENDED_EARLY)
+        # Airflow (3.3.2) skips what has not ended, both where a run has no time left and where a person marks it
+        return _How(critical=TIMED_OUT) if has_timed_out(wave.run_id) else _How(critical=STOPPED, gives_back=False)
     if state is None and clock() - wave.begun_at > GRACE:
-        return _How(critical=GONE, gives_back=True)
+        return _How(critical=GONE)
     return None
 
 

@@ -36,8 +36,13 @@ class SweepOperator(BaseOperator):
         def settle_state(run_id: str) -> str | None:
             return run_states.task_states(context, "settle", run_id=run_id).get("settle")
 
+        def has_timed_out(run_id: str) -> bool:
+            return run_states.lasted_s(run_id) >= settings.wave_timeout_s
+
         with trouble.noted("settling what dead runs have left"):
-            sweep.settle_dead_waves(store, settings, run_state=run_state, settle_state=settle_state)
+            sweep.settle_dead_waves(
+                store, settings, run_state=run_state, settle_state=settle_state, has_timed_out=has_timed_out
+            )
         with trouble.noted("forgetting what is old"):
             sweep.forget_old(store)
         with trouble.noted("erasing what was asked for"):

@@ -222,8 +222,23 @@ def _take(connection: Connection, row: Row[Any, Any, Any, Any], *, run_id: str) 
     connection.execute(update(batches).where(batches.c.id == row.id).values(values))
 
 
-def release(connection: Connection, *, batch_id: str) -> None:
-    """Gives a batch that nobody works on back to the inbox, with what is open in it."""
-    connection.execute(
-        update(batches).where(batches.c.id == batch_id).values(status=BatchStatus.PENDING, wave_id=None, let_go=False)
+def release(connection: Connection, *, batch_id: str, counts: bool) -> None:
+    """Gives a batch that nobody works on back to the inbox, with what is open in it.
+
+    Args:
+        counts: the wave may have died of it: it is one of those which `max_claims` bounds.
+    """
+    values = {"status": BatchStatus.PENDING, "wave_id": None, "let_go": False}
+    counted = {} if counts else {"claims": func.greatest(batches.c.claims - 1, 0)}
+    connection.execute(update(batches).where(batches.c.id == batch_id).values(**values, **counted))
+
+
+def not_begun(connection: Connection, *, run_id: str) -> int:
+    """How many deliveries a wave holds of which nothing can have gone out."""
+    held = connection.execute(
+        select(func.count())
+        .select_from(deliveries.join(batches, deliveries.c.batch_id == batches.c.id))
+        .where(batches.c.wave_id == run_id, batches.c.status == BatchStatus.PROCESSING)
+        .where(deliveries.c.state == DeliveryState.PENDING, ~deliveries.c.in_doubt)
     )
+    return held.scalar_one()

@@ -27,6 +27,11 @@ class Standing:
     next_attempt_at: datetime | None
     round_at: datetime | None
 
+    @property
+    def is_not_begun(self) -> bool:
+        """Nothing of it can have gone out, in this round or in one before."""
+        return self.state is DeliveryState.PENDING and not self.in_doubt
+
 
 def of_batch(connection: Connection, *, batch_id: str) -> list[Standing]:
     """Where a batch's deliveries stand, in order."""
