@@ -286,8 +286,8 @@ class Attempt:
 
 
 def busy(why: str, settings: Settings, *, comes_back: bool) -> AttemptFailed:
-    """Somebody else is at work on it: nothing is written, and this run is through with it. What he leaves open goes back
-    to the inbox, and a later run sees to it with the tries that it has left.
+    """Somebody else is at work on it: nothing is written, and this run is through with it. What he leaves open goes
+    back to the inbox, and a later run sees to it with the tries that it has left.
 
     Args:
         comes_back: a person has asked for this attempt, and nobody but this run knows.

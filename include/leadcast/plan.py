@@ -12,7 +12,7 @@ import structlog
 from leadcast.core.clock import Clock, utc_now
 from leadcast.core.settings import Settings
 from leadcast.integrations import registry
-from leadcast.store import bell, claims, uninstalled
+from leadcast.store import bell, claims, room, uninstalled
 from leadcast.store.database import Store
 
 MAX_MAPPED = 1000
@@ -36,7 +36,8 @@ class Plan:
 def plan(
     store: Store, settings: Settings, *, run_id: str, own_batch_id: str | None = None, clock: Clock = utc_now
 ) -> Plan:
-    """Claims up to `wave_max_batches` batches for this run. Done again for the same run, it finds its claims.
+    """Claims up to `wave_max_batches` batches for this run, and no more than the waves together can begin soon. Done
+    again for the same run, it finds its claims.
 
     Args:
         own_batch_id: the batch which this run was triggered with, claimed before all others.
@@ -45,8 +46,14 @@ def plan(
     with store.begin() as connection:
         bell.clear(connection, run_id=run_id)
         now = clock()
+        bounds = _bounds(settings)
         claimed = claims.claim(
-            connection, run_id=run_id, own_batch_id=own_batch_id, limit=settings.wave_max_batches, now=now
+            connection,
+            run_id=run_id,
+            own_batch_id=own_batch_id,
+            limit=settings.wave_max_batches,
+            now=now,
+            bounds=bounds,
         )
         put_off = uninstalled.put_off(
             connection,
@@ -58,7 +65,8 @@ def plan(
         refs = _that_fit(claims.open_refs(connection, run_id=run_id, now=now))
         # only of what is claimed here: beside us, a task of this run may have taken a batch up again
         claims.give_back(connection, batch_ids=claimed - {ref.batch_id for ref in refs})
-        rest = bell.ring_for_rest(connection, now=clock(), timeout=timeout, planned=run_id)
+        full = room.full(connection, bounds)
+        rest = bell.ring_for_rest(connection, now=clock(), timeout=timeout, planned=run_id, full=full)
     work: dict[str, list[claims.Ref]] = {}
     for ref in refs:
         if ref.type in registry.types():  # else it has waited for too long: settling ends it
@@ -72,6 +80,10 @@ def plan(
     if put_off:
         log.warning("integrations not installed", run_id=run_id, deliveries=put_off)
     return Plan(work=work, next_run_id=rest.run_id if rest and rest.must_ring else None)
+
+
+def _bounds(settings: Settings) -> Mapping[str, int]:
+    return {kind: settings.room(kind) for kind in registry.types()}
 
 
 def _that_fit(refs: Sequence[claims.Ref]) -> list[claims.Ref]:
@@ -94,5 +106,6 @@ def ring_for_rest(store: Store, settings: Settings, *, clock: Clock = utc_now) -
     timeout = timedelta(seconds=settings.bell_timeout_s)
     with store.begin() as connection:
         claims.end_waiting(connection, before=clock() - timedelta(seconds=settings.give_up_after_s))
-        rest = bell.ring_for_rest(connection, now=clock(), timeout=timeout)
+        full = room.full(connection, _bounds(settings))
+        rest = bell.ring_for_rest(connection, now=clock(), timeout=timeout, full=full)
     return rest.run_id if rest and rest.must_ring else None

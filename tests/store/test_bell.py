@@ -13,14 +13,15 @@ from sqlalchemy import func, select
 from leadcast.core.clock import utc_now
 from leadcast.core.model import BatchStatus, Lead, Priority
 from leadcast.core.settings import Settings
+from leadcast.deliver import Courier
 from leadcast.inbox import Accepted, Inbox
-from leadcast.plan import plan, ring_for_rest
+from leadcast.plan import Plan, plan, ring_for_rest
 from leadcast.store import bell
 from leadcast.store.batches import NewBatch, NewDelivery, write
 from leadcast.store.database import Store
 from leadcast.store.schema import batches
 
-from .conftest import StoppedClock, waits_or_ends
+from .conftest import Service, StoppedClock, waits_or_ends
 
 pytestmark = pytest.mark.store
 Accept = Callable[..., Accepted]
@@ -77,6 +78,57 @@ def test_a_wave_claims_urgent_batches_first_and_rings_for_the_rest(
     clock.pass_s(31)
     assert plan(store, Settings(wave_max_batches=1), run_id="w2", clock=clock).next_run_id is None
     assert unclaimed(store) == 0
+
+
+@pytest.fixture
+def small() -> Settings:
+    """Room for three deliveries of each integration: in half a minute, one slot begins so many."""
+    return Settings(pool_slots=1, wave_timeout_s=60)
+
+
+def claimed_by(made: Plan, kind: str) -> list[str]:
+    return [ref.lead_id for ref in made.work.get(kind, ())]
+
+
+def test_the_waves_together_claim_what_they_can_begin_soon(
+    store: Store, small: Settings, accept: Accept, courier: Courier, clock: StoppedClock
+) -> None:
+    for lead_id in range(6):
+        run_id = accept("telegram", lead_id=lead_id).run_id
+        clock.pass_s(1)
+    first = plan(store, small, run_id=str(run_id), clock=clock)
+    assert (claimed_by(first, "telegram"), first.next_run_id) == (["0", "1", "2"], None), "the rest has no room"
+    assert claimed_by(plan(store, small, run_id="w1", clock=clock), "telegram") == []
+    assert ring_for_rest(store, small, clock=clock) is None, "a run of it would be for nothing"
+    begun = first.work["telegram"][0].delivery_id
+    courier.deliver(begun, integration=Service(), last_in_run=True, run_id=str(run_id))
+    assert ring_for_rest(store, small, clock=clock) is not None
+    assert claimed_by(plan(store, small, run_id="w2", clock=clock), "telegram") == ["3"], "the oldest of the rest"
+
+
+def test_an_integration_that_stands_still_keeps_no_other_from_being_claimed(
+    store: Store, small: Settings, accept: Accept, courier: Courier, clock: StoppedClock
+) -> None:
+    for number in range(8):  # amocrm's queue has no worker: what is claimed of it is never begun
+        accept("amocrm", "webhook", lead_id=number)
+        run_id = f"w{number}"
+        made = plan(store, small, run_id=run_id, clock=clock)
+        (webhook,) = made.work["webhook"]
+        assert webhook.lead_id == str(number)
+        courier.deliver(webhook.delivery_id, integration=Service(), last_in_run=True, run_id=run_id)
+    accept("amocrm", lead_id=100)
+    assert claimed_by(plan(store, small, run_id="w", clock=clock), "amocrm") == [], "it waits in the inbox"
+    accept("telegram", lead_id=101)
+    made = plan(store, small, run_id="w", clock=clock)
+    assert (claimed_by(made, "telegram"), claimed_by(made, "amocrm")) == (["101"], [])
+
+
+def test_the_batch_that_a_run_was_triggered_with_needs_no_room(store: Store, small: Settings, accept: Accept) -> None:
+    for lead_id in range(4):
+        accept(lead_id=lead_id)
+    plan(store, small, run_id="w0")
+    own = accept(lead_id=7)
+    assert claimed_by(plan(store, small, run_id="own", own_batch_id=own.batch_id), "telegram") == ["7"]
 
 
 def test_what_a_full_wave_leaves_behind_has_a_wave_of_its_own(store: Store, accept: Accept) -> None:

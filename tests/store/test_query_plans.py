@@ -120,6 +120,18 @@ def wave(store: Store, inbox: Inbox) -> None:
     Settler(store=store, settings=Settings(), clock=lambda: NOW).wave("new-wave", over=True)
 
 
+def wave_without_room(store: Store, inbox: Inbox) -> None:
+    """One that claims what there is room for, and leaves the rest in the inbox; then it is stopped."""
+    little = Settings(pool_slots=1, wave_timeout_s=60)
+    for number in range(100, 105):
+        accept(inbox, number)
+    for run_id in ("little-0", "little-1"):
+        planned = plan(store, little, run_id=run_id, clock=lambda: NOW)
+    assert not planned.work
+    ring_for_rest(store, little, clock=lambda: NOW)
+    Settler(store=store, settings=little, clock=lambda: NOW).wave("little-0", over=True, critical="stopped")
+
+
 def health(store: Store, inbox: Inbox) -> None:
     assert Monitor(store).health().unsent == {}
     with store.begin() as connection:
@@ -178,6 +190,7 @@ def pruned(store: Store, inbox: Inbox) -> None:
     "deed",
     [
         wave,
+        wave_without_room,
         health,
         listed(),
         *(listed(status=status) for status in BatchStatus),

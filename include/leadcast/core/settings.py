@@ -30,6 +30,9 @@ from leadcast.core.model import BatchStatus
 from leadcast.core.setting_fields import Seconds, Unit, WholeSeconds, comma_separated, parsed_json, what_is_wrong
 from leadcast.core.tidy import FIELDS
 
+_EACH_S = 10.0
+"""How long a delivery holds its slot, as plan reckons with it: more than most, far less than the longest."""
+
 
 class Language(StrEnum):
     """Languages that the shipped templates speak."""
@@ -164,7 +167,11 @@ class Settings(BaseModel):
         description="Sent to a service that cannot be asked, no answer seen: hold (a person decides) or resend.",
     )
     wave_max_batches: Annotated[int, Unit("batches")] = Field(
-        default=200, ge=1, le=1000, description="How many one wave claims at most."
+        default=200,
+        ge=1,
+        le=1000,
+        description="How many one wave claims at most. All waves together hold no more than they can begin soon: what "
+        "the pools begin in half of wave_timeout_s.",
     )
     wave_timeout_s: WholeSeconds = Field(default=3600, ge=60, description="How long a wave's run may take.")
     bell_timeout_s: WholeSeconds = Field(default=30, ge=1, description="When an unanswered bell is rung again.")
@@ -306,6 +313,15 @@ class Settings(BaseModel):
     def proxy_of(self, integration_type: str) -> str:
         """The proxy of one integration's calls, `env`, or nothing. An empty type: that of our own calls."""
         return self.proxies.get_secret_value().get(integration_type, self.proxy_url.get_secret_value())
+
+    def room(self, integration_type: str) -> int:
+        """How many deliveries of one integration the waves may hold without having begun them: as many as its pool
+        begins in half of the time that a run has, at 10 s each.
+
+        Raises:
+            SettingsError: the overrides of this type do not fit.
+        """
+        return int(self.delivering(integration_type).slots * max(self.wave_timeout_s / 2 / _EACH_S, 1))
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Settings:

@@ -8,6 +8,7 @@ commits before plan claims, and is seen, or comes after, and finds nobody waitin
 from __future__ import annotations
 
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -69,14 +70,18 @@ def clear(connection: Connection, *, run_id: str) -> None:
         connection.execute(update(inbox).values(waiting_run_id=None, rung_at=None))
 
 
-def ring_for_rest(connection: Connection, *, now: datetime, timeout: timedelta, planned: str = "") -> Bell | None:
-    """For plan and the sweep: rings if batches are left that a wave may claim; None if there are none.
+def ring_for_rest(
+    connection: Connection, *, now: datetime, timeout: timedelta, planned: str = "", full: Collection[str] = ()
+) -> Bell | None:
+    """For plan, settle and the sweep: rings if batches are left that a wave may claim; None if there are none.
 
     Args:
         planned: the run that has just been planned, if one has.
+        full: integrations that have no room. Nobody rings for what waits for these alone: whoever makes room does, by
+            settling his wave, or the next sweep.
     """
     connection.execute(select(inbox.c.id).with_for_update())
-    left = connection.execute(select(exists().where(claimable(now, planned=planned)))).scalar()
+    left = connection.execute(select(exists().where(claimable(now, planned=planned, full=full)))).scalar()
     return answer(connection, now=now, timeout=timeout) if left else None
 
 

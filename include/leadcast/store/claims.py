@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,6 +12,8 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, case, exists, func,
 
 from leadcast.core.circuit import WAITS_FOR_CIRCUIT
 from leadcast.core.model import BatchStatus, DeliveryState
+from leadcast.store import room
+from leadcast.store.erasing import RESTS
 from leadcast.store.schema import batches, circuits, deliveries
 
 
@@ -24,19 +27,27 @@ class Ref:
     type: str
 
 
-def claimable(now: datetime, *, planned: str = "") -> ColumnElement[bool]:
+def claimable(now: datetime, *, planned: str = "", full: Collection[str] = ()) -> ColumnElement[bool]:
     """Which batches a wave may claim: those that are new, and those that were let go, as soon as one of their
     deliveries is due.
 
     Args:
         planned: a run that is about to try what it holds; meanwhile no account gets a second probe.
+        full: integrations that have no room. A batch is claimed for what there is room for: one that stands still
+            keeps none of the others waiting.
     """
-    is_new = and_(batches.c.status == BatchStatus.PENDING, batches.c.wave_id.is_(None))
     waits = select(deliveries.c.batch_id).where(
         deliveries.c.waits_for.is_not(None), _is_due(now), _has_turn(now, planned)
     )
+    is_new = _IS_NEW
+    if full:
+        waits = waits.where(deliveries.c.type.not_in(full))
+        is_new = and_(_IS_NEW, or_(room.is_wanted_by_others(full), RESTS))
     is_let_go = and_(batches.c.status == BatchStatus.PROCESSING, batches.c.let_go, batches.c.id.in_(waits))
     return or_(is_new, is_let_go)
+
+
+_IS_NEW = and_(batches.c.status == BatchStatus.PENDING, batches.c.wave_id.is_(None))
 
 
 def _is_due(now: datetime) -> ColumnElement[bool]:
@@ -75,15 +86,32 @@ def end_waiting(connection: Connection, *, before: datetime) -> None:
     )
 
 
-def claim(connection: Connection, *, run_id: str, own_batch_id: str | None, limit: int, now: datetime) -> set[str]:
+def claim(
+    connection: Connection,
+    *,
+    run_id: str,
+    own_batch_id: str | None,
+    limit: int,
+    now: datetime,
+    bounds: Mapping[str, int] | None = None,
+) -> set[str]:
     """Claims batches for a wave: its own first, then by priority and age. Others' claims are stepped over.
+
+    Args:
+        own_batch_id: the batch that it was triggered with, claimed whether there is room or not.
+        bounds: integration type → how many of its deliveries the waves may hold and not have begun. A batch that has
+            none with room stays in the inbox.
 
     Returns:
         Ids of those that it has claimed now.
     """
+    left = room.left(connection, bounds or {})
+    wanted = claimable(now, full=[kind for kind, count in left.items() if not count])
+    if own_batch_id is not None:
+        wanted = or_(wanted, and_(batches.c.id == own_batch_id, _IS_NEW))
     waiting = (
         select(batches.c.id)
-        .where(claimable(now))
+        .where(wanted)
         .order_by(
             case((batches.c.id == own_batch_id, 0), else_=1),
             batches.c.priority,
@@ -93,9 +121,11 @@ def claim(connection: Connection, *, run_id: str, own_batch_id: str | None, limi
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
+    locked = list(connection.execute(waiting).scalars())
+    fitting = [*_with_room(locked, room.needed(connection, locked), left, own_batch_id=own_batch_id)]
     rows = connection.execute(
         update(batches)
-        .where(batches.c.id.in_(waiting.scalar_subquery()))
+        .where(batches.c.id.in_(fitting))
         .values(
             status=BatchStatus.PROCESSING,
             wave_id=run_id,
@@ -106,6 +136,17 @@ def claim(connection: Connection, *, run_id: str, own_batch_id: str | None, limi
         .returning(batches.c.id)
     )
     return set(rows.scalars())
+
+
+def _with_room(
+    batch_ids: Sequence[str], needed: Mapping[str, Counter[str]], left: Counter[str], *, own_batch_id: str | None
+) -> Iterator[str]:
+    """Those for which there is room, in turn. `left` goes down with each; what is not in it has no bound."""
+    for batch_id in batch_ids:
+        needs = needed[batch_id]
+        if batch_id == own_batch_id or not needs or any(left.get(kind, 1) > 0 for kind in needs):
+            left.subtract({kind: count for kind, count in needs.items() if kind in left})
+            yield batch_id
 
 
 def open_refs(connection: Connection, *, run_id: str, now: datetime) -> list[Ref]:

@@ -1,0 +1,66 @@
+"""Room: how much more of each integration the waves may claim.
+
+What is claimed beyond it would wait in a run, whose time goes on; in the inbox it waits as well, by priority and age.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+
+from sqlalchemy import ColumnElement, Connection, func, not_, select
+
+from leadcast.core.model import BatchStatus, DeliveryState
+from leadcast.store.erasing import nothing_of
+from leadcast.store.schema import batches, deliveries
+
+_IS_OPEN = deliveries.c.state.not_in([state for state in DeliveryState if state.is_final])
+
+
+def taken(connection: Connection) -> Counter[str]:
+    """Integration type → how many of its deliveries the waves hold and have not begun."""
+    rows = connection.execute(
+        select(deliveries.c.type, func.count())
+        .select_from(batches.join(deliveries, deliveries.c.batch_id == batches.c.id))
+        .where(batches.c.status == BatchStatus.PROCESSING, batches.c.wave_id.is_not(None), ~batches.c.let_go)
+        .where(deliveries.c.state == DeliveryState.PENDING)
+        .group_by(deliveries.c.type)
+    )
+    return Counter({row[0]: row[1] for row in rows})
+
+
+def left(connection: Connection, bounds: Mapping[str, int]) -> Counter[str]:
+    """Integration type → how many more of it may be claimed.
+
+    Args:
+        bounds: type → how many waves may hold in all and not have begun. A type that is not in it has no bound.
+    """
+    held = taken(connection)
+    return Counter({kind: max(bound - held[kind], 0) for kind, bound in bounds.items()})
+
+
+def full(connection: Connection, bounds: Mapping[str, int]) -> frozenset[str]:
+    """The integrations of which nothing more may be claimed."""
+    return frozenset(kind for kind, count in left(connection, bounds).items() if not count)
+
+
+def is_wanted_by_others(full: Collection[str]) -> ColumnElement[bool]:
+    """Whether a batch has something to be sent by an integration that is none of these."""
+    others = select(deliveries.c.id).where(
+        deliveries.c.batch_id == batches.c.id, _IS_OPEN, deliveries.c.type.not_in(full)
+    )
+    return not_(nothing_of(others))
+
+
+def needed(connection: Connection, batch_ids: Sequence[str]) -> Mapping[str, Counter[str]]:
+    """Batch → integration type → how many of its deliveries have not ended."""
+    rows = connection.execute(
+        select(deliveries.c.batch_id, deliveries.c.type, func.count())
+        .where(deliveries.c.batch_id.in_(batch_ids))
+        .where(_IS_OPEN)
+        .group_by(deliveries.c.batch_id, deliveries.c.type)
+    )
+    found: dict[str, Counter[str]] = {batch_id: Counter() for batch_id in batch_ids}
+    for batch_id, kind, count in rows:
+        found[batch_id][kind] = count
+    return found
