@@ -48,6 +48,7 @@ def configured(environment: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     hooks.write_text(HOOKS.format(log=str(log)))
     monkeypatch.setenv("AIRFLOW__LEADCAST__HOOKS_FILE", str(hooks))
     monkeypatch.setenv("AIRFLOW__LEADCAST__CALLBACK_SECRET", SECRET)
+    monkeypatch.setenv("AIRFLOW__LEADCAST__LANGUAGE", "en")
     config.settings.cache_clear()
     yield log
     config.settings.cache_clear()

@@ -26,6 +26,11 @@ from leadcast.integrations import registry
 
 PLAN_RETRIES = 2
 PLAN_RETRY_DELAY_S = 5
+MAX_ACTIVE_RUNS = 256
+"""A run goes on until its slowest integration is through. One whose queue stands still takes a run with each wave, and
+when it has them all, no other lead goes out. More of them are no way out: the scheduler looks at 20 in a round."""
+MAX_ACTIVE_TASKS = 1000
+"""Of one run. The pools say how many run at once; Airflow's default, 16, would bound a wave of many leads."""
 SWEEP_EVERY_MIN = 1
 RETRY_RETRIES = 3
 RETRY_RETRY_DELAY_S = 120
@@ -65,7 +70,8 @@ def send_lead_dag(settings: Settings, **kwargs: Any) -> DAG:
         catchup=False,
         params=form(),
         render_template_as_native_obj=False,
-        max_active_runs=16,
+        max_active_runs=MAX_ACTIVE_RUNS,
+        max_active_tasks=MAX_ACTIVE_TASKS,
         is_paused_upon_creation=False,  # does nothing by itself, and paused it would keep leads waiting
         dagrun_timeout=timedelta(seconds=settings.wave_timeout_s),
         on_success_callback=callbacks.after_run,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from leadcast.core.errors import CredentialsError, LeadcastError, StoreError
-from leadcast.engine import config, lead_table_check
+from leadcast.engine import config, lead_table_check, slots
 from leadcast.engine.conf_guard import DAG_ID
 from leadcast.engine.finding import Finding, Level
 from leadcast.engine.init import wanted_pools
@@ -34,7 +34,8 @@ def examine(lead_id: str = "") -> list[Finding]:
 
     findings: list[Finding] = []
     for check in (
-        *(_settings, _integrations, _store, _sessions, _pools, _dags, _connections, _notifications, _outbox, _circuits),
+        *(_settings, _integrations, _store, _sessions, _pools, slots.examine, _dags),
+        *(_connections, _notifications, _outbox, _circuits),
         lead_table,
     ):
         findings += _safely(check)

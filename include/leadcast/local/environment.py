@@ -54,6 +54,10 @@ def _always(inherited: Mapping[str, str], home: Home) -> dict[str, str]:
     }
 
 
+def _at_once() -> int:
+    return max(8, 4 * (os.cpu_count() or 2))
+
+
 def _airflow_settings(home: Home, ports: Ports, keys: Keys) -> dict[str, str]:
     settings = {
         ("core", "dags_folder"): str(home.project / "dags"),
@@ -62,9 +66,9 @@ def _airflow_settings(home: Home, ports: Ports, keys: Keys) -> dict[str, str]:
         ("core", "dags_are_paused_at_creation"): "False",
         # Airflow's LocalExecutor, and what its worker took and died with is queued again.
         ("core", "executor"): "leadcast.engine.local_executor.RevokingLocalExecutor",
-        # About three per core: a task that has ended holds its slot for another second. Many more only make the tasks
+        # About four per core: a task that has ended holds its slot for another second. Many more only make the tasks
         # wait for each other.
-        ("core", "parallelism"): str(max(6, 3 * (os.cpu_count() or 2))),
+        ("core", "parallelism"): str(_at_once()),
         ("core", "fernet_key"): keys.fernet.get_secret_value(),
         # The default asks the DNS for a full name, which hangs on machines without one.
         ("core", "hostname_callable"): "socket.gethostname",
@@ -120,6 +124,8 @@ def _airflow_settings(home: Home, ports: Ports, keys: Keys) -> dict[str, str]:
 
 def _leadcast_settings(ports: Ports, keys: Keys) -> dict[str, str]:
     settings = {
+        # Less than half of what runs at once: an integration that is slow leaves room for the others.
+        "pool_slots": str((_at_once() - 1) // 2),
         "store_url": _database_url(STORE_DATABASE, ports, keys),
         "amocrm_base_url": loopback_url(ports.sandbox.amocrm),
         "bitrix24_base_url": loopback_url(ports.sandbox.bitrix24),
