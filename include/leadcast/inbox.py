@@ -135,6 +135,10 @@ class Inbox:
             known = batches.write(connection, batch)
             if known is not None:
                 return first_answer(connection, known)
+            if run_id is not None:
+                erasures.mark_if_asked(
+                    connection, batch_id=batch.id, lead_id=batch.lead.id, run_id=run_id, now=self.clock()
+                )
             rung = bell.Bell(run_id, must_ring=False) if run_id else self._answer_bell(connection)
         _note("batch accepted", batch_id=batch.id, lead_id=batch.lead.id, jobs_count=len(batch.deliveries))
         return Accepted(

@@ -59,6 +59,7 @@ class Settler:
         give_back: bool = False,
         had_its_chance: bool = False,
         given_up: GivenUp = frozenset,
+        told_as: str = "",
     ) -> list[Settled]:
         """Settles every batch of a wave. What the wave has never begun goes back to the inbox, whatever has ended it;
         a later one carries it on.
@@ -70,6 +71,7 @@ class Settler:
             had_its_chance: its plan has failed, or all of its tasks were tried: what is not begun all the same may be
                 what they fail by, so it goes back up to `max_claims` times only.
             given_up: asked for the ids of deliveries that are not to go on all the same, where any is left open.
+            told_as: what a letter about the run is known by, so that it is sent once; empty: the run's id.
 
         Returns:
             The batches that this wave still has; not those that were given back.
@@ -81,7 +83,7 @@ class Settler:
             ids = batches.of_wave(connection, run_id=run_id)
             not_begun = claims.not_begun(connection, run_id=run_id) if critical and not had_its_chance else 0
             if not_begun:  # before the first of them has gone back: whoever settles after us finds none left
-                self._tell_of_wave(connection, run_id, f"{critical}. {_go_back(not_begun)}")
+                self._tell_of_wave(connection, told_as or run_id, f"{critical}. {_go_back(not_begun)}")
         results: list[Settled | None] = []
         broken: list[Exception] = []
         for batch_id in ids:
@@ -102,10 +104,10 @@ class Settler:
                 broken.append(error)
                 self.store.ping()
         # a batch that has ended tells of itself; one that goes on, or is given back, does not
-        is_untold = not ids or any(result is None or not result.status.is_final for result in results)
+        is_untold = had_its_chance or not ids or any(result is None or not result.status.is_final for result in results)
         if critical and is_untold:
             with self.store.begin() as connection:
-                self._tell_of_wave(connection, run_id, critical)
+                self._tell_of_wave(connection, told_as or run_id, critical)
         if broken:
             raise broken[0]
         return [result for result in results if result is not None]
@@ -139,18 +141,20 @@ class Settler:
                 goes_on = {
                     item.id for item in opened if (not_begun if item.is_not_begun else begun and self._has_tries(item))
                 } - dropped
-            ends = [locks[name] for name in free if locks[name] not in goes_on]
-            for delivery_id in ends:
-                self._close(connection, delivery_id, claims=known.claims, is_given_up=delivery_id in dropped)
+            ended = [
+                self._close(connection, locks[name], claims=known.claims, is_given_up=locks[name] in dropped)
+                for name in free
+                if locks[name] not in goes_on
+            ]
             # what a process still sends holds the whole batch back, until the sweep comes by again
             if goes_on and len(free) == len(locks):
                 died = any(item.state is DeliveryState.SENDING for item in opened if item.id in goes_on)
                 claims.release(connection, batch_id=batch_id, counts=had_its_chance or died)
-                if ends and critical:
+                if any(ended) and critical:
                     batches.set_critical(connection, batch_id=batch_id, reason=critical)
                 log.warning("batch given back", batch_id=batch_id, lead_id=known.lead_id, reason=critical)
                 return None
-            return self._write_status(connection, known, critical=critical if ends else "", over=over)
+            return self._write_status(connection, known, critical=critical if any(ended) else "", over=over)
 
     def cancelled(self, batch_id: str, *, sending: Collection[str]) -> Settled:
         """Settles a batch that was cancelled.
@@ -165,10 +169,16 @@ class Settler:
                 self._close(connection, locks[name], claims=known.claims)
             return self._write_status(connection, known, critical="", over=False)
 
-    def _tell_of_wave(self, connection: Connection, run_id: str, critical: str) -> None:
+    def refused(self, run_id: str, why: str, *, told_as: str) -> None:
+        """Tells people of a run whose own request cannot be accepted: there is no batch to tell of it."""
+        with self.store.begin() as connection:
+            reason = f"The request of run {run_id} was refused: {why} When that is mended, clear the run."
+            self._tell_of_wave(connection, told_as, reason)
+
+    def _tell_of_wave(self, connection: Connection, told_as: str, critical: str) -> None:
         """Once a run, however often it is settled: the first word stands."""
         for channel in outbox.channels(self.settings, Occasion.CRITICAL):
-            key = f"{run_id}:{channel}:{Occasion.CRITICAL}"
+            key = f"{told_as}:{channel}:{Occasion.CRITICAL}"
             outbox.queue(
                 connection,
                 outbox.New(key=key, batch_id=None, channel=channel, occasion=Occasion.CRITICAL, reason=critical),
@@ -179,15 +189,17 @@ class Settler:
         with self.store.begin() as connection:
             return [item for item in standing.of_batch(connection, batch_id=batch_id) if self._is_open(item, over=True)]
 
-    def _close(self, connection: Connection, delivery_id: str, *, claims: int, is_given_up: bool = False) -> None:
+    def _close(self, connection: Connection, delivery_id: str, *, claims: int, is_given_up: bool = False) -> bool:
+        """Ends it, unless that was done while we waited for its lock."""
         item = standing.of_delivery(connection, delivery_id=delivery_id)
         if not self._is_open(item, over=True):
-            return
+            return False
         state, error = _verdict(item, claims=claims)
         if is_given_up:
             # else the schedule would send it: what its last attempt has failed with may pass
             error = Blocked("Its task was marked as a success: somebody has seen to it.", code=GIVEN_UP)
         ledger.close(connection, delivery_id=delivery_id, state=state, error=error, now=self.clock())
+        return True
 
     def _has_tries(self, item: standing.Standing) -> bool:
         if item.waits and item.type not in registry.types():

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography.fernet import Fernet
 from sqlalchemy import text
 
-from leadcast.core.model import BatchStatus, DeliveryState
+from leadcast.core.clock import utc_now
+from leadcast.core.model import BatchStatus, DeliveryState, Lead
 from leadcast.inbox import Accepted
 from leadcast.sandbox import Sandbox
-from leadcast.store import views
+from leadcast.store import leads, views
 from leadcast.store.database import Store
 
 from .conftest import BOT_TOKEN, task_states
@@ -126,11 +130,12 @@ def test_a_conf_that_is_no_request_makes_no_run(run: Run, store: Store) -> None:
 
 
 def test_a_plan_that_fails_is_critical_and_leaves_the_inbox_as_it_was(
-    run: Run, accept: Accept, store: Store, sandbox: Sandbox
+    run: Run, accept: Accept, store: Store, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The conf was good when the run was made, but the store takes no new batch by the time that it plans."""
     waiting = accept(TELEGRAM, credentials={"telegram": CREDENTIALS["telegram"]})
     conf = {"lead_id": 123, "integrations": [{"type": "webhook"}]}
+    monkeypatch.setattr("leadcast.engine.policy.PLAN_PAUSE_S", 0.01)  # it is tried for as long as a store may be away
     with store.begin() as connection:
         connection.execute(text("ALTER TABLE batches ADD CONSTRAINT full_up CHECK (false) NOT VALID"))
     try:
@@ -142,4 +147,56 @@ def test_a_plan_that_fails_is_critical_and_leaves_the_inbox_as_it_was(
     assert task_states(done)["plan"] == "failed"
     assert batch(store, waiting).status is BatchStatus.PENDING
     (letter,) = letters(sandbox, "sales@example.com")
-    assert "plan" in letter["text"]
+    assert "не удалось спланировать отправку" in letter["text"]
+
+
+# --- what Airflow has accepted with a conf ends in a status or in a letter
+
+
+def request(lead_id: int, **more: Any) -> dict[str, Any]:
+    telegram = {"telegram": CREDENTIALS["telegram"]}
+    return {"lead_id": lead_id, "lead": {"name": "Вера"}, "integrations": [TELEGRAM], "credentials": telegram, **more}
+
+
+def test_a_run_is_one_request_however_often_it_is_planned_and_another_once_it_is_deleted_and_made_anew(
+    environment: None, store: Store
+) -> None:
+    from leadcast.engine.operators import PlanOperator
+
+    def accepted(run_after: datetime, lead_id: int = 5) -> str | None:
+        run = SimpleNamespace(conf=request(lead_id), run_after=run_after)
+        return PlanOperator(task_id="plan")._accept_conf({"run_id": "order-5", "dag_run": run})  # type: ignore[typeddict-item]  # what it looks at
+
+    first, cleared = accepted(utc_now()), utc_now()
+    assert first != accepted(cleared) == accepted(cleared)
+    assert accepted(cleared, lead_id=6) not in (first, accepted(cleared)), "under the same id and at the same time"
+
+
+@pytest.mark.parametrize("what", ["the lead is erased", "the key is another"])
+def test_a_conf_that_is_refused_by_its_plan_is_told_at_once_and_once(
+    run: Run, store: Store, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    from leadcast.engine import config
+    from leadcast.engine.operators import PlanOperator
+    from leadcast.store.sealing import Sealer
+
+    real = PlanOperator._accept_conf
+
+    def meanwhile(self: PlanOperator, context: Any) -> str | None:
+        with store.begin() as connection:
+            connection.execute(text("DELETE FROM leads"))
+        if what == "the key is another":
+            other = Sealer(Fernet.generate_key().decode())
+            monkeypatch.setattr(config, "store", lambda: Store(store.engine, other))
+        return real(self, context)
+
+    with store.begin() as connection:
+        leads.put(connection, Lead(id="77", name="Вера"))
+    monkeypatch.setattr(PlanOperator, "_accept_conf", meanwhile)
+    done = run({key: value for key, value in request(77).items() if key != "lead"})
+    assert done.state == "failed"
+    (plan,) = (ti for ti in done.get_task_instances() if ti.task_id == "plan")
+    assert (plan.state, plan.try_number) == ("failed", 1), "to try it again mends nothing"
+    (letter,) = letters(sandbox, "sales@example.com")
+    assert done.run_id in letter["text"]
+    assert "отклонена" in letter["text"]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import create_engine, text, update
+from sqlalchemy import create_engine, select, text, update
 
 from leadcast.core.clock import utc_now
 from leadcast.core.model import BatchStatus, DeliveryState
@@ -16,7 +16,7 @@ from leadcast.inbox import Accepted
 from leadcast.sandbox import Sandbox
 from leadcast.store import views
 from leadcast.store.database import Store
-from leadcast.store.schema import batches, inbox
+from leadcast.store.schema import batches, inbox, notifications
 
 from .conftest import BOT_TOKEN, ROOT, task_states
 
@@ -127,6 +127,45 @@ def test_the_sweep_creates_the_run_that_nobody_has(
     run()
     assert seen(store, unheard).status is BatchStatus.COMPLETED
     assert task_states(sweep())["ring"] == "skipped"
+
+
+@pytest.mark.parametrize(
+    ("lasted", "why"),
+    [(timedelta(hours=2), "the run timed out"), (timedelta(minutes=2), "the run was stopped by hand")],
+)
+def test_the_sweep_tells_a_run_that_a_person_has_stopped_from_one_that_had_no_time_left(
+    sweep: Callable[[], DagRun],
+    run: Run,
+    accept: Accept,
+    store: Store,
+    sandbox: Sandbox,
+    lasted: timedelta,
+    why: str,
+) -> None:
+    """Airflow's own rows of both look the same: the run failed, its settle skipped."""
+    from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+    from sqlalchemy import update as update_rows
+
+    from leadcast.engine import config
+    from leadcast.plan import plan
+
+    done = run()
+    accepted = accept({"type": "telegram"}, credentials=TELEGRAM)
+    plan(store, config.settings(), run_id=done.run_id)
+    with create_session() as session:
+        theirs = {"state": "failed", "start_date": utc_now() - lasted, "end_date": utc_now()}
+        session.execute(update_rows(DagRun).where(DagRun.run_id == done.run_id).values(**theirs))
+        settle = (TaskInstance.run_id == done.run_id) & (TaskInstance.task_id == "settle")
+        session.execute(update_rows(TaskInstance).where(settle).values(state="skipped"))
+    assert sweep().state == "success"
+    assert seen(store, accepted).status is BatchStatus.PENDING
+    with store.begin() as connection:
+        (told,) = connection.execute(
+            select(notifications.c.payload).where(notifications.c.channel == "email")
+        ).scalars()
+    assert told["reason"].startswith(why)
 
 
 def test_a_step_that_fails_stops_no_other_and_is_seen(

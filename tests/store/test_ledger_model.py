@@ -90,7 +90,12 @@ class Ledger(RuleBasedStateMachine):
     def begin(self, on_unknown: OnUnknown, first: Accept) -> None:
         ledger_rules.empty(self.store)
         settings = Settings(
-            notify_emails=("sales@example.com",), on_unknown=on_unknown, wave_max_batches=2, circuit_failures=2
+            notify_emails=("sales@example.com",),
+            on_unknown=on_unknown,
+            wave_max_batches=2,
+            pool_slots=1,  # with the next: the waves hold at most three of each that they have not begun
+            wave_timeout_s=60,
+            circuit_failures=2,
         )
         self.world = World(self.store, settings)
         self.do(first)

@@ -19,13 +19,11 @@ from leadcast.engine.operators import (
     SettleOperator,
     stub_of,
 )
-from leadcast.engine.policy import LedgerRetryPolicy
+from leadcast.engine.policy import PLAN_PAUSE_S, PLAN_TRIES_WHILE_AWAY, LedgerRetryPolicy, PlanRetryPolicy
 from leadcast.engine.retry_operator import RetryOperator, window_form
 from leadcast.engine.sweep_operator import SweepOperator
 from leadcast.integrations import registry
 
-PLAN_RETRIES = 2
-PLAN_RETRY_DELAY_S = 5
 MAX_ACTIVE_RUNS = 256
 """A run goes on until its slowest integration is through. One whose queue stands still takes a run with each wave, and
 when it has them all, no other lead goes out. More of them are no way out: the scheduler looks at 20 in a round."""
@@ -81,8 +79,9 @@ def send_lead_dag(settings: Settings, **kwargs: Any) -> DAG:
     ) as dag:
         plan = PlanOperator(
             task_id="plan",
-            retries=PLAN_RETRIES,
-            retry_delay=timedelta(seconds=PLAN_RETRY_DELAY_S),
+            retries=PLAN_TRIES_WHILE_AWAY - 1,
+            retry_delay=timedelta(seconds=PLAN_PAUSE_S),  # where the process has died
+            retry_policy=PlanRetryPolicy(),
             execution_timeout=timedelta(seconds=settings.timeout_s),
             **_in(registry.NOTIFICATIONS_QUEUE),
         )

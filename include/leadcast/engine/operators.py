@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
 RING_STUB = "in_ring"
+TOLD = "told"
+"""XCom of a plan that has told people itself why it failed."""
 
 
 def stub_of(integration_type: str) -> str:
@@ -25,17 +27,37 @@ def stub_of(integration_type: str) -> str:
     return f"in_{integration_type}"
 
 
+def run_key(context: Context) -> str:
+    """What a run is known by: its id may be another's once it is deleted. The same after a clear."""
+    return f"{context['run_id']} {context['dag_run'].run_after.isoformat()}"
+
+
 class PlanOperator(BaseOperator):
     """Accepts the run's own `conf`, claims what waits, and hands each integration its work."""
 
     def execute(self, context: Context) -> None:
-        """Plans the wave. What it hands on are ids and labels, never lead data or secrets."""
+        """Plans the wave. What it hands on are ids and labels, never lead data or secrets.
+
+        Raises:
+            AirflowFailException: the run's own request cannot be accepted. People are told: nothing else knows of it.
+        """
+        from airflow.sdk.exceptions import AirflowFailException
+
+        from leadcast.core.errors import LeadTableError, RequestRejected, SettingsError
         from leadcast.engine import config, mapping
         from leadcast.integrations import registry
         from leadcast.plan import plan
 
-        run_id = context["run_id"]
-        own_batch_id = self._accept_conf(context)
+        run_id, ti = context["run_id"], context["ti"]
+        try:
+            own_batch_id = self._accept_conf(context)
+        except (RequestRejected, SettingsError) as error:
+            self._tell(context, error)
+            raise AirflowFailException(f"Refused: {error}") from None
+        except LeadTableError as error:
+            if ti.try_number > (ti.max_tries or 0):
+                self._tell(context, error)
+            raise
         made = plan(config.store(), config.settings(), run_id=run_id, own_batch_id=own_batch_id)
         lists: dict[str, list[Any]] = {
             stub_of(kind): [
@@ -51,17 +73,24 @@ class PlanOperator(BaseOperator):
         """The batch of a run that was triggered with a request as its `conf`; None for a bell."""
         from leadcast.engine import config
         from leadcast.engine.conf_guard import body_of, open_conf, table_lead
+        from leadcast.request import fingerprint
         from leadcast.store.batches import RUN
 
         body = body_of(context["dag_run"].conf or {})
         if body is None:
             return None
-        # a conf is one request however often its run is planned
-        run_id = context["run_id"]
         sealer = config.store().sealer
         request, lead = open_conf(body, sealer), table_lead(body, sealer)
-        accepted = config.inbox().accept(request, idempotency_key=run_id, caller=RUN, run_id=run_id, lead=lead)
+        # a conf is one request however often its run is planned; one of another run that had this id before is another
+        key = f"{run_key(context)} {fingerprint(request)}"
+        accepted = config.inbox().accept(request, idempotency_key=key, caller=RUN, run_id=context["run_id"], lead=lead)
         return accepted.batch_id
+
+    def _tell(self, context: Context, error: Exception) -> None:
+        from leadcast.engine import config
+
+        config.settler().refused(context["run_id"], str(error), told_as=run_key(context))
+        context["ti"].xcom_push(key=TOLD, value=True)
 
 
 class DeliverOperator(BaseOperator):
@@ -175,12 +204,14 @@ class SettleOperator(BaseOperator):
 
         run_id = context["run_id"]
         planned = task_states(context, "plan").get("plan") == "success"
+        is_told = not planned and context["ti"].xcom_pull(task_ids="plan", key=TOLD)
         settled = config.settler().wave(
             run_id,
             over=True,
-            critical="" if planned else "the plan of the wave failed",
+            critical="" if planned or is_told else "the plan of the wave failed",
             give_back=True,
             had_its_chance=True,
+            told_as=run_key(context),
             given_up=cache(lambda: _marked_as_done(context)),  # asked for each batch
         )
         # what was given back need not wait for the sweep

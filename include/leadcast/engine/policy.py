@@ -1,4 +1,4 @@
-"""The retry policy of the deliver operators: Airflow does what the ledger says."""
+"""When Airflow tries a task again: a delivery as the ledger says, a plan until the store is back."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
+
+PLAN_TRIES = 3
+PLAN_TRIES_WHILE_AWAY = 12
+PLAN_PAUSE_S = 5.0
+PLAN_LONGEST_PAUSE_S = 120.0
 
 
 class LedgerRetryPolicy(RetryPolicy):
@@ -26,3 +31,20 @@ class LedgerRetryPolicy(RetryPolicy):
         if exception.retry_in_s is None:
             return RetryDecision.fail(reason)
         return RetryDecision.retry(timedelta(seconds=exception.retry_in_s), reason)
+
+
+class PlanRetryPolicy(RetryPolicy):
+    """While the store or the lead table is away, a plan is tried for a quarter of an hour, less and less often: what a
+    run was triggered with is nowhere but in its conf. What else it fails by is not mended by waiting."""
+
+    def evaluate(
+        self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
+    ) -> RetryDecision:
+        """What to do after `exception`."""
+        from leadcast.core.errors import LeadTableError, StoreError
+
+        is_away = isinstance(exception, (StoreError, LeadTableError))
+        if not is_away and try_number >= PLAN_TRIES:
+            return RetryDecision.fail(type(exception).__name__)
+        pause_s = min(PLAN_PAUSE_S * 2.0 ** (try_number - 1), PLAN_LONGEST_PAUSE_S)
+        return RetryDecision.retry(timedelta(seconds=pause_s), type(exception).__name__)

@@ -17,7 +17,7 @@ from leadcast.store.leads import to_data
 from leadcast.store.schema import batches, deliveries
 
 RUN = "dag_run"
-"""Who asks where a run brings its own request; the key is the run's id."""
+"""Who asks where a run brings its own request."""
 
 
 @dataclass(frozen=True, kw_only=True)

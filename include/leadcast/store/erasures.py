@@ -18,7 +18,6 @@ from sqlalchemy.sql.functions import Function
 
 from leadcast.core.model import DeliveryState
 from leadcast.store import erasing
-from leadcast.store.batches import RUN, scoped_key
 from leadcast.store.erasing import HOLDS_LEAD, RESTS, Erased
 from leadcast.store.schema import batches, deliveries, erasures, leads
 
@@ -107,10 +106,16 @@ def open_ones(connection: Connection) -> list[Erasure]:
 def mark_of_runs(connection: Connection, erasure: Erasure, *, now: datetime) -> None:
     """Marks batches that a run has accepted after all: it held the request when it was asked for."""
     if erasure.runs:
-        keys = [scoped_key(RUN, run_id) for run_id in erasure.runs]
-        theirs = and_(batches.c.lead_id == erasure.lead_id, batches.c.idempotency_key.in_(keys))
+        theirs = and_(batches.c.lead_id == erasure.lead_id, batches.c.wave_id.in_(erasure.runs))
         _lock(connection, theirs)
         _mark(connection, theirs, now=now)
+
+
+def mark_if_asked(connection: Connection, *, batch_id: str, lead_id: str, run_id: str, now: datetime) -> None:
+    """The same for a batch that is just being accepted: it may be another run's by the time that we look again."""
+    erasure = find(connection, lead_id)
+    if erasure is not None and erasure.done_at is None and run_id in (erasure.runs or ()):
+        _mark(connection, batches.c.id == batch_id, now=now)
 
 
 def marked(connection: Connection, lead_id: str) -> list[str]:
