@@ -17,7 +17,7 @@ from leadcast.inbox import Accepted
 from leadcast.sandbox import Sandbox
 from leadcast.store import ledger, views
 from leadcast.store.database import Store
-from leadcast.store.schema import notifications
+from leadcast.store.schema import notifications, places
 
 pytestmark = [pytest.mark.airflow, pytest.mark.store]
 Accept = Callable[..., Accepted]
@@ -98,7 +98,7 @@ def test_a_run_that_times_out_is_settled_and_told_as_critical(
     assert [item.state for item in view.deliveries] == [DeliveryState.DELIVERED, DeliveryState.FAILED]
     (letter,) = sandbox.received("smtp")
     assert letter["rcpt_tos"] == ["sales@example.com"]
-    assert "timed out" in letter["text"]
+    assert "превышено время выполнения запуска" in letter["text"]
     assert called(configured) == [
         ["catch", "123", "the run timed out"],
         ["then", "123", "partial"],
@@ -159,6 +159,7 @@ def test_a_mail_server_that_is_away_gets_the_letter_later(
     sandbox.clear_faults()
     with store.begin() as connection:
         connection.execute(update(notifications).values(next_attempt_at=utc_now() - timedelta(seconds=1)))
+        connection.execute(update(places).values(rests_until=utc_now() - timedelta(seconds=1)))
     callbacks.tell({}, bound_s=10)
     assert len([letter for letter in sandbox.received("smtp") if letter["executed"]]) == 1
 
@@ -198,7 +199,7 @@ def test_an_airflow_notifier_may_stand_instead_of_email(
     (letter,) = sandbox.received("smtp")
     assert letter["rcpt_tos"] == ["chief@example.com"]
     assert "123" in letter["subject"]
-    assert "timed out" in (letter["html"] or letter["text"])
+    assert "превышено время выполнения запуска" in (letter["html"] or letter["text"])
 
 
 def test_what_is_told_at_once_has_ended_before_airflow_kills_the_process_that_tells_it(environment: None) -> None:

@@ -140,7 +140,10 @@ def test_while_the_database_is_stopped_no_wave_waits_and_afterwards_the_status_a
     until(lambda: not waiting(company))
 
 
-DUE = "FROM notifications WHERE channel = 'lead_status' AND state = 'pending' AND next_attempt_at < now()"
+DUE = (
+    "FROM notifications n WHERE channel = 'lead_status' AND state = 'pending' AND next_attempt_at < now() "
+    "AND NOT EXISTS (SELECT 1 FROM places p WHERE p.channel = n.channel AND p.rests_until > now())"
+)
 
 
 def waiting(stack: Stack) -> set[str]:
