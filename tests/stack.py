@@ -159,7 +159,7 @@ class Stack:
     def forget_batches(self) -> None:
         """Empties the store, as on the first day. Only when nothing is on its way."""
         with self._connection("leadcast") as connection:
-            connection.execute(text("TRUNCATE leads, batches, deliveries, attempts, notifications"))
+            connection.execute(text("TRUNCATE leads, batches, deliveries, attempts, events, notifications"))
 
     @contextmanager
     def _connection(self, database: str) -> Iterator[Connection]:
