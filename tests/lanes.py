@@ -12,7 +12,11 @@ from typing import Any
 import pytest
 
 STACK = "stack"
-WITHOUT_THE_STACK = frozenset({"test_chaos", "test_compose", "test_fab_roles", "test_install", "test_two_of_each"})
+BUSY = "test_busy_machine"
+"""Keeps all cores busy on purpose: last, when there is the least beside it that it could slow down."""
+WITHOUT_THE_STACK = frozenset(
+    {BUSY, "test_chaos", "test_compose", "test_fab_roles", "test_install", "test_overload", "test_two_of_each"}
+)
 """Of tests/system, what starts a stack of its own."""
 
 
@@ -28,7 +32,7 @@ def lane_of(nodeid: str) -> str:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest lane begins first."""
-    items.sort(key=lambda item: lane_of(item.nodeid) != STACK)
+    items.sort(key=lambda item: (lane_of(item.nodeid) == BUSY) - (lane_of(item.nodeid) == STACK))
 
 
 # pytest-xdist 3.8 has groups of its own (--dist loadgroup), and they do nothing with pytest 9.2
