@@ -98,7 +98,7 @@ def test_a_run_that_times_out_is_settled_and_told_as_critical(
     assert [item.state for item in view.deliveries] == [DeliveryState.DELIVERED, DeliveryState.FAILED]
     (letter,) = sandbox.received("smtp")
     assert letter["rcpt_tos"] == ["sales@example.com"]
-    assert "превышено время выполнения запуска" in letter["text"]
+    assert "timed out" in letter["text"]
     assert called(configured) == [
         ["catch", "123", "the run timed out"],
         ["then", "123", "partial"],
@@ -199,7 +199,7 @@ def test_an_airflow_notifier_may_stand_instead_of_email(
     (letter,) = sandbox.received("smtp")
     assert letter["rcpt_tos"] == ["chief@example.com"]
     assert "123" in letter["subject"]
-    assert "превышено время выполнения запуска" in (letter["html"] or letter["text"])
+    assert "timed out" in (letter["html"] or letter["text"])
 
 
 def test_what_is_told_at_once_has_ended_before_airflow_kills_the_process_that_tells_it(environment: None) -> None:
