@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from leadcast.core.settings import Language
+from leadcast.integrations.wording import Wording
 from tests.stack import SECRETS, Stack, until
 
 pytestmark = pytest.mark.system
@@ -56,7 +58,9 @@ def test_one_integration_down_for_good_is_partial_and_the_others_are_delivered(s
     letter = notification(stack, batch, "partial")
     assert "amocrm" in letter["text"]
     reason = next(item["error"]["message"] for item in batch["deliveries"] if item["type"] == "amocrm")
-    assert reason in letter["text"].replace("\n", " ")
+    in_russian = Wording.of(Language.RU).say(reason)
+    assert in_russian != reason
+    assert in_russian in letter["text"].replace("\n", " ")
     assert "Борис" not in letter["text"]
     assert stack.run_state(batch["run_id"]) == "success"
 
