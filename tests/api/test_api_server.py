@@ -190,7 +190,7 @@ def test_a_run_is_stored_with_the_lead_that_the_table_has_now_and_sealed(
     assert answer.status_code == 200, answer.text
     kept = table_lead(answer.json()["conf"], store.sealer)
     assert kept is not None
-    assert kept.name == "Анна из таблицы"
+    assert kept.data["name"] == "Анна из таблицы"
     other = answer.json()["conf"] | {"lead_id": 7002}
     assert table_lead(other, store.sealer) is None, "it is no other lead's"
     assert "Анна из таблицы" not in server.everything_written()

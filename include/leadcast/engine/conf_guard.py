@@ -24,13 +24,12 @@ from leadcast.core.errors import (
     SettingsError,
     StoreError,
 )
-from leadcast.core.notes import Note
-from leadcast.core.tidy import Tidied, tidy
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.orm import Mapper
 
+    from leadcast.core.tidy import Tidied
     from leadcast.store.database import Store
     from leadcast.store.sealing import Sealer
 
@@ -108,6 +107,9 @@ def table_lead(conf: Mapping[str, Any], sealer: Sealer) -> Tidied | None:
     kept = _opened(conf, sealer).get(_TABLE_LEAD) if is_sealed(conf) else None
     if not kept or kept.pop("id") != str(conf.get("lead_id")):
         return None
+    from leadcast.core.notes import Note
+    from leadcast.core.tidy import Tidied
+
     return Tidied(notes=tuple(map(Note.of, kept.pop(_NOTES, ()))), data=kept)
 
 
@@ -198,6 +200,7 @@ def _lead_of(lead_id: str, store: Store) -> Tidied | None:
     Raises:
         LeadNotFound: nobody has it.
     """
+    from leadcast.core.tidy import tidy
     from leadcast.engine import config
     from leadcast.inbox import look_up
     from leadcast.store import leads
