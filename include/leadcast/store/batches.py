@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.exc import ProgrammingError
 
 from leadcast.core.model import BatchStatus, DeliveryState, Lead, Priority
 from leadcast.core.notes import Note
@@ -18,6 +20,7 @@ from leadcast.store.schema import batches, deliveries
 
 RUN = "dag_run"
 """Who asks where a run brings its own request."""
+_NO_SUCH_COLUMN = "42703"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +73,6 @@ def write(connection: Connection, batch: NewBatch) -> Known | None:
         idempotency_key=batch.idempotency_key,
         body_sha256=batch.body_sha256,
         accepted_at=batch.accepted_at,
-        notes=[note.to_data() for note in batch.notes],
     )
     statement = statement.on_conflict_do_nothing(index_elements=[batches.c.idempotency_key])
     if connection.execute(statement.returning(batches.c.id)).scalar() is None:
@@ -90,7 +92,23 @@ def write(connection: Connection, batch: NewBatch) -> Known | None:
             for index, item in enumerate(batch.deliveries)
         ],
     )
+    if batch.notes:
+        listed = [note.to_data() for note in batch.notes]
+        with _as_far_as_the_tables_go(connection):
+            connection.execute(update(batches).where(batches.c.id == batch.id).values(notes=listed))
     return None
+
+
+@contextmanager
+def _as_far_as_the_tables_go(connection: Connection) -> Iterator[None]:
+    """Notes have no place in the tables of an older version, and are no reason to refuse a lead until the upgrade."""
+    try:
+        with connection.begin_nested():
+            yield
+    except ProgrammingError as error:
+        codes = {getattr(error.orig, name, None) for name in ("sqlstate", "pgcode")}  # psycopg's name, and psycopg2's
+        if _NO_SUCH_COLUMN not in codes:
+            raise
 
 
 def scoped_key(caller: str, key: str) -> str:
@@ -101,13 +119,17 @@ def scoped_key(caller: str, key: str) -> str:
 def known(connection: Connection, *, idempotency_key: str | None) -> Known | None:
     """The batch that was accepted under this key, if one was."""
     row = connection.execute(
-        select(batches.c.id, batches.c.lead_id, batches.c.body_sha256, batches.c.wave_id, batches.c.notes).where(
+        select(batches.c.id, batches.c.lead_id, batches.c.body_sha256, batches.c.wave_id).where(
             batches.c.idempotency_key == idempotency_key
         )
     ).one_or_none()
     if row is None:
         return None
-    return Known(row.id, row.lead_id, row.body_sha256, row.wave_id, [Note.of(note) for note in row.notes])
+    notes: list[Note] = []
+    with _as_far_as_the_tables_go(connection):
+        kept = connection.execute(select(batches.c.notes).where(batches.c.id == row.id)).scalar_one()
+        notes = [Note.of(note) for note in kept]
+    return Known(row.id, row.lead_id, row.body_sha256, row.wave_id, notes)
 
 
 def of_wave(connection: Connection, *, run_id: str) -> list[str]:
