@@ -30,8 +30,10 @@ _NATIONAL = 10
 """Digits of a number without its country, in Russia and most other countries with long numbers."""
 _COUNTED = "01234567890123456789"
 _LONGEST_TEXT = 256
-_ABROAD = re.compile(r"(?<!\d)00(?=[1-9])")
-"""How most of the world dials out; what a country itself dials is known to the library."""
+_SEP = r"[ .()/\-–]"
+_ABROAD = re.compile(rf"(?<!\d)(?<!\d{_SEP})(?<!\d{_SEP}{{2}})(?<!\d{_SEP}{{3}})00(?=[1-9])")
+"""How most of the world dials out; what a country itself dials is known to the library. It begins a number: behind a
+digit and what parts the groups of a number it is a part of that one, as in 8 999 123 0045."""
 _BETWEEN = re.compile(r"[,;<>()\s]+")
 
 
