@@ -17,7 +17,7 @@ from typing import Any
 import psycopg2
 import psycopg2.extensions
 import pytest
-from sqlalchemy import Column, Connection, Engine, Table, event, func, make_url, select, text
+from sqlalchemy import Column, Connection, Engine, Table, event, func, make_url, select, text, update
 
 from leadcast.attempt import Attempt
 from leadcast.core.errors import StoreError
@@ -183,6 +183,9 @@ def test_a_batch_is_settled_and_told_of_once_wherever_a_session_ends(
     def planned() -> str:
         batch_id = accept("telegram").batch_id
         plan(store, settings, run_id=batch_id)
+        # what was never begun would go back to the inbox
+        with store.begin() as connection:
+            connection.execute(update(deliveries).values(state=DeliveryState.FAILED))
         return batch_id
 
     for run_id, error in deaths.of(lambda run_id: settler.wave(run_id, over=True), ready=planned):
