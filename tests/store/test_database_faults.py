@@ -363,6 +363,8 @@ def test_batches_are_settled_side_by_side_with_two_connections(
     runs = [accept("telegram", lead_id=number).batch_id for number in range(12)]
     for run_id in runs:
         plan(narrow, settings.model_copy(update={"wave_max_batches": 1}), run_id=run_id)
+    with narrow.begin() as connection:
+        connection.execute(update(deliveries).values(state=DeliveryState.FAILED))
     settler = Settler(store=narrow, settings=settings)
     with ThreadPoolExecutor(12) as pool:
         settled = list(pool.map(lambda run_id: settler.wave(run_id, over=True), runs))
