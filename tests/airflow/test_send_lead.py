@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -164,12 +164,43 @@ def test_a_run_is_one_request_however_often_it_is_planned_and_another_once_it_is
     from leadcast.engine.operators import PlanOperator
 
     def accepted(run_after: datetime, lead_id: int = 5) -> str | None:
-        run = SimpleNamespace(conf=request(lead_id), run_after=run_after)
-        return PlanOperator(task_id="plan")._accept_conf({"run_id": "order-5", "dag_run": run})  # type: ignore[typeddict-item]  # what it looks at
+        run = SimpleNamespace(run_id="order-5", conf=request(lead_id), run_after=run_after)
+        return PlanOperator(task_id="plan")._accept_conf({"dag_run": run})  # type: ignore[typeddict-item]  # what it looks at
 
     first, cleared = accepted(utc_now()), utc_now()
     assert first != accepted(cleared) == accepted(cleared)
     assert accepted(cleared, lead_id=6) not in (first, accepted(cleared)), "under the same id and at the same time"
+
+
+@pytest.mark.parametrize("is_erased", [False, True])
+def test_a_run_that_an_older_version_has_planned_is_the_same_request_after_the_upgrade(
+    environment: None, store: Store, is_erased: bool
+) -> None:
+    """That version knew a request by the run's id alone."""
+    from leadcast.engine import config, own_request
+    from leadcast.store.batches import RUN
+
+    def accepted(run_after: datetime, lead_id: int = 5) -> str | None:
+        return own_request.accept(SimpleNamespace(run_id="order-5", conf=request(lead_id), run_after=run_after))
+
+    made_at = utc_now()
+    older = config.inbox().accept(request(5), idempotency_key="order-5", caller=RUN, run_id="order-5").batch_id
+    if is_erased:
+        with store.begin() as connection:
+            connection.execute(text("UPDATE batches SET body_sha256 = ''"))
+    assert accepted(made_at) == older, "sent twice"
+    assert accepted(utc_now() + timedelta(hours=1)) != older, "that run is deleted, and another was made under its id"
+    assert is_erased or accepted(made_at, lead_id=6) != older, "its conf is another"
+
+
+def test_a_run_whose_lead_was_erased_is_still_the_same_request(environment: None, store: Store) -> None:
+    from leadcast.engine import own_request
+
+    run = SimpleNamespace(run_id="order-5", conf=request(5), run_after=utc_now())
+    first = own_request.accept(run)
+    with store.begin() as connection:
+        connection.execute(text("UPDATE batches SET body_sha256 = ''"))
+    assert own_request.accept(run) == first
 
 
 @pytest.mark.parametrize("what", ["the lead is erased", "the key is another"])

@@ -123,6 +123,22 @@ def test_an_integration_that_stands_still_keeps_no_other_from_being_claimed(
     assert (claimed_by(made, "telegram"), claimed_by(made, "amocrm")) == (["101"], [])
 
 
+def test_a_long_queue_of_one_integration_that_has_some_room_hides_nobody_behind_it(
+    store: Store, accept: Accept, clock: StoppedClock
+) -> None:
+    small = Settings(pool_slots=1, wave_timeout_s=60, wave_max_batches=8)
+    for number in range(8):
+        accept("email", lead_id=number)
+        clock.pass_s(1)
+    for number in range(8):
+        accept("email", "amocrm", lead_id=100 + number)
+        clock.pass_s(1)
+    accept("telegram", lead_id=200)
+    made = plan(store, small, run_id="w", clock=clock)
+    assert claimed_by(made, "telegram") == ["200"], "it has room, and its wave has, too"
+    assert claimed_by(made, "email")[:3] == ["0", "1", "2"], "the oldest first"
+
+
 def test_the_batch_that_a_run_was_triggered_with_needs_no_room(store: Store, small: Settings, accept: Accept) -> None:
     for lead_id in range(4):
         accept(lead_id=lead_id)
@@ -211,6 +227,19 @@ def test_an_arrival_waits_for_a_plan_and_then_rings(store: Store, accept: Accept
             arrived = pool.submit(accept, lead_id=2)
             waits_or_ends(store, arrived)
         assert arrived.result().must_ring, "it rode with a wave that was planned already"
+
+
+def test_a_look_at_what_has_no_room_waits_for_no_arrival_and_holds_up_none(
+    store: Store, small: Settings, accept: Accept, clock: StoppedClock
+) -> None:
+    for lead_id in range(4):
+        accept(lead_id=lead_id)
+    plan(store, small, run_id="w0", clock=clock)
+    with ThreadPoolExecutor(1) as pool, store.begin() as arriving:
+        bell.answer(arriving, now=clock(), timeout=timedelta(seconds=30))
+        looked = pool.submit(ring_for_rest, store, small, clock=clock)
+        waits_or_ends(store, looked)
+        assert looked.done()
 
 
 def test_no_batch_is_left_without_a_wave_however_arrivals_and_plans_fall_together(

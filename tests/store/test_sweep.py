@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 
 from leadcast.core.errors import LeadcastError, StoreError
 from leadcast.core.model import BatchStatus, DeliveryState, Receipt
@@ -19,7 +19,7 @@ from leadcast.plan import plan
 from leadcast.settle import Settler
 from leadcast.store import bell, views
 from leadcast.store.database import Store
-from leadcast.store.schema import attempts, deliveries, notifications
+from leadcast.store.schema import attempts, batches, deliveries, notifications
 
 from .conftest import Service, StoppedClock
 from .test_deliver import die_in_mid_air
@@ -235,6 +235,29 @@ def test_what_a_vanished_run_held_is_delivered_once_by_the_next(ground: Ground) 
 
 
 # --- it survives
+
+
+def test_a_dead_wave_behind_as_many_living_ones_as_may_run_is_seen(ground: Ground) -> None:
+    living = [f"run-{number}" for number in range(256)]
+    ground.airflow.runs |= dict.fromkeys(living, "running")
+    with ground.store.begin() as connection:
+        batch = {"lead_id": "1", "lead": {}, "status": S.PROCESSING, "priority": 1, "body_sha256": ""}
+        held = [{"id": run_id, "wave_id": run_id, "started_at": ground.clock(), **batch} for run_id in living]
+        connection.execute(insert(batches), held)
+    ground.clock.pass_s(1)
+    dead = ground.claimed("dead", state="failed")
+    assert ground.settle() == 1
+    assert ground.status(dead) is S.PENDING
+
+
+def test_what_was_given_back_is_not_taken_for_what_has_been_held_all_the_time(ground: Ground) -> None:
+    """A run that has just claimed it again may be unknown to Airflow for a moment."""
+    batch_id = ground.claimed("dead", state="failed")
+    ground.settle()
+    ground.clock.pass_s(3600)
+    plan(ground.store, ground.settings, run_id="new", clock=ground.clock)
+    assert ground.settle() == 0
+    assert ground.status(batch_id) is S.PROCESSING
 
 
 def test_a_run_that_airflow_does_not_tell_of_keeps_no_other_waiting(ground: Ground) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
+from leadcast.engine import own_request
 from leadcast.engine.conf_guard import DAG_ID
 from leadcast.engine.run_states import task_states
 
@@ -25,11 +26,6 @@ TOLD = "told"
 def stub_of(integration_type: str) -> str:
     """Task id of the stub that carries an integration's list."""
     return f"in_{integration_type}"
-
-
-def run_key(context: Context) -> str:
-    """What a run is known by: its id may be another's once it is deleted. The same after a clear."""
-    return f"{context['run_id']} {context['dag_run'].run_after.isoformat()}"
 
 
 class PlanOperator(BaseOperator):
@@ -71,25 +67,12 @@ class PlanOperator(BaseOperator):
 
     def _accept_conf(self, context: Context) -> str | None:
         """The batch of a run that was triggered with a request as its `conf`; None for a bell."""
-        from leadcast.engine import config
-        from leadcast.engine.conf_guard import body_of, open_conf, table_lead
-        from leadcast.request import fingerprint
-        from leadcast.store.batches import RUN
-
-        body = body_of(context["dag_run"].conf or {})
-        if body is None:
-            return None
-        sealer = config.store().sealer
-        request, lead = open_conf(body, sealer), table_lead(body, sealer)
-        # a conf is one request however often its run is planned; one of another run that had this id before is another
-        key = f"{run_key(context)} {fingerprint(request)}"
-        accepted = config.inbox().accept(request, idempotency_key=key, caller=RUN, run_id=context["run_id"], lead=lead)
-        return accepted.batch_id
+        return own_request.accept(context["dag_run"])
 
     def _tell(self, context: Context, error: Exception) -> None:
         from leadcast.engine import config
 
-        config.settler().refused(context["run_id"], str(error), told_as=run_key(context))
+        config.settler().refused(context["run_id"], str(error), told_as=own_request.run_key(context["dag_run"]))
         context["ti"].xcom_push(key=TOLD, value=True)
 
 
@@ -211,7 +194,7 @@ class SettleOperator(BaseOperator):
             critical="" if planned or is_told else "the plan of the wave failed",
             give_back=True,
             had_its_chance=True,
-            told_as=run_key(context),
+            told_as=own_request.run_key(context["dag_run"]),
             given_up=cache(lambda: _marked_as_done(context)),  # asked for each batch
         )
         # what was given back need not wait for the sweep

@@ -23,7 +23,8 @@ log = structlog.get_logger("leadcast.sweep")
 
 GRACE = timedelta(minutes=1)
 """How long a wave may be unknown to Airflow before it counts as gone."""
-WAVES_AT_ONCE = 100
+WAVES_AT_ONCE = 1000
+"""More than there are runs at once: waves that are on their way must not hide a dead one behind them."""
 SILENT_AFTER = 3
 """Questions in a row that Airflow does not answer: the next sweep asks again."""
 KEPT_UNUSED = timedelta(days=1)

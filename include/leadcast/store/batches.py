@@ -55,6 +55,7 @@ class Known:
     lead_id: str
     body_sha256: str
     wave_id: str | None
+    accepted_at: datetime
     notes: Sequence[Note] = ()
 
 
@@ -119,7 +120,7 @@ def scoped_key(caller: str, key: str) -> str:
 def known(connection: Connection, *, idempotency_key: str | None) -> Known | None:
     """The batch that was accepted under this key, if one was."""
     row = connection.execute(
-        select(batches.c.id, batches.c.lead_id, batches.c.body_sha256, batches.c.wave_id).where(
+        select(batches.c.id, batches.c.lead_id, batches.c.body_sha256, batches.c.wave_id, batches.c.accepted_at).where(
             batches.c.idempotency_key == idempotency_key
         )
     ).one_or_none()
@@ -129,7 +130,7 @@ def known(connection: Connection, *, idempotency_key: str | None) -> Known | Non
     with _as_far_as_the_tables_go(connection):
         kept = connection.execute(select(batches.c.notes).where(batches.c.id == row.id)).scalar_one()
         notes = [Note.of(note) for note in kept]
-    return Known(row.id, row.lead_id, row.body_sha256, row.wave_id, notes)
+    return Known(row.id, row.lead_id, row.body_sha256, row.wave_id, row.accepted_at, notes)
 
 
 def of_wave(connection: Connection, *, run_id: str) -> list[str]:

@@ -80,9 +80,12 @@ def ring_for_rest(
         full: integrations that have no room. Nobody rings for what waits for these alone: whoever makes room does, by
             settling his wave, or the next sweep.
     """
+    left = select(exists().where(claimable(now, planned=planned, full=full)))
+    # no arrival waits for a look that finds nothing; who commits after it has rung, or rides along
+    if not connection.execute(left).scalar():
+        return None
     connection.execute(select(inbox.c.id).with_for_update())
-    left = connection.execute(select(exists().where(claimable(now, planned=planned, full=full)))).scalar()
-    return answer(connection, now=now, timeout=timeout) if left else None
+    return answer(connection, now=now, timeout=timeout) if connection.execute(left).scalar() else None
 
 
 def _ring(connection: Connection, now: datetime) -> Bell:

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, case, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, exists, func, or_, select, update
 
 from leadcast.core.circuit import WAITS_FOR_CIRCUIT
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.store import room
-from leadcast.store.erasing import RESTS
 from leadcast.store.schema import batches, circuits, deliveries
 
 
@@ -42,7 +41,7 @@ def claimable(now: datetime, *, planned: str = "", full: Collection[str] = ()) -
     is_new = _IS_NEW
     if full:
         waits = waits.where(deliveries.c.type.not_in(full))
-        is_new = and_(_IS_NEW, or_(room.is_wanted_by_others(full), RESTS))
+        is_new = and_(_IS_NEW, room.is_wanted_beside(full))
     is_let_go = and_(batches.c.status == BatchStatus.PROCESSING, batches.c.let_go, batches.c.id.in_(waits))
     return or_(is_new, is_let_go)
 
@@ -106,10 +105,22 @@ def claim(
         Ids of those that it has claimed now.
     """
     left = room.left(connection, bounds or {})
-    wanted = claimable(now, full=[kind for kind, count in left.items() if not count])
+    claimed: set[str] = set()
+    for _ in range(len(left) + 1):  # who is passed over had room when the round began: each fills up one more
+        waiting = _waiting(own_batch_id, now, full=[kind for kind, count in left.items() if count <= 0])
+        locked = list(connection.execute(waiting.limit(limit - len(claimed))).scalars())
+        fitting = [*_with_room(locked, room.needed(connection, locked), left, own_batch_id=own_batch_id)]
+        claimed |= _take_all(connection, fitting, run_id=run_id, now=now)
+        if len(fitting) == len(locked):
+            break
+    return claimed
+
+
+def _waiting(own_batch_id: str | None, now: datetime, *, full: Collection[str]) -> Select[Any]:
+    wanted = claimable(now, full=full)
     if own_batch_id is not None:
         wanted = or_(wanted, and_(batches.c.id == own_batch_id, _IS_NEW))
-    waiting = (
+    return (
         select(batches.c.id)
         .where(wanted)
         .order_by(
@@ -118,14 +129,14 @@ def claim(
             batches.c.rounds,  # what the schedule sends again holds up nobody who comes first
             batches.c.accepted_at,
         )
-        .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    locked = list(connection.execute(waiting).scalars())
-    fitting = [*_with_room(locked, room.needed(connection, locked), left, own_batch_id=own_batch_id)]
+
+
+def _take_all(connection: Connection, batch_ids: Collection[str], *, run_id: str, now: datetime) -> set[str]:
     rows = connection.execute(
         update(batches)
-        .where(batches.c.id.in_(fitting))
+        .where(batches.c.id.in_(batch_ids))
         .values(
             status=BatchStatus.PROCESSING,
             wave_id=run_id,
@@ -269,7 +280,7 @@ def release(connection: Connection, *, batch_id: str, counts: bool) -> None:
     Args:
         counts: the wave may have died of it: it is one of those which `max_claims` bounds.
     """
-    values = {"status": BatchStatus.PENDING, "wave_id": None, "let_go": False}
+    values = {"status": BatchStatus.PENDING, "wave_id": None, "let_go": False, "started_at": None}
     counted = {} if counts else {"claims": func.greatest(batches.c.claims - 1, 0)}
     connection.execute(update(batches).where(batches.c.id == batch_id).values(**values, **counted))
 

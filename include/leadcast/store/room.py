@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
-from sqlalchemy import ColumnElement, Connection, func, not_, select
+from sqlalchemy import ColumnElement, Connection, func, select, true
 
 from leadcast.core.model import BatchStatus, DeliveryState
-from leadcast.store.erasing import nothing_of
 from leadcast.store.schema import batches, deliveries
 
 _IS_OPEN = deliveries.c.state.not_in([state for state in DeliveryState if state.is_final])
@@ -44,12 +43,11 @@ def full(connection: Connection, bounds: Mapping[str, int]) -> frozenset[str]:
     return frozenset(kind for kind, count in left(connection, bounds).items() if not count)
 
 
-def is_wanted_by_others(full: Collection[str]) -> ColumnElement[bool]:
-    """Whether a batch has something to be sent by an integration that is none of these."""
-    others = select(deliveries.c.id).where(
-        deliveries.c.batch_id == batches.c.id, _IS_OPEN, deliveries.c.type.not_in(full)
-    )
-    return not_(nothing_of(others))
+def is_wanted_beside(full: Collection[str]) -> ColumnElement[bool]:
+    """Whether a batch has something to be sent by an integration that is none of these, or nothing to be sent at all.
+    Asked once of each batch that is looked at."""
+    is_other = func.coalesce(func.bool_or(deliveries.c.type.not_in(full)), true())
+    return select(is_other).where(deliveries.c.batch_id == batches.c.id, _IS_OPEN).scalar_subquery()
 
 
 def needed(connection: Connection, batch_ids: Sequence[str]) -> Mapping[str, Counter[str]]:

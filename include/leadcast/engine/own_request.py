@@ -1,0 +1,79 @@
+"""The request that a run was triggered with, and the batch that it has become: one, however often its plan is run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+CLOCKS_APART = timedelta(minutes=1)
+"""How far the clock of who accepts may be behind that of who made the run."""
+
+
+class Run(Protocol):
+    """What is looked at of Airflow's DAG run."""
+
+    @property
+    def run_id(self) -> str:
+        """Another's, once the run is deleted and made anew."""
+
+    @property
+    def run_after(self) -> datetime:
+        """The same after a clear."""
+
+    @property
+    def conf(self) -> Mapping[str, Any] | None:
+        """The request, sealed; nothing for a bell."""
+
+
+def run_key(run: Run) -> str:
+    """What a run is known by: its id may be another's once it is deleted. The same after a clear."""
+    return f"{run.run_id} {run.run_after.isoformat()}"
+
+
+def accept(run: Run) -> str | None:
+    """The batch of a run that was triggered with a request as its `conf`; None for a bell.
+
+    Raises:
+        RequestRejected, SettingsError: it cannot be accepted.
+        StoreError, LeadTableError: the store, or the lead source, could not be used.
+    """
+    from leadcast.engine import config
+    from leadcast.engine.conf_guard import body_of, open_conf, table_lead
+    from leadcast.store.batches import RUN
+
+    body = body_of(run.conf)
+    if body is None:
+        return None
+    sealer = config.store().sealer
+    request, lead = open_conf(body, sealer), table_lead(body, sealer)
+    known = _known(run, request)
+    if known is not None:
+        return known
+    key = _key(run, request)
+    return config.inbox().accept(request, idempotency_key=key, caller=RUN, run_id=run.run_id, lead=lead).batch_id
+
+
+def _key(run: Run, request: Mapping[str, Any]) -> str:
+    """Of one request of one run; one of another run that had this id before is another."""
+    from leadcast.request import fingerprint
+
+    return f"{run_key(run)} {fingerprint(request)}"
+
+
+def _known(run: Run, request: Mapping[str, Any]) -> str | None:
+    """The batch that it became when its plan was run before, and be it by an older version, which knew it by the run's
+    id alone: that one is ours only if no run of before can have brought it."""
+    from leadcast.engine import config
+    from leadcast.request import fingerprint
+    from leadcast.store.batches import RUN, known, scoped_key
+
+    with config.store().begin() as connection:
+        found = known(connection, idempotency_key=scoped_key(RUN, _key(run, request)))
+        if found is not None:
+            return found.batch_id
+        older = known(connection, idempotency_key=scoped_key(RUN, run.run_id))
+    if older is None or older.accepted_at < run.run_after - CLOCKS_APART:
+        return None
+    # what is erased has lost its fingerprint
+    return older.batch_id if older.body_sha256 in ("", fingerprint(request)) else None
