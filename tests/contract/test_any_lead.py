@@ -254,7 +254,7 @@ def email(sandbox: Sandbox, lead: Lead) -> None:
     names = [name.lower() for name, _ in letter["mail_headers"]]
     assert len(names) == len(set(names))
     assert set(names) <= LETTER_HEADERS
-    subject = read(f"New lead {lead.id}" + (f": {lead.name}" if lead.name else "")).replace("=?", "= ?")
+    subject = read(f"New lead {lead.id}" + (f": {lead.name}" if lead.name else ""))
     said = read(letter["subject"])
     assert said == subject or (said.endswith("…") and len(lead.name) > 900)
     assert subject.startswith(said.removesuffix("…").rstrip())
