@@ -79,7 +79,7 @@ class Course:
         """It is written down."""
         self.begun, self.in_doubt = begun, begun.in_doubt
         # a service's words may repeat the lead, and go into the log
-        self.secrets += personal_data(begun.lead)
+        self.secrets += personal_data(begun.lead, region=self.settings.phone_region)
         self.log = self.log.bind(batch_id=begun.batch_id, lead_id=begun.lead.id, attempt=begun.attempt)
 
     def waited_s(self, now: datetime) -> float:

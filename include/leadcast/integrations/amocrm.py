@@ -183,7 +183,8 @@ class AmoCrm(Integration[AmoCrmSettings, AmoCrmCredentials]):
         self, client: AmoCrmClient, lead: Lead, receipt: Receipt, *, call: Call, may_be_there: bool
     ) -> Receipt:
         is_known = receipt.merged or bool(receipt.detail.get(CONTACT_FOUND))
-        text = note_of(lead, language=call.settings.language, is_known=is_known)
+        own = call.settings
+        text = note_of(lead, language=own.language, region=own.phone_region, is_known=is_known)
         return with_note(client, receipt, text, may_be_there=may_be_there)
 
     def probe(self, account: Account[AmoCrmCredentials], *, call: Call) -> str:

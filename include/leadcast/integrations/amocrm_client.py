@@ -53,7 +53,10 @@ class AmoCrmClient:
         self._egress = call.egress
         self._pace = call.pace
         self._deadline = Deadline(call.timeout_s)
-        self._secrets = [*secrets_in(own.model_dump()), *(personal_data(lead) if lead else ())]
+        self._secrets = [
+            *secrets_in(own.model_dump()),
+            *(personal_data(lead, region=call.settings.phone_region) if lead else ()),
+        ]
         self._may_renew = lead is not None
         secret = own.client_secret.get_secret_value()
         self._token = AccessToken(

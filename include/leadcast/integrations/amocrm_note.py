@@ -22,14 +22,15 @@ _LABELS = {
 }
 
 
-def note_of(lead: Lead, *, language: Language, is_known: bool) -> str:
+def note_of(lead: Lead, *, language: Language, region: str, is_known: bool) -> str:
     """The note's text, one `Label: value` a line.
 
     Args:
+        region: where a phone number without its country is from.
         is_known: the lead is of a contact that was found, or was merged into one that is there. Those are left as they
             are, so the note says who wrote, and for which company.
     """
-    text = remarks(lead, language=language, with_company=is_known)
+    text = remarks(lead, language=language, region=region, with_company=is_known, with_ways=not is_known)
     if is_known:
         labels = _LABELS[language]
         pairs = ((labels["name"], lead.name), (labels["phone"], lead.phone), (labels["email"], lead.email))

@@ -44,7 +44,11 @@ class Bitrix24Client:
         self._deadline = Deadline(call.timeout_s)
         self.operating = Operating(call.memory, clock=call.clock)
         webhook_code = self._portal.path.split("/")[3:]
-        self._secrets = [*secrets_in(own.model_dump()), *webhook_code, *(personal_data(lead) if lead else ())]
+        self._secrets = [
+            *secrets_in(own.model_dump()),
+            *webhook_code,
+            *(personal_data(lead, region=call.settings.phone_region) if lead else ()),
+        ]
         self._may_renew = lead is not None
         secret = own.client_secret.get_secret_value()
         self._token = AccessToken(

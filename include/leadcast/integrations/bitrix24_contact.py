@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import idna
-
 from leadcast.core.errors import CredentialsError, RejectedError
 from leadcast.core.model import Lead
 from leadcast.integrations.bitrix24_client import Bitrix24Client
 from leadcast.integrations.bitrix24_items import id_of
-from leadcast.integrations.ways import addresses_in, phones_in
+from leadcast.integrations.ways import address_forms, number_forms, phones_in
 
 FIND = "crm.duplicate.findbycomm"
 NOT_ALLOWED = frozenset({"ACCESS_DENIED", "403"})
@@ -61,23 +59,9 @@ def phone_forms(phone: str, *, region: str) -> list[str]:
     """
     numbers = phones_in(phone, region=region)
     typed = [phone] if len(numbers) == 1 and len(phone) <= _LONGEST_TYPED and _REFERENCE not in phone else []
-    return list(dict.fromkeys([*typed, *(form for number in numbers for form in _forms_of(number))]))
-
-
-def _forms_of(number: str) -> list[str]:
-    is_russian = len(number) == 11 and number.startswith("7")
-    return [f"+{number}", number, *([f"8{number[1:]}"] if is_russian else [])]
+    return list(dict.fromkeys([*typed, *(form for number in numbers for form in number_forms(number))]))
 
 
 def _email_forms(email: str) -> list[str]:
     """An address is compared as it was stored, with the domain in its own letters or not."""
-    forms = [form for address in addresses_in(email) for form in (address, address.lower(), _in_own_letters(address))]
-    return list(dict.fromkeys(form for form in forms if _REFERENCE not in form))
-
-
-def _in_own_letters(address: str) -> str:
-    local, _, domain = address.rpartition("@")
-    try:
-        return f"{local}@{idna.decode(domain)}"
-    except idna.IDNAError:
-        return address
+    return [form for form in address_forms(email) if _REFERENCE not in form]

@@ -33,6 +33,7 @@ def item_fields(lead: Lead, *, settings: Bitrix24Settings, call: Call) -> dict[s
     text = remarks(
         lead,
         language=call.settings.language,
+        region=region,
         with_company=is_deal,
         with_email=not addresses_of(lead),
         without_utm=_UTM_FIELDS,

@@ -12,12 +12,25 @@ from typing import Any
 from leadcast.core.model import Lead
 from leadcast.core.redact import one_line
 from leadcast.core.settings import Language
+from leadcast.integrations.ways import address_forms, addresses_in, each_phone, number_forms, phones_in
 
 MAX_CHARS = 10_000
 MAX_LABEL_CHARS = 128
 _LABELS = {
-    Language.RU: {"email": "E-mail", "company": "Компания", "comment": "Комментарий", "source": "Источник"},
-    Language.EN: {"email": "E-mail", "company": "Company", "comment": "Comment", "source": "Source"},
+    Language.RU: {
+        "phone": "Телефон",
+        "email": "E-mail",
+        "company": "Компания",
+        "comment": "Комментарий",
+        "source": "Источник",
+    },
+    Language.EN: {
+        "phone": "Phone",
+        "email": "E-mail",
+        "company": "Company",
+        "comment": "Comment",
+        "source": "Source",
+    },
 }
 
 
@@ -25,7 +38,9 @@ def remarks(
     lead: Lead,
     *,
     language: Language,
+    region: str,
     with_company: bool = False,
+    with_ways: bool = True,
     with_email: bool = False,
     without_utm: Collection[str] = (),
 ) -> str:
@@ -34,7 +49,10 @@ def remarks(
     Of too much, the comment is cut first, to half of that at most: what stands behind it is mostly short.
 
     Args:
+        region: where a phone number without its country is from.
         with_company: say the company's name, too.
+        with_ways: say a phone and an e-mail address that are stored otherwise than they were typed: names, extensions
+            and what was found to be no number stand only there.
         with_email: say the e-mail address, too: the service takes what stands there for none.
         without_utm: these have a field of their own, as in `utm_source`.
     """
@@ -47,10 +65,19 @@ def remarks(
     custom = {_label(name, ours): _text(value) for name, value in lead.custom.items()}
     behind = utm | custom
 
+    phone = lead.phone if with_ways and each_phone(lead.phone, region=region) != [lead.phone] else ""
+    is_changed = (addresses_in(lead.email) or [lead.email]) != [lead.email]
+    email = lead.email if with_email or (with_ways and is_changed) else ""
+
     def with_comment(comment: str) -> str:
-        way = lead.email if with_email else ""
         company = lead.company if with_company else ""
-        own = {"email": said(way), "company": said(company), "comment": comment, "source": said(lead.source)}
+        own = {
+            "phone": said(phone),
+            "email": said(email),
+            "company": said(company),
+            "comment": comment,
+            "source": said(lead.source),
+        }
         pairs = [
             *((_LABELS[language][name], value) for name, value in own.items()),
             *((label, said(value)) for label, value in behind.items()),
@@ -79,10 +106,20 @@ def utm_name(name: str) -> str:
     return f"utm_{name.lower().removeprefix('utm_')}"
 
 
-def personal_data(lead: Lead) -> list[str]:
-    """The values that must not be repeated when a service's error quotes them."""
+def personal_data(lead: Lead, *, region: str) -> list[str]:
+    """The values that must not be repeated when a service's error quotes them, as typed and as they are sent.
+
+    Args:
+        region: where a phone number without its country is from.
+    """
     own = [lead.name, lead.phone, lead.email, lead.company, lead.comment]
-    return own + [_text(value) for value in lead.custom.values() if not isinstance(value, bool)]
+    phones = [form for number in phones_in(lead.phone, region=region) for form in number_forms(number)]
+    return (
+        own
+        + phones
+        + address_forms(lead.email)
+        + [_text(value) for value in lead.custom.values() if not isinstance(value, bool)]
+    )
 
 
 def _label(name: str, ours: Collection[str]) -> str:

@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterator
 from itertools import islice
 
+import idna
 from phonenumbers import (
     Leniency,
     PhoneNumberFormat,
@@ -80,6 +81,26 @@ def addresses_in(text: str) -> list[str]:
     for address in islice(_addresses(text), MAX_WAYS):
         found.setdefault(address.casefold(), address)
     return list(found.values())
+
+
+def number_forms(number: str) -> list[str]:
+    """A number of `phones_in` in the forms in which a service may hold it."""
+    is_russian = len(number) == 11 and number.startswith("7")
+    return [f"+{number}", number, *([f"8{number[1:]}"] if is_russian else [])]
+
+
+def address_forms(text: str) -> list[str]:
+    """Each address in a text in the forms in which a service may hold it: the domain in its own letters or not."""
+    forms = (form for address in addresses_in(text) for form in (address, address.lower(), _in_own_letters(address)))
+    return list(dict.fromkeys(forms))
+
+
+def _in_own_letters(address: str) -> str:
+    local, _, domain = address.rpartition("@")
+    try:
+        return f"{local}@{idna.decode(domain)}"
+    except idna.IDNAError:
+        return address
 
 
 def _names_somebody(number: str) -> bool:
