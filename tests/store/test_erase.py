@@ -51,6 +51,7 @@ NEEDLES = (
     "needle comment",
     "needle-utm",
     "needle-custom",
+    "needle-note",
     "needle_setting",
     "needle_chat",
     "needle-token",
@@ -67,7 +68,8 @@ LEAD = {
     "company": "NeedleCompany",
     "comment": "needle comment",
     "utm": {"utm_source": "needle-utm"},
-    "custom": {"city": "needle-custom"},
+    # this one is mended, and a note names it
+    "custom": {"city": "needle-custom", "needle-note": ["1"]},
 }
 BODY: dict[str, Any] = {
     "lead_id": "person-1",

@@ -85,8 +85,7 @@ def erase(connection: Connection, batch_ids: Sequence[str], *, now: datetime, th
             connection, update(attempts).where(their_attempts, has_words).values(code=None, message=None)
         ),
     )
-    its_answers = and_(events.c.batch_id.in_(batch_ids), events.c.answers != _EMPTY)
-    connection.execute(update(events).where(its_answers).values(answers={}))
+    _erase_events(connection, batch_ids)
     if thoroughly:
         _erase_words_of_accounts(connection, of_batches)
     return count + erase_notifications(connection, notifications.c.batch_id.in_(batch_ids))
@@ -98,6 +97,14 @@ def _erase_batches(connection: Connection, batch_ids: Sequence[str], *, now: dat
     holds = or_(HOLDS_LEAD, has_notes, batches.c.callback_url_sealed.is_not(None), batches.c.body_sha256 != "")
     values: dict[str, Any] = {"lead": {}, "notes": [], "callback_url_sealed": None, "body_sha256": "", "erased_at": now}
     return _changed(connection, update(batches).where(batches.c.id.in_(batch_ids), holds).values(values))
+
+
+def _erase_events(connection: Connection, batch_ids: Sequence[str]) -> None:
+    """What services answered, and the notes, which name fields as the caller does."""
+    snapshot, bare = events.c.snapshot, cast({"notes": []}, JSONB)
+    holds = or_(events.c.answers != _EMPTY, snapshot.concat(bare) != snapshot)
+    values = {"answers": _EMPTY, "snapshot": snapshot.concat(bare)}
+    connection.execute(update(events).where(events.c.batch_id.in_(batch_ids), holds).values(values))
 
 
 def _erase_deliveries(connection: Connection, of_batches: ColumnElement[bool], *, thoroughly: bool) -> int:
