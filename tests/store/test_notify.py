@@ -112,6 +112,23 @@ def test_of_two_who_look_at_the_same_moment_one_takes_the_row_and_the_other_what
         assert second.result() == ["b"]
 
 
+def test_a_machine_whose_clock_is_a_minute_ahead_does_not_send_what_another_is_sending(
+    store: Store, clock: StoppedClock
+) -> None:
+    queue(store, clock, "a")
+
+    def taken() -> list[str]:
+        with store.begin() as connection:
+            found = sending.take(connection, Channel.EMAIL, now=clock(), busy=(), limit=1, try_s=10)
+        return [row.key for row in found.rows]
+
+    assert taken() == ["a"]
+    clock.pass_s(10 + 60)
+    assert taken() == []
+    clock.pass_s(16)
+    assert taken() == ["a"], "the first has died"
+
+
 def test_what_fails_is_sent_later_after_a_pause_that_grows(store: Store, clock: StoppedClock) -> None:
     queue(store, clock, "a")
     post = Post(TransientError("server away"), OSError("server away"))

@@ -21,6 +21,8 @@ IN_HAND_S = 1.0
 """What one who sends may be late with its own time-out."""
 _SPARE_S = 15.0
 """What may pass between the moment that a row is taken and its being marked, besides the sending."""
+CLOCKS_DIFFER_BY_S = 60.0
+"""So far may the clocks of two machines be apart without both having a row at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +63,9 @@ class Pace:
         return min(self.longest_s, at_most_s)
 
     def lease_s(self, attempt: int, *, try_s: float) -> float:
-        """For how long a row is its taker's alone. It is longer than sending can take, or two might send it at once."""
-        return max(self.pause_s(attempt), try_s + IN_HAND_S + _SPARE_S)
+        """For how long a row is its taker's alone. It is longer than sending can take, also by the clock of another
+        machine, or two might send it at once."""
+        return max(self.pause_s(attempt), try_s + IN_HAND_S + _SPARE_S + CLOCKS_DIFFER_BY_S)
 
 
 def _growing(longest_s: float, *, attempts: int) -> tuple[float, ...]:
