@@ -70,6 +70,15 @@ def test_after_five_failures_in_a_row_deliveries_wait_and_the_service_is_not_ask
     assert "scripted" in words
 
 
+def test_a_long_reason_is_told_to_its_end(store: Store, send: Any) -> None:
+    reason = f"The mail server puts off 1 of 9 recipients: {'a***@example.com (450), ' * 15}; nobody was mailed."
+    service = Service(answers=[TransientError(reason, code="unreachable")] * 5)
+    for _ in range(5):
+        send(service)
+    (words,) = told(store)
+    assert reason in words
+
+
 def test_the_delivery_that_opens_it_waits_too(send: Any) -> None:
     service = Service(answers=[REFUSED] * 5)
     states = [send(service).state for _ in range(5)]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import socket
-import ssl
 from collections.abc import Sequence
 from functools import partial
 from time import monotonic
 
 from leadcast.core.errors import Blocked, TransientError
+from leadcast.integrations import line_faults
 from leadcast.integrations.address import Target
 from leadcast.integrations.line import Line, with_tls, within
 from leadcast.integrations.proxy import Proxy, proxy_for
@@ -65,13 +65,13 @@ class Connector:
             try:
                 plain, address = first_connected(left, target.port, deadline=ends_at)
             except OSError as error:
-                why = _why(error)
+                why = line_faults.why(error)
                 break
             left.remove(address)
             try:
                 return Line.over(plain, target, ends_at=ends_at)
             except OSError as error:
-                why = _why(error)
+                why = line_faults.why(error)
         raise TransientError(f"Cannot reach {target.origin}: {why}; nothing was sent.", code="unreachable")
 
     def _through(self, proxy: Proxy, target: Target, places: Sequence[str], deadline: float) -> Line:
@@ -84,7 +84,7 @@ class Connector:
             try:
                 sock = _to_proxy(proxy, ends_at)
             except OSError as error:
-                why = f"the proxy {proxy.origin} cannot be reached: {_why(error)}"
+                why = f"the proxy {proxy.origin} cannot be reached: {line_faults.why(error)}"
                 break
             try:
                 within(ends_at, sock, partial(open_tunnel, sock, proxy, host=place, port=target.port))
@@ -92,7 +92,7 @@ class Connector:
             except TunnelError as error:
                 why = f"the proxy {proxy.origin} {error.strerror}"
             except OSError as error:
-                why = f"{_why(error)}, through the proxy {proxy.origin}"
+                why = f"{line_faults.why(error)}, through the proxy {proxy.origin}"
         raise TransientError(f"Cannot reach {target.origin}: {why}; nothing was sent.", code="unreachable")
 
     def _fit(self, target: Target, *, public_only: bool) -> list[str]:
@@ -117,15 +117,3 @@ class Connector:
 def _to_proxy(proxy: Proxy, ends_at: float) -> socket.socket:
     plain, _ = first_connected(resolve(proxy.host, proxy.port), proxy.port, deadline=ends_at)
     return with_tls(plain, proxy.host, ends_at=ends_at) if proxy.scheme == "https" else plain
-
-
-def _why(error: OSError) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted ({error.verify_message})"
-    if isinstance(error, TimeoutError):
-        return "no connection in time"
-    if isinstance(error, ssl.SSLError):
-        return "the TLS handshake failed"
-    if isinstance(error, socket.gaierror):
-        return "its name cannot be resolved"
-    return (error.strerror or "connection failed").lower()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from leadcast.core.errors import CredentialsError, DeliveryError, RejectedError, TransientError
 from leadcast.core.redact import masked_email, one_line, scrub
+from leadcast.integrations import line_faults
 from leadcast.integrations.mail_server import MailServer
 from leadcast.integrations.smtp_blame import Fault, fault_of
 
@@ -55,11 +56,18 @@ def nothing_sent(server: MailServer) -> Iterator[None]:
             detail=words(server, error.smtp_error),
         ) from None
     except (smtplib.SMTPException, OSError, UnicodeError) as error:
-        why = one_line(getattr(error, "verify_message", "") or getattr(error, "reason", "") or str(error), limit=200)
-        hint = " Its port begins without TLS: set disable_ssl for STARTTLS." if "WRONG_VERSION" in why else ""
+        speaks_clear = "WRONG_VERSION" in str(getattr(error, "reason", ""))
+        hint = " Its port begins without TLS: set disable_ssl for STARTTLS." if speaks_clear else ""
         raise TransientError(
-            f"Cannot talk to mail server {server}: {why}; nothing was sent.{hint}", code="unreachable"
+            f"Cannot talk to mail server {server}: {_why(error)}; nothing was sent.{hint}", code="unreachable"
         ) from None
+
+
+def _why(error: smtplib.SMTPException | OSError | UnicodeError) -> str:
+    """What smtplib says itself, or what became of the line."""
+    if isinstance(error, OSError) and not isinstance(error, smtplib.SMTPException):
+        return line_faults.why(error)
+    return one_line(str(error), limit=200)
 
 
 def is_taken(code: int) -> bool:
@@ -119,7 +127,8 @@ def not_taken(left: Mapping[str, Refusal], *, total: int, mailed: int = 0) -> De
         mailed: how many of them have the message.
     """
     put_off = {address: refusal for address, refusal in left.items() if refusal.may_pass}
-    what, about = ("puts off", put_off) if put_off else ("refuses", left)
+    what = "puts off" if put_off else "refuses"
+    about = put_off or left
     first = next(iter(about.values()))
     return (TransientError if put_off else RejectedError)(
         f"The mail server {what} {len(about)} of {total} recipients: {_listed(about)}; "

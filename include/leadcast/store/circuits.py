@@ -19,6 +19,9 @@ SHOWN = 100
 CLOCKS_DIFFER_BY = timedelta(seconds=5)
 """Who comes so much too early is on time: the delivery that tries an account again comes exactly when it may."""
 
+_REASON_CHARS = 500
+"""So long are our own sentences at most: one that is cut is found in no other language."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AccountRef:
@@ -97,7 +100,7 @@ def failed(
     now: datetime,
 ) -> Circuit | None:
     """One more failure in a row. Returns the circuit if it is open now."""
-    said = {"code": error.code, "reason": error.message[:300]}
+    said = {"code": error.code, "reason": error.message[:_REASON_CHARS]}
     row = connection.execute(
         insert(circuits)
         .values(account=account.id, type=account.type, label=account.label, failures=1, **said)
@@ -147,7 +150,7 @@ def stop(connection: Connection, account: AccountRef, error: DeliveryError, *, n
             opened_at=before.opened_at if is_stopped else now,
             open_until=None,
             code=error.code,
-            reason=error.message[:300],
+            reason=error.message[:_REASON_CHARS],
             updated_at=func.now(),
         )
         .returning(circuits)
