@@ -15,6 +15,8 @@ from tests.unit.test_egress import answering
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 EARLY = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+LONG = b"x" * 70_000
 
 
 def answered(raw: bytes, *, max_answer_bytes: int = 65536) -> Answer:
@@ -40,6 +42,10 @@ def with_body(body: bytes, *headers: str) -> bytes:
         pytest.param(b"HTTP/1.0 200\n\nok", id="all three"),
         pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;a=b\r\nok\r\n0\r\n\r\n", id="chunks"),
         pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n", id="no end of chunks"),
+        pytest.param(CHUNKED + b"2;a=" + LONG + b"\r\nok\r\n0\r\n\r\n", id="much beside a chunk's size"),
+        pytest.param(CHUNKED + b"2\r\nok\r\n0\r\nX: " + LONG + b"\r\n\r\n", id="a long trailer"),
+        pytest.param(CHUNKED + b"2\r\nok\r\n0\r\nX: " + LONG * 20 + b"\r\n\r\n", id="an endless trailer"),
+        pytest.param(CHUNKED + b"2\r\nok\r\n0\r\nX: 1", id="it breaks off within its trailer"),
         pytest.param(OK.replace(b"OK", b"OK\r\nnonsense"), id="a line that is no header"),
         pytest.param(OK.replace(b"OK", b"OK\r\nX Y: 1"), id="a blank in a header's name"),
         pytest.param(OK.replace(b"OK", b"OK\r\n folded"), id="it begins in the middle of a header"),

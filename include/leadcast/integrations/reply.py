@@ -2,7 +2,7 @@
 
 It stands on http.client, since that takes what real servers say: HTTP/1.0, bare LF, a status without words, chunks with
 extensions (docs/decisions/http-answers.md). What it cannot do is done here: it reads past 100 only, and takes no more
-than 100 header lines of 64 KiB.
+than 100 header lines of 64 KiB, nor longer lines between chunks and after them.
 """
 
 from __future__ import annotations
@@ -49,6 +49,19 @@ class FinalAnswer(HTTPResponse):
         finally:
             self.fp = body
         self.headers = self.msg = Parser(_class=HTTPMessage).parsestr(b"".join(lines).decode("latin-1"))
+
+    def _read_next_chunk_size(self) -> int:
+        """As http.client does it, with room for what is said beside the size."""
+        line = self.fp.readline(MAX_HEAD_BYTES + 1)
+        if len(line) > MAX_HEAD_BYTES:
+            raise HTTPException("a chunk's head without end")
+        return int(line.partition(b";")[0], 16)
+
+    def _read_and_discard_trailer(self) -> None:
+        """The answer is whole: what comes after it takes nothing of it away."""
+        with suppress(HTTPException):
+            for _ in _header_lines(self.fp, MAX_HEAD_BYTES):
+                pass
 
 
 def _final_head(opened: BinaryIO) -> tuple[bytes, list[bytes]]:
