@@ -42,6 +42,20 @@ def test_retry_after_is_a_number_of_seconds_or_a_date(value: str, seconds: float
     assert answer.retry_after_s(now=dt.datetime(2026, 1, 1, tzinfo=dt.UTC)) == seconds
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"id": 7, "huge": ' + b"9" * 5000 + b"}", {"id": 7, "huge": None}),
+        (b'{"id": 7, "huge": -' + b"9" * 5000 + b"}", {"id": 7, "huge": None}),
+        (b'\xef\xbb\xbf{"id": 7}', {"id": 7}),
+        (b'\xef\xbb\xbf{"id": 7, "name": "\xff"}', {"id": 7, "name": "\ufffd"}),
+    ],
+    ids=["many digits", "many digits below zero", "a byte order mark", "such a mark, and a byte that is no UTF-8"],
+)
+def test_one_odd_thing_in_it_does_not_take_the_rest_of_an_answer_away(body: bytes, said: object) -> None:
+    assert Answer(200, {}, body).json() == said
+
+
 def test_the_words_of_a_service_are_such_as_all_can_hold() -> None:
     body = b'{"a\\ud800": ["\\ud800", "\\u0000\\u0007x", "a\\u202eb\\u2066c", "\xed\xa0\x80"], "text": "a\\tb\\r\\nc"}'
 

@@ -23,7 +23,7 @@ def parse_body(body: bytes) -> Any:
     if len(body) > MAX_BODY_BYTES:
         raise BodyTooLarge(f"The body has {len(body)} bytes; at most {MAX_BODY_BYTES} are taken.")
     try:
-        return json.loads(body, object_pairs_hook=_each_key_once, parse_int=_whole_number)
+        return json.loads(body, object_pairs_hook=_each_key_once, parse_int=whole_number)
     except json.JSONDecodeError as error:
         raise _not_json(error.msg, f" at line {error.lineno}, column {error.colno}") from None
     except UnicodeDecodeError as error:
@@ -48,5 +48,6 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _whole_number(text: str) -> int | float:
+def whole_number(text: str) -> int | float:
+    """A number without a point, as JSON's `parse_int`: one with more digits than Python reads is infinite."""
     return int(text) if len(text) <= _MOST_DIGITS else float(text)

@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 from json import loads
 from typing import Any
 
+from leadcast.core.json_body import whole_number
 from leadcast.core.plain import plain, plain_text
 
 LONGEST_PAUSE_S = 86400.0
@@ -52,9 +53,9 @@ class Answer:
 
     def _loaded(self) -> Any:
         try:
-            return loads(self.body)
+            return loads(self.body, parse_int=whole_number)
         except UnicodeDecodeError:  # words that were cut within a character
-            return loads(self.body.decode("utf-8", errors="replace"))
+            return loads(self.body.decode("utf-8-sig", errors="replace"), parse_int=whole_number)
 
     def retry_after_s(self, *, now: datetime | None = None) -> float | None:
         """The header `Retry-After` in seconds (RFC 9110 10.2.3: a number or a date), 0 to a day; None without one."""
