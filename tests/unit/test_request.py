@@ -56,7 +56,7 @@ def test_an_empty_array_of_phps_is_an_empty_object() -> None:
             "lead": {"name": "Ann", "utm": [], "custom": []},
         }
     )
-    assert (request.integrations[0].settings, request.credentials) == ({}, {"telegram": {}})
+    assert (request.integrations[0].settings, request.credentials) == ({}, {})
     assert validate({**MINIMAL, "credentials": []}).credentials == {}
     assert refused({**MINIMAL, "credentials": [1]})[0][0] == ("credentials",)
 
@@ -73,7 +73,7 @@ def test_every_field_at_fault_is_named_at_once() -> None:
         {
             "lead_id": 1,
             "integrations": [{"type": "telegram", "settings": {"nonsense": 1}}, {"type": "email"}],
-            "credentials": {"email": {"emails": "not a list"}, "amocrm": {}},
+            "credentials": {"email": {"emails": "not a list"}, "amocrm": {"access_token": "secret"}},
         }
     )
     assert {loc for loc, _ in found} >= {
@@ -202,8 +202,24 @@ def test_an_empty_group_of_fields_is_none(name: str, value: object) -> None:
 
 def test_blank_credentials_are_none_and_the_connection_is_taken() -> None:
     blank = {"bot_token": "", "chat_id": None}
-    assert validate({**MINIMAL, "credentials": {"telegram": blank}}).credentials == {"telegram": {}}
-    assert validate({**MINIMAL, "credentials": {"telegram": {"conn_id": " "}}}).credentials == {"telegram": {}}
+    assert validate({**MINIMAL, "credentials": {"telegram": blank}}).credentials == {}
+    assert validate({**MINIMAL, "credentials": {"telegram": {"conn_id": " "}}}).credentials == {}
+
+
+@pytest.mark.parametrize("kind", ["telegram", "webhook", "email"])
+@pytest.mark.parametrize("blank", [{"bot_token": "", "chat_id": None}, {}, [], "", "\u200b", None])
+def test_blank_credentials_are_none_whether_their_integration_is_asked_for_or_not(kind: str, blank: object) -> None:
+    assert validate({**MINIMAL, "credentials": {kind: blank}}) == validate(MINIMAL)
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\u200b", None])
+def test_a_setting_that_is_blank_is_not_given(blank: object) -> None:
+    item = {"type": "telegram", "settings": {"chat_id": blank, "language": blank}}
+    assert validate({**MINIMAL, "integrations": [item]}).integrations[0].settings == {}
+
+
+def test_a_callback_url_that_nobody_sees_is_none() -> None:
+    assert validate({**MINIMAL, "callback_url": "\u200b"}) == validate(MINIMAL)
 
 
 def test_null_in_a_mapping_stays_a_constant_of_its_own() -> None:

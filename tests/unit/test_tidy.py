@@ -44,8 +44,9 @@ def test_a_lead_has_all_its_fields() -> None:
 
 BLANKS = [
     " ", "\n", "\u00a0", "\u200b", "\ufeff", "\u202e", "\u200e\u200f", "\u2066\u2069", "\u2060", "\u3000", "\u00ad",
-    "\u200d", "\x00", " \u202e\u00a0\u200b ",
+    "\u200d", "\x00", "\x80", "\x85", "\x9b", "\x9f", "\u2028", "\u2029", " \u202e\u00a0\u200b ",
 ]  # fmt: skip
+UNSEEN_FORMATS = ["\u180f", "\u2065", "\u206a", "\u206f", "\ufff9", "\ufffb", "\U0001bca0", "\U0001d173", "\U0001d17a"]
 
 
 @pytest.mark.parametrize("field", EVERY_TEXT)
@@ -56,7 +57,9 @@ def test_what_nobody_sees_goes_from_the_ends_and_is_nothing_alone(field: str, bl
 
 
 @pytest.mark.parametrize("field", EVERY_TEXT)
-@pytest.mark.parametrize("blank", ["\u2800", "\u3164", "\u115f\u1160", "\ufe0f", "\U000e0061", "\u034f"])
+@pytest.mark.parametrize(
+    "blank", ["\u2800", "\u3164", "\u115f\u1160", "\ufe0f", "\U000e0061", "\u034f", *UNSEEN_FORMATS]
+)
 def test_what_shows_nothing_is_nothing(field: str, blank: str) -> None:
     assert in_field(field, f" {blank}") == ""
 
@@ -234,11 +237,11 @@ def test_a_group_that_is_no_object_is_kept_all_the_same(given: object, kept: dic
 
 
 def test_lines_stay_lines_where_there_may_be_some() -> None:
-    text = "one\r\ntwo\rthree\tfour\x0bfive\x07"
+    text = "one\r\ntwo\rthree\tfour\x0bfive\x07\x85s\x9bix\u2028seven\u2029eight"
     for field in ("comment", "custom.a"):
-        assert in_field(field, text) == "one\ntwo\nthree\tfour\nfive"
+        assert in_field(field, text) == "one\ntwo\nthree\tfour\nfive\nsix\nseven\neight"
     for field in ("name", "company", "source", "utm.utm_term"):
-        assert in_field(field, text) == "one two three four five"
+        assert in_field(field, text) == "one two three four five six seven eight"
 
 
 def test_halves_of_one_character_that_came_apart_are_joined() -> None:

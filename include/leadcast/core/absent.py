@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from leadcast.core import blanks
+
 
 def without_absent(request: Mapping[str, Any]) -> dict[str, Any]:
     """A request's members without what is not given. What is required stays as it is, and is refused where it is."""
@@ -15,8 +17,9 @@ def without_absent(request: Mapping[str, Any]) -> dict[str, Any]:
         given["integrations"] = [_integration(item) for item in given["integrations"]]
     credentials = as_object(given.get("credentials"))
     if isinstance(credentials, Mapping):
+        filled_in = {kind: _filled_in(as_object(values)) for kind, values in credentials.items()}
         given["credentials"] = {
-            kind: _filled_in(as_object(values)) for kind, values in credentials.items() if values is not None
+            kind: values for kind, values in filled_in.items() if values != {} and not _is_blank(values)
         }
     if "lead" in given:
         given["lead"] = as_object(given["lead"])
@@ -34,8 +37,8 @@ def _integration(item: Any) -> Any:
     given = {key: value for key, value in item.items() if key == "type" or not _is_blank(value)}
     settings = as_object(given.get("settings"))
     if isinstance(settings, Mapping):
-        # not within: a null in a mapping is a value of its own
-        given["settings"] = {name: value for name, value in settings.items() if value is not None}
+        # not within: a null or an empty text in a mapping is a value of its own
+        given["settings"] = {name: value for name, value in settings.items() if not _is_blank(value)}
     return given
 
 
@@ -49,4 +52,4 @@ def _filled_in(values: Any) -> Any:
 
 
 def _is_blank(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
+    return value is None or (isinstance(value, str) and not blanks.bare(value))

@@ -12,7 +12,10 @@ REPLACEMENT = "\ufffd"
 """What stands for a character that cannot be read."""
 _DIRECTIONS = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 _ZERO_WIDTH = "\u00ad\u180e\u200b-\u200d\u2060-\u2064\ufeff"
-_FILLERS = "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e01ef"
+_FILLERS = (
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2065\u206a-\u206f\u2800\u3164\ufe00-\ufe0f\uffa0\ufff9-\ufffb"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e01ef"
+)
 _SPACES = "".join(character for character in map(chr, range(0x3001)) if character.isspace())
 
 
@@ -25,9 +28,9 @@ _AT_ENDS = _SPACES + _each(_DIRECTIONS + _ZERO_WIDTH)
 _UNSEEN = _AT_ENDS + _each(_FILLERS)
 _ANY_DIRECTION = re.compile(f"[{_DIRECTIONS}]")
 _ANY_ZERO_WIDTH = re.compile(f"[{_ZERO_WIDTH}]")
-_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
-_BREAKS = re.compile(r"[\t\n\x0b\x0c\r]+")
-_LINE_ENDS = re.compile(r"\r\n|[\r\x0b\x0c]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
+_BREAKS = re.compile(r"[\t\n\x0b\x0c\r\x85\u2028\u2029]+")
+_LINE_ENDS = re.compile(r"\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
