@@ -215,6 +215,12 @@ def test_what_is_no_field_of_a_lead_goes_where_people_see_it() -> None:
     assert tidy(given).data == EMPTY | {"utm": {"utm_source": "news"}, "custom": custom}
 
 
+def test_utm_fields_are_known_in_capitals_and_two_of_one_meaning_are_both_kept() -> None:
+    given = {"utm": {"id": "77"}, "utm_id": "88", "UTM_Source": "news"}
+    assert tidy(given).data["utm"] == {"id": "77", "utm_id (2)": "88", "UTM_Source": "news"}
+    assert tidy(tidy(given).data).data == tidy(given).data
+
+
 def test_two_fields_of_one_name_are_both_kept() -> None:
     custom = {"a": 1, " a": 2, "": 3, " ": 4, "x" * 128: 5, "x" * 129: 6, None: 7}
     assert tidy({"custom": custom, "a": 8}).data["custom"] == {

@@ -69,7 +69,7 @@ class _Tidying:
         for name, value in data.items():
             if name in (*FIELDS, "utm", "custom") or value is None or value == "":
                 continue
-            is_utm = isinstance(name, str) and name.startswith("utm_")
+            is_utm = isinstance(name, str) and name.lower().startswith("utm_")
             self.notes.add((str(name),), f"no field of a lead: taken into {'utm' if is_utm else 'custom'}")
             (utm if is_utm else custom).append((name, value))
         return {
@@ -101,14 +101,14 @@ class _Tidying:
         taken: set[str] = set()
         for given, value in pairs[:at_most]:
             name = self.own_name(given, taken, group)
-            taken.add(name)
+            taken.add(_meant(name, group))
             yield name, value
 
     def own_name(self, given: Any, taken: set[str], group: str) -> str:
         full = blanks.bare(blanks.as_line(self.whole(str(given), (group, str(given)))))
         name = blanks.bare(full[:MAX_NAME_CHARS]) or _NAMELESS
         number = 1
-        while name in taken:
+        while _meant(name, group) in taken:
             number += 1
             name = f"{(full or _NAMELESS)[: MAX_NAME_CHARS - 10]} ({number})"
         if name != full:
@@ -160,6 +160,11 @@ class _Tidying:
         if len(kept) < len(whole):
             self.notes.add(loc, "held control characters: they were taken out")
         return kept
+
+
+def _meant(name: str, group: str) -> str:
+    """What a field's name stands for: `id`, `utm_id` and `UTM_ID` of `utm` are one."""
+    return name.lower().removeprefix("utm_") if group == "utm" else name
 
 
 def _neat(text: str, loc: Way) -> str:
