@@ -89,6 +89,7 @@ class Engine:
             self.settings,
             run_state=lambda run_id: "success",
             settle_state=lambda run_id: "success",
+            has_timed_out=lambda run_id: False,
             clock=self.clock,
         )
         self.moment()

@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "include" / "leadcast"
 DELIVER = ("admit", "outcome", "reconcile", "attempt", "deliver")
-STAGES = ("request", "inbox", "plan", *DELIVER, "settle", "retry", "cancel", "erase", "notify")
+STAGES = ("request", "inbox", "plan", *DELIVER, "settle", "retry", "cancel", "erase", "in_flight", "notify")
 """In the order of the flow."""
 FOUNDATIONS = ("core", "integrations", "store", "templates")
 """What stages stand on; they know no stage."""
