@@ -178,28 +178,27 @@ def _attempt(module: Any) -> None:
     _wrap(module.Outcome, "end", "end")
 
 
-def _egress(module: Any) -> None:
-    exchange = module._exchange
+def _exchange(module: Any) -> None:
+    exchange = module.exchange
 
     @wraps(exchange)
-    def exchanged(connection: Any, target: Any, method: str, *args: Any) -> Any:
+    def exchanged(line: Any, target: Any, method: str, *args: Any) -> Any:
         kind = getattr(_here, "kind", "any")
         is_write = method == "POST" and (kind in ("webhook", "callback") or bool(_WRITES.search(target.path)))
         _here.writes = is_write
         try:
             if is_write:
                 passing("call.before")
-            answer = exchange(connection, target, method, *args)
+            answer = exchange(line, target, method, *args)
             if is_write:
                 passing("call.answered")
         finally:
             _here.writes = False
         return answer
 
-    module._exchange = exchanged
-    for name in ("HTTPConnection", "HTTPSConnection"):
-        plain = getattr(module, name)
-        setattr(module, name, type(name, (plain,), {"getresponse": _reading(plain.getresponse)}))
+    module.exchange = exchanged
+    plain = module.HTTPConnection
+    module.HTTPConnection = type("HTTPConnection", (plain,), {"getresponse": _reading(plain.getresponse)})
 
 
 def _reading(getresponse: Callable[..., Any]) -> Callable[..., Any]:
@@ -303,7 +302,7 @@ _MODULES: dict[str, Callable[[Any], None]] = {
     "leadcast.engine.senders": _senders,
     "leadcast.engine.sweep": _sweep,
     "leadcast.inbox": _inbox,
-    "leadcast.integrations.egress": _egress,
+    "leadcast.integrations.exchange": _exchange,
     "leadcast.integrations.smtp": _smtp,
     "leadcast.plan": _plan,
     "leadcast.settle": _settle,
