@@ -6,6 +6,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from sqlalchemy import select, update
+
 from leadcast.core.errors import AttemptFailed
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.core.settings import Settings
@@ -16,11 +18,19 @@ from leadcast.plan import plan
 from leadcast.settle import Settler
 from leadcast.store import views
 from leadcast.store.database import Store
+from leadcast.store.schema import batches, deliveries
 
 if TYPE_CHECKING:
     from .conftest import Service
 
 Accept = Callable[..., Accepted]
+
+
+def die_in_mid_call(store: Store, run_id: str) -> None:
+    """Leaves the ledger as attempts do that are killed in mid-call. What was never begun would go back to the inbox."""
+    held = deliveries.c.batch_id.in_(select(batches.c.id).where(batches.c.wave_id == run_id))
+    with store.begin() as connection:
+        connection.execute(update(deliveries).where(held).values(state=DeliveryState.SENDING, in_doubt=True))
 
 
 class Ground:

@@ -25,6 +25,8 @@ from leadcast.store.sealing import Sealer
 from leadcast.store.views import Filter
 from tests.store.plans import Plans
 
+from .ground import die_in_mid_call
+
 pytestmark = pytest.mark.store
 
 BATCHES = 100_000
@@ -148,6 +150,7 @@ def told(store: Store, inbox: Inbox) -> None:
             outbox.queue(connection, new, now=NOW)
     batch_id = accept(inbox, 77)
     plan(store, Settings(), run_id="told-wave", own_batch_id=batch_id, clock=lambda: NOW)
+    die_in_mid_call(store, "told-wave")
     Settler(store=store, settings=Settings(), clock=lambda: NOW).wave("told-wave", over=True)
 
     def send(story: Story, *, timeout_s: float) -> None:

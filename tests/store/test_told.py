@@ -30,7 +30,7 @@ from leadcast.store.told import Moment
 
 from .conftest import Service, StoppedClock
 from .dies_while_telling import real_sender
-from .ground import Ground
+from .ground import Ground, die_in_mid_call
 from .test_notify import Post, dispatcher, queue
 
 pytestmark = pytest.mark.store
@@ -153,6 +153,7 @@ def test_hooks_are_queued_where_there_are_some_and_elsewhere_not(
 ) -> None:
     accept("webhook")
     plan(store, settings, run_id="w", clock=clock)
+    die_in_mid_call(store, "w")
     Settler(store=store, settings=settings, clock=clock, hooks={moment}).wave("w", over=True, critical="it timed out")
     with store.begin() as connection:
         told = connection.execute(select(notifications.c.channel, notifications.c.occasion)).all()
@@ -164,6 +165,7 @@ def test_a_hook_that_one_process_does_not_know_of_is_queued_by_the_next_that_set
 ) -> None:
     accept("webhook")
     plan(store, settings, run_id="w", clock=clock)
+    die_in_mid_call(store, "w")
     Settler(store=store, settings=settings, clock=clock, hooks=()).wave("w", over=True)
     settler.wave("w", over=True)
     with store.begin() as connection:
