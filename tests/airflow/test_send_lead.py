@@ -203,6 +203,64 @@ def test_a_run_whose_lead_was_erased_is_still_the_same_request(environment: None
     assert own_request.accept(run) == first
 
 
+def test_a_request_that_no_batch_has_come_of_is_told_by_the_run_where_its_settle_has_died(
+    environment: None, store: Store, sandbox: Sandbox
+) -> None:
+    from leadcast.engine import callbacks, own_request
+    from leadcast.engine.operators import PlanOperator
+
+    def ended(lead_id: int, *, clear_number: int = 0, **more: Any) -> Any:
+        conf = request(lead_id, **more)
+        run = SimpleNamespace(run_id="order-5", conf=conf, run_after=made_at, clear_number=clear_number)
+        callbacks.after_run({"run_id": "order-5", "dag_run": run, "reason": "task_failure"})
+        return run
+
+    def told() -> int:
+        return len(letters(sandbox, "sales@example.com"))
+
+    made_at = utc_now()
+    run = ended(5)
+    assert told() == 1
+    ended(5)
+    context: Any = {"run_id": "order-5", "dag_run": run, "ti": SimpleNamespace(xcom_push=lambda **_: None)}
+    PlanOperator(task_id="plan")._tell(context, ValueError("an integration is gone"))
+    callbacks.tell({}, bound_s=10)
+    assert told() == 1, "once, whoever tells it"
+    ended(5, clear_number=1)
+    assert told() == 2, "cleared, and failed again"
+    ended(5, clear_number=2, credentials={"sealed": "with another key"})
+    assert told() == 3
+    own_request.accept(run)
+    ended(5, clear_number=3)
+    assert told() == 3, "there is a batch, which tells of itself"
+
+
+@pytest.mark.parametrize("is_refused", [True, False], ids=["refused", "planned in vain"])
+def test_a_run_that_was_cleared_and_fails_again_is_told_again(
+    environment: None, store: Store, monkeypatch: pytest.MonkeyPatch, is_refused: bool
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from leadcast.engine import operators
+
+    def fails(clear_number: int) -> None:
+        run = SimpleNamespace(run_id="order-5", run_after=made_at, clear_number=clear_number)
+        ti = SimpleNamespace(xcom_push=lambda **_: None, xcom_pull=lambda **_: None)
+        context: Any = {"run_id": "order-5", "dag_run": run, "ti": ti}
+        if is_refused:
+            operators.PlanOperator(task_id="plan")._tell(context, ValueError("an integration is gone"))
+            return
+        with pytest.raises(AirflowFailException):
+            operators.SettleOperator(task_id="settle").execute(context)
+
+    made_at = utc_now()
+    monkeypatch.setattr(operators, "task_states", lambda *_: {"plan": "failed"})
+    for clear_number in (0, 0, 1, 1):
+        fails(clear_number)
+    with store.begin() as connection:
+        assert connection.execute(text("SELECT count(*) FROM notifications WHERE channel = 'email'")).scalar() == 2
+
+
 @pytest.mark.parametrize("what", ["the lead is erased", "the key is another"])
 def test_a_conf_that_is_refused_by_its_plan_is_told_at_once_and_once(
     run: Run, store: Store, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, what: str

@@ -39,13 +39,21 @@ def after_run(context: Mapping[str, Any]) -> None:
 
 
 def _settle(context: Mapping[str, Any]) -> None:
-    from leadcast.engine import config
-    from leadcast.engine.sweep import ENDED_EARLY, TIMED_OUT
+    from leadcast.engine import config, own_request
+    from leadcast.engine.sweep import ENDED_EARLY, PLAN_FAILED, TIMED_OUT
 
+    run_id, reason, run = context["run_id"], context["reason"], context.get("dag_run")
+    if reason == "task_failure" and run is not None and own_request.is_lost(run):
+        # as settle says it, which may have died before it could, and once with it
+        told_as = own_request.told_as(run)
+        config.settler().wave(
+            run_id, over=True, critical=PLAN_FAILED, give_back=True, had_its_chance=True, told_as=told_as
+        )
+        return
     # nothing to say of a run that came to its end by itself, and be it that its settle failed since every batch had
-    critical = {"success": "", "task_failure": "", "timed_out": TIMED_OUT}.get(context["reason"], ENDED_EARLY)
+    critical = {"success": "", "task_failure": "", "timed_out": TIMED_OUT}.get(reason, ENDED_EARLY)
     # no person has ended it: that calls nobody
-    config.settler().wave(context["run_id"], over=True, critical=critical, give_back=True)
+    config.settler().wave(run_id, over=True, critical=critical, give_back=True)
 
 
 def tell(context: Mapping[str, Any], *, bound_s: float, each_s: float = inf) -> None:

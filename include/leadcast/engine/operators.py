@@ -72,7 +72,7 @@ class PlanOperator(BaseOperator):
     def _tell(self, context: Context, error: Exception) -> None:
         from leadcast.engine import config
 
-        config.settler().refused(context["run_id"], str(error), told_as=own_request.run_key(context["dag_run"]))
+        config.settler().refused(context["run_id"], str(error), told_as=own_request.told_as(context["dag_run"]))
         context["ti"].xcom_push(key=TOLD, value=True)
 
 
@@ -182,6 +182,7 @@ class SettleOperator(BaseOperator):
 
         from leadcast.engine import config
         from leadcast.engine.bell import ring_from_here
+        from leadcast.engine.sweep import PLAN_FAILED
         from leadcast.plan import ring_for_rest
         from leadcast.settle import all_failed
 
@@ -191,10 +192,10 @@ class SettleOperator(BaseOperator):
         settled = config.settler().wave(
             run_id,
             over=True,
-            critical="" if planned or is_told else "the plan of the wave failed",
+            critical="" if planned or is_told else PLAN_FAILED,
             give_back=True,
             had_its_chance=True,
-            told_as=own_request.run_key(context["dag_run"]),
+            told_as=own_request.told_as(context["dag_run"]),
             given_up=cache(lambda: _marked_as_done(context)),  # asked for each batch
         )
         # what was given back need not wait for the sweep

@@ -22,6 +22,10 @@ class Run(Protocol):
         """The same after a clear."""
 
     @property
+    def clear_number(self) -> int | None:
+        """How often it, or a task of it, was cleared (Airflow 3.3.2)."""
+
+    @property
     def conf(self) -> Mapping[str, Any] | None:
         """The request, sealed; nothing for a bell."""
 
@@ -29,6 +33,11 @@ class Run(Protocol):
 def run_key(run: Run) -> str:
     """What a run is known by: its id may be another's once it is deleted. The same after a clear."""
     return f"{run.run_id} {run.run_after.isoformat()}"
+
+
+def told_as(run: Run) -> str:
+    """What a letter about a run is known by: sent once, and once more when somebody has cleared the run since."""
+    return f"{run_key(run)} {run.clear_number or 0}"
 
 
 def accept(run: Run) -> str | None:
@@ -52,6 +61,25 @@ def accept(run: Run) -> str | None:
         return known
     key = _key(run, request)
     return config.inbox().accept(request, idempotency_key=key, caller=RUN, run_id=run.run_id, lead=lead).batch_id
+
+
+def is_lost(run: Run) -> bool:
+    """Whether a run that has ended was triggered with a request that is no batch: nothing but its conf knows of it.
+
+    Raises:
+        StoreError: the store could not be used.
+    """
+    from leadcast.core.errors import RequestRejected, SettingsError
+    from leadcast.engine import config
+    from leadcast.engine.conf_guard import body_of, open_conf
+
+    body = body_of(run.conf)
+    if body is None:
+        return False
+    try:
+        return _known(run, open_conf(body, config.store().sealer)) is None
+    except (RequestRejected, SettingsError):
+        return True
 
 
 def _key(run: Run, request: Mapping[str, Any]) -> str:

@@ -29,6 +29,7 @@ SILENT_AFTER = 3
 """Questions in a row that Airflow does not answer: the next sweep asks again."""
 KEPT_UNUSED = timedelta(days=1)
 KEPT_STOPPED = timedelta(days=90)
+PLAN_FAILED = "the plan of the wave failed"
 TIMED_OUT = "the run timed out"
 STOPPED = "the run was stopped by hand before its deliveries had ended"
 ENDED_EARLY = "Airflow ended the run before its deliveries had ended"
