@@ -88,7 +88,7 @@ def test_a_bell_passes_the_check(sealer: Sealer) -> None:
         {"credentials": {"telegram": {"bot_token": BOT_TOKEN}}},
         CONF | {"nope": 1},
         CONF | {"credentials": [BOT_TOKEN]},
-        CONF | {"credentials": {"sealed": "", "telegram": {}}},
+        CONF | {"credentials": {"sealed": "gAAAA", "telegram": {}}},
     ],
 )
 def test_a_wrong_request_is_refused_sealed_or_not(sealer: Sealer, wrong: dict[str, Any]) -> None:

@@ -42,9 +42,13 @@ def place(tmp_path_factory: pytest.TempPathFactory, redis_server: str) -> Iterat
 
 @pytest.fixture(scope="module")
 def dotenv() -> str:
-    """As a person fills it in: people are told, and a machine of two cores runs four tasks at once at each worker."""
+    """As a person fills it in: people are told, and a machine of two cores runs four tasks at once at each worker.
+
+    The pools are larger than the workers, so that there is something to lose in Redis.
+    """
     told = "\nAIRFLOW__LEADCAST__NOTIFY_EMAILS=sales@example.com\n"
-    return with_secrets().replace("LEADCAST_CONCURRENCY=8", "LEADCAST_CONCURRENCY=4") + told
+    fitting = with_secrets().replace("LEADCAST_CONCURRENCY=8", "LEADCAST_CONCURRENCY=4")
+    return fitting.replace("POOL_SLOTS=3", "POOL_SLOTS=10") + told
 
 
 @pytest.fixture(scope="module")
