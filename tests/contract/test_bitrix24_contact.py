@@ -261,8 +261,11 @@ def test_a_phone_is_looked_for_in_the_forms_it_may_be_stored_in(phone: str, form
         {"phone": "8 (999) 555-00-11 доб. 12"},
         {"phone": "8 495 111-22-33, 8 999 555-00-11"},
         {"phone": "８９９９５５５００１１"},
+        {"phone": "8(999)555-00-11 8(495)111-22-33"},
+        {"phone": "8 999 555 00 11 10:00-18:00"},
         {"email": "other@example.com, Anna@Example.com"},
         {"email": "Анна <anna@example.com>"},
+        {"email": "«anna＠example.com»."},
     ],
 )
 def test_a_known_person_is_found_however_the_way_to_reach_him_is_typed(

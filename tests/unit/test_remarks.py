@@ -63,7 +63,7 @@ def test_a_line_of_a_stranger_does_not_pass_for_one_of_ours() -> None:
     [
         "8 999 000-00-01 доб. 12 Анна, 8 999 000-00-02 доб. 34 Борис",
         "89990000001, 89990000002, 89990000003, 89990000004",
-        "89991112233 ИНН 7707083893",
+        "89991112233 8 (495) 111-22-33 ИНН 7707083893",
     ],
 )
 def test_a_phone_that_is_stored_otherwise_than_typed_is_said_as_typed(phone: str) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 from leadcast.core.errors import CredentialsError, RejectedError
 from leadcast.integrations.amocrm_client import AmoCrmClient
 from leadcast.integrations.amocrm_search import embedded, goes_on, mappings
-from leadcast.integrations.ways import FEWEST_DIGITS, MAX_WAYS, addresses_in, digits_of, is_same_phone, phones_in
+from leadcast.integrations.phone_division import FEWEST_DIGITS
+from leadcast.integrations.ways import MAX_WAYS, addresses_in, digits_of, is_same_phone, phones_in
 
 CONTACTS = "/api/v4/contacts"
 PAGE = 250

@@ -11,31 +11,20 @@ from collections.abc import Iterator
 from itertools import islice
 
 import idna
-from phonenumbers import (
-    Leniency,
-    PhoneNumberFormat,
-    PhoneNumberMatcher,
-    ValidationResult,
-    format_number,
-    is_possible_number_with_reason,
-)
 
 from leadcast.integrations.mail_server import mail_address
+from leadcast.integrations.phone_division import FEWEST_DIGITS, NATIONAL_DIGITS, is_counted, is_one_digit, numbers_in
 
-FEWEST_DIGITS = 7
-"""Fewer are an extension, a short number, or one that other cities have, too."""
 MAX_WAYS = 3
 """So many phones, and so many addresses, of one lead are looked at."""
 _MOST_DIGITS = 20
-_NATIONAL = 10
-"""Digits of a number without its country, in Russia and most other countries with long numbers."""
-_COUNTED = "01234567890123456789"
-_LONGEST_TEXT = 256
-_SEP = r"[ .()/\-–]"
-_ABROAD = re.compile(rf"(?<!\d)(?<!\d{_SEP})(?<!\d{_SEP}{{2}})(?<!\d{_SEP}{{3}})00(?=[1-9])")
-"""How most of the world dials out; what a country itself dials is known to the library. It begins a number: behind a
-digit and what parts the groups of a number it is a part of that one, as in 8 999 123 0045."""
-_BETWEEN = re.compile(r"[,;<>()\s]+")
+_LONGEST_TEXT = 1024
+_ZEROS = re.compile(r"(?<![^\W\d_])[0-9OoОо]+(?![^\W\d_])")
+"""Digits and the letter that looks like one, in no word."""
+_BETWEEN = re.compile(r"[,;:<>()\[\]{}\"«»“”„\s]+")
+_EITHER = re.compile(r"[/\\|]")
+_AROUND = ".!?*`'‘’‚‹›"
+"""What people put around an address or behind it. Within one, some of it is part of it."""
 
 
 def phones_in(text: str, *, region: str) -> list[str]:
@@ -47,12 +36,13 @@ def phones_in(text: str, *, region: str) -> list[str]:
     Args:
         region: where a number without its country is from, two letters (ISO 3166).
     """
-    plain = _ABROAD.sub("+", _plain(text))
-    numbers = list(_numbers_in(plain, region)) or list(_numbers_in(plain.replace("+", ""), region))
-    if not numbers:
-        digits = re.sub(r"[^0-9]", "", plain)
-        numbers = [digits] if 0 < len(digits) <= _MOST_DIGITS and len(plain) <= 2 * _MOST_DIGITS else []
-    return [number for number in dict.fromkeys(numbers) if _names_somebody(number)]
+    plain = _digits_in_ascii(_plain(text[:_LONGEST_TEXT]))
+    numbers = numbers_in(plain, region=region)
+    if numbers:
+        return list(dict.fromkeys(number.digits for number in numbers if not number.is_made_up))[:MAX_WAYS]
+    digits = re.sub(r"[^0-9]", "", plain)
+    is_one = FEWEST_DIGITS <= len(digits) <= _MOST_DIGITS and len(plain) <= 2 * _MOST_DIGITS
+    return [digits] if is_one and not is_one_digit(digits[-NATIONAL_DIGITS:]) and not is_counted(digits) else []
 
 
 def each_phone(text: str, *, region: str) -> list[str]:
@@ -65,8 +55,8 @@ def is_same_phone(one: str, other: str) -> bool:
     """Whether two numbers of `phones_in` are one. One without its country is compared by its last ten digits."""
     if len(one) < FEWEST_DIGITS:
         return False
-    if min(len(one), len(other)) == _NATIONAL:
-        return one[-_NATIONAL:] == other[-_NATIONAL:]
+    if min(len(one), len(other)) == NATIONAL_DIGITS:
+        return one[-NATIONAL_DIGITS:] == other[-NATIONAL_DIGITS:]
     return one == other
 
 
@@ -103,30 +93,27 @@ def _in_own_letters(address: str) -> str:
         return address
 
 
-def _names_somebody(number: str) -> bool:
-    """Whether a number can be one person's: it is long enough, and neither one digit all over nor counted through
-    (0000000000, +7 999 999-99-99, 1234567): what people type to get past a form."""
-    own = number[-_NATIONAL:]
-    return len(number) >= FEWEST_DIGITS and len(set(own)) > 1 and own not in _COUNTED
-
-
 def _plain(text: str) -> str:
-    """Full-width digits as common ones, and nothing that cannot be seen."""
-    shown = unicodedata.normalize("NFKC", text[:_LONGEST_TEXT])
-    return "".join(sign for sign in shown if unicodedata.category(sign) != "Cf")
+    """Full-width signs as common ones, and nothing that cannot be seen."""
+    return "".join(sign for sign in unicodedata.normalize("NFKC", text) if unicodedata.category(sign) != "Cf")
 
 
-def _numbers_in(text: str, region: str) -> Iterator[str]:
-    for found in islice(PhoneNumberMatcher(text, region, leniency=Leniency.POSSIBLE, max_tries=20), MAX_WAYS):
-        if is_possible_number_with_reason(found.number) == ValidationResult.IS_POSSIBLE:
-            yield format_number(found.number, PhoneNumberFormat.E164).removeprefix("+")
+def _digits_in_ascii(text: str) -> str:
+    digits = "".join(str(unicodedata.decimal(sign)) if sign.isdecimal() else sign for sign in text)
+    return _ZEROS.sub(lambda found: re.sub("[OoОо]", "0", found[0]), digits)
 
 
 def _addresses(text: str) -> Iterator[str]:
-    for part in islice(filter(None, _BETWEEN.split(text[: 4 * _LONGEST_TEXT])), 2 * MAX_WAYS):
+    written = (one for part in _BETWEEN.split(_plain(text[:_LONGEST_TEXT])) if part for one in _each(part))
+    for one in islice(written, 2 * MAX_WAYS):
         try:
-            address = mail_address(part.removeprefix("mailto:"))
+            address = mail_address(one.strip(_AROUND))
         except ValueError:
             continue
         if "." in address.rpartition("@")[2]:
             yield address
+
+
+def _each(part: str) -> list[str]:
+    """A slash may be part of an address, and part two."""
+    return _EITHER.split(part) if part.count("@") > 1 else [part]
