@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import structlog
@@ -12,17 +13,22 @@ from leadcast.core.settings import Settings
 from leadcast.settle import Settled, Settler
 from leadcast.store import rounds
 from leadcast.store.database import Store
+from leadcast.store.told import Moment
 
 log = structlog.get_logger("leadcast.cancel")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Canceller:
-    """Cancels batches."""
+    """Cancels batches.
+
+    hooks: the moments for which there may be hooks of the user's. Who cannot know leaves it at all of them.
+    """
 
     store: Store
     settings: Settings
     clock: Clock = utc_now
+    hooks: Collection[str] = tuple(Moment)
 
     def batch(self, batch_id: str) -> Settled:
         """Cancels what waits. What is just being sent goes to the end of its attempt, which is the last one; what may
@@ -41,5 +47,5 @@ class Canceller:
                 raise NothingToCancel(batch_id, status=batch.status)
             sending = rounds.cancel(connection, batch_id=batch_id, now=self.clock())
         log.info("batch cancelled", batch_id=batch_id, lead_id=batch.lead_id, still_sending=len(sending))
-        settler = Settler(store=self.store, settings=self.settings, clock=self.clock)
+        settler = Settler(store=self.store, settings=self.settings, clock=self.clock, hooks=self.hooks)
         return settler.cancelled(batch_id, sending=sending)

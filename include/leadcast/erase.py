@@ -5,7 +5,7 @@ Whatever breaks off is gone on with: by the sweep, which finds what was asked fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -20,6 +20,7 @@ from leadcast.store import erasures, old_leads
 from leadcast.store.database import Store
 from leadcast.store.erasing import Erased
 from leadcast.store.erasures import Erasure
+from leadcast.store.told import Moment
 
 log = structlog.get_logger("leadcast.erase")
 
@@ -59,11 +60,15 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Eraser:
-    """Erases."""
+    """Erases.
+
+    hooks: the moments for which there may be hooks of the user's. Who cannot know leaves it at all of them.
+    """
 
     store: Store
     settings: Settings
     clock: Clock = utc_now
+    hooks: Collection[str] = tuple(Moment)
 
     def lead(self, lead_id: str, *, asked_by: str, in_airflow: InAirflow) -> Report:
         """Erases a person, as far as nothing of them is just being sent; the rest follows when that has ended.
@@ -127,7 +132,7 @@ class Eraser:
         return Report(erasure=stands, sending=sending, sent_to=sent_to)
 
     def _cancel(self, batch_id: str) -> None:
-        canceller = Canceller(store=self.store, settings=self.settings, clock=self.clock)
+        canceller = Canceller(store=self.store, settings=self.settings, clock=self.clock, hooks=self.hooks)
         with suppress(NothingToCancel, BatchNotFound):
             canceller.batch(batch_id)
 

@@ -30,12 +30,16 @@ GivenUp = Callable[[], Collection[str]]
 
 @dataclass(frozen=True, kw_only=True)
 class Settled:
-    """One batch after settling."""
+    """One batch after settling.
+
+    ended_as_before: it was critical, and told as that, before: its run was cleared, and has not come to its end again.
+    """
 
     batch_id: str
     lead_id: str
     status: BatchStatus
     counters: Counters
+    ended_as_before: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,9 +107,7 @@ class Settler:
                 log.error("batch not settled", batch_id=batch_id, run_id=run_id, error=type(error).__name__)
                 broken.append(error)
                 self.store.ping()
-        # a batch that has ended tells of itself; one that goes on, or is given back, does not
-        is_untold = had_its_chance or not ids or any(result is None or not result.status.is_final for result in results)
-        if critical and is_untold:
+        if critical and (had_its_chance or not all(_tells_of_itself(result) for result in results) or not ids):
             with self.store.begin() as connection:
                 self._tell_of_wave(connection, told_as or run_id, critical)
         if broken:
@@ -227,6 +229,7 @@ class Settler:
         counters = Counters.of(item.state for item in found)
         status = status_of(counters)
         now = self.clock()
+        ends_critically = bool(critical)
         is_in_inbox = known.status is BatchStatus.PENDING and known.wave_id is None
         if is_in_inbox and counters.pending:
             status = known.status  # put back since: no wave holds it, and one has yet to claim it
@@ -249,8 +252,9 @@ class Settler:
             critical = "" if status is BatchStatus.COMPLETED else known.critical
         if critical != known.critical:
             batches.set_critical(connection, batch_id=known.batch_id, reason=critical)
+        is_news = False
         if status.is_final:
-            tell(
+            is_news = tell(
                 connection,
                 known,
                 status,
@@ -263,7 +267,13 @@ class Settler:
             # asked for while it was being sent; and what an attempt has written since goes, too
             if known.is_erased:
                 erasures.erase(connection, known.lead_id, [known.batch_id], now=now)
-        return Settled(batch_id=known.batch_id, lead_id=known.lead_id, status=status, counters=counters)
+        return Settled(
+            batch_id=known.batch_id,
+            lead_id=known.lead_id,
+            status=status,
+            counters=counters,
+            ended_as_before=ends_critically and status.is_final and not is_news,
+        )
 
     def _queue_lead_status(self, connection: Connection, batch_id: str, status: BatchStatus, *, now: datetime) -> None:
         """Before the hooks, as the seed's `finally` finds it. At each change anew, the same status after another, too:
@@ -273,6 +283,11 @@ class Settler:
             key = f"{batch_id}:{channel}:{now.isoformat()}"
             new = outbox.New(key=key, batch_id=batch_id, channel=channel, occasion=status)
             outbox.queue(connection, new, now=now)
+
+
+def _tells_of_itself(settled: Settled | None) -> bool:
+    """A batch that goes on, is given back, or ends as it did before, says nothing of the run."""
+    return settled is not None and settled.status.is_final and not settled.ended_as_before
 
 
 def _go_back(not_begun: int) -> str:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import select, update
@@ -72,10 +73,10 @@ def wave(store: Store, configured: Path, accept: Accept, sandbox: Sandbox) -> st
     return accepted.batch_id
 
 
-def run_ends(reason: str) -> None:
+def run_ends(reason: str, **more: object) -> None:
     from leadcast.engine import callbacks
 
-    callbacks.after_run({"run_id": "w", "reason": reason})
+    callbacks.after_run({"run_id": "w", "reason": reason, **more})
 
 
 def seen(store: Store, batch_id: str) -> views.BatchView:
@@ -124,6 +125,20 @@ def test_what_a_run_has_not_begun_goes_back_and_people_hear_once_a_run_why(
     letters = sandbox.received("smtp")
     assert len(letters) == (1 if told else 0)
     assert all(told in letter["text"] and "not begun: 3" in letter["text"] for letter in letters)
+
+
+def test_a_run_that_is_cleared_and_times_out_again_is_told_again(
+    store: Store, configured: Path, accept: Accept, sandbox: Sandbox
+) -> None:
+    from leadcast.engine import config
+    from leadcast.plan import plan
+
+    made_at = utc_now()
+    for clears, letters in ((0, 1), (0, 1), (1, 2), (1, 2)):
+        accept({"type": "telegram"})
+        plan(store, config.settings(), run_id="w")
+        run_ends("timed_out", dag_run=SimpleNamespace(run_id="w", run_after=made_at, clear_number=clears, conf={}))
+        assert len(sandbox.received("smtp")) == letters
 
 
 def test_each_thing_is_done_once_however_often_the_callbacks_run(

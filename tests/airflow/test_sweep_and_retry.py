@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +15,7 @@ from leadcast.core.clock import utc_now
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.inbox import Accepted
 from leadcast.sandbox import Sandbox
-from leadcast.store import views
+from leadcast.store import ledger, views
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, inbox, notifications
 
@@ -129,6 +130,19 @@ def test_the_sweep_creates_the_run_that_nobody_has(
     assert task_states(sweep())["ring"] == "skipped"
 
 
+@pytest.fixture
+def one_hook(environment: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A file with hooks that has `finally_` alone."""
+    from leadcast.engine import config
+
+    hooks = tmp_path / "hooks.py"
+    hooks.write_text("def finally_(batch): ...")
+    monkeypatch.setenv("AIRFLOW__LEADCAST__HOOKS_FILE", str(hooks))
+    config.settings.cache_clear()
+    yield
+    config.settings.cache_clear()
+
+
 @pytest.mark.parametrize(
     ("lasted", "why"),
     [(timedelta(hours=2), "the run timed out"), (timedelta(minutes=2), "the run was stopped by hand")],
@@ -141,6 +155,7 @@ def test_the_sweep_tells_a_run_that_a_person_has_stopped_from_one_that_had_no_ti
     sandbox: Sandbox,
     lasted: timedelta,
     why: str,
+    one_hook: None,
 ) -> None:
     """Airflow's own rows of both look the same: the run failed, its settle skipped."""
     from airflow.models.dagrun import DagRun
@@ -148,12 +163,15 @@ def test_the_sweep_tells_a_run_that_a_person_has_stopped_from_one_that_had_no_ti
     from airflow.utils.session import create_session
     from sqlalchemy import update as update_rows
 
-    from leadcast.engine import config
+    from leadcast.engine import config, own_request
     from leadcast.plan import plan
 
     done = run()
     accepted = accept({"type": "telegram"}, credentials=TELEGRAM)
+    begun = accept({"type": "telegram"}, credentials=TELEGRAM)
     plan(store, config.settings(), run_id=done.run_id)
+    with store.begin() as connection:
+        ledger.begin(connection, f"{begun.batch_id}-0", worker="dead", now=utc_now())
     with create_session() as session:
         theirs = {"state": "failed", "start_date": utc_now() - lasted, "end_date": utc_now()}
         session.execute(update_rows(DagRun).where(DagRun.run_id == done.run_id).values(**theirs))
@@ -161,11 +179,14 @@ def test_the_sweep_tells_a_run_that_a_person_has_stopped_from_one_that_had_no_ti
         session.execute(update_rows(TaskInstance).where(settle).values(state="skipped"))
     assert sweep().state == "success"
     assert seen(store, accepted).status is BatchStatus.PENDING
+    is_stopped = lasted < timedelta(hours=1)
+    assert seen(store, begun).status is (BatchStatus.FAILED if is_stopped else BatchStatus.PENDING)
     with store.begin() as connection:
-        (told,) = connection.execute(
-            select(notifications.c.payload).where(notifications.c.channel == "email")
-        ).scalars()
-    assert told["reason"].startswith(why)
+        of_run, *_ = told = connection.execute(select(notifications).order_by(notifications.c.id)).all()
+    assert of_run.payload["reason"].startswith(why)
+    assert of_run.key == f"{own_request.told_as(done)}:email:critical", "as its own callback would call it"
+    others = [("hook", "finally"), ("email", "critical")]
+    assert [(row.channel, row.occasion) for row in told[1:]] == (others if is_stopped else [])
 
 
 def test_a_step_that_fails_stops_no_other_and_is_seen(

@@ -12,6 +12,7 @@ from leadcast.engine.sweep import ring, settle_dead_waves
 from leadcast.inbox import Inbox
 from leadcast.notify import Dispatcher
 from leadcast.retry import Retrier
+from leadcast.settle import Settler
 
 from .ledger_waves import one_of
 from .ledger_world import World
@@ -55,6 +56,25 @@ class Accept:
 
 
 @dataclass(frozen=True)
+class WorldsRuns:
+    """The runs of a world, as the sweep asks for them."""
+
+    world: World
+
+    def run_state(self, run_id: str) -> str | None:
+        return self.world.runs[run_id].state if run_id in self.world.runs else None
+
+    def settle_state(self, run_id: str) -> str | None:
+        return self.world.runs[run_id].settle_state if run_id in self.world.runs else None
+
+    def has_timed_out(self, run_id: str) -> bool:
+        return run_id in self.world.runs and self.world.runs[run_id].has_timed_out
+
+    def told_as(self, run_id: str) -> str:
+        return run_id
+
+
+@dataclass(frozen=True)
 class Sweep:
     """The sweep, but for the outbox."""
 
@@ -63,25 +83,10 @@ class Sweep:
     def perform(self, world: World, process: Process) -> None:
         """Settles dead waves, and rings for what waits."""
 
-        def state(run_id: str) -> str | None:
-            return world.runs[run_id].state if run_id in world.runs else None
-
-        def settle_state(run_id: str) -> str | None:
-            return world.runs[run_id].settle_state if run_id in world.runs else None
-
-        def has_timed_out(run_id: str) -> bool:
-            return run_id in world.runs and world.runs[run_id].has_timed_out
-
-        store, settings, clock = process.store, world.settings, world.clock
-        settle_dead_waves(
-            store,
-            settings,
-            run_state=state,
-            settle_state=settle_state,
-            has_timed_out=has_timed_out,
-            clock=clock,
-        )
-        world.ring(ring(store, settings, run_state=state, clock=clock), is_heard=self.is_heard)
+        runs, settings, clock = WorldsRuns(world), world.settings, world.clock
+        settle_dead_waves(Settler(store=process.store, settings=settings, clock=clock), runs=runs)
+        run_id = ring(process.store, settings, run_state=runs.run_state, clock=clock)
+        world.ring(run_id, is_heard=self.is_heard)
 
 
 @dataclass(frozen=True)

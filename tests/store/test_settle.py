@@ -15,11 +15,12 @@ from leadcast.engine.sweep import STOPPED, settle_dead_waves
 from leadcast.inbox import Accepted
 from leadcast.plan import plan
 from leadcast.settle import Settler, all_failed
-from leadcast.store import ledger, standing, views
+from leadcast.store import claims, ledger, standing, views
 from leadcast.store.database import Store
 from leadcast.store.schema import notifications
 
 from .conftest import Service, StoppedClock
+from .ground import Runs
 from .test_deliver import die_in_mid_air
 
 pytestmark = pytest.mark.store
@@ -290,6 +291,20 @@ def test_a_batch_that_kills_every_wave_is_given_up(
     assert {item.error["code"] for item in view.deliveries if item.error} == {"not_begun"}
 
 
+def test_a_batch_that_ends_critically_once_more_is_told_of_by_its_run(
+    store: Store, settler: Settler, clock: StoppedClock, wave: Callable[..., str]
+) -> None:
+    """Its own letter is the same as before, which has gone out; and the run was cleared, so somebody waits for it."""
+    batch_id = wave(types=("telegram",))
+    for clears, letters in ((0, 1), (1, 2), (1, 2)):
+        with store.begin() as connection:
+            claims.adopt(connection, batch_id=batch_id, run_id="w")
+        die_in_mid_air(store, f"{batch_id}-0", clock)
+        for _ in range(2):
+            settler.wave("w", over=True, critical=STOPPED, told_as=f"w {clears}")
+        assert (status(store, batch_id), reasons(store)) == (BatchStatus.FAILED, [STOPPED] * letters)
+
+
 def test_people_hear_only_of_what_they_asked_for(store: Store, clock: StoppedClock, wave: Callable[..., str]) -> None:
     wave(GOOD, GOOD)
     quiet = Settings(notify_on=(Occasion.FAILED,), notify_emails=("a@example.com",))
@@ -298,52 +313,22 @@ def test_people_hear_only_of_what_they_asked_for(store: Store, clock: StoppedClo
 
 
 def test_the_sweep_settles_waves_whose_run_is_over_and_no_others(
-    store: Store, settings: Settings, clock: StoppedClock, wave: Callable[..., str]
+    store: Store, settler: Settler, wave: Callable[..., str]
 ) -> None:
     stopped, running = wave(GOOD, run_id="stopped"), wave(GOOD, run_id="running")
     state = {"running": "running", "stopped": "failed"}.get
-    assert (
-        settle_dead_waves(
-            store,
-            settings,
-            run_state=state,
-            settle_state=lambda _: "skipped",
-            has_timed_out=lambda _: False,
-            clock=clock,
-        )
-        == 1
-    )
+    assert settle_dead_waves(settler, runs=Runs(state)) == 1
     assert (status(store, stopped), status(store, running)) == (BatchStatus.PENDING, BatchStatus.PROCESSING)
     assert ("email", "critical") in told(store)
 
 
 def test_the_sweep_gives_back_what_a_vanished_run_has_left_open(
-    store: Store, settings: Settings, clock: StoppedClock, wave: Callable[..., str]
+    store: Store, settler: Settler, clock: StoppedClock, wave: Callable[..., str]
 ) -> None:
     ended, begun, not_begun = wave(GOOD, BAD, run_id="w0"), wave(GOOD, run_id="w1"), wave(run_id="w2")
-    assert (
-        settle_dead_waves(
-            store,
-            settings,
-            run_state=lambda _: None,
-            settle_state=lambda _: None,
-            has_timed_out=lambda _: False,
-            clock=clock,
-        )
-        == 0
-    ), "it may just be on its way"
+    assert settle_dead_waves(settler, runs=Runs(lambda _: None)) == 0, "it may just be on its way"
     clock.pass_s(61)
-    assert (
-        settle_dead_waves(
-            store,
-            settings,
-            run_state=lambda _: None,
-            settle_state=lambda _: None,
-            has_timed_out=lambda _: False,
-            clock=clock,
-        )
-        == 3
-    )
+    assert settle_dead_waves(settler, runs=Runs(lambda _: None)) == 3
     assert [status(store, each) for each in (ended, begun, not_begun)] == [
         BatchStatus.PARTIAL,
         BatchStatus.PENDING,

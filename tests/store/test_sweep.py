@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -17,9 +18,10 @@ from leadcast.engine import sweep
 from leadcast.inbox import Accepted
 from leadcast.plan import plan
 from leadcast.settle import Settler
-from leadcast.store import bell, views
+from leadcast.store import bell, claims, views
 from leadcast.store.database import Store
 from leadcast.store.schema import attempts, batches, deliveries, notifications
+from leadcast.store.told import Moment
 
 from .conftest import Service, StoppedClock
 from .test_deliver import die_in_mid_air
@@ -31,10 +33,11 @@ S = BatchStatus
 
 
 class Airflow:
-    """Knows its runs: id → state. `silent`: it does not answer."""
+    """Knows its runs: id → state. `clears`: how often each was cleared; `silent`: it does not answer."""
 
     def __init__(self) -> None:
         self.runs: dict[str, str] = {}
+        self.clears: Counter[str] = Counter()
         self.settles: dict[str, str | None] = {}
         self.timed_out: set[str] = set()
         self.silent: set[str] = set()
@@ -52,6 +55,9 @@ class Airflow:
     def has_timed_out(self, run_id: str) -> bool:
         return run_id in self.timed_out
 
+    def told_as(self, run_id: str) -> str:
+        return f"{run_id} made at nine {self.clears[run_id]}"
+
 
 class Ground:
     """The store with its sweep, and waves that end as a test wants them to."""
@@ -60,15 +66,9 @@ class Ground:
         self.store, self.settings, self.clock, self.courier, self.accept = store, settings, clock, courier, accept
         self.airflow = Airflow()
 
-    def settle(self) -> int:
-        return sweep.settle_dead_waves(
-            self.store,
-            self.settings,
-            run_state=self.airflow.run_state,
-            settle_state=self.airflow.settle_state,
-            has_timed_out=self.airflow.has_timed_out,
-            clock=self.clock,
-        )
+    def settle(self, *, hooks: Collection[str] = ()) -> int:
+        settler = Settler(store=self.store, settings=self.settings, clock=self.clock, hooks=hooks)
+        return sweep.settle_dead_waves(settler, runs=self.airflow)
 
     def ring(self) -> str | None:
         """The run that the sweep has to create."""
@@ -232,6 +232,62 @@ def test_what_a_vanished_run_held_is_delivered_once_by_the_next(ground: Ground) 
     service = Service()
     assert ground.wave(run_id, service) == [f"{batch_id}-1"]
     assert (ground.status(batch_id), len(first.got), len(service.got)) == (S.COMPLETED, 1, 1)
+
+
+def hooks_told(store: Store) -> list[str]:
+    with store.begin() as connection:
+        told = select(notifications.c.occasion).where(notifications.c.channel == "hook").order_by(notifications.c.id)
+        return list(connection.execute(told).scalars())
+
+
+@pytest.mark.parametrize("hooks", [(), (Moment.CATCH, Moment.FINALLY)])
+def test_the_sweep_calls_the_hooks_that_there_are(ground: Ground, store: Store, hooks: Collection[Moment]) -> None:
+    batch_id = ground.claimed("w", state="failed")
+    die_in_mid_air(store, f"{batch_id}-0", ground.clock)
+    ground.settle(hooks=hooks)
+    assert ground.status(batch_id) is S.FAILED
+    assert hooks_told(store) == list(hooks)
+
+
+# --- a run that was cleared
+
+
+@pytest.mark.parametrize(("run", "settle", "timed_out", "becomes", "reason"), ENDINGS[2:4] + ENDINGS[5:6])
+def test_a_run_that_is_cleared_and_ends_so_again_is_told_again(
+    ground: Ground, run: str, settle: str | None, timed_out: bool, becomes: S, reason: str
+) -> None:
+    ground.airflow.settles["w"] = settle
+    ground.airflow.timed_out = {"w"} if timed_out else set()
+    batch_id = ground.claimed("w", state=run)
+
+    for clears in range(2):
+        ground.airflow.clears["w"] = clears
+        with ground.store.begin() as connection:  # it takes the batch up, and dies in the middle of it
+            claims.adopt(connection, batch_id=batch_id, run_id="w")
+        die_in_mid_air(ground.store, f"{batch_id}-0", ground.clock)
+        assert [ground.settle(), ground.settle()] == [1, 0]
+        assert ground.status(batch_id) is becomes
+        assert ground.letters() == [reason] * (clears + 1)
+
+
+def test_what_the_runs_own_callback_has_told_the_sweep_does_not_tell_again(ground: Ground) -> None:
+    batch_id = ground.claimed("w", state="failed")
+    ground.airflow.timed_out = {"w"}
+    settler = Settler(store=ground.store, settings=ground.settings, clock=ground.clock)
+    die_in_mid_air(ground.store, f"{batch_id}-0", ground.clock)
+    with ground.store.lock(f"delivery:{batch_id}-0"):  # its process still sends
+        told_as = ground.airflow.told_as("w")
+        settler.wave("w", over=True, critical=sweep.TIMED_OUT, give_back=True, told_as=told_as)
+    assert ground.settle() == 1
+    assert (ground.status(batch_id), ground.letters()) == (S.PENDING, [sweep.TIMED_OUT])
+
+
+def test_a_run_that_vanishes_is_told_again_when_its_id_is_used_again(ground: Ground) -> None:
+    for _ in range(2):
+        ground.claimed("order-5")
+        ground.clock.pass_s(61)
+        assert [ground.settle(), ground.settle()] == [1, 0]
+    assert [letter.split(".")[0] for letter in ground.letters()] == [sweep.GONE] * 2
 
 
 # --- it survives

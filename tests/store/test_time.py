@@ -25,6 +25,7 @@ from leadcast.store.database import Store
 from leadcast.store.paces import Channel
 from leadcast.store.schema import batches, notifications
 from tests.store.conftest import AnySettings, OneSecret, Service, StoppedClock
+from tests.store.ground import Runs
 
 pytestmark = pytest.mark.store
 Accept = Callable[..., Accepted]
@@ -84,14 +85,8 @@ class Engine:
     def minute(self) -> None:
         while self.runs:
             self.wave(self.runs.pop(0))
-        settle_dead_waves(
-            self.store,
-            self.settings,
-            run_state=lambda run_id: "success",
-            settle_state=lambda run_id: "success",
-            has_timed_out=lambda run_id: False,
-            clock=self.clock,
-        )
+        settler = Settler(store=self.store, settings=self.settings, clock=self.clock)
+        settle_dead_waves(settler, runs=Runs(lambda run_id: "success", settle="success"))
         self.moment()
         if run_id := ring_for_rest(self.store, self.settings, clock=self.clock):
             self.runs.append(run_id)

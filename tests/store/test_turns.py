@@ -30,6 +30,7 @@ from leadcast.store import circuits, claims, standing
 from leadcast.store.database import Store
 
 from .conftest import Service, StoppedClock
+from .ground import Runs
 
 pytestmark = pytest.mark.store
 Accept = Callable[..., Accepted]
@@ -157,14 +158,7 @@ def test_the_sweep_survives_a_batch_that_was_given_back_and_adopted(
     settler.wave("run-1", over=True, give_back=True)  # `started_at` is empty again
     attempt(courier, f"{batch_id}-0", Service(answers=[TransientError("503")]), run_id="run-1")
     clock.pass_s(3600)
-    settle_dead_waves(
-        store,
-        settings,
-        run_state=lambda run_id: None,
-        settle_state=lambda run_id: None,
-        has_timed_out=lambda run_id: False,
-        clock=clock,
-    )
+    settle_dead_waves(settler, runs=Runs(lambda run_id: None))
 
 
 def test_a_cleared_task_whose_first_try_met_a_store_that_was_away_is_sent_by_the_second(

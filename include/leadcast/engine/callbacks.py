@@ -52,8 +52,9 @@ def _settle(context: Mapping[str, Any]) -> None:
         return
     # nothing to say of a run that came to its end by itself, and be it that its settle failed since every batch had
     critical = {"success": "", "task_failure": "", "timed_out": TIMED_OUT}.get(reason, ENDED_EARLY)
+    told_as = own_request.told_as(run) if run is not None else ""
     # no person has ended it: that calls nobody
-    config.settler().wave(run_id, over=True, critical=critical, give_back=True)
+    config.settler().wave(run_id, over=True, critical=critical, give_back=True, told_as=told_as)
 
 
 def tell(context: Mapping[str, Any], *, bound_s: float, each_s: float = inf) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from leadcast.engine import own_request
 from leadcast.engine.conf_guard import DAG_ID
 
 if TYPE_CHECKING:
@@ -19,20 +21,42 @@ def task_states(context: Context, *task_ids: str, run_id: str = "") -> Mapping[s
     return states
 
 
-def run_state(context: Context, run_id: str) -> str | None:
-    """How a run stands (`queued`, `running`, …); None: there is no such run."""
-    ti = context["ti"]
-    if not ti.get_dr_count(dag_id=DAG_ID, run_ids=[run_id]):
-        return None
-    state: str | None = ti.get_dagrun_state(dag_id=DAG_ID, run_id=run_id)
-    return state
+@dataclass(frozen=True, kw_only=True)
+class AirflowRuns:
+    """Airflow's runs, as the sweep asks for them.
+
+    timeout_s: how long a run may take.
+    """
+
+    context: Context
+    timeout_s: float
+
+    def run_state(self, run_id: str) -> str | None:
+        """How it stands (`queued`, `running`, …); None: there is no such run."""
+        ti = self.context["ti"]
+        if not ti.get_dr_count(dag_id=DAG_ID, run_ids=[run_id]):
+            return None
+        state: str | None = ti.get_dagrun_state(dag_id=DAG_ID, run_id=run_id)
+        return state
+
+    def settle_state(self, run_id: str) -> str | None:
+        """How its settle task stands."""
+        return task_states(self.context, "settle", run_id=run_id).get("settle")
+
+    def has_timed_out(self, run_id: str) -> bool:
+        """Whether one that is over has taken all its time; not where it never began."""
+        run = _run(run_id)
+        if run.start_date is None or run.end_date is None:
+            return False
+        return bool((run.end_date - run.start_date).total_seconds() >= self.timeout_s)
+
+    def told_as(self, run_id: str) -> str:
+        """What a letter about it is known by, as its own tasks and callback know it."""
+        return own_request.told_as(_run(run_id))
 
 
-def lasted_s(run_id: str) -> float:
-    """How many seconds a run that is over has taken; 0 where it never began."""
+def _run(run_id: str) -> Any:
     from airflow.sdk.execution_time import task_runner
     from airflow.sdk.execution_time.comms import GetDagRun
 
-    run = task_runner.SUPERVISOR_COMMS.send(GetDagRun(dag_id=DAG_ID, run_id=run_id))
-    start, end = getattr(run, "start_date", None), getattr(run, "end_date", None)
-    return 0.0 if start is None or end is None else float((end - start).total_seconds())
+    return task_runner.SUPERVISOR_COMMS.send(GetDagRun(dag_id=DAG_ID, run_id=run_id))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Protocol
 
 import structlog
 
@@ -36,6 +36,22 @@ ENDED_EARLY = "Airflow ended the run before its deliveries had ended"
 GONE = "the run that carried it is gone"
 _OVER = frozenset({"success", "failed"})
 _TO_COME = frozenset({"queued", "running"})
+
+
+class Runs(Protocol):
+    """What the sweep asks Airflow about its runs."""
+
+    def run_state(self, run_id: str) -> str | None:
+        """How it stands (`running`, `failed`, …); None: there is no such run."""
+
+    def settle_state(self, run_id: str) -> str | None:
+        """How its settle task stands (`failed`, `skipped`, …)."""
+
+    def has_timed_out(self, run_id: str) -> bool:
+        """Whether one that is over has had all the time that a run may take."""
+
+    def told_as(self, run_id: str) -> str:
+        """What a letter about it is known by: the same to everybody, another once somebody has cleared the run."""
 
 
 class UnsweptError(LeadcastError):
@@ -88,24 +104,11 @@ def ring(
     return ring_for_rest(store, settings, clock=clock)
 
 
-def settle_dead_waves(
-    store: Store,
-    settings: Settings,
-    *,
-    run_state: Callable[[str], str | None],
-    settle_state: Callable[[str], str | None],
-    has_timed_out: Callable[[str], bool],
-    clock: Clock = utc_now,
-) -> int:
+def settle_dead_waves(settler: Settler, *, runs: Runs) -> int:
     """Settles what dead waves left. What they have not begun goes back to the inbox; what they have begun does so, too,
     unless a person has stopped the run.
 
     This is also what notices a run that a person marked in the UI: Airflow 3.3.2 calls no callback of the DAG then.
-
-    Args:
-        run_state: how a run stands in Airflow (`running`, `failed`, …); None: there is no such run.
-        settle_state: how the settle task of a run stands (`failed`, `skipped`, …).
-        has_timed_out: whether a run that is over has had all the time that a run may take.
 
     Returns:
         How many waves were settled.
@@ -114,23 +117,22 @@ def settle_dead_waves(
         UnsweptError: some could not be settled; all others were.
         StoreError: the store could not be used.
     """
-    with store.begin() as connection:
+    with settler.store.begin() as connection:
         waves = claims.open_waves(connection, limit=WAVES_AT_ONCE)
-    settler = Settler(store=store, settings=settings, clock=clock)
     asking, settling = Trouble(), Trouble()
     settled = silent = 0
     for wave in waves:
         how: _How | None = None
         unanswered = len(asking.found)
         with asking.noted(f"asking for {wave.run_id}", run_id=wave.run_id):
-            how = _how(wave, run_state=run_state, settle_state=settle_state, has_timed_out=has_timed_out, clock=clock)
+            how = _how(wave, runs, now=settler.clock())
         silent = silent + 1 if len(asking.found) > unanswered else 0
         if silent == SILENT_AFTER:
             break
         if how is None:
             continue
         with settling.noted(f"settling {wave.run_id}", run_id=wave.run_id):
-            settler.wave(wave.run_id, over=True, critical=how.critical, give_back=how.gives_back)
+            settler.wave(wave.run_id, over=True, critical=how.critical, give_back=how.gives_back, told_as=how.told_as)
             settled += 1
     found = [*asking.found, *settling.found]
     if found:
@@ -140,33 +142,35 @@ def settle_dead_waves(
 
 @dataclass(frozen=True)
 class _How:
-    """How a dead wave is settled. `gives_back`: what it has begun, too."""
+    """How a dead wave is settled.
+
+    told_as: what a letter about its run is known by, where there is one to write.
+    gives_back: what it has begun, too.
+    """
 
     critical: str = ""
+    told_as: str = ""
     gives_back: bool = True
 
 
-def _how(
-    wave: claims.OpenWave,
-    *,
-    run_state: Callable[[str], str | None],
-    settle_state: Callable[[str], str | None],
-    has_timed_out: Callable[[str], bool],
-    clock: Clock,
-) -> _How | None:
+def _how(wave: claims.OpenWave, runs: Runs, *, now: datetime) -> _How | None:
     """None: it is on its way."""
-    state = run_state(wave.run_id)
+    state = runs.run_state(wave.run_id)
     if state in _OVER:
-        settle = settle_state(wave.run_id)
+        settle = runs.settle_state(wave.run_id)
         if settle in _OVER:
             # it came to its end by itself: it could not settle, or a process still had what has been let go since
             return _How()
+        told_as = runs.told_as(wave.run_id)
         if settle != "skipped":
-            return _How(critical=ENDED_EARLY)
+            return _How(critical=ENDED_EARLY, told_as=told_as)
         # Airflow (3.3.2) skips what has not ended, both where a run has no time left and where a person marks it
-        return _How(critical=TIMED_OUT) if has_timed_out(wave.run_id) else _How(critical=STOPPED, gives_back=False)
-    if state is None and clock() - wave.begun_at > GRACE:
-        return _How(critical=GONE)
+        if runs.has_timed_out(wave.run_id):
+            return _How(critical=TIMED_OUT, told_as=told_as)
+        return _How(critical=STOPPED, told_as=told_as, gives_back=False)
+    if state is None and now - wave.begun_at > GRACE:
+        # nobody can say any more how often it was cleared; another run may have its id one day, and claims later
+        return _How(critical=GONE, told_as=f"{wave.run_id} {wave.begun_at.isoformat()}")
     return None
 
 

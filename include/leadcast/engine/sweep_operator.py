@@ -23,33 +23,24 @@ class SweepOperator(BaseOperator):
         """
         from airflow.sdk.exceptions import AirflowFailException
 
-        from leadcast.engine import callbacks, config, mapping, run_states, sweep
+        from leadcast.engine import callbacks, config, mapping, sweep
         from leadcast.engine.bell import ring_from_here
+        from leadcast.engine.run_states import AirflowRuns
         from leadcast.erase import Eraser
 
         store, settings = config.store(), config.settings()
+        settler = config.settler()
+        runs = AirflowRuns(context=context, timeout_s=settings.wave_timeout_s)
         trouble = sweep.Trouble()
-
-        def run_state(run_id: str) -> str | None:
-            return run_states.run_state(context, run_id)
-
-        def settle_state(run_id: str) -> str | None:
-            return run_states.task_states(context, "settle", run_id=run_id).get("settle")
-
-        def has_timed_out(run_id: str) -> bool:
-            return run_states.lasted_s(run_id) >= settings.wave_timeout_s
-
         with trouble.noted("settling what dead runs have left"):
-            sweep.settle_dead_waves(
-                store, settings, run_state=run_state, settle_state=settle_state, has_timed_out=has_timed_out
-            )
+            sweep.settle_dead_waves(settler, runs=runs)
         with trouble.noted("forgetting what is old"):
             sweep.forget_old(store)
         with trouble.noted("erasing what was asked for"):
-            Eraser(store=store, settings=settings).go_on()
+            Eraser(store=store, settings=settings, hooks=settler.hooks).go_on()
         run_id = None
         with trouble.noted("ringing for what waits"):
-            run_id = sweep.ring(store, settings, run_state=run_state)
+            run_id = sweep.ring(store, settings, run_state=runs.run_state)
             mapping.feed(context, {RING_STUB: [run_id] if run_id else []})
         with trouble.noted("sending what is left in the outbox"):
             callbacks.tell(context, bound_s=callbacks.IN_SWEEP_S)

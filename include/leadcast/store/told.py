@@ -38,7 +38,7 @@ def tell(
     sealer: Sealer,
     hooks: Collection[str],
     now: datetime,
-) -> None:
+) -> bool:
     """Puts into the outbox what a final status has to be told of, with the batch as it stands now. It is locked.
 
     A status that comes again (settled twice) gives the same keys, and nothing is told twice; one that changes (a failed
@@ -47,6 +47,9 @@ def tell(
     Args:
         critical: why it could not be run as it should; empty: it could.
         hooks: the moments for which there may be hooks.
+
+    Returns:
+        Whether there is anything new to tell.
     """
     place = _place(known, sealer)
     # asked for by a person, it is told again how it went, the same or not
@@ -63,7 +66,8 @@ def tell(
         )
 
     told = _told(settings, known, status, is_critical=bool(critical), hooks=hooks)
-    outbox.queue_event(connection, known.batch_id, [row(channel, occasion) for channel, occasion in told], now=now)
+    rows = [row(channel, occasion) for channel, occasion in told]
+    return outbox.queue_event(connection, known.batch_id, rows, now=now)
 
 
 def _told(
