@@ -135,7 +135,7 @@ def test_a_plan_that_fails_is_critical_and_leaves_the_inbox_as_it_was(
     """The conf was good when the run was made, but the store takes no new batch by the time that it plans."""
     waiting = accept(TELEGRAM, credentials={"telegram": CREDENTIALS["telegram"]})
     conf = {"lead_id": 123, "integrations": [{"type": "webhook"}]}
-    monkeypatch.setattr("leadcast.engine.policy.PLAN_PAUSE_S", 0.01)  # it is tried for as long as a store may be away
+    monkeypatch.setattr("leadcast.engine.policy.PAUSE_S", 0.01)  # it is tried for as long as a store may be away
     with store.begin() as connection:
         connection.execute(text("ALTER TABLE batches ADD CONSTRAINT full_up CHECK (false) NOT VALID"))
     try:

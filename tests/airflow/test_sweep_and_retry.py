@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -215,53 +214,96 @@ def test_a_step_that_fails_stops_no_other_and_is_seen(
 # --- the store away in mid-wave
 
 
-@contextmanager
-def away(postgres_url: str) -> Iterator[Callable[[], None]]:
-    """Makes the store's database refuse everybody, once what is given is called, until the end."""
-    name = postgres_url.rsplit("/", 1)[1].split("?")[0]
-    admin = create_engine(postgres_url.replace(f"/{name}", "/postgres", 1), isolation_level="AUTOCOMMIT")
+class Server:
+    """The store's database, which can be made to refuse everybody."""
 
-    def leave() -> None:
-        with admin.connect() as connection:
-            connection.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false"))
-            connection.execute(
-                text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"), {"name": name}
-            )
+    def __init__(self, url: str) -> None:
+        self.name = url.rsplit("/", 1)[1].split("?")[0]
+        self.admin = create_engine(url.replace(f"/{self.name}", "/postgres", 1), isolation_level="AUTOCOMMIT")
 
-    try:
-        yield leave
-    finally:
-        with admin.connect() as connection:
-            connection.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"))
-        admin.dispose()
+    def leaves(self) -> None:
+        ends = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name")
+        with self.admin.connect() as connection:
+            connection.execute(text(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS false"))
+            connection.execute(ends, {"name": self.name})
+
+    def is_back(self) -> None:
+        with self.admin.connect() as connection:
+            connection.execute(text(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS true"))
+
+
+@pytest.fixture
+def server(postgres_url: str) -> Iterator[Server]:
+    server = Server(postgres_url)
+    yield server
+    server.is_back()
+    server.admin.dispose()
+
+
+@pytest.fixture
+def leaves_in_mid_wave(
+    accept: Accept, sandbox: Sandbox, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> Sequence[Accepted]:
+    """Three batches, of which the second has arrived when the server leaves, and its outcome cannot be written."""
+    from leadcast.integrations.bitrix24 import Bitrix24
+
+    real = Bitrix24.deliver
+    calls: list[int] = []
+
+    def deliver(self: Bitrix24, *args: Any, **kwargs: Any) -> Any:
+        receipt = real(self, *args, **kwargs)
+        calls.append(1)
+        if len(calls) == 2:
+            server.leaves()
+        return receipt
+
+    monkeypatch.setattr(Bitrix24, "deliver", deliver)
+    monkeypatch.setattr("leadcast.engine.policy.PAUSE_S", 0.01)  # it is tried for a quarter of an hour
+    return [accept({"type": "bitrix24"}, credentials=BITRIX24, lead_id=number) for number in range(3)]
+
+
+def test_a_store_that_restarts_while_a_run_is_settled_fails_no_run_and_nothing_is_told_of_it(
+    run: Run,
+    store: Store,
+    sandbox: Sandbox,
+    server: Server,
+    leaves_in_mid_wave: Sequence[Accepted],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from leadcast.engine.operators import SettleOperator
+
+    real = SettleOperator.execute
+    tries: list[int] = []
+
+    def execute(self: SettleOperator, context: Any) -> None:
+        tries.append(1)
+        if len(tries) == 3:
+            server.is_back()
+        real(self, context)
+
+    monkeypatch.setattr(SettleOperator, "execute", execute)
+    done = run()
+    assert (done.state, task_states(done)["settle"], len(tries)) == ("success", "success", 3)
+    statuses = [seen(store, accepted).status for accepted in leaves_in_mid_wave]
+    assert sorted(statuses) == [BatchStatus.COMPLETED, BatchStatus.PENDING, BatchStatus.PENDING]
+    run()
+    assert [seen(store, accepted).status for accepted in leaves_in_mid_wave] == [BatchStatus.COMPLETED] * 3
+    assert len(sandbox.stored("bitrix24")["leads"]) == 3
+    with store.begin() as connection:
+        assert set(connection.execute(select(notifications.c.occasion)).scalars()) <= {"completed", "then", "finally"}
 
 
 def test_a_store_that_leaves_in_mid_wave_costs_no_lead_and_sends_none_twice(
     run: Run,
     sweep: Callable[[], DagRun],
-    accept: Accept,
     store: Store,
     sandbox: Sandbox,
-    postgres_url: str,
-    monkeypatch: pytest.MonkeyPatch,
+    server: Server,
+    leaves_in_mid_wave: Sequence[Accepted],
 ) -> None:
-    from leadcast.integrations.bitrix24 import Bitrix24
-
-    ids = [accept({"type": "bitrix24"}, credentials=BITRIX24, lead_id=number) for number in range(3)]
-    real = Bitrix24.deliver
-    calls: list[int] = []
-    with away(postgres_url) as leave:
-
-        def deliver(self: Bitrix24, *args: Any, **kwargs: Any) -> Any:
-            receipt = real(self, *args, **kwargs)
-            calls.append(1)
-            if len(calls) == 2:  # the second has arrived, and its outcome cannot be written
-                leave()
-            return receipt
-
-        monkeypatch.setattr(Bitrix24, "deliver", deliver)
-        done = run()
-    monkeypatch.setattr(Bitrix24, "deliver", real)
+    ids = leaves_in_mid_wave
+    done = run()
+    server.is_back()
     states = task_states(done)
     assert (done.state, states["settle"]) == ("failed", "failed")
     assert [states[f"deliver_bitrix24[{index}]"] for index in range(3)].count("success") == 1

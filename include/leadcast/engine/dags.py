@@ -19,7 +19,7 @@ from leadcast.engine.operators import (
     SettleOperator,
     stub_of,
 )
-from leadcast.engine.policy import PLAN_PAUSE_S, PLAN_TRIES_WHILE_AWAY, LedgerRetryPolicy, PlanRetryPolicy
+from leadcast.engine.policy import PAUSE_S, TRIES_WHILE_AWAY, AwayRetryPolicy, LedgerRetryPolicy
 from leadcast.engine.retry_operator import RetryOperator, window_form
 from leadcast.engine.sweep_operator import SweepOperator
 from leadcast.integrations import registry
@@ -79,18 +79,18 @@ def send_lead_dag(settings: Settings, **kwargs: Any) -> DAG:
     ) as dag:
         plan = PlanOperator(
             task_id="plan",
-            retries=PLAN_TRIES_WHILE_AWAY - 1,
-            retry_delay=timedelta(seconds=PLAN_PAUSE_S),  # where the process has died
-            retry_policy=PlanRetryPolicy(),
             execution_timeout=timedelta(seconds=settings.timeout_s),
+            **_while_away(),
             **_in(registry.NOTIFICATIONS_QUEUE),
         )
         settle = SettleOperator(
             task_id="settle",
             trigger_rule="all_done",
             execution_timeout=timedelta(seconds=settings.timeout_s),
+            # nobody is told of a try after which there is another
             on_success_callback=callbacks.after_settle,
             on_failure_callback=callbacks.after_settle,
+            **_while_away(),
             **_in(registry.NOTIFICATIONS_QUEUE),
         )
         for kind in registry.types():
@@ -174,6 +174,15 @@ def _deliver(kind: str, settings: Settings) -> Any:
         map_index_template="{{ label }}",
         **_in(registry.queue_of(kind)),
     )
+
+
+def _while_away() -> dict[str, Any]:
+    """Tried again until the store is back."""
+    return {
+        "retries": TRIES_WHILE_AWAY - 1,
+        "retry_delay": timedelta(seconds=PAUSE_S),  # where the process has died
+        "retry_policy": AwayRetryPolicy(),
+    }
 
 
 def _in(name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""When Airflow tries a task again: a delivery as the ledger says, a plan until the store is back."""
+"""When Airflow tries a task again: a delivery as the ledger says, plan and settle until the store is back."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
-PLAN_TRIES = 3
-PLAN_TRIES_WHILE_AWAY = 12
-PLAN_PAUSE_S = 5.0
-PLAN_LONGEST_PAUSE_S = 120.0
+TRIES = 3
+TRIES_WHILE_AWAY = 12
+PAUSE_S = 5.0
+LONGEST_PAUSE_S = 120.0
 
 
 class LedgerRetryPolicy(RetryPolicy):
@@ -33,9 +33,10 @@ class LedgerRetryPolicy(RetryPolicy):
         return RetryDecision.retry(timedelta(seconds=exception.retry_in_s), reason)
 
 
-class PlanRetryPolicy(RetryPolicy):
-    """While the store or the lead table is away, a plan is tried for a quarter of an hour, less and less often: what a
-    run was triggered with is nowhere but in its conf. What else it fails by is not mended by waiting."""
+class AwayRetryPolicy(RetryPolicy):
+    """While the store or the lead table is away, a task is tried for a quarter of an hour, less and less often: what a
+    run was triggered with is nowhere but in its conf, and no run is to fail for a store that restarts while it is
+    settled. What else it fails by is not mended by waiting."""
 
     def evaluate(
         self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
@@ -44,7 +45,7 @@ class PlanRetryPolicy(RetryPolicy):
         from leadcast.core.errors import LeadTableError, StoreError
 
         is_away = isinstance(exception, (StoreError, LeadTableError))
-        if not is_away and try_number >= PLAN_TRIES:
+        if not is_away and try_number >= TRIES:
             return RetryDecision.fail(type(exception).__name__)
-        pause_s = min(PLAN_PAUSE_S * 2.0 ** (try_number - 1), PLAN_LONGEST_PAUSE_S)
+        pause_s = min(PAUSE_S * 2.0 ** (try_number - 1), LONGEST_PAUSE_S)
         return RetryDecision.retry(timedelta(seconds=pause_s), type(exception).__name__)

@@ -1,4 +1,4 @@
-"""How long a plan is tried: a store that is away for minutes costs no run its request."""
+"""How long plan and settle are tried: a store that is away for minutes costs no run its request, and fails none."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ pytestmark = pytest.mark.airflow
 
 
 @pytest.mark.parametrize("away", [StoreError("away"), LeadTableError("away", is_away=True)])
-def test_while_the_store_is_away_a_plan_is_tried_for_a_quarter_of_an_hour(away: Exception) -> None:
-    from leadcast.engine.policy import PLAN_TRIES_WHILE_AWAY, PlanRetryPolicy
+def test_while_the_store_is_away_a_task_is_tried_for_a_quarter_of_an_hour(away: Exception) -> None:
+    from leadcast.engine.policy import TRIES_WHILE_AWAY, AwayRetryPolicy
 
-    decisions = [PlanRetryPolicy().evaluate(away, number, 11) for number in range(1, PLAN_TRIES_WHILE_AWAY)]
+    decisions = [AwayRetryPolicy().evaluate(away, number, 11) for number in range(1, TRIES_WHILE_AWAY)]
     assert {decision.action.value for decision in decisions} == {"retry"}
     pauses = [decision.retry_delay.total_seconds() for decision in decisions if decision.retry_delay]
     assert pauses[:3] == [5, 10, 20]
@@ -21,7 +21,7 @@ def test_while_the_store_is_away_a_plan_is_tried_for_a_quarter_of_an_hour(away: 
 
 
 def test_what_waiting_does_not_mend_is_tried_three_times() -> None:
-    from leadcast.engine.policy import PlanRetryPolicy
+    from leadcast.engine.policy import AwayRetryPolicy
 
-    decisions = [PlanRetryPolicy().evaluate(KeyError("x"), number, 11).action.value for number in (1, 2, 3)]
+    decisions = [AwayRetryPolicy().evaluate(KeyError("x"), number, 11).action.value for number in (1, 2, 3)]
     assert decisions == ["retry", "retry", "fail"]
