@@ -43,8 +43,12 @@ def plan(
         own_batch_id: the batch which this run was triggered with, claimed before all others.
     """
     timeout = timedelta(seconds=settings.bell_timeout_s)
+    # in a transaction of its own: the longer the inbox, the longer it takes to look through it, and while the bell is
+    # held nothing can arrive. Who has come before is claimed, or rung for, below; who comes now rings for another wave
     with store.begin() as connection:
         bell.clear(connection, run_id=run_id)
+    with store.begin() as connection:
+        room.hold(connection)
         now = clock()
         bounds = _bounds(settings)
         claimed = claims.claim(
@@ -106,6 +110,7 @@ def ring_for_rest(store: Store, settings: Settings, *, clock: Clock = utc_now) -
     timeout = timedelta(seconds=settings.bell_timeout_s)
     with store.begin() as connection:
         claims.end_waiting(connection, before=clock() - timedelta(seconds=settings.give_up_after_s))
+    with store.begin() as connection:
         full = room.full(connection, _bounds(settings))
         rest = bell.ring_for_rest(connection, now=clock(), timeout=timeout, full=full)
     return rest.run_id if rest and rest.must_ring else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -16,7 +16,7 @@ from leadcast.core.settings import Settings
 from leadcast.deliver import Courier
 from leadcast.inbox import Accepted, Inbox
 from leadcast.plan import Plan, plan, ring_for_rest
-from leadcast.store import bell
+from leadcast.store import bell, claims
 from leadcast.store.batches import NewBatch, NewDelivery, write
 from leadcast.store.database import Store
 from leadcast.store.schema import batches
@@ -227,6 +227,96 @@ def test_an_arrival_waits_for_a_plan_and_then_rings(store: Store, accept: Accept
             arrived = pool.submit(accept, lead_id=2)
             waits_or_ends(store, arrived)
         assert arrived.result().must_ring, "it rode with a wave that was planned already"
+
+
+@pytest.fixture
+def while_planning(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """Told what another process does while a plan is being made: after its claims, before they are committed."""
+
+    def set_up(act: Callable[[], object]) -> None:
+        def claim(*args: object, **more: object) -> set[str]:
+            claimed = real(*args, **more)  # type: ignore[arg-type]
+            monkeypatch.setattr(claims, "claim", real)
+            act()
+            return claimed
+
+        real = claims.claim
+        monkeypatch.setattr(claims, "claim", claim)
+
+    return set_up
+
+
+def test_no_arrival_waits_for_a_plan_that_looks_through_what_waits(
+    store: Store,
+    settings: Settings,
+    accept: Accept,
+    clock: StoppedClock,
+    while_planning: Callable[[Callable[[], object]], None],
+) -> None:
+    run_id = str(accept(lead_id=1).run_id)
+    with ThreadPoolExecutor(1) as pool:
+        arrived: list[Future[Accepted]] = []
+
+        def arrives() -> None:
+            arrived.append(pool.submit(accept, lead_id=2))
+            waits_or_ends(store, arrived[0])
+            assert arrived[0].done()
+
+        while_planning(arrives)
+        made = plan(store, settings, run_id=run_id, clock=clock)
+    assert (claimed_by(made, "telegram"), made.next_run_id) == (["1"], None)
+    assert arrived[0].result().must_ring, "it came too late for that wave, and needs one of its own"
+
+
+def test_two_plans_at_once_claim_no_more_than_there_is_room_for(
+    store: Store, accept: Accept, while_planning: Callable[[Callable[[], object]], None]
+) -> None:
+    small = Settings(pool_slots=1, wave_timeout_s=60, wave_max_batches=3)
+    for lead_id in range(6):
+        accept(lead_id=lead_id)
+    with ThreadPoolExecutor(1) as pool:
+        other: list[Future[Plan]] = []
+
+        def plans() -> None:
+            other.append(pool.submit(plan, store, small, run_id="w1"))
+            waits_or_ends(store, other[0])
+
+        while_planning(plans)
+        assert len(claimed_by(plan(store, small, run_id="w0"), "telegram")) == 3
+        assert claimed_by(other[0].result(), "telegram") == []
+
+
+def test_nobody_rings_for_what_a_plan_is_claiming(
+    store: Store,
+    settings: Settings,
+    accept: Accept,
+    clock: StoppedClock,
+    while_planning: Callable[[Callable[[], object]], None],
+) -> None:
+    run_id = str(accept(lead_id=1).run_id)
+    with ThreadPoolExecutor(1) as pool:
+        rung: list[Future[str | None]] = []
+
+        def settles() -> None:
+            rung.append(pool.submit(ring_for_rest, store, settings, clock=clock))
+            waits_or_ends(store, rung[0])
+
+        while_planning(settles)
+        plan(store, settings, run_id=run_id, clock=clock)
+        assert rung[0].result() is None
+
+
+def test_a_plan_that_dies_after_it_has_cleared_the_bell_leaves_what_waits_to_whoever_comes_next(
+    store: Store, settings: Settings, accept: Accept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = str(accept(lead_id=1).run_id)
+    monkeypatch.setattr("leadcast.plan.claims.claim", lambda *_, **__: (_ for _ in ()).throw(SystemExit))
+    with pytest.raises(SystemExit):
+        plan(store, settings, run_id=run_id)
+    monkeypatch.undo()
+    rung = ring_for_rest(store, settings)
+    assert rung is not None
+    assert [ref.lead_id for ref in plan(store, settings, run_id=rung).work["telegram"]] == ["1"]
 
 
 def test_a_look_at_what_has_no_room_waits_for_no_arrival_and_holds_up_none(

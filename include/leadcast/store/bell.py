@@ -1,8 +1,10 @@
 """The bell: one locked row that makes sure a batch always has a wave that will claim it, and not a wave each.
 
 A batch that is written while a wave waits to be planned rides along; else it rings for a new one. Both `answer` (an
-arrival) and `clear` (plan) take the row's lock and keep it to the end of their transaction, so an arrival either
-commits before plan claims, and is seen, or comes after, and finds nobody waiting.
+arrival) and `clear` (plan) take the row's lock and keep it to the end of their transaction, and plan claims after its
+`clear`. So an arrival either commits before plan claims, and is seen, or comes after, and finds nobody waiting.
+
+Nobody looks through the inbox while he holds that lock: every arrival would wait for it, the longer the more wait.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, exists, select, update
 
+from leadcast.store import room
 from leadcast.store.claims import claimable
 from leadcast.store.schema import inbox
 
@@ -65,7 +68,8 @@ def gone(connection: Connection, *, run_id: str, now: datetime) -> None:
 
 
 def clear(connection: Connection, *, run_id: str) -> None:
-    """For plan, first thing in its transaction: this wave waits no longer, who comes now needs another."""
+    """For plan, before it claims, and in a transaction of its own: this wave waits no longer, who comes now needs
+    another."""
     if connection.execute(select(inbox.c.waiting_run_id).with_for_update()).scalar_one() == run_id:
         connection.execute(update(inbox).values(waiting_run_id=None, rung_at=None))
 
@@ -81,10 +85,10 @@ def ring_for_rest(
             settling his wave, or the next sweep.
     """
     left = select(exists().where(claimable(now, planned=planned, full=full)))
-    # no arrival waits for a look that finds nothing; who commits after it has rung, or rides along
+    # who arrives after such a look has rung, or rides along; who claims just now, and leaves nothing, is waited for
     if not connection.execute(left).scalar():
         return None
-    connection.execute(select(inbox.c.id).with_for_update())
+    room.hold(connection)
     return answer(connection, now=now, timeout=timeout) if connection.execute(left).scalar() else None
 
 

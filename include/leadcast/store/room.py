@@ -13,7 +13,15 @@ from sqlalchemy import ColumnElement, Connection, func, select, true
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.store.schema import batches, deliveries
 
+_LOCK = 0x1EADCA59
+
 _IS_OPEN = deliveries.c.state.not_in([state for state in DeliveryState if state.is_final])
+
+
+def hold(connection: Connection) -> None:
+    """Locks the room until the transaction ends: two waves that look at the same time would both fill what is left. No
+    arrival waits for it."""
+    connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
 
 
 def taken(connection: Connection) -> Counter[str]:
