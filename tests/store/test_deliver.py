@@ -368,6 +368,18 @@ def test_no_secret_and_no_forged_line_comes_through_an_error(
     assert SECRET in hidden
 
 
+def test_a_huge_answer_is_cut_and_no_part_of_a_secret_is_left_where_it_ends(
+    store: Store, courier: Courier, delivery_id: str
+) -> None:
+    words = "x" * 490 + SECRET + "y" * 1_000_000
+    failed = attempt(courier, delivery_id, Service(answers=[RejectedError(words, code=words, detail=words)]))
+    error = seen(store, delivery_id).error
+    assert error is not None
+    assert error["message"] == error["detail"] == "x" * 490 + "***yyyyyy…"
+    assert len(error["code"]) == 128
+    assert len(str(failed)) < 600
+
+
 def test_every_log_line_names_batch_lead_and_integration_and_nothing_personal(
     courier: Courier, delivery_id: str
 ) -> None:

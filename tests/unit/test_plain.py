@@ -40,8 +40,15 @@ def test_what_goes_down_without_end_is_nothing() -> None:
 
 def test_an_error_can_be_written_down_whatever_the_service_said() -> None:
     error = DeliveryError("no \ud800\x00\u202egnp.exe", code="4\ud80000", detail="\x00" * 600)
-    assert (error.message, error.code, error.detail) == ("no \ufffd\ufffdgnp.exe", "4\ufffd00", "\ufffd" * 500)
+    assert (error.message, error.code, error.detail) == ("no \ufffd\ufffdgnp.exe", "4\ufffd00", "\ufffd" * 600)
     assert str(error) == error.message
+
+
+def test_an_error_carries_no_huge_answer_with_it() -> None:
+    huge = "x" * 5_000_000
+    for error in (DeliveryError(huge, code=huge, detail=huge), RateLimited(huge, retry_after_s=1, code=huge)):
+        assert (len(error.message), len(str(error)), len(error.code)) == (10_000, 10_000, 128)
+        assert len(error.detail) <= 10_000
 
 
 @pytest.mark.parametrize(

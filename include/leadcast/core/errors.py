@@ -42,6 +42,9 @@ HELD_FOR_AGE = "held_for_age"
 """Code of a delivery that was too old to be sent by itself: a person decides."""
 GIVEN_UP = "given_up"
 """Code of a delivery that somebody has seen to outside: nobody sends it any more, but a person who asks for it."""
+_MAX_CHARS = 10_000
+"""Of an error's texts: far more than is kept of them, since what is secret is taken out before they are cut to that."""
+_MAX_CODE_CHARS = 128
 
 
 class LeadcastError(Exception):
@@ -183,7 +186,9 @@ class DeliveryError(LeadcastError):
     Args:
         message: what happened, fit to be shown.
         code: the service's own code for it, or an HTTP/SMTP status, as text.
-        detail: further words of the service, shortened and without secrets.
+        detail: further words of the service, without secrets.
+
+    Texts without end are cut.
     """
 
     outcome: ClassVar[AttemptOutcome] = AttemptOutcome.TRANSIENT
@@ -191,9 +196,9 @@ class DeliveryError(LeadcastError):
     """Whether the same delivery may succeed later without anybody changing it."""
 
     def __init__(self, message: str, *, code: str = "", detail: str = "") -> None:
-        self.message = plain_text(message)
-        self.code = plain_text(code)
-        self.detail = plain_text(detail[:500])
+        self.message = plain_text(message[:_MAX_CHARS])
+        self.code = plain_text(code[:_MAX_CODE_CHARS])
+        self.detail = plain_text(detail[:_MAX_CHARS])
         super().__init__(self.message)
 
 
