@@ -1,7 +1,7 @@
 """Any lead comes in, however hostile, and arrives escaped and intact, or cut as documented; nothing between.
 
 Intact: the values are there as the door has mended them (tests/unit/test_tidy.py), apart from what no transport keeps:
-which line breaks stood where.
+which line breaks stood where, and what is hidden in the name of a field.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.contract.error_cases import SERVICES, Case, credentials_of, mail_server
 
+from leadcast.core.blanks import without_unseen
 from leadcast.core.model import Lead
+from leadcast.core.plain import plain_text
 from leadcast.integrations import registry
 from leadcast.integrations.base import Account, Call
 from leadcast.integrations.bitrix24_fields import addresses_of
@@ -120,7 +122,8 @@ def account_of(kind: str, sandbox: Sandbox) -> Account[Any]:
 
 
 def read(text: str) -> str:
-    """A text as one reads it: runs of control characters, line breaks and spaces are one space."""
+    """A text as one reads it: runs of control characters, line breaks and spaces are one space, and « is “."""
+    text = text.translate(str.maketrans("«»", "“”"))
     return re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", text).strip()
 
 
@@ -129,7 +132,7 @@ def values_of(lead: Lead) -> Iterator[str]:
     yield from (lead.name, lead.phone, lead.email, lead.company, lead.source)
     for name, value in (*lead.utm.items(), *lead.custom.items()):
         if text_of(value):
-            yield name
+            yield without_unseen(plain_text(name))
             yield text_of(value)
     yield lead.comment
 

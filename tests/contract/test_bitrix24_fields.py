@@ -200,3 +200,15 @@ def test_brackets_that_are_no_tags_stay_as_they_are(sandbox: Sandbox, make_call:
     deliver(Lead(id="1", comment="размер [42] < 50 & > 10"), sandbox, make_call())
 
     assert sandbox.stored("bitrix24")["leads"][0]["comments"] == "Comment: размер [42] < 50 & > 10"
+
+
+def test_how_a_stranger_calls_a_field_passes_for_no_label_of_ours(sandbox: Sandbox, make_call: MakeCall) -> None:
+    custom = {"Source": "VIP", "So\u200burce": "VIP", "Source: VIP, Manager": "Eve", "[b]Source[/b]:": "VIP"}
+    deliver(Lead(id="1", custom=custom), sandbox, make_call())
+
+    assert sandbox.stored("bitrix24")["leads"][0]["comments"].splitlines() == [
+        "«Source»: VIP",
+        "«Source»: VIP",
+        "«Source: VIP, Manager»: Eve",
+        "«[\u2060b]Source[\u2060/b]:»: VIP",
+    ]

@@ -176,6 +176,17 @@ def test_fields_are_shown_instead_of_the_leads_own_ones(sandbox: Sandbox, lead: 
     assert "Срочно" not in letter["text"] + letter["html"]
 
 
+def test_labels_of_the_settings_are_ours_and_those_of_the_lead_are_not(
+    sandbox: Sandbox, lead: Lead, make_call: MakeCall
+) -> None:
+    deliver(sandbox, lead, make_call(), settings={"fields": {"Источник": "{lead_source}"}})
+    deliver(sandbox, replace(lead, source="", custom={"Источник": "VIP"}), make_call())
+    ours, theirs = letters(sandbox)
+    assert f"Источник: {lead.source}" in ours["text"].splitlines()
+    assert "«Источник»: VIP" in theirs["text"].splitlines()
+    assert "«Источник»" in theirs["html"]
+
+
 def test_when_everybody_is_refused_so_is_the_delivery(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
     sandbox.fault(service="smtp", kind="reject", code="550", times=2)
     with pytest.raises(RejectedError, match="refuses 2 of 2") as caught:

@@ -282,6 +282,17 @@ def test_fields_are_shown_instead_of_the_leads_own_ones(sandbox: Sandbox, lead: 
     assert "Срочно" not in text
 
 
+def test_labels_of_the_settings_are_ours_and_those_of_the_lead_are_not(
+    sandbox: Sandbox, lead: Lead, make_call: MakeCall
+) -> None:
+    settings = {"fields": {"Источник": "{lead_source}"}}
+    deliver(sandbox, lead, make_call(), settings=settings)
+    deliver(sandbox, replace(lead, source="", custom={"Источник": "VIP"}), make_call())
+    ours, theirs = (message["text"].splitlines() for message in messages(sandbox))
+    assert f"Источник: {lead.source}" in ours
+    assert "«Источник»: VIP" in theirs
+
+
 @pytest.mark.parametrize(
     ("chat_id", "names"),
     [

@@ -54,7 +54,7 @@ def test_a_line_of_a_stranger_does_not_pass_for_one_of_ours() -> None:
         "> utm_medium: b",
         "«Источник»: VIP",
         "«utm_source»: c",
-        "город Источник: VIP: Тверь",
+        "«город Источник: VIP»: Тверь",
     ]
 
 

@@ -16,6 +16,8 @@ _FILLERS = (
     "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2065\u206a-\u206f\u2800\u3164\ufe00-\ufe0f\uffa0\ufff9-\ufffb"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e01ef"
 )
+_SHAPING = "\u200c\u200d\ufe00-\ufe0f\U000e0020-\U000e007f\U000e0100-\U000e01ef"
+"""What joins letters and emoji, parts them, and chooses how they look."""
 _SPACES = "".join(character for character in map(chr, range(0x3001)) if character.isspace())
 
 
@@ -28,6 +30,7 @@ _AT_ENDS = _SPACES + _each(_DIRECTIONS + _ZERO_WIDTH)
 _UNSEEN = _AT_ENDS + _each(_FILLERS)
 _ANY_DIRECTION = re.compile(f"[{_DIRECTIONS}]")
 _ANY_ZERO_WIDTH = re.compile(f"[{_ZERO_WIDTH}]")
+_ANY_UNSEEN = re.compile(f"(?![{_SHAPING}])[{_DIRECTIONS}{_ZERO_WIDTH}{_FILLERS}]")
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
 _BREAKS = re.compile(r"[\t\n\x0b\x0c\r\x85\u2028\u2029]+")
 _LINE_ENDS = re.compile(r"\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
@@ -48,6 +51,11 @@ def without_directions(text: str) -> str:
 def without_zero_width(text: str) -> str:
     """`text` without characters of no width, where none can be meant: in a phone, in an address."""
     return _ANY_ZERO_WIDTH.sub("", text)
+
+
+def without_unseen(text: str) -> str:
+    """`text` without characters that nobody sees, but those that may be meant within a word or an emoji."""
+    return _ANY_UNSEEN.sub("", text)
 
 
 def with_whole_characters(text: str) -> str:

@@ -23,7 +23,8 @@ MAX_LONG_TEXT_CHARS = 65_536
 """Of a comment, and of a custom field."""
 MAX_UTM_FIELDS = 50
 MAX_CUSTOM_FIELDS = 200
-_NAMELESS = "no name"
+NAMELESS = "no name"
+"""How a field is called whose own name is empty."""
 _SCHEMES: Mapping[str, re.Pattern[str]] = {
     "phone": re.compile(r"(?:\s*tel:)+", re.IGNORECASE),
     "email": re.compile(r"(?:\s*mailto:)+", re.IGNORECASE),
@@ -106,11 +107,11 @@ class _Tidying:
 
     def own_name(self, given: Any, taken: set[str], group: str) -> str:
         full = blanks.bare(blanks.as_line(self.whole(str(given), (group, str(given)))))
-        name = blanks.bare(full[:MAX_NAME_CHARS]) or _NAMELESS
+        name = blanks.bare(full[:MAX_NAME_CHARS]) or NAMELESS
         number = 1
         while _meant(name, group) in taken:
             number += 1
-            name = f"{(full or _NAMELESS)[: MAX_NAME_CHARS - 10]} ({number})"
+            name = f"{(full or NAMELESS)[: MAX_NAME_CHARS - 10]} ({number})"
         if name != full:
             self.notes.add((group, name), "kept under this name, since its own was empty, too long or taken")
         return name

@@ -12,14 +12,11 @@ from leadcast.core.model import Lead, Receipt
 from leadcast.core.settings import Language
 from leadcast.integrations.amocrm_client import AmoCrmClient
 from leadcast.integrations.amocrm_search import LEADS, embedded
+from leadcast.integrations.labels import LABELS
 from leadcast.integrations.remarks import MAX_CHARS, remarks, said
 
 _FILED = "The lead is filed, its note is not yet"
 _PAGE = 250
-_LABELS = {
-    Language.RU: {"name": "Имя", "phone": "Телефон", "email": "E-mail"},
-    Language.EN: {"name": "Name", "phone": "Phone", "email": "E-mail"},
-}
 
 
 def note_of(lead: Lead, *, language: Language, region: str, is_known: bool) -> str:
@@ -32,7 +29,7 @@ def note_of(lead: Lead, *, language: Language, region: str, is_known: bool) -> s
     """
     text = remarks(lead, language=language, region=region, with_company=is_known, with_ways=not is_known)
     if is_known:
-        labels = _LABELS[language]
+        labels = LABELS[language]
         pairs = ((labels["name"], lead.name), (labels["phone"], lead.phone), (labels["email"], lead.email))
         text = "\n".join([*(f"{label}:{said(value)}" for label, value in pairs if value), *filter(None, [text])])
     return text[:MAX_CHARS]

@@ -12,8 +12,9 @@ from leadcast.integrations.base import Call, Memory
 from leadcast.integrations.bitrix24_client import Bitrix24Client
 from leadcast.integrations.bitrix24_items import EntityType, is_empty
 from leadcast.integrations.bitrix24_settings import Bitrix24Settings, Entity
+from leadcast.integrations.labels import utm_name
 from leadcast.integrations.mapping import filled, from_the_lead
-from leadcast.integrations.remarks import remarks, utm_name
+from leadcast.integrations.remarks import remarks
 from leadcast.integrations.ways import addresses_in, each_phone
 
 MAX_NAME_CHARS = 255

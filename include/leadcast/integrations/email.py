@@ -184,6 +184,7 @@ def _message(
         lead=shown,
         subject=credentials.subject if settings.subject is None else settings.subject,
         language=settings.language,
+        own_labels=bool(settings.fields),
     )
     message = EmailMessage(policy=INTACT)
     message["Message-ID"] = f"<{_NOT_IN_AN_ID.sub('-', call.key)}@{server.sender.domain}>"

@@ -10,28 +10,11 @@ from collections.abc import Collection
 from typing import Any
 
 from leadcast.core.model import Lead
-from leadcast.core.redact import one_line
 from leadcast.core.settings import Language
+from leadcast.integrations.labels import LABELS, label_of, utm_label, utm_name
 from leadcast.integrations.ways import address_forms, addresses_in, each_phone, number_forms, phones_in
 
 MAX_CHARS = 10_000
-MAX_LABEL_CHARS = 128
-_LABELS = {
-    Language.RU: {
-        "phone": "Телефон",
-        "email": "E-mail",
-        "company": "Компания",
-        "comment": "Комментарий",
-        "source": "Источник",
-    },
-    Language.EN: {
-        "phone": "Phone",
-        "email": "E-mail",
-        "company": "Company",
-        "comment": "Comment",
-        "source": "Source",
-    },
-}
 
 
 def remarks(
@@ -56,14 +39,8 @@ def remarks(
         with_email: say the e-mail address, too: the service takes what stands there for none.
         without_utm: these have a field of their own, as in `utm_source`.
     """
-    utm = {
-        one_line(utm_name(name), limit=MAX_LABEL_CHARS): value
-        for name, value in lead.utm.items()
-        if utm_name(name) not in without_utm
-    }
-    ours = {label.casefold() for label in (*_LABELS[language].values(), *utm)}
-    custom = {_label(name, ours): _text(value) for name, value in lead.custom.items()}
-    behind = utm | custom
+    utm = [(utm_label(name), value) for name, value in lead.utm.items() if utm_name(name) not in without_utm]
+    custom = [(label_of(name), _text(value)) for name, value in lead.custom.items()]
 
     phone = lead.phone if with_ways and each_phone(lead.phone, region=region) != [lead.phone] else ""
     is_changed = (addresses_in(lead.email) or [lead.email]) != [lead.email]
@@ -79,8 +56,8 @@ def remarks(
             "source": said(lead.source),
         }
         pairs = [
-            *((_LABELS[language][name], value) for name, value in own.items()),
-            *((label, said(value)) for label, value in behind.items()),
+            *((LABELS[language][name], value) for name, value in own.items()),
+            *((label, said(value)) for label, value in (*utm, *custom)),
         ]
         return "\n".join(f"{label}:{value}" for label, value in pairs if value)
 
@@ -101,11 +78,6 @@ def said(value: str) -> str:
     return "".join(f"\n> {line}".rstrip() for line in lines) if len(lines) > 1 else f" {value.strip()}"
 
 
-def utm_name(name: str) -> str:
-    """`source` and `utm_source` are the same."""
-    return f"utm_{name.lower().removeprefix('utm_')}"
-
-
 def personal_data(lead: Lead, *, region: str) -> list[str]:
     """The values that must not be repeated when a service's error quotes them, as typed and as they are sent.
 
@@ -120,12 +92,6 @@ def personal_data(lead: Lead, *, region: str) -> list[str]:
         + address_forms(lead.email)
         + [_text(value) for value in lead.custom.values() if not isinstance(value, bool)]
     )
-
-
-def _label(name: str, ours: Collection[str]) -> str:
-    """A custom field's name; in quotation marks where it is one of our labels."""
-    label = one_line(name, limit=MAX_LABEL_CHARS)
-    return f"«{label}»" if label.casefold() in ours else label
 
 
 def _cut(text: str, *, limit: int) -> str:

@@ -195,7 +195,9 @@ def _message(lead: Lead, *, settings: TelegramSettings, call: Call) -> dict[str,
     if settings.fields:
         lead = replace(lead, custom=filled(settings.fields, lead=lead))
     message: dict[str, Any] = {
-        "text": call.templates.telegram(settings.template, lead=lead, language=settings.language),
+        "text": call.templates.telegram(
+            settings.template, lead=lead, language=settings.language, own_labels=bool(settings.fields)
+        ),
         "parse_mode": "HTML",
         "link_preview_options": {"is_disabled": True},
         "disable_notification": settings.silent,

@@ -12,7 +12,7 @@ from leadcast.core.model import Lead
 from leadcast.core.redact import one_line
 
 _PLAIN_FIELDS = ("id", "name", "phone", "email", "company", "comment", "source")
-_ONE_LINE = ("name", "phone", "email", "company", "source")
+_ONE_LINE = ("id", "name", "phone", "email", "company", "source")
 _UTM = "utm_"
 
 
@@ -59,7 +59,7 @@ def _cut(text: str, *, limit: int) -> str:
 
 
 def _on_one_line(text: str) -> str:
-    return one_line(text, limit=len(text)) if len(text.splitlines()) > 1 else text
+    return text if text.splitlines() in ([], [text]) else one_line(text, limit=len(text))
 
 
 def text_of(value: Any) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,8 +21,8 @@ from leadcast.core.model import Lead
 from leadcast.core.redact import one_line
 from leadcast.core.settings import Language, Occasion
 from leadcast.integrations import telegram_text, template_values
-from leadcast.integrations.remarks import said
 from leadcast.integrations.template_files import UNSENDABLE, TemplateFiles, placeholders_to_jinja
+from leadcast.integrations.template_filters import FILTERS, OWN_LABELS, printed
 from leadcast.integrations.wording import Wording
 
 NEW_LEAD = "new_lead"
@@ -53,19 +52,28 @@ class Templates:
         self._files = TemplateFiles(Path(folder) if folder else None)
         self._environment = _environment(self._files)
 
-    def email(self, name: str, *, lead: Lead, subject: str = "", language: Language | None = None) -> EmailText:
+    def email(
+        self,
+        name: str,
+        *,
+        lead: Lead,
+        subject: str = "",
+        language: Language | None = None,
+        own_labels: bool = False,
+    ) -> EmailText:
         """The e-mail about a lead.
 
         Args:
             name: the template; it has `<name>.email.html` or `<name>.email.txt` or both, and may have a subject.
             subject: a line with placeholders, instead of the template's subject.
+            own_labels: how the lead's custom fields are called, we ourselves say, and no stranger.
 
         Raises:
             Unsendable: there is no such template, or it cannot be rendered.
         """
         spoken = language or self._language
         self._check_known(name, "email.html", "email.txt", language=spoken)
-        values = template_values.values_of(lead)
+        values = {**template_values.values_of(lead), OWN_LABELS: own_labels}
         # A template without a text part or a subject of its own speaks with the shipped ones.
         text = name if self._files.has(f"{spoken}/{name}.email.txt") else NEW_LEAD
         headline = name if self._files.has(f"{spoken}/{name}.subject.txt") else NEW_LEAD
@@ -77,18 +85,26 @@ class Templates:
             html=self._render(f"{name}.email.html", values, spoken) if has_html else "",
         )
 
-    def telegram(self, name: str, *, lead: Lead, language: Language | None = None) -> str:
+    def telegram(self, name: str, *, lead: Lead, language: Language | None = None, own_labels: bool = False) -> str:
         """The Telegram message about a lead, in Telegram's HTML, at most 4096 visible characters.
 
         A lead that is too long is shortened before it is rendered (first its comment, then every value), never the
         rendered message: a cut may split a tag (vendors.md 3.3).
+
+        Args:
+            own_labels: how the lead's custom fields are called, we ourselves say, and no stranger.
 
         Raises:
             Unsendable: there is no such template, it cannot be rendered, or is too long even without the lead.
         """
         spoken = language or self._language
         self._check_known(name, "telegram.html", language=spoken)
-        message = telegram_text.fitted(lead, render=lambda lead: self._message(name, lead, spoken))
+
+        def rendered(lead: Lead) -> str:
+            values = {**template_values.values_of(lead), OWN_LABELS: own_labels}
+            return self._render(f"{name}.telegram.html", values, spoken).strip()
+
+        message = telegram_text.fitted(lead, render=rendered)
         if message is None:
             raise Unsendable(
                 f"Template {name!r} makes more than {telegram_text.MAX_CHARS} characters even for an empty lead.",
@@ -130,9 +146,6 @@ class Templates:
             text=self._render(f"{name}.email.txt", values, spoken),
             html=self._render(f"{name}.email.html", values, spoken),
         )
-
-    def _message(self, name: str, lead: Lead, language: Language) -> str:
-        return self._render(f"{name}.telegram.html", template_values.values_of(lead), language).strip()
 
     def _check_known(self, name: str, *kinds: str, language: Language) -> None:
         known = self._files.names(*kinds, language=language.value)
@@ -188,26 +201,16 @@ def _in_words_of(language: Language, values: Mapping[str, Any]) -> Mapping[str, 
     return {**values, "deliveries": deliveries, "reason": say(values.get("reason") or "")}
 
 
-def _moment(value: Any) -> Any:
-    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if isinstance(value, datetime) else value
-
-
-def _printed(value: Any) -> Any:
-    """Nothing for what is missing, and for methods, which a template named without calling them."""
-    return "" if value is None or callable(value) else value
-
-
 def _environment(files: TemplateFiles | None) -> Environment:
     environment = ImmutableSandboxedEnvironment(
         loader=files,
         undefined=ChainableUndefined,
         autoescape=lambda name: name is not None and name.endswith(".html"),
-        finalize=_printed,
+        finalize=printed,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["moment"] = _moment
-    environment.filters["said"] = lambda value: said(template_values.text_of(value))
+    environment.filters.update(FILTERS)
     return environment
 
 
