@@ -27,7 +27,7 @@ from leadcast.core.redact import one_line, scrub
 from leadcast.core.settings import Settings
 from leadcast.core.verdict import Standing, Verdict, verdict
 from leadcast.integrations.base import Integration
-from leadcast.integrations.remarks import personal_data
+from leadcast.integrations.personal_data import personal_data
 from leadcast.store import account_watch, claims, ledger
 
 persistent = retry(

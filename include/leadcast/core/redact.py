@@ -9,18 +9,34 @@ from typing import Any
 from pydantic import SecretStr
 
 from leadcast.core.plain import plain_text
+from leadcast.core.readings import readings_of
+from leadcast.core.secret_forms import places
 
 MASK = "***"
 _SHORTEST_SECRET = 4
+_MOST_CHARS = 20_000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 def scrub(text: str, *, secrets: Iterable[str]) -> str:
-    """`text` with every secret in it replaced by `***`. Values shorter than 4 characters are left: they match all."""
-    for secret in sorted(set(secrets), key=len, reverse=True):
-        if len(secret) >= _SHORTEST_SECRET:
-            text = text.replace(secret, MASK)
-    return text
+    """The first 20,000 characters of `text`, with `***` for every secret in them.
+
+    A secret is found as it is and in base64, also as a part of what was coded, and either of them percent-encoded or
+    escaped for JSON or HTML. Values shorter than 4 characters are left: they match all.
+
+    Args:
+        secrets: among them may be a `Word` or a `Number`, for data of persons.
+    """
+    text, hidden = text[:_MOST_CHARS], list(secrets)
+    readings = readings_of(text)
+    found = sorted(reading.in_source(*place) for reading in readings for place in places(reading.text, hidden))
+    shown: list[str] = []
+    at = 0
+    for start, end in found:
+        if start >= at:
+            shown += [text[at:start], MASK]
+        at = max(at, end)
+    return "".join([*shown, text[at:]])
 
 
 def one_line(text: str, *, limit: int = 500) -> str:

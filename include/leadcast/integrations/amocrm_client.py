@@ -23,7 +23,7 @@ from leadcast.integrations.answer import Answer, pause_s
 from leadcast.integrations.base import Account, Call, TokenPair
 from leadcast.integrations.deadline import Deadline
 from leadcast.integrations.oauth import AccessToken, account_name
-from leadcast.integrations.remarks import personal_data
+from leadcast.integrations.personal_data import personal_data
 
 if TYPE_CHECKING:
     from leadcast.integrations.amocrm import AmoCrmCredentials

@@ -19,7 +19,7 @@ from leadcast.integrations.bitrix24_operating import Operating
 from leadcast.integrations.bitrix24_portal import Portal
 from leadcast.integrations.deadline import Deadline
 from leadcast.integrations.oauth import AccessToken, account_name
-from leadcast.integrations.remarks import personal_data
+from leadcast.integrations.personal_data import personal_data
 
 if TYPE_CHECKING:
     from leadcast.integrations.bitrix24_settings import Bitrix24Credentials

@@ -12,7 +12,7 @@ from typing import Any
 from leadcast.core.model import Lead
 from leadcast.core.settings import Language
 from leadcast.integrations.labels import LABELS, label_of, utm_label, utm_name
-from leadcast.integrations.ways import address_forms, addresses_in, each_phone, number_forms, phones_in
+from leadcast.integrations.ways import addresses_in, each_phone
 
 MAX_CHARS = 10_000
 
@@ -76,22 +76,6 @@ def said(value: str) -> str:
     if not value.strip():
         return ""
     return "".join(f"\n> {line}".rstrip() for line in lines) if len(lines) > 1 else f" {value.strip()}"
-
-
-def personal_data(lead: Lead, *, region: str) -> list[str]:
-    """The values that must not be repeated when a service's error quotes them, as typed and as they are sent.
-
-    Args:
-        region: where a phone number without its country is from.
-    """
-    own = [lead.name, lead.phone, lead.email, lead.company, lead.comment]
-    phones = [form for number in phones_in(lead.phone, region=region) for form in number_forms(number)]
-    return (
-        own
-        + phones
-        + address_forms(lead.email)
-        + [_text(value) for value in lead.custom.values() if not isinstance(value, bool)]
-    )
 
 
 def _cut(text: str, *, limit: int) -> str:

@@ -19,6 +19,7 @@ from leadcast.core.settings import Language
 
 _TEMPLATES = Path(__file__).parent.parent / "templates"
 _NAME = re.compile(r"\{([a-z_]{1,32})\}")
+_WORD = re.compile(r"[^\W\d_]+")
 _DEEPEST = 4
 """Sentences within sentences, as in: The token was not renewed: Cannot reach …: no connection in time."""
 _LONGEST_CHARS = 2000
@@ -94,6 +95,13 @@ class Wording:
             if values is not None:
                 return own.with_values({name: self._said(value, depth - 1) for name, value in values.items()})
         return text
+
+
+@cache
+def vocabulary() -> frozenset[str]:
+    """The words that our own sentences are made of, in all languages, in small letters."""
+    sentences = (sentence for language in Language for pair in catalogue(language).items() for sentence in pair)
+    return frozenset(word.casefold() for text in sentences for word in _WORD.findall(_NAME.sub(" ", text)))
 
 
 def catalogue(language: Language) -> Mapping[str, str]:
