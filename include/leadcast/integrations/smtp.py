@@ -26,10 +26,13 @@ from leadcast.integrations.smtp_replies import (
     against_us,
     failure,
     fault_in_all,
+    is_later,
+    is_refused,
     is_taken,
     masked,
     not_taken,
     nothing_sent,
+    words,
 )
 from leadcast.integrations.smtp_session import session, wait_at_most
 
@@ -91,7 +94,7 @@ def send(
         TransientError: nobody was mailed: no connection, or the server says later to all of it.
         CredentialsError: the server refuses our login, our sender, our name or this machine.
         RejectedError: it refuses the message before it has asked for whom (too big, say).
-        UnknownOutcome: the message went out, and no answer came.
+        UnknownOutcome: the message went out, and no answer came, or one that is neither yes nor no.
         Blocked: the server offers no TLS, and the connection does not allow to send without.
     """
     letter = message.as_bytes(policy=policy.SMTP)
@@ -122,7 +125,7 @@ def _offer_sender(client: smtplib.SMTP, server: MailServer, *, size_bytes: int) 
         return None
     if code in PUT_OFF:
         return Refusal.of(server, code, reply)
-    if code < 500 or code in ABOUT_US or code == _TOO_BIG:
+    if not is_refused(code) or code in ABOUT_US or code == _TOO_BIG:
         raise failure(server, "does not take the message", code, reply)
     # every message of this account would fare alike
     refusal = Refusal.of(server, code, reply)
@@ -174,7 +177,13 @@ def _transferred(client: smtplib.SMTP, server: MailServer, letter: bytes) -> Ref
             )
         if is_taken(code):
             return None
-    if code in ABOUT_US or (code < 500 and code not in PUT_OFF):
+        if not is_later(code) and not is_refused(code):
+            raise UnknownOutcome(
+                f"Mail server {server} answered {code} to the message; it may have taken it.",
+                code=str(code),
+                detail=words(server, reply),
+            )
+    if code in ABOUT_US or not (is_refused(code) or code in PUT_OFF):
         raise failure(server, "does not take the message", code, reply)
     refusal = Refusal.of(server, code, reply)
     if refusal.fault:

@@ -70,7 +70,7 @@ _BY_WORDS = (
 
 def fault_of(code: int, text: str, *, sender_domain: str) -> Fault | None:
     """What a reply has against who sends; None: it may be about this recipient or this message."""
-    if code < 500:
+    if not 500 <= code < 600:
         return None
     words = text.casefold()
     status = _ENHANCED.match(words)

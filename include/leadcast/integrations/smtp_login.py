@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from leadcast.core.errors import CredentialsError
 from leadcast.integrations.mail_server import MailServer
-from leadcast.integrations.smtp_replies import failure, words
+from leadcast.integrations.smtp_replies import ABOUT_US, failure, is_later, is_refused, words
 
 _SIGNED_IN = frozenset({235, 503})
 """Accepted; or signed in already."""
@@ -44,10 +44,14 @@ def sign_in(client: smtplib.SMTP, server: MailServer) -> None:
         SMTPException: it hung up, and had refused nothing.
     """
     offered = client.esmtp_features.get("auth", "").upper().split()
-    refusal: tuple[int, bytes] | None = None
+    refusal: tuple[int, bytes | str] | None = None
+    reply: bytes | str
+    said = [_prepared(server.password.get_secret_value()).decode()]
     for way in _ways(server, offered):
         try:
-            code, reply = _exchange(client, way)
+            code, reply = _exchange(client, way, said)
+        except smtplib.SMTPResponseException as last_words:
+            code, reply = last_words.smtp_code, last_words.smtp_error
         except smtplib.SMTPException:
             if refusal is None:
                 raise
@@ -57,7 +61,8 @@ def sign_in(client: smtplib.SMTP, server: MailServer) -> None:
         if code == _CLOSING:
             refusal = refusal or (code, reply)
             break
-        refusal = code, reply
+        if refusal is None or _plainness(code) >= _plainness(refusal[0]):
+            refusal = code, reply
     if refusal is None:
         kind = "a password" if server.oauth2 is None else "an access token (XOAUTH2)"
         raise CredentialsError(
@@ -67,14 +72,22 @@ def sign_in(client: smtplib.SMTP, server: MailServer) -> None:
             for_all=True,
         )
     code, reply = refusal
-    if code < 500:
-        raise failure(server, "does not take our login", code, reply)
+    if not is_refused(code):
+        raise failure(server, "does not take our login", code, reply, said=said)
     raise CredentialsError(
         f"Mail server {server} does not take our login ({code}).",
         code=str(code),
-        detail=words(server, reply),
+        detail=words(server, reply, said=said),
         for_all=True,
     )
+
+
+def _plainness(code: int) -> int:
+    """How plainly a server has spoken of our login: of two ways that failed, the plainer reply counts. What it says of
+    the command (504, 501) tells less than what it says of the login; what is no refusal tells nothing."""
+    if code in ABOUT_US or is_later(code):
+        return 2
+    return 1 if is_refused(code) else 0
 
 
 def _ways(server: MailServer, offered: list[str]) -> Iterator[_Way]:
@@ -122,9 +135,14 @@ def _prepared(text: str) -> bytes:
     return unicodedata.normalize("NFKC", "".join(each for each in spaced if not stringprep.in_table_b1(each))).encode()
 
 
-def _exchange(client: smtplib.SMTP, way: _Way) -> tuple[int, bytes]:
-    """The server's last word on one way."""
-    first = "" if way.first is None else f" {_base64(way.first)}"
+def _exchange(client: smtplib.SMTP, way: _Way, said: list[str]) -> tuple[int, bytes]:
+    """The server's last word on one way. Adds to `said` what was said to it, as it was: the server may repeat it."""
+
+    def coded(text: bytes) -> str:
+        said.append(_base64(text))
+        return said[-1]
+
+    first = "" if way.first is None else f" {coded(way.first)}"
     code, reply = client.docmd("AUTH", f"{way.mechanism}{first}")
     for _ in range(_MOST_QUESTIONS):
         if code != _GO_ON:
@@ -133,7 +151,7 @@ def _exchange(client: smtplib.SMTP, way: _Way) -> tuple[int, bytes]:
             answer = way.answer(b64decode(reply))
         except binascii.Error:
             break  # that was no question
-        code, reply = client.docmd(_base64(answer))
+        code, reply = client.docmd(coded(answer))
     return client.docmd(_GIVE_UP) if code == _GO_ON else (code, reply)
 
 

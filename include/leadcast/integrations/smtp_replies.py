@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import smtplib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -40,7 +40,7 @@ class Refusal:
     @property
     def may_pass(self) -> bool:
         """Whether the server puts the recipient off (4yz) rather than refuses it (5yz)."""
-        return self.code < 500
+        return not is_refused(self.code)
 
 
 @contextmanager
@@ -80,10 +80,19 @@ def is_later(code: int) -> bool:
     return 400 <= code < 500
 
 
-def failure(server: MailServer, what: str, code: int, reply: bytes | str) -> DeliveryError:
-    """The error for a reply of the server: 4yz may pass, 5yz will not (vendors.md 5.2)."""
-    message, detail = f"Mail server {server} {what} ({code}).", words(server, reply)
-    if code < 500:
+def is_refused(code: int) -> bool:
+    """Whether the server says no for good (5yz)."""
+    return 500 <= code < 600
+
+
+def failure(server: MailServer, what: str, code: int, reply: bytes | str, *, said: Iterable[str] = ()) -> DeliveryError:
+    """The error for a reply of the server: 5yz will not pass, 4yz and what is no reply at all may (vendors.md 5.2).
+
+    Args:
+        said: what we have said to it that must not be shown, besides the server's secrets.
+    """
+    message, detail = f"Mail server {server} {what} ({code}).", words(server, reply, said=said)
+    if not is_refused(code):
         return TransientError(message, counts=not is_later(code), code=str(code), detail=detail)
     if code in ABOUT_US:
         return CredentialsError(message, code=str(code), detail=detail, for_all=True)
@@ -96,7 +105,7 @@ def not_let_in(server: MailServer, what: str, code: int, reply: bytes, *, fault:
     Args:
         fault: what a lasting refusal is for, unless its words say something else.
     """
-    if code < 500:
+    if not is_refused(code):
         return failure(server, what, code, reply)
     refusal = Refusal.of(server, code, reply)
     return against_us(server, refusal.fault or fault, refusal)
@@ -143,9 +152,9 @@ def _listed(left: Mapping[str, Refusal]) -> str:
     return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
 
 
-def words(server: MailServer, reply: bytes | str) -> str:
+def words(server: MailServer, reply: bytes | str, *, said: Iterable[str] = ()) -> str:
     """The server's own words, on one line, cut, without our secrets and with masked addresses, as it writes them."""
-    text = scrub(_text(reply)[:_MOST_CHARS], secrets=server.secrets())
+    text = scrub(_text(reply)[:_MOST_CHARS], secrets=[*server.secrets(), *said])
     return one_line(_ADDRESS.sub(lambda found: masked_email(found[0]), text), limit=200)
 
 
