@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from leadcast.core.clock import Clock, utc_now
 from leadcast.core.errors import Blocked
+from leadcast.core.field_words import Fault
 from leadcast.core.limits import Limit, at_rate
 from leadcast.core.redact import one_line
 from leadcast.core.settings import Settings
@@ -127,9 +128,7 @@ class Gate:
         try:
             return integration.settings_model.model_validate(merged(defaults, due.settings))
         except ValidationError as error:  # each for itself was checked; its text would repeat the values
-            first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise Blocked(f"Its settings do not fit together: {where}: {first['msg']}", code="settings") from None
+            raise Blocked(f"Its settings do not fit together: {Fault.first_of(error)}", code="settings") from None
 
 
 def _ref(integration: Integration[Any, Any], account: Account[Any]) -> AccountRef:

@@ -39,7 +39,7 @@ def test_lists_are_written_with_commas() -> None:
         ({"language": "klingon"}, r"language: .* \(you gave klingon\)"),
         ({"allowed_networks": "10.0.0.0/33"}, r"allowed_networks.0: .* \(you gave 10.0.0.0/33\)"),
         ({"overrides": "{not json"}, r"overrides: not JSON: .* \(you gave \{not json\)"),
-        ({"overrides": '{"amocrm": 5}'}, "overrides.amocrm: Input should be a valid"),
+        ({"overrides": '{"amocrm": 5}'}, "overrides.amocrm: Input should be an object"),
         ({"triez": "3"}, r"triez: there is no such setting. Is tries meant\?$"),
     ],
 )

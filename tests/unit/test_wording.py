@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator
 from itertools import chain, product
 from pathlib import Path
@@ -29,8 +30,11 @@ ERRORS = {name for name in dir(errors) if isinstance(getattr(errors, name), type
 } | {"RateLimited", "CredentialsError", "Gone", "Unsendable", "kind"}
 """`kind`: a variable that holds one of them."""
 REASONS = {"critical", "reason"}
-PARTS = {"UnfitUrlError", "TunnelError"}
+PARTS = {"UnfitUrlError", "TunnelError", "NotComputableError", "SMTPServerDisconnected"}
 """What is said within a sentence of another file's."""
+REFUSALS = {"ValueError", "InvalidRequest", "SettingsError"}
+"""What is said of settings, credentials and requests, in errors and letters as well as to who calls the API."""
+REFUSE = ("integrations", "request.py", "refusals.py", "conf_guard.py", "host_name.py", "sealing.py")
 FOR_THE_LOG = {"warning", "info", "error", "_unheard"}
 
 
@@ -76,14 +80,27 @@ def sentences_in(path: Path) -> Iterator[str]:
         if isinstance(function, ast.FunctionDef):
             named = names_in(module.body) | names_in(ast.walk(function))
             calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
-            for told in chain.from_iterable(map(told_by, calls)):
-                yield from (text for text in texts_of(told, named) if " " in text.replace(SAMPLE, ""))
+            for told in chain.from_iterable(told_by(call, refuses=bool({*path.parts} & {*REFUSE})) for call in calls):
+                yield from (text for text in texts_of(told, named) if re.search("[a-z].* |^ .*[a-z]", own_of(text)))
 
 
-def told_by(call: ast.Call) -> list[ast.expr]:
-    """The arguments of a call that people may read."""
+def own_of(text: str) -> str:
+    """What of it is not a sample's."""
+    return text.replace(SAMPLE, "")
+
+
+def told_by(call: ast.Call, *, refuses: bool) -> list[ast.expr]:
+    """The arguments of a call that people may read.
+
+    Args:
+        refuses: the file says what is wrong with what it was given.
+    """
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     told = call.args[:1] if name in ERRORS | PARTS or isinstance(call.func, ast.IfExp) else []
+    if refuses and name in REFUSALS:
+        told = call.args[:1]
+    if refuses and name == "FieldError":
+        told = call.args[1:2]
     if name == "failure":  # smtp_replies: the server and what it does
         told = call.args[1:2]
     if name not in FOR_THE_LOG:
@@ -146,8 +163,8 @@ def test_a_sentence_within_a_sentence_is_translated_too() -> None:
             "включите TLS.",
         ),
         (
-            "Cannot talk to mail server m:25: Connection unexpectedly closed: timed out; nothing was sent.",
-            "Не удаётся связаться с почтовым сервером m:25: соединение неожиданно закрыто: время вышло; "
+            "Cannot talk to mail server m:25: connection closed unexpectedly: host is down; nothing was sent.",
+            "Не удаётся связаться с почтовым сервером m:25: соединение неожиданно закрыто: хост не работает; "
             "ничего не отправлено.",
         ),
         (

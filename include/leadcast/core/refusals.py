@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from leadcast.core.errors import FieldError, InvalidRequest
+from leadcast.core.field_words import words_of
 from leadcast.core.redact import one_line
 from leadcast.core.values import is_deep
 
@@ -37,9 +38,10 @@ def field_errors(error: ValidationError, *, data: Any, prefix: Way = ()) -> list
         data: what was validated.
         prefix: the way to it.
     """
-    found = error.errors(include_input=False, include_url=False, include_context=False)
+    found = error.errors(include_input=False, include_url=False)
     ways = [_way(item["loc"], data, is_missing=item["type"] == "missing") for item in found]
-    return list(dict.fromkeys(FieldError((*prefix, *way), item["msg"]) for way, item in zip(ways, found, strict=True)))
+    errors = [FieldError((*prefix, *way), words_of(item)) for way, item in zip(ways, found, strict=True)]
+    return list(dict.fromkeys(errors))
 
 
 def reject(errors: Sequence[FieldError]) -> NoReturn:

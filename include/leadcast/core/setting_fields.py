@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Secret, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
+from leadcast.core.field_words import words_of
 from leadcast.core.redact import one_line
 
 _LONGEST_SHOWN = 80
@@ -68,14 +69,14 @@ def parsed_json(value: Any) -> Any:
 
 def what_is_wrong(error: ValidationError, model: type[BaseModel]) -> str:
     """The first thing that is wrong: which setting, why, and the value that was given unless it is a secret."""
-    first = error.errors(include_url=False, include_context=False)[0]
+    first = error.errors(include_url=False)[0]
     # pydantic names the way through its validators, too: lax-or-strict[…]
     loc = [str(part) for part in first["loc"] if "[" not in str(part)]
     if first["type"] == "extra_forbidden":
         return no_such_setting(loc[0], model.model_fields)
     # what two settings contradict each other in has no place of its own; its text names them
     where = f"{'.'.join(loc)}: " if loc else ""
-    return where + first["msg"].removeprefix("Value error, ") + _given(first["input"], loc, model.model_fields)
+    return where + words_of(first) + _given(first["input"], loc, model.model_fields)
 
 
 def no_such_setting(name: str, known: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import SecretStr, ValidationError
 
 from leadcast.core.errors import CredentialsError
+from leadcast.core.field_words import Fault
 from leadcast.core.settings import Settings
 from leadcast.integrations.base import Account, ConnectionFields, Integration
 
@@ -87,6 +88,4 @@ def _base_url(integration: Integration[Any, Any], settings: Settings) -> str:
 
 
 def _unfit(what: str, error: ValidationError) -> CredentialsError:
-    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return CredentialsError(f"{what}: {where}: {first['msg']}".replace(": :", ":"), code="credentials")
+    return CredentialsError(f"{what}: {Fault.first_of(error)}", code="credentials")

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, model_validator
 
 from leadcast.core.errors import CredentialsError, RejectedError, TransientError
+from leadcast.core.field_words import Fault
 from leadcast.core.limits import Limit
 from leadcast.core.model import Lead, Priority, Receipt
 from leadcast.core.redact import one_line
@@ -21,7 +22,7 @@ from leadcast.integrations.amocrm_items import company_item, contact_item, lead_
 from leadcast.integrations.amocrm_note import note_of, with_note
 from leadcast.integrations.amocrm_search import embedded, find_incoming, find_lead
 from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, ModelClass, RequestModel
-from leadcast.integrations.connection import base_url_of, expired, given, lacking, refuse_inline
+from leadcast.integrations.connection import base_url_of, expired, given, refuse_inline
 from leadcast.integrations.mapping import Fields
 from leadcast.integrations.oauth import account_name
 
@@ -213,7 +214,7 @@ class AmoCrm(Integration[AmoCrmSettings, AmoCrmCredentials]):
             return Account(credentials=AmoCrmCredentials.model_validate(values), base_url=base_url)
         except ValidationError as error:
             raise CredentialsError(
-                f"Connection {connection.conn_id!r}: {lacking(error)}. It needs the access token as password, "
+                f"Connection {connection.conn_id!r}: {Fault.first_of(error)}. It needs the access token as password, "
                 "and the account's address as host (https://example.amocrm.ru) or subdomain in extra.",
                 code="connection",
             ) from None

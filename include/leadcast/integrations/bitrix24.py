@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from leadcast.core.errors import CredentialsError, RejectedError
+from leadcast.core.field_words import Fault
 from leadcast.core.limits import Limit
 from leadcast.core.model import Lead, Receipt
 from leadcast.core.redact import one_line
@@ -19,7 +20,7 @@ from leadcast.integrations.bitrix24_fields import contact_fields, item_fields, m
 from leadcast.integrations.bitrix24_items import ADD, EntityType, Item, added, found, id_of
 from leadcast.integrations.bitrix24_portal import is_vendors_host, portal_host
 from leadcast.integrations.bitrix24_settings import Bitrix24Credentials, Bitrix24Settings, Entity
-from leadcast.integrations.connection import base_url_of, expired, given, lacking, refuse_inline
+from leadcast.integrations.connection import base_url_of, expired, given, refuse_inline
 
 __all__ = ["Bitrix24", "Bitrix24Credentials", "Bitrix24Settings"]
 
@@ -98,8 +99,8 @@ class Bitrix24(Integration[Bitrix24Settings, Bitrix24Credentials]):
             credentials = Bitrix24Credentials.model_validate(values)
         except ValidationError as error:
             raise CredentialsError(
-                f"Connection {connection.conn_id!r}: {lacking(error)}. It needs the webhook's URL as host or password, "
-                "or the portal as host and the access token as password.",
+                f"Connection {connection.conn_id!r}: {Fault.first_of(error)}. It needs the webhook's URL as host "
+                "or password, or the portal as host and the access token as password.",
                 code="connection",
             ) from None
         return Account(credentials=credentials, base_url=_operators_choice(address, credentials))

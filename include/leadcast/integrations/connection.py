@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr
 
 from leadcast.core.errors import CredentialsError
 from leadcast.integrations.base import ConnectionFields, ModelClass
@@ -90,10 +90,3 @@ def expired(service: str, error: CredentialsError) -> CredentialsError:
         code=error.code,
         detail=error.detail,
     )
-
-
-def lacking(error: ValidationError) -> str:
-    """The first thing that is wrong, without the value."""
-    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg']}" if where else str(first["msg"])

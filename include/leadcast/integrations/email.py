@@ -21,6 +21,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 
 from leadcast.core.errors import CredentialsError, SettingsError, TransientError
+from leadcast.core.field_words import Fault
 from leadcast.core.model import Lead, Receipt
 from leadcast.core.settings import Language
 from leadcast.integrations import smtp
@@ -162,9 +163,8 @@ class Email(Integration[EmailSettings, EmailCredentials]):
         try:
             credentials = EmailCredentials.model_validate(values)
         except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise CredentialsError(f"Connection {connection.conn_id!r}: {where}: {first['msg']}.", code=where) from None
+            fault = Fault.first_of(error)
+            raise CredentialsError(f"Connection {connection.conn_id!r}: {fault}.", code=fault.where) from None
         return EmailAccount(credentials=credentials, server=MailServer.from_connection(connection))
 
 

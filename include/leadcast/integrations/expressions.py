@@ -65,7 +65,7 @@ def parsed(source: str) -> tuple[Part, ...]:
         parts = tuple(_parts(_JINJA.parse(placeholders_to_jinja(source))))
         steps = sum(_steps(part) for part in parts if not isinstance(part, str))
     except TemplateSyntaxError as error:
-        raise ValueError(one_line(error.message or "not an expression", limit=160)) from None
+        raise ValueError(f"not an expression: {one_line(error.message or '', limit=160)}") from None
     except (RecursionError, MemoryError, OverflowError):
         raise ValueError("nested too deeply") from None
     if steps > MAX_STEPS:

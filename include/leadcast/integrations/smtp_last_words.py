@@ -5,6 +5,9 @@ from __future__ import annotations
 import smtplib
 from typing import Any
 
+NOT_CONNECTED = "not connected"
+TAKES_NO_MORE = "it takes no more"
+HAS_HUNG_UP = "it has hung up"
 _REFUSAL = 400
 
 
@@ -19,15 +22,15 @@ class HearsLastWords(smtplib.SMTP):
             SMTPServerDisconnected: without a word, or it takes nothing in time.
         """
         if self.sock is None:
-            raise smtplib.SMTPServerDisconnected("not connected")
+            raise smtplib.SMTPServerDisconnected(NOT_CONNECTED)
         try:
             self.sock.sendall(s.encode(self.command_encoding) if isinstance(s, str) else s)
         except TimeoutError:
             self.close()
-            raise smtplib.SMTPServerDisconnected("it takes no more") from None
+            raise smtplib.SMTPServerDisconnected(TAKES_NO_MORE) from None
         except OSError:
             code, reply = self.getreply()
             self.close()
             if code < _REFUSAL:
-                raise smtplib.SMTPServerDisconnected("it has hung up") from None
+                raise smtplib.SMTPServerDisconnected(HAS_HUNG_UP) from None
             raise smtplib.SMTPResponseException(code, reply) from None

@@ -13,6 +13,7 @@ from leadcast.core.redact import masked_email, one_line, scrub
 from leadcast.integrations import line_faults
 from leadcast.integrations.mail_server import MailServer
 from leadcast.integrations.smtp_blame import Fault, fault_of
+from leadcast.integrations.smtp_last_words import HAS_HUNG_UP, NOT_CONNECTED, TAKES_NO_MORE
 
 ABOUT_US = frozenset({530, 534, 535, 538})
 """5yz replies about our login, whatever the command was."""
@@ -21,6 +22,7 @@ PUT_OFF = frozenset({450, 451, 452})
 above all, are about the server."""
 _ADDRESS = re.compile(r"[^\s<>@:;,()\"]{1,64}@[^\s<>@:;,()\"]{1,255}")
 _MOST_CHARS = 2000
+_MOST_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,20 @@ def nothing_sent(server: MailServer) -> Iterator[None]:
 
 
 def _why(error: smtplib.SMTPException | OSError | UnicodeError) -> str:
-    """What smtplib says itself, or what became of the line."""
-    if isinstance(error, OSError) and not isinstance(error, smtplib.SMTPException):
+    """What became of the line, in our own words: `smtplib` and what is below it have theirs."""
+    if isinstance(error, UnicodeError):
+        return "a name or an address is not in ASCII"
+    if not isinstance(error, smtplib.SMTPException):
         return line_faults.why(error)
-    return one_line(str(error), limit=200)
+    if not isinstance(error, smtplib.SMTPServerDisconnected):
+        return "it does not keep to SMTP"
+    if str(error) in (NOT_CONNECTED, TAKES_NO_MORE, HAS_HUNG_UP):
+        return str(error)
+    if isinstance(error.__context__, TimeoutError):
+        return "no answer in time"
+    if isinstance(error.__context__, OSError):
+        return f"connection closed unexpectedly: {line_faults.why(error.__context__)}"
+    return "connection closed unexpectedly"
 
 
 def is_taken(code: int) -> bool:
@@ -149,13 +161,15 @@ def not_taken(left: Mapping[str, Refusal], *, total: int, mailed: int = 0) -> De
 
 def _listed(left: Mapping[str, Refusal]) -> str:
     shown = [f"{entry['to']} ({entry['code']})" for entry in masked(left)]
-    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
+    # no number: the sentence says how many they are
+    return ", ".join(shown[:_MOST_SHOWN]) + (", …" if len(shown) > _MOST_SHOWN else "")
 
 
 def words(server: MailServer, reply: bytes | str, *, said: Iterable[str] = ()) -> str:
     """The server's own words, on one line, cut, without our secrets and with masked addresses, as it writes them."""
     text = scrub(_text(reply)[:_MOST_CHARS], secrets=[*server.secrets(), *said])
-    return one_line(_ADDRESS.sub(lambda found: masked_email(found[0]), text), limit=200)
+    # not cut to what is kept of it: the lead's data has to be found in it, whole
+    return one_line(_ADDRESS.sub(lambda found: masked_email(found[0]), text), limit=_MOST_CHARS)
 
 
 def _text(reply: bytes | str) -> str:

@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from leadcast.core.errors import CredentialsError, UnknownOutcome, Unsendable
+from leadcast.core.field_words import Fault
 from leadcast.core.limits import Limit
 from leadcast.core.model import Lead, Receipt
 from leadcast.core.redact import one_line
@@ -180,9 +181,10 @@ class Telegram(Integration[TelegramSettings, TelegramCredentials]):
         try:
             credentials = TelegramCredentials.model_validate(values)
         except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            field = {"bot_token": "password", "chat_id": "host"}.get(str(first["loc"][0]), str(first["loc"][0]))
-            raise CredentialsError(f"Connection {connection.conn_id!r}: {field}: {first['msg']}.", code=field) from None
+            fault = Fault.first_of(error)
+            name = fault.where.partition(".")[0]
+            field = {"bot_token": "password", "chat_id": "host"}.get(name, name)
+            raise CredentialsError(f"Connection {connection.conn_id!r}: {field}: {fault.what}.", code=field) from None
         return Account(credentials=credentials, base_url=base_url)
 
 

@@ -17,6 +17,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints, ValidationError, model_validator
 
 from leadcast.core.errors import CredentialsError
+from leadcast.core.field_words import Fault
 from leadcast.core.limits import Limit
 from leadcast.core.model import Lead, Receipt
 from leadcast.integrations.address import Target, callable_url
@@ -198,6 +199,7 @@ class Webhook(Integration[WebhookSettings, WebhookCredentials]):
         try:
             return Account(credentials=WebhookCredentials.model_validate(values))
         except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            field = {"url": "host", "secret": "password"}.get(str(first["loc"][0]), str(first["loc"][0]))
-            raise CredentialsError(f"Connection {connection.conn_id!r}: {field}: {first['msg']}.", code=field) from None
+            fault = Fault.first_of(error)
+            name = fault.where.partition(".")[0]
+            field = {"url": "host", "secret": "password"}.get(name, name)
+            raise CredentialsError(f"Connection {connection.conn_id!r}: {field}: {fault.what}.", code=field) from None

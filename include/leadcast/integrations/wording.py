@@ -20,7 +20,7 @@ from leadcast.core.settings import Language
 _TEMPLATES = Path(__file__).parent.parent / "templates"
 _NAME = re.compile(r"\{([a-z_]{1,32})\}")
 _WORD = re.compile(r"[^\W\d_]+")
-_DEEPEST = 4
+_DEEPEST = 6
 """Sentences within sentences, as in: The token was not renewed: Cannot reach …: no connection in time."""
 _LONGEST_CHARS = 2000
 
