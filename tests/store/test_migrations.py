@@ -11,10 +11,12 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, create_engine, inspect, make_url, text
 from sqlalchemy.exc import OperationalError
 
-from leadcast.core.errors import StoreError
+from leadcast.core.errors import IndexesUnmade
+from leadcast.engine import config, init
 from leadcast.store import late_indexes, migrate
-from leadcast.store.database import open_engine
+from leadcast.store.database import Store, open_engine
 from leadcast.store.schema import metadata
+from leadcast.store.sealing import Sealer
 
 pytestmark = pytest.mark.store
 
@@ -104,21 +106,69 @@ def test_an_index_that_an_interrupted_upgrade_has_left_half_made_is_made_again(l
     assert migrate.unmade_indexes(large_tables) == []
 
 
-def test_an_upgrade_that_breaks_off_before_its_indexes_is_gone_on_with_by_the_next(
+REPLACED = {"ix_batches_waiting", "ix_notifications_due"}
+"""Indexes of the older tables that others take the place of."""
+
+
+def there(engine: Engine, names: set[str]) -> set[str]:
+    with engine.connect() as connection:
+        found = connection.execute(
+            text("SELECT indexname FROM pg_indexes WHERE indexname = ANY(:names)"), {"names": [*names]}
+        )
+        return set(found.scalars())
+
+
+def test_beside_a_transaction_that_stays_open_all_are_tried_and_what_they_replace_stays(
     large_tables: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A backup is one."""
     with monkeypatch.context() as impatient:
         impatient.setattr(late_indexes, "WAITS_FOR_OTHERS_S", 1)
+        impatient.setattr(late_indexes, "WAITS_ONCE_MORE_S", 0.1)
         with large_tables.connect() as long_one:
             # what it has seen is nothing that a table's change waits for
             long_one.execution_options(isolation_level="REPEATABLE READ").execute(text("SELECT 1"))
-            with pytest.raises(StoreError, match=r"CONCURRENTLY ix_batches_new: .*leadcast upgrade"):
+            with pytest.raises(IndexesUnmade, match=r"ix_batches_new.*ix_notifications_waiting.*leadcast upgrade"):
                 migrate.upgrade(large_tables)
     with large_tables.connect() as connection:
         assert migrate.current(connection) == migrate.newest(), "the tables are those of this version"
-    assert "ix_batches_new" in migrate.unmade_indexes(large_tables)
+    assert {"ix_batches_new", "ix_notifications_waiting"} <= set(migrate.unmade_indexes(large_tables))
+    assert there(large_tables, REPLACED) == REPLACED
     migrate.upgrade(large_tables)
     assert migrate.unmade_indexes(large_tables) == []
+    assert all(indexes(large_tables).values())
+    assert there(large_tables, REPLACED) == set()
+
+
+def test_one_index_that_cannot_be_made_keeps_no_other_from_being_made(large_tables: Engine) -> None:
+    with large_tables.begin() as connection:
+        connection.execute(text("CREATE TABLE ix_batches_new ()"))
+    with pytest.raises(IndexesUnmade, match=r"ix_batches_new: .*already exists.*leadcast upgrade"):
+        migrate.upgrade(large_tables)
+    assert migrate.unmade_indexes(large_tables) == ["ix_batches_new"]
+    assert there(large_tables, REPLACED) == {"ix_batches_waiting"}, "what has a successor by now is gone"
+
+
+def test_init_and_upgrade_go_on_without_an_index_and_say_how_to_make_it(
+    large_tables: Engine, fernet_key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow may be started: the store works."""
+    monkeypatch.setattr(config, "store", lambda *_: Store(large_tables, Sealer(fernet_key)))
+    with large_tables.begin() as connection:
+        connection.execute(text("CREATE TABLE ix_batches_new ()"))
+    at, lacks = init._migrate()
+    assert at == f"store: at revision {migrate.newest()} (was 0004)"
+    assert lacks.startswith("store: ")
+    assert "ix_batches_new" in lacks
+    assert "leadcast upgrade" in lacks
+
+
+def test_what_was_replaced_and_could_not_be_dropped_goes_with_the_next_upgrade(large_tables: Engine) -> None:
+    migrate.upgrade(large_tables)
+    with large_tables.begin() as connection:
+        connection.execute(text("CREATE INDEX ix_batches_waiting ON batches (priority)"))
+    migrate.upgrade(large_tables)
+    assert there(large_tables, REPLACED) == set()
 
 
 def test_several_processes_may_make_the_indexes_at_once(large_tables: Engine) -> None:

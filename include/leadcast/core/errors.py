@@ -26,6 +26,7 @@ LeadcastError
 ├── AttemptFailed            what a DeliveryError means for the delivery: when the next attempt is, if any
 ├── SettingsError            the installation is not set up right, and how to mend it
 ├── StoreError               the store could not be used; swept later
+│   └── IndexesUnmade        it can be, only slower: indexes of large tables could not be made
 └── LeadTableError           the user's own lead table could not be used; again later
 """
 
@@ -329,6 +330,10 @@ class SettingsError(LeadcastError):
 
 class StoreError(LeadcastError):
     """The store could not be used."""
+
+
+class IndexesUnmade(StoreError):
+    """The store can be used, only slower than it should be. The text names what could not be made, and says how to."""
 
 
 class LeadTableError(LeadcastError):

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-from leadcast.core.errors import SettingsError, StoreError
+from leadcast.core.errors import IndexesUnmade, SettingsError, StoreError
 from leadcast.core.settings import Settings
 from leadcast.engine import config
 from leadcast.integrations import registry
@@ -30,7 +30,7 @@ def initialise(*, link_dags: bool = False) -> list[str]:
     Raises:
         SettingsError, StoreError: the store or Airflow's database cannot be used; says what to set.
     """
-    return [_migrate(), *in_airflows_database(lambda: _make_in_airflow(link_dags=link_dags))]
+    return [*_migrate(), *in_airflows_database(lambda: _make_in_airflow(link_dags=link_dags))]
 
 
 def _make_in_airflow(*, link_dags: bool) -> list[str]:
@@ -118,7 +118,7 @@ def make_pools(settings: Settings) -> list[str]:
     return lines
 
 
-def _migrate() -> str:
+def _migrate() -> list[str]:
     from sqlalchemy.exc import SQLAlchemyError
 
     from leadcast.store import migrate
@@ -126,9 +126,12 @@ def _migrate() -> str:
     before = store_revision()
     # its lines between ours would be read as ours
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    lacks = []
     try:
         migrate.upgrade(config.store().engine)
+    except IndexesUnmade as error:  # no reason not to start: the store works
+        lacks.append(f"store: {error}")
     except SQLAlchemyError as error:
         raise StoreError(f"The store cannot be migrated: {type(error).__name__}. Check [leadcast] store_url.") from None
     newest = migrate.newest()
-    return f"store: at revision {newest}" + ("" if before == newest else f" (was {before or 'empty'})")
+    return [f"store: at revision {newest}" + ("" if before == newest else f" (was {before or 'empty'})"), *lacks]

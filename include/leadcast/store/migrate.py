@@ -31,8 +31,8 @@ def upgrade(engine: Engine, *, revision: str = "head") -> None:
     Others may use it meanwhile. Two processes at once: the second waits, then finds it done.
 
     Raises:
-        StoreError: a newer version of Leadcast has made the store, or it is in use all the time; or an index could not
-            be made, without which the store works.
+        StoreError: a newer version of Leadcast has made the store, or it is in use all the time.
+        IndexesUnmade: it is at that revision, and works; some indexes could not be made.
     """
     _alone(engine, lambda connection: command.upgrade(_config(connection), revision))
     late_indexes.make(engine, _late_indexes(engine))
@@ -43,11 +43,16 @@ def unmade_indexes(engine: Engine) -> list[str]:
     return late_indexes.unmade(engine, _late_indexes(engine))
 
 
-def _late_indexes(engine: Engine) -> late_indexes.Definitions:
+def _late_indexes(engine: Engine) -> late_indexes.Wanted:
     with engine.connect() as connection:
         at = current(connection)
-    steps = reversed([*_scripts().iterate_revisions(at or "base", "base")])
-    return {name: on for step in steps for name, on in getattr(step.module, "LATE_INDEXES", {}).items()}
+    steps = reversed([step.module for step in _scripts().iterate_revisions(at or "base", "base")])
+    made: dict[str, str] = {}
+    replaced: dict[str, str] = {}
+    for step in steps:
+        made |= getattr(step, "LATE_INDEXES", {})
+        replaced |= getattr(step, "REPLACED_INDEXES", {})
+    return late_indexes.Wanted(made, replaced)
 
 
 def downgrade(engine: Engine, *, revision: str = "base") -> None:

@@ -24,15 +24,21 @@ LATE_INDEXES = {
     ),
 }
 """Made after this revision is written down (`store.late_indexes`)."""
+REPLACED_INDEXES = {"ix_batches_waiting": "ix_batches_new"}
+"""Dropped there, too, when what takes their place has been made."""
 
 
 def upgrade() -> None:
-    op.drop_index("ix_batches_waiting", table_name="batches")
+    """Nothing in the tables themselves."""
 
 
 def downgrade() -> None:
     for name in LATE_INDEXES:
         op.execute(f"DROP INDEX IF EXISTS {name}")
     op.create_index(
-        "ix_batches_waiting", "batches", ["priority", "accepted_at"], postgresql_where=sa.text("status = 'pending'")
+        "ix_batches_waiting",
+        "batches",
+        ["priority", "accepted_at"],
+        postgresql_where=sa.text("status = 'pending'"),
+        if_not_exists=True,
     )

@@ -15,6 +15,8 @@ LATE_INDEXES = {
     "ix_notifications_waiting": "notifications (channel, place, next_attempt_at, id) WHERE state = 'pending'",
 }
 """Made after this revision is written down (`store.late_indexes`)."""
+REPLACED_INDEXES = {"ix_notifications_due": "ix_notifications_waiting"}
+"""Dropped there, too, when what takes their place has been made."""
 _PENDING = sa.text("state = 'pending'")
 
 
@@ -43,13 +45,14 @@ def upgrade() -> None:
     op.add_column("notifications", sa.Column("sequence", sa.Integer()))
     # which receivers these go to is sealed: none shall wait for another's
     op.execute("UPDATE notifications SET place = md5(batch_id) WHERE channel = 'callback_url' AND state = 'pending'")
-    op.drop_index("ix_notifications_due", table_name="notifications", postgresql_where=_PENDING)
 
 
 def downgrade() -> None:
     for name in LATE_INDEXES:
         op.execute(f"DROP INDEX IF EXISTS {name}")
-    op.create_index("ix_notifications_due", "notifications", ["next_attempt_at"], postgresql_where=_PENDING)
+    op.create_index(
+        "ix_notifications_due", "notifications", ["next_attempt_at"], postgresql_where=_PENDING, if_not_exists=True
+    )
     op.drop_column("notifications", "sequence")
     op.drop_column("notifications", "place")
     op.drop_table("places")
