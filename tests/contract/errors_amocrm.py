@@ -180,6 +180,13 @@ CASES: list[Case] = [
         note="if it is amoCRM's own, the next call hears it, too",
     ),
     Case(
+        says="200, and the body breaks off",
+        faults=write(kind="cut"),
+        error="UnknownOutcome",
+        state="retrying",
+        code="no_id",
+    ),
+    Case(
         says="404, no such route",
         faults=write(kind="status", status=404),
         error="RejectedError",

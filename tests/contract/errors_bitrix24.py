@@ -244,6 +244,13 @@ CASES: list[Case] = [
         code="not_json",
     ),
     Case(
+        says="200, and the body breaks off",
+        faults=[{"kind": "cut", "match": ADD}],
+        error="UnknownOutcome",
+        state="retrying",
+        code="not_json",
+    ),
+    Case(
         says="200 without the new item's id",
         faults=[{"kind": "answer", "status": 200, "body": {"result": []}, "match": ADD}],
         error="UnknownOutcome",

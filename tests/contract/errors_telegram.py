@@ -194,6 +194,7 @@ CASES: list[Case] = [
         faults=[{"kind": "answer", "status": 200, "body": {"ok": True, "result": {}}}],
         **UNSURE,
     ),
+    Case(says="200, and the body breaks off", faults=[{"kind": "cut"}], code="200", **UNSURE),
     Case(says="200 with something that is not JSON", faults=[{"kind": "non_json", "status": 200}], **UNSURE),
     Case(says="the connection breaks before an answer", faults=[{"kind": "hang_up_after"}], code="no_answer", **UNSURE),
     Case(

@@ -19,6 +19,7 @@ def _answer(status: int, **answer: Any) -> dict[str, Any]:
 CASES = [
     Case(says="200"),
     Case(says="103, and then 200", faults=({"kind": "interim"},)),
+    Case(says="200, and the body breaks off", faults=({"kind": "cut"},), note="nobody reads it"),
     Case(says="204, nothing in it", faults=(_answer(204),)),
     Case(says="200 and 200 kB", faults=(_answer(200, body="x" * 200_000),), note="64 KiB of it are read, none is kept"),
     Case(

@@ -111,7 +111,7 @@ def test_a_fresh_token_that_is_refused_is_not_fetched_again(sandbox: Sandbox, le
             "invalid_client",
         ),
         ({"status": 400, "body": {"error": "unauthorized_client"}}, CredentialsError, "unauthorized_client"),
-        ({"status": 403, "text": "no"}, CredentialsError, "403"),
+        ({"status": 403, "text": "no"}, TransientError, "403"),
         ({"status": 200, "body": {"access_token": "not one\r\n"}}, TransientError, "200"),
         ({"status": 200, "text": "<html>"}, TransientError, "200"),
         ({"status": 429, "text": ""}, RateLimited, "429"),

@@ -101,6 +101,15 @@ def test_an_answer_may_come_after_an_interim_one(sandbox: Sandbox, service: Serv
     assert said.count(b"HTTP/1.1 ") == 2
 
 
+def test_an_answer_may_break_off_within_its_body(sandbox: Sandbox, service: Service) -> None:
+    sandbox.fault(service=service.name, kind="cut")
+    with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
+        service.send(sandbox)
+    (entry,) = sandbox.received(service.name)
+    assert (entry["status"], entry["executed"], entry["fault"]) == (200, True, "cut")
+    assert service.count(sandbox) == 1
+
+
 def test_hanging_up_before_executes_nothing(sandbox: Sandbox, service: Service) -> None:
     sandbox.fault(service=service.name, kind="hang_up_before")
     with pytest.raises(requests.ConnectionError):

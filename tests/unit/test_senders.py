@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,7 @@ from leadcast.integrations.smtp import MailServer, Sent
 from leadcast.integrations.webhook_answer import check
 from leadcast.notify import Story
 from leadcast.store.views import BatchView
+from tests.unit.test_egress import RawServer, answering
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 FAR_TOO_LONG_S = 9.0
@@ -62,6 +64,26 @@ def test_a_callers_host_that_never_answers_has_its_time_and_no_more(silent: tupl
     with pytest.raises(DeliveryError) as caught:
         within(FAR_TOO_LONG_S, lambda: made.callback_url(told, timeout_s=1), name="test")
     assert (caught.value.code, caught.value.may_pass) == ("timeout", True)
+
+
+def test_a_caller_who_says_yes_and_works_on_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("leadcast.integrations.webhook_answer.BODY_S", 0.2)
+    began = time.monotonic()
+
+    def works_on(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n")
+        server.stopping.wait(10)
+
+    with RawServer(works_on) as server:
+        told = story(f"http://127.0.0.1:{server.port}/done")
+        senders(allowed_networks="127.0.0.0/8").callback_url(told, timeout_s=15)
+        assert time.monotonic() - began < 5
+
+
+def test_what_a_caller_has_said_counts_though_the_rest_breaks_off() -> None:
+    made = senders(allowed_networks="127.0.0.0/8")
+    with answering(b"HTTP/1.1 410 Gone\r\nContent-Length: 100\r\n\r\ngone") as server, pytest.raises(Gone):
+        made.callback_url(story(f"http://127.0.0.1:{server.port}/done"), timeout_s=15)
 
 
 def test_a_mail_server_that_never_greets_has_its_time_and_no_more(silent: tuple[str, int]) -> None:

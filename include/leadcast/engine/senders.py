@@ -86,7 +86,7 @@ class Senders:
     def callback_url(self, story: Story, *, timeout_s: float) -> None:
         """A signed POST to the caller's URL (Standard Webhooks, vendors.md 4)."""
         from leadcast.integrations.egress import Egress
-        from leadcast.integrations.webhook_answer import check
+        from leadcast.integrations.webhook_answer import BODY_S, check
         from leadcast.integrations.webhook_message import message_body, signed_headers
 
         if story.batch is None or not story.callback_url:
@@ -102,7 +102,13 @@ class Senders:
             at=datetime.now(UTC),
         )
         answer = Egress.under(self.settings).send(
-            "POST", story.callback_url, headers=headers, body=body, timeout_s=timeout_s, public_only=True
+            "POST",
+            story.callback_url,
+            headers=headers,
+            body=body,
+            timeout_s=timeout_s,
+            body_s=BODY_S,
+            public_only=True,
         )
         check(answer, now=datetime.now(UTC))
 

@@ -138,7 +138,8 @@ class AmoCrmClient:
         if answer.status == 200 and isinstance(access, str) and isinstance(refresh_next, str):
             self._secrets += [access, refresh_next]
             return TokenPair(access=SecretStr(access), refresh=SecretStr(refresh_next))
-        if answer.status == 200:  # as good as a lost answer: the old refresh token may still count (vendors.md 1.2)
+        if answer.status == 200 or answer.broke_off:
+            # as good as a lost answer: the old refresh token may still count (vendors.md 1.2)
             raise TransientError("amoCRM's answer to the renewal of the token cannot be read.", code="not_json")
         if not _is_own_refusal(answer):
             raise TransientError(
@@ -165,6 +166,8 @@ class AmoCrmClient:
         if status >= 500:
             kind: type[DeliveryError] = TransientError if sent is None else UnknownOutcome
             raise kind(f"amoCRM failed ({code}).", code=code, detail=detail)
+        if sent is not None and answer.broke_off:
+            raise UnknownOutcome(f"amoCRM's answer ({code}) broke off; the lead may have been filed.", code=code)
         if sent is not None and not _is_own_refusal(answer):
             raise UnknownOutcome(
                 f"Something other than amoCRM answered ({code}); the lead may have been filed.", code=code

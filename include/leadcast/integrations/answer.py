@@ -30,7 +30,8 @@ def pause_s(value: Any) -> float | None:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back. `headers` are found in any case; `body` may be cut (`max_answer_bytes`).
+    """What came back. `headers` are found in any case; a `body` that is not `whole` broke off, or was cut
+    (`max_answer_bytes`). Whoever needs it has what `json` can make of it, and is in doubt without.
 
     All of a service's words and numbers come through `text` and `json`, and can be kept and shown from there on.
     """
@@ -38,6 +39,12 @@ class Answer:
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    whole: bool = True
+
+    @property
+    def broke_off(self) -> bool:
+        """Whether it is not all there, and what is there cannot be read: whoever says so has said nothing plainly."""
+        return not self.whole and self.json() is None
 
     @property
     def text(self) -> str:

@@ -201,7 +201,7 @@ class Bitrix24Client:
         code = code_of(answer) or str(answer.status)
         if answer.status == 429 or answer.status >= 500:
             raise TransientError(f"Bitrix24 could not renew the token ({answer.status}).", code=code)
-        if answer.status == 200 and not code_of(answer):
+        if (answer.status == 200 and not code_of(answer)) or answer.broke_off:
             # as good as a lost answer: whether the old refresh token still counts is not said (vendors.md 2.1)
             raise TransientError("Bitrix24's answer to the renewal of the token cannot be read.", code="not_json")
         if not isinstance(given, dict) or "error" not in given:

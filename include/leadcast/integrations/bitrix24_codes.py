@@ -86,6 +86,9 @@ def error_of(answer: Answer, *, words: str, changes: bool) -> DeliveryError:
     if status == 429:  # whoever says it has executed nothing
         pause_s = answer.retry_after_s() or UNNAMED_LIMIT_PAUSE_S
         return RateLimited("Something in front of Bitrix24 asks to wait.", retry_after_s=pause_s, code=code)
+    if changes and status < 500 and answer.broke_off:
+        text = f"Bitrix24's answer ({status}) broke off; the lead may have been made."
+        return UnknownOutcome(text, code=str(status))
     if changes and status < 500 and not _is_own(answer):
         text = f"Something other than Bitrix24 answered ({status}); the lead may have been made."
         return UnknownOutcome(text, code=str(status))

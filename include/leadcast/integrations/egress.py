@@ -55,19 +55,22 @@ class Egress:
         body: bytes | None = None,
         timeout_s: float = 60.0,
         max_answer_bytes: int = 65536,
+        body_s: float | None = None,
         public_only: bool = False,
     ) -> Answer:
-        """Sends once and returns the answer, whatever its status.
+        """Sends once and returns the answer, whatever its status, and whether or not its body is `whole`.
 
         Args:
             json: sent as JSON in UTF-8, instead of `body`.
             timeout_s: for all of it, from connecting to the answer's last byte (the system's name lookup apart).
             max_answer_bytes: what is longer is cut.
+            body_s: who needs no more than status and headers says how long the rest is waited for; None: as long as
+                there is time.
             public_only: the URL is a stranger's: reach public addresses and `allowed_networks` only.
 
         Raises:
             TransientError: nothing was sent.
-            UnknownOutcome: it was sent, and no whole answer came.
+            UnknownOutcome: it was sent, and no answer came.
             Blocked: the address is not one that we send to.
             Unsendable: a header cannot be sent.
         """
@@ -76,7 +79,7 @@ class Egress:
         deadline = monotonic() + timeout_s
         line = self._connector.connect(target, public_only=public_only, deadline=deadline)
         try:
-            return exchange(line, target, method, all_headers, content, deadline, max_answer_bytes)
+            return exchange(line, target, method, all_headers, content, deadline, max_answer_bytes, body_s)
         finally:
             line.close()
 

@@ -1,19 +1,20 @@
 """One exchange on a connection that stands: the request goes out, and its answer is read, bounded in time and size.
 
-From the first byte on the request may have been executed, whatever goes wrong after it.
+From the first byte on the request may have been executed, whatever goes wrong after it. Once status and headers are
+there, it has been answered: of a body that breaks off, or has no end, what came is kept.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from json import dumps
 from time import monotonic
 from typing import Any
 
 from urllib3.connection import HTTPConnection
-from urllib3.response import HTTPResponse
+from urllib3.response import BaseHTTPResponse
 
 from leadcast.core.errors import UnknownOutcome, Unsendable
 from leadcast.integrations.address import Target
@@ -52,16 +53,37 @@ def exchange(
     content: bytes | None,
     deadline: float,
     max_answer_bytes: int,
+    body_s: float | None,
 ) -> Answer:
-    left_s = max(deadline - monotonic(), 0.001)
-    connection = HTTPConnection(target.host, target.port, timeout=left_s)
+    connection = HTTPConnection(target.host, target.port, timeout=_left_s(deadline))
     connection.sock = line.stream
-    with Alarm(line.carrier, after_s=left_s) as alarm, closing(connection):
+    with closing(connection):
+        response = _heard(connection, line, target, method, headers, content, deadline)
+        # from here on it has answered, whatever becomes of the rest
+        until = deadline if body_s is None else min(deadline, monotonic() + body_s)
+        taken, whole = _body(response, line, until, max_answer_bytes)
+    encoding = response.headers.get("Content-Encoding", "")
+    body = unpacked(taken, encoding, size_bytes=max_answer_bytes)
+    return Answer(status=response.status, headers=response.headers, body=body, whole=whole)
+
+
+def _heard(
+    connection: HTTPConnection,
+    line: Line,
+    target: Target,
+    method: str,
+    headers: Mapping[str, str],
+    content: bytes | None,
+    deadline: float,
+) -> BaseHTTPResponse:
+    """Sends, and returns the answer with its status and headers read."""
+    connection.response_class = FinalAnswer
+    with Alarm(line.carrier, after_s=_left_s(deadline)) as alarm:
         try:
-            connection.response_class = FinalAnswer
-            connection.request(method, target.path, content, headers, preload_content=False, decode_content=False)
+            with suppress(OSError):  # who takes no more of it may have said why
+                connection.request(method, target.path, content, headers, preload_content=False, decode_content=False)
+            was_late = alarm.rang
             response = connection.getresponse()
-            taken = _bounded(response, max_answer_bytes)
         except Exception as error:
             # Whatever went wrong from here on, the request may have arrived.
             if alarm.rang or isinstance(error, TimeoutError):
@@ -69,19 +91,30 @@ def exchange(
             raise UnknownOutcome(
                 f"{target.origin} broke off before it had answered; it may have taken the request.", code="no_answer"
             ) from None
-        if alarm.rang:  # an answer without a length ends when the socket does, even when it was us who shut it
+        if alarm.rang and not was_late:  # a head may end when the socket does, even when it was us who shut it
             raise _unanswered(target)
-    encoding = response.headers.get("Content-Encoding", "")
-    body = unpacked(taken, encoding, size_bytes=max_answer_bytes)
-    return Answer(status=response.status, headers=response.headers, body=body)
+    return response
 
 
-def _bounded(response: HTTPResponse, size_bytes: int) -> bytes:
-    taken = b""
-    # until nothing comes: only that read tells an end from a break
-    while len(taken) < size_bytes and (chunk := response.read(size_bytes - len(taken), decode_content=False)):
-        taken += chunk
-    return taken
+def _body(response: BaseHTTPResponse, line: Line, until: float, size_bytes: int) -> tuple[bytes, bool]:
+    """As much of the body as comes until then and is wanted, and whether that is all of it."""
+    taken = bytearray()
+    with Alarm(line.carrier, after_s=_left_s(until)):
+        try:
+            # one more than is wanted: only that tells an end from a cut; until nothing comes: an end from a break
+            while len(taken) <= size_bytes:
+                chunk = response.read1(size_bytes + 1 - len(taken), decode_content=False)
+                if not chunk:
+                    # a body without a length ends when the socket does, even when it was us who shut it
+                    return bytes(taken), monotonic() < until
+                taken += chunk
+        except Exception:  # noqa: S110 - however it breaks off, what has come is there
+            pass
+    return bytes(taken[:size_bytes]), False
+
+
+def _left_s(until: float) -> float:
+    return max(until - monotonic(), 0.001)
 
 
 def _unanswered(target: Target) -> UnknownOutcome:

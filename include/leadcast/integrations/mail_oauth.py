@@ -117,8 +117,8 @@ class OAuth2:
         if answer.status == 429:
             pause_s = answer.retry_after_s()
             raise RateLimited("Microsoft asks to wait.", retry_after_s=_PAUSE_S if pause_s is None else pause_s)
-        if 400 <= answer.status < 500:
-            why = one_line(str(told.get("error", "")), limit=64) or str(answer.status)
+        if 400 <= answer.status < 500 and told.get("error"):
+            why = one_line(str(told["error"]), limit=64)
             raise CredentialsError(
                 f"Microsoft gives no access token for the mail server: {why}. Check tenant_id, client_id and "
                 "client_secret in the connection's extra.",

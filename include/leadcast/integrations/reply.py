@@ -26,6 +26,7 @@ _MAX_MEMBERS = 16
 _INTERIM = re.compile(rb"HTTP/\S+\s+1(?!01\b)\d\d\b")
 _HEADER = re.compile(rb"[!-9;-~]+:|[ \t]")
 _FRAMING = re.compile(rb"(?i)(?:content-length|transfer-encoding):")
+_LENGTH = re.compile(rb"(?i)content-length:([^\r\n]*)")
 _GZIP = zlib.MAX_WBITS | 16
 
 
@@ -42,6 +43,7 @@ class FinalAnswer(HTTPResponse):
             return
         body = self.fp
         status, lines = _final_head(body)
+        lines = _without_contradiction(lines)
         # http.client finds out from these how long the body is; it must not see the rest, which may be too much for it
         self.fp = BytesIO(b"".join([status, *filter(_FRAMING.match, lines), b"\r\n"]))
         try:
@@ -94,6 +96,13 @@ def _header_lines(opened: BinaryIO, size_bytes: int) -> Iterator[bytes]:
 def _fit(lines: Iterable[bytes]) -> list[bytes]:
     """Those that are headers: the parser takes the first that is none for the body's beginning."""
     return [line for line in lines if _HEADER.match(line)]
+
+
+def _without_contradiction(lines: list[bytes]) -> list[bytes]:
+    """Without its lengths, where they differ: then its body ends when the connection does."""
+    said = [found[1] for line in lines if (found := _LENGTH.match(line))]
+    lengths = {length.strip() for each in said for length in each.split(b",")}
+    return lines if len(lengths) < 2 else [line for line in lines if not _LENGTH.match(line)]
 
 
 def unpacked(body: bytes, encoding: str, *, size_bytes: int) -> bytes:

@@ -24,7 +24,7 @@ from leadcast.integrations.address import Target, callable_url
 from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, ModelClass, RequestModel
 from leadcast.integrations.connection import address_of, parsed
 from leadcast.integrations.mapping import Fields, filled
-from leadcast.integrations.webhook_answer import check
+from leadcast.integrations.webhook_answer import BODY_S, check
 from leadcast.integrations.webhook_message import (
     DELIVERY_KEY,
     BodyKind,
@@ -166,6 +166,7 @@ class Webhook(Integration[WebhookSettings, WebhookCredentials]):
             body=body,
             timeout_s=min(TIMEOUT_S, call.timeout_s),
             max_answer_bytes=MAX_ANSWER_BYTES,
+            body_s=BODY_S,
             public_only=True,
         )
         check(answer, now=call.clock())

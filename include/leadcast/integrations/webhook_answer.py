@@ -14,6 +14,9 @@ from leadcast.integrations.answer import Answer
 PAUSE_S = 30.0
 """After a 429 that does not say how long to wait."""
 LONGEST_PAUSE_S = 3600.0
+BODY_S = 3.0
+"""For the body, which nobody reads: a receiver may say yes and work on, or stream without end. Not none: some give up
+what they do when we are gone before they have said all."""
 
 
 def check(answer: Answer, *, now: datetime) -> None:

@@ -26,6 +26,7 @@ class FaultKind(StrEnum):
     NON_JSON = "non_json"
     INTERIM = "interim"
     PACKED = "packed"
+    CUT = "cut"
     TOKEN_EXPIRED = "token_expired"  # noqa: S105 - the name of a fault
     VALIDATION = "validation"
     EXPIRED_TOKEN = "expired_token"  # noqa: S105 - the name of a fault
@@ -50,7 +51,13 @@ _KINDS_OF_ALL = frozenset(
         FaultKind.DOWN,
     }
 )
-_KINDS_OF_HTTP = _KINDS_OF_ALL | {FaultKind.ANSWER, FaultKind.NON_JSON, FaultKind.INTERIM, FaultKind.PACKED}
+_KINDS_OF_HTTP = _KINDS_OF_ALL | {
+    FaultKind.ANSWER,
+    FaultKind.NON_JSON,
+    FaultKind.INTERIM,
+    FaultKind.PACKED,
+    FaultKind.CUT,
+}
 KINDS: dict[ServiceName, frozenset[FaultKind]] = {
     ServiceName.AMOCRM: _KINDS_OF_HTTP | {FaultKind.TOKEN_EXPIRED, FaultKind.VALIDATION},
     ServiceName.BITRIX24: _KINDS_OF_HTTP | {FaultKind.EXPIRED_TOKEN, FaultKind.RENAME, FaultKind.ERROR},

@@ -14,13 +14,13 @@ from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from leadcast.sandbox.faults import Fault, FaultBoard, FaultKind
-from leadcast.sandbox.http_service import HttpService, gateway_page
+from leadcast.sandbox.http_service import HttpService, gateway_page, reason_phrase
 from leadcast.sandbox.received import Journal, Received, without_secrets
 
 MAX_BODY_BYTES = 5 * 1024 * 1024
 _KEPT_HEADERS = ("content-type", "user-agent", "accept", "x-request-id", "idempotency-key")
 _HANG_UPS = frozenset({FaultKind.HANG_UP_BEFORE, FaultKind.DOWN})
-_EXECUTED = frozenset({FaultKind.SLOW, FaultKind.HANG_UP_AFTER, FaultKind.INTERIM, FaultKind.PACKED})
+_EXECUTED = frozenset({FaultKind.SLOW, FaultKind.HANG_UP_AFTER, FaultKind.INTERIM, FaultKind.PACKED, FaultKind.CUT})
 _EARLY_HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
 
 
@@ -76,6 +76,9 @@ class Gate:
                 case FaultKind.PACKED if answer is not None:
                     answer = _packed(answer)
             call.status = None if answer is None else answer.status_code
+            if fault and fault.kind is FaultKind.CUT and answer is not None:
+                request.state.transport.write(_half(answer))
+                answer = None
         finally:
             self._journal.add(call)
         return answer
@@ -143,6 +146,16 @@ def _answer_as_told(fault: Fault) -> Response:
     if "body" in fault.model_fields_set:
         return JSONResponse(fault.body, status_code=fault.status, headers=fault.headers)
     return PlainTextResponse(fault.text or "", status_code=fault.status, headers=fault.headers)
+
+
+def _half(answer: Response) -> bytes:
+    """Its status, its headers, and as much of its body as came before the connection broke."""
+    body = bytes(answer.body)
+    headers = [(name, value) for name, value in answer.raw_headers if name != b"content-length"]
+    headers.append((b"content-length", str(len(body) + 1).encode()))
+    lines = [f"HTTP/1.1 {answer.status_code} {reason_phrase(answer.status_code)}".encode()]
+    lines += [name + b": " + value for name, value in headers]
+    return b"\r\n".join([*lines, b"", body[: len(body) // 2]])
 
 
 def _packed(answer: Response) -> Response:
