@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from leadcast.core.backoff import SHORTEST_WAIT_S
 from leadcast.core.clock import Clock, utc_now
 from leadcast.core.errors import Blocked
 from leadcast.core.field_words import Fault
@@ -117,7 +118,7 @@ class Gate:
     def pause(self, way: Way, *, pause_s: float) -> None:
         """The service has asked to wait: its narrowest limit pauses, for all processes."""
         if way.limits:
-            StoredLimits(self.store).pause(way.limits[-1], pause_s=pause_s)
+            StoredLimits(self.store).pause(way.limits[-1], pause_s=max(pause_s, SHORTEST_WAIT_S))
 
     def _ask_circuit(self, ref: AccountRef, *, lease_s: float | None) -> bool:
         with self.store.begin() as connection:

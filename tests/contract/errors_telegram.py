@@ -150,6 +150,17 @@ CASES: list[Case] = [
         code="429",
         note="`parameters.retry_after`",
     ),
+    *(
+        Case(
+            says=f"429 with `retry_after` {seconds}",
+            faults=[{"kind": "answer", "status": 429, "body": {"ok": False, "parameters": {"retry_after": seconds}}}],
+            error="RateLimited",
+            state="retrying",
+            code="429",
+            note="never sooner than without",
+        )
+        for seconds in (0, -1)
+    ),
     Case(
         says="429 that names the time in the header only",
         faults=[{"kind": "answer", "status": 429, "headers": {"Retry-After": "21"}, "text": "<html>"}],

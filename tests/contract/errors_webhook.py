@@ -91,6 +91,17 @@ CASES = [
         code="503",
         note="all that goes there waits",
     ),
+    *(
+        Case(
+            says=f"503 with a Retry-After that is {what}",
+            faults=(_answer(503, headers={"Retry-After": value}),),
+            error="RateLimited",
+            state="retrying",
+            code="503",
+            note="never sooner than without",
+        )
+        for what, value in (("0", "0"), ("negative", "-5"), ("over", "Wed, 21 Oct 2015 07:28:00 GMT"))
+    ),
     Case(
         says="503 with a Retry-After at the end of time",
         faults=(_answer(503, headers={"Retry-After": "Fri, 31 Dec 9999 23:59:59 -0100"}),),

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -41,6 +43,14 @@ pytestmark = pytest.mark.store
 Accept = Callable[..., Accepted]
 D = DeliveryState
 LATER = RateLimited("Come back in two minutes.", retry_after_s=120)
+PutOff = partial(TransientError, counts=False)
+
+
+class Limited(Service):
+    """A service that takes ten calls a second."""
+
+    def limits(self, *, settings: Any, account: Any) -> Any:
+        return [Limit(name="one", calls=10)]
 
 
 def attempt(courier: Courier, delivery_id: str, service: Service, **more: Any) -> None:
@@ -122,6 +132,45 @@ def test_two_waves_with_one_batch_send_a_held_telegram_twice(
     for delivery_id in ids(third):
         attempt(courier, delivery_id, telegram)
     assert len(telegram.got) == 1
+
+
+@pytest.mark.parametrize("asked_s", [0, -1, 0.2])
+@pytest.mark.parametrize("kind", [RateLimited, PutOff])
+def test_who_asks_to_come_back_at_once_is_not_run_after(
+    store: Store,
+    settings: Settings,
+    clock: StoppedClock,
+    accept: Accept,
+    courier: Courier,
+    settler: Settler,
+    kind: Callable[..., TransientError],
+    asked_s: float,
+) -> None:
+    batch_id = accept("webhook").batch_id
+    service = Service(answers=[kind("Come back.", retry_after_s=asked_s)] * 500)
+    until = clock() + timedelta(hours=1)
+    wave = 0
+    while clock() < until and (wave := wave + 1) < 200:
+        for delivery_id in ids(plan(store, settings, run_id=f"run-{wave}", clock=clock)):
+            attempt(courier, delivery_id, service, last_in_run=True)
+        settler.wave(f"run-{wave}", over=True)
+        with store.begin() as connection:
+            due_at = connection.execute(select(deliveries.c.next_attempt_at)).scalar_one()
+        clock.pass_s(max((due_at - clock()).total_seconds(), 0.01))
+    assert states(store, batch_id) == [D.RETRYING]
+    assert 5 <= len(service.got) <= 15
+
+
+def test_all_who_go_there_leave_a_service_alone_that_asks_for_nothing(
+    store: Store, settings: Settings, accept: Accept, courier: Courier, clock: StoppedClock
+) -> None:
+    limited = Limited(answers=[RateLimited("Come back.", retry_after_s=0)])
+    batch_id = accept("webhook", "telegram").batch_id
+    plan(store, settings, run_id="run-1", clock=clock)
+    slept: list[float] = []
+    attempt(replace(courier, sleep=slept.append), f"{batch_id}-0", limited)
+    attempt(replace(courier, sleep=slept.append), f"{batch_id}-1", limited)
+    assert slept[-1] > 0.5
 
 
 def test_two_waves_with_one_batch_give_it_a_final_status_while_one_still_works_on_it(
@@ -229,10 +278,6 @@ def test_a_429_that_cannot_be_noted_for_all_is_still_a_429(
 ) -> None:
     def away(*_: Any, **__: Any) -> None:
         raise StoreError("the store is away for a moment")
-
-    class Limited(Service):
-        def limits(self, *, settings: Any, account: Any) -> Any:
-            return [Limit(name="one", calls=10)]
 
     monkeypatch.setattr(StoredLimits, "pause", away)
     delivery_id = f"{accept('telegram').batch_id}-0"

@@ -9,19 +9,23 @@ from leadcast.core.settings import Delivering
 
 LONGEST_WAIT_S = 3600.0
 """The longest pause that a service may ask of us; one that asks for more is tried after this."""
+SHORTEST_WAIT_S = 1.0
+"""For how long all that goes there waits at least, once a service has asked to wait: it may ask for 0 s, or until a
+moment that is over."""
 
 
 def pause_s(error: DeliveryError, *, attempt: int, rules: Delivering, chance: Callable[[], float]) -> float:
     """Seconds until the next attempt.
 
-    What the service asked for, and a little more so that many waiting deliveries do not come back at once; else
-    `retry_delay_s` · 2ⁿ up to `retry_max_delay_s`, of which half is left to chance.
+    `retry_delay_s` · 2ⁿ up to `retry_max_delay_s`, of which half is left to chance; or what the service asked for, where
+    that is longer, and a little more so that many waiting deliveries do not come back at once. Never that alone: what a
+    service asks for uses up no try, so only a pause that grows keeps us from running after one that asks for nothing.
 
     Args:
         attempt: the attempt that failed, 1 for the first.
         chance: gives a number from 0 to below 1.
     """
-    if isinstance(error, TransientError) and error.retry_after_s is not None:
-        return min(max(error.retry_after_s, 0.0), LONGEST_WAIT_S) * (1 + 0.1 * chance())
+    part = chance()
     full = min(rules.retry_delay_s * 2.0 ** min(attempt - 1, 30), rules.retry_max_delay_s)
-    return full / 2 + full / 2 * chance()
+    asked_s = (error.retry_after_s or 0.0) if isinstance(error, TransientError) else 0.0
+    return max(full / 2 + full / 2 * part, min(asked_s, LONGEST_WAIT_S) * (1 + 0.1 * part))
