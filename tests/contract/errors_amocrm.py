@@ -31,7 +31,13 @@ def renewal(**fault: Any) -> tuple[Mapping[str, Any]]:
 
 def answer(status: int, *, hint: str = "", **body: Any) -> dict[str, Any]:
     """An error body as amoCRM writes it; what it repeats of ours must not be seen."""
-    problem = {"title": "Некорректный запрос", "status": status, "detail": f"{LEAD['name']} {SECRET}", **body}
+    problem = {
+        "title": "Некорректный запрос",
+        "type": f"https://httpstatus.es/{status}",
+        "status": status,
+        "detail": f"{LEAD['name']} {SECRET}",
+        **body,
+    }
     return {"kind": "answer", "status": status, "body": problem | ({"hint": hint} if hint else {})}
 
 
@@ -108,7 +114,7 @@ CASES: list[Case] = [
     Case(
         says="400, with half a character and a NUL in its words",
         faults=write(
-            kind="answer", status=400, text='{"title": "Bad \\ud800", "status": 400, "detail": "\\u0000 \\u202egnp"}'
+            kind="answer", status=400, text='{"title": "Bad \\ud800", "type": "x", "detail": "\\u0000 \\u202egnp"}'
         ),
         error="RejectedError",
         state="failed",
@@ -178,6 +184,36 @@ CASES: list[Case] = [
         state="retrying",
         code="403",
         note="if it is amoCRM's own, the next call hears it, too",
+    ),
+    *(
+        Case(
+            says=f"{status}, {says}, as a gateway says it (RFC 9457)",
+            faults=write(**answer(status, type="about:blank", title=says)),
+            error="UnknownOutcome",
+            state="retrying",
+            code=str(status),
+            note="without a type of amoCRM's",
+        )
+        for status, says in ((403, "Forbidden"), (404, "Not Found"))
+    ),
+    *(
+        Case(
+            says=f"{status}, {says}, in whatever form",
+            faults=write(**answer(status, title=says)),
+            error="UnknownOutcome",
+            state="retrying",
+            code=str(status),
+            note="no status of amoCRM's",
+        )
+        for status, says in ((408, "Request Timeout"), (409, "Conflict"), (425, "Too Early"), (499, "Client Closed"))
+    ),
+    Case(
+        says="408 to the search for the contact, a page of HTML",
+        faults=search(kind="non_json", status=408),
+        error="TransientError",
+        state="retrying",
+        code="408",
+        note="the lead was not sent",
     ),
     Case(
         says="200, and the body breaks off",

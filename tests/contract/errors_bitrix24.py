@@ -173,6 +173,26 @@ CASES: list[Case] = [
         code="403",
         note="the same",
     ),
+    *(
+        Case(
+            says=f"{status} `TIMEOUT`, in the portal's form",
+            faults=[error("TIMEOUT", status)],
+            error="UnknownOutcome",
+            state="retrying",
+            code=str(status),
+            note="no status of the portal's",
+        )
+        for status in (408, 409, 499)
+    ),
+    Case(
+        says="408 to `crm.item.fields`, not JSON",
+        settings={"fields": {"ufCrmCity": "x"}},
+        faults=[{"kind": "non_json", "status": 408, "match": FIELDS}],
+        error="TransientError",
+        state="retrying",
+        code="408",
+        note="it changes nothing: asked again",
+    ),
     # the mapping, and the search before it
     Case(
         says="no such field in `crm.item.fields`",

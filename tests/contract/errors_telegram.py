@@ -223,6 +223,13 @@ CASES: list[Case] = [
         **UNSURE,
     ),
     Case(
+        says="408 in the Bot API's form",
+        faults=[error(408, "Request Timeout")],
+        code="408",
+        note="no status of its own",
+        **UNSURE,
+    ),
+    Case(
         says="302 to elsewhere",
         faults=[{"kind": "answer", "status": 302, "headers": {"Location": "https://elsewhere.example"}, "text": ""}],
         code="302",

@@ -255,6 +255,45 @@ def test_what_something_in_between_says_is_no_refusal(over_http: Subject, lead: 
         assert over_http.find(lead).external_id == str(over_http.arrived[0]["id"])
 
 
+PROBLEM = {"title": "No", "status": 400, "detail": "says a gateway", "instance": "/x"}
+
+
+@pytest.mark.parametrize("type_", ["about:blank", None])
+@pytest.mark.parametrize("status", GATEWAYS)
+def test_a_problem_of_no_named_type_is_anybodys(over_http: Subject, lead: Lead, status: int, type_: str | None) -> None:
+    """RFC 9457: what any gateway or framework says."""
+    body = {**PROBLEM, "status": status} | ({"type": type_} if type_ else {})
+    over_http.fault(kind="answer", status=status, executes=True, body=body)
+
+    with pytest.raises(DeliveryError) as failed:
+        over_http.deliver(lead)
+    assert failed.value.may_pass
+    if not over_http.integration.repeatable:
+        assert isinstance(failed.value, UnknownOutcome)
+    assert len(over_http.arrived) == 1
+
+
+OWN_FORMS = {
+    "amocrm": {"type": "https://httpstatus.es/400", "title": "No", "status": 400, "detail": "no"},
+    "bitrix24": {"error": "TIMEOUT", "error_description": "no"},
+    "telegram": {"ok": False, "error_code": 400, "description": "no"},
+}
+
+
+@pytest.mark.parametrize("status", [406, 407, 408, 409, 411, 412, 413, 414, 423, 425, 426, 431, 451, 499])
+def test_a_status_that_the_service_does_not_give_is_none_of_its_refusals(
+    over_http: Subject, lead: Lead, status: int
+) -> None:
+    over_http.fault(kind="answer", status=status, executes=True, body=OWN_FORMS.get(over_http.integration.type, {}))
+
+    with pytest.raises(DeliveryError) as failed:
+        over_http.deliver(lead)
+    assert failed.value.may_pass
+    if not over_http.integration.repeatable:
+        assert isinstance(failed.value, UnknownOutcome)
+    assert len(over_http.arrived) == 1
+
+
 def test_another_deliverys_lead_is_not_mistaken_for_ours(askable: Subject, lead: Lead) -> None:
     askable.deliver(lead, key=askable.make_call().key + "0")
 

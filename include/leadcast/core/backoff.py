@@ -17,9 +17,9 @@ moment that is over."""
 def pause_s(error: DeliveryError, *, attempt: int, rules: Delivering, chance: Callable[[], float]) -> float:
     """Seconds until the next attempt.
 
-    `retry_delay_s` · 2ⁿ up to `retry_max_delay_s`, of which half is left to chance; or what the service asked for, where
-    that is longer, and a little more so that many waiting deliveries do not come back at once. Never that alone: what a
-    service asks for uses up no try, so only a pause that grows keeps us from running after one that asks for nothing.
+    `retry_delay_s` · 2ⁿ up to `retry_max_delay_s`, of which half is left to chance; or what the service asked for,
+    where that is longer, and a little more so that many waiting deliveries do not come back at once. Never that alone:
+    what a service asks for uses up no try, so only a pause that grows keeps us from running after one that asks for 0.
 
     Args:
         attempt: the attempt that failed, 1 for the first.

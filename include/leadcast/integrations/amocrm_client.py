@@ -178,6 +178,8 @@ class AmoCrmClient:
             raise RejectedError(f"amoCRM redirects ({code}): check the account's address.", code=code)
         if status == 404:
             raise RejectedError("amoCRM has nothing at this address (404): check it.", code=code, detail=detail)
+        if not _is_own_refusal(answer):
+            raise TransientError(f"Something other than amoCRM answered ({code}).", code=code)
         about_account = account_problem(body)
         if about_account is not None:
             number, words = about_account
@@ -200,7 +202,11 @@ _ABOUT_US = {
     402: "wants to be paid: the account's trial or subscription is over",
     403: "refuses the account: no rights, a closed IP address, or blocked after too many requests",
 }
-_WORDS_OF_A_PROBLEM = ("title", "detail", "hint", "validation-errors")
+_REFUSES_WITH = frozenset({400, 401, 402, 403, 404, 405, 422, 429})
+"""The client errors that amoCRM documents (vendors.md 1.4)."""
+_OWN_WORDS = ("hint", "validation-errors")
+_NO_TYPE = "about:blank"
+"""RFC 9457 4.2.1: a problem that is no more than its status, as any gateway says it."""
 
 
 def _rate_limited(answer: Answer) -> RateLimited:
@@ -213,9 +219,12 @@ def _rate_limited(answer: Answer) -> RateLimited:
 
 
 def _is_own_refusal(answer: Answer) -> bool:
-    """Whether amoCRM itself says no, in its own form (vendors.md 1.2, 1.4). A gateway's page may hide any outcome."""
+    """Whether amoCRM itself says no: with a status that it gives, in its own form (vendors.md 1.2, 1.4). What others
+    say may hide any outcome; some say it in a form that is nearly the same, but amoCRM's problems are of a named type.
+    """
     body = _mapping(answer.json())
-    return 400 <= answer.status < 500 and any(name in body for name in _WORDS_OF_A_PROBLEM)
+    has_type = body.get("type", _NO_TYPE) != _NO_TYPE and ("title" in body or "detail" in body)
+    return answer.status in _REFUSES_WITH and (has_type or any(name in body for name in _OWN_WORDS))
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

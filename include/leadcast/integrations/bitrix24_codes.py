@@ -52,6 +52,9 @@ ABOUT_US = frozenset(
 """The credentials, the rights, the plan or the portal as a whole: no delivery of this account will pass. Those of
 vendors.md 2.1 and 2.3, and two that only the official SDK knows (ACCESS_ERROR, WRONG_AUTH_TYPE)."""
 
+_STATUSES = frozenset({200, 400, 401, 403, 404, 405, 410})
+"""Of its errors that are refusals (vendors.md 2.3), as the documentation or the official SDK has them."""
+
 NOT_KNOWN_AFTER = frozenset({"INTERNAL_SERVER_ERROR", "ERROR_UNEXPECTED_ANSWER"})
 """The call may have been executed."""
 
@@ -89,7 +92,8 @@ def error_of(answer: Answer, *, words: str, changes: bool) -> DeliveryError:
     if changes and status < 500 and answer.broke_off:
         text = f"Bitrix24's answer ({status}) broke off; the lead may have been made."
         return UnknownOutcome(text, code=str(status))
-    if changes and status < 500 and not _is_own(answer):
+    is_own = _is_own(answer)
+    if changes and status < 500 and not is_own:
         text = f"Something other than Bitrix24 answered ({status}); the lead may have been made."
         return UnknownOutcome(text, code=str(status))
     if known == "EXPIRED_TOKEN":
@@ -102,10 +106,15 @@ def error_of(answer: Answer, *, words: str, changes: bool) -> DeliveryError:
         return kind(f"Bitrix24 failed ({code}).", code=code, detail=words)
     if 300 <= status < 400:
         return RejectedError(f"Bitrix24 redirects ({status}): check the portal's address.", code=str(status))
+    if not is_own:
+        return TransientError(f"Something other than Bitrix24 answered ({status}).", code=str(status))
     return RejectedError(f"Bitrix24 refused the lead ({code}): {words or 'no reason given'}.", code=code)
 
 
 def _is_own(answer: Answer) -> bool:
-    """Whether it has the form of the portal's errors (vendors.md 2.2). A gateway's may hide any outcome."""
+    """Whether the portal says it: in the form of its errors (vendors.md 2.2), and with a status that it gives, or a
+    code that is its own. What others say may hide any outcome."""
     body = answer.json()
-    return isinstance(body, dict) and "error" in body and ("error_description" in body or code_of(answer) in ABOUT_US)
+    if not isinstance(body, dict) or "error" not in body:
+        return False
+    return code_of(answer) in ABOUT_US or ("error_description" in body and answer.status in _STATUSES)

@@ -26,6 +26,8 @@ TIMEOUT_S = 60.0
 _PAUSE_S = 30.0
 """How long to wait after a 429 that names no time."""
 _TOKEN_REFUSED = frozenset({401, 404, 421})
+_REFUSES_WITH = _TOKEN_REFUSED | {400, 403}
+"""What the Bot API answers to a message that it does not send (vendors.md 3.4)."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,9 @@ class Reply:
 
     @property
     def is_own_refusal(self) -> bool:
-        """Whether the Bot API itself says no, in its own form (vendors.md 3.1). A gateway's page may hide anything."""
-        return 400 <= self.status < 500 and self.body.get("ok") is False
+        """Whether the Bot API itself says no: with a status that it gives, in its own form (vendors.md 3.1). What
+        others say may hide anything."""
+        return self.status in _REFUSES_WITH and self.body.get("ok") is False
 
     def parameter(self, name: str) -> Any:
         """What an error says besides its words: `retry_after`, `migrate_to_chat_id`."""
