@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 LOGIN = ("anna", "s3cret: пароль/@")
 """User and password, where it wants any."""
+OPENED = b"HTTP/1.1 200 Connection established\r\nX-Proxy: test\r\n\r\n"
 
 
 class ProxyServer:
@@ -22,14 +23,22 @@ class ProxyServer:
         wants_login: whether it lets in only who knows `LOGIN`.
         tls: TLS to the proxy itself.
         answer: to every CONNECT or SOCKS request, instead of opening a tunnel.
+        opens: what it says to a CONNECT before it opens one.
     """
 
     def __init__(
-        self, *, to_port: int, wants_login: bool = False, tls: ssl.SSLContext | None = None, answer: bytes | None = None
+        self,
+        *,
+        to_port: int,
+        wants_login: bool = False,
+        tls: ssl.SSLContext | None = None,
+        answer: bytes | None = None,
+        opens: bytes = OPENED,
     ) -> None:
         self.places: list[str] = []
         self.heads: list[bytes] = []
         self._to_port, self._wants_login, self._tls, self._answer = to_port, wants_login, tls, answer
+        self._opens = opens
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -71,7 +80,7 @@ class ProxyServer:
         if self._wants_login and not re.search(rb"\r\nProxy-Authorization: Basic " + re.escape(login) + rb"\r\n", head):
             client.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
             return False
-        client.sendall(b"HTTP/1.1 200 Connection established\r\nX-Proxy: test\r\n\r\n")
+        client.sendall(self._opens)
         return True
 
     def _socks(self, client: socket.socket) -> bool:

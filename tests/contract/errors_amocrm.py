@@ -128,6 +128,14 @@ CASES: list[Case] = [
         code="244",
     ),
     Case(
+        says="400, Код ошибки 244, in a problem of no type",
+        faults=write(**answer(400, type="about:blank", detail=f"Код ошибки 244. {SUPPORT}@amocrm.ru")),
+        error="CredentialsError",
+        state="retrying",
+        code="244",
+        note="the number is amoCRM's own",
+    ),
+    Case(
         says="400, Error code 202: no right to add contacts",
         faults=write(**answer(400, detail=f"Error code 202. {SUPPORT}@amocrm.com {SECRET}")),
         error="CredentialsError",

@@ -246,6 +246,28 @@ def test_an_id_may_come_as_text(sandbox: Sandbox, make_call: MakeCall, lead: Lea
         assert find(lead, sandbox, make_call(), entity="deal") == receipt
 
 
+@pytest.mark.parametrize("no_error", [None, "", False, 0, []])
+def test_an_error_that_says_nothing_beside_a_result_is_none(
+    sandbox: Sandbox, make_call: MakeCall, lead: Lead, no_error: Any
+) -> None:
+    body = {"result": {"item": {"id": 342}}, "error": no_error, "error_description": ""}
+    sandbox.fault(service="bitrix24", kind="answer", status=200, match=ADD, body=body)
+
+    assert deliver(lead, sandbox, make_call(), settings=NO_SEARCH).external_id == "342"
+
+
+@pytest.mark.parametrize("no_code", [None, "", False, {"code": "X"}])
+def test_an_error_without_a_code_is_one_where_there_is_no_result(
+    sandbox: Sandbox, make_call: MakeCall, lead: Lead, no_code: Any
+) -> None:
+    body = {"error": no_code, "error_description": "Access denied."}
+    sandbox.fault(service="bitrix24", kind="answer", status=400, match=ADD, body=body)
+
+    with pytest.raises(RejectedError, match=r"\(400\): Access denied") as refused:
+        deliver(lead, sandbox, make_call(), settings=NO_SEARCH)
+    assert refused.value.code == "400"
+
+
 @pytest.mark.parametrize("item_id", ["", "x", 0, "0", None, True, []])
 def test_what_is_no_id_is_none(sandbox: Sandbox, make_call: MakeCall, lead: Lead, item_id: Any) -> None:
     sandbox.fault(service="bitrix24", kind="answer", status=200, match=ADD, body={"result": {"item": {"id": item_id}}})

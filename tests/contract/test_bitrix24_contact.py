@@ -67,6 +67,14 @@ def test_of_those_who_share_a_phone_the_one_with_the_e_mail_goes_before_an_older
     assert deliver(lead, sandbox, make_call()).detail["contact_id"] == who_wrote
 
 
+def test_an_empty_error_of_one_of_two_searches_is_none(sandbox: Sandbox, make_call: MakeCall, lead: Lead) -> None:
+    found = {"PHONE": {"CONTACT": [275]}, "EMAIL": {"CONTACT": [275]}}
+    whole = {"result": found, "result_error": {"PHONE": "", "EMAIL": None}, "result_time": {}}
+    sandbox.fault(service="bitrix24", kind="answer", status=200, match="batch", body={"result": whole, "error": ""})
+
+    assert deliver(lead, sandbox, make_call()).detail == {"contact_id": 275, "contact_found": True}
+
+
 @pytest.mark.parametrize("ids", [["275", "2297"], {"1": 275, "4": 2297}, [2297, "x", 0, 275]])
 def test_ids_may_come_as_text_and_a_list_with_gaps_as_an_object(
     sandbox: Sandbox, make_call: MakeCall, ids: Any

@@ -159,6 +159,41 @@ def test_a_group_that_moved_is_followed_once(sandbox: Sandbox, lead: Lead, make_
     assert receipt.detail == {"chat_id": "-200", "migrated_to_chat_id": -1009999999999}
 
 
+@pytest.mark.parametrize("moved_to", ["-1009999999999", " -1009999999999", -1009999999999])
+def test_the_new_id_of_a_group_may_come_as_text(
+    sandbox: Sandbox, lead: Lead, make_call: MakeCall, moved_to: Any
+) -> None:
+    body = {"ok": False, "description": "Bad Request: upgraded", "parameters": {"migrate_to_chat_id": moved_to}}
+    sandbox.fault(service="telegram", kind="answer", status=400, body=body)
+    receipt = deliver(sandbox, lead, make_call(), settings={"chat_id": -200})
+    assert receipt.detail == {"chat_id": "-200", "migrated_to_chat_id": -1009999999999}
+    assert messages(sandbox)[0]["chat"]["id"] == -1009999999999
+
+
+@pytest.mark.parametrize("moved_to", [True, None, "", "@sales", "-1e3", "1" * 30, -1.5, [-100]])
+def test_what_is_no_id_is_not_followed(sandbox: Sandbox, lead: Lead, make_call: MakeCall, moved_to: Any) -> None:
+    body = {"ok": False, "description": "Bad Request: upgraded", "parameters": {"migrate_to_chat_id": moved_to}}
+    sandbox.fault(service="telegram", kind="answer", status=400, body=body)
+    with pytest.raises(RejectedError, match=r"upgraded\.$"):
+        deliver(sandbox, lead, make_call(), settings={"chat_id": -200})
+    assert len(sandbox.received("telegram")) == 1
+
+
+@pytest.mark.parametrize("message_id", [5, "5"])
+def test_a_message_is_named_by_a_number(sandbox: Sandbox, lead: Lead, make_call: MakeCall, message_id: Any) -> None:
+    body = {"ok": True, "result": {"message_id": message_id}}
+    sandbox.fault(service="telegram", kind="answer", status=200, body=body)
+    assert deliver(sandbox, lead, make_call()).external_id == "5"
+
+
+@pytest.mark.parametrize("message_id", [True, None, "", "x", 1.5, {}])
+def test_what_is_no_number_names_no_message(sandbox: Sandbox, lead: Lead, make_call: MakeCall, message_id: Any) -> None:
+    body = {"ok": True, "result": {"message_id": message_id}}
+    sandbox.fault(service="telegram", kind="answer", status=200, body=body)
+    with pytest.raises(UnknownOutcome, match="without a message id"):
+        deliver(sandbox, lead, make_call())
+
+
 def test_where_a_group_has_moved_to_is_remembered(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
     sandbox.fault(service="telegram", kind="migrate", chat_id=-200, migrate_to_chat_id=-1009999999999)
     call = make_call(memory=Notes())

@@ -25,6 +25,18 @@ UNFIT = {
     "https://[zz]/": "possible host and port",
     "https://[::1/": "possible host and port",
     "http://a..b/": "impossible host name",
+    "https://256.1.1.1/": "impossible host name",
+    "https://1.2.3.4.5/": "impossible host name",
+    "https://1.2.3.4./": "impossible host name",
+    "https://example.123/": "impossible host name",
+    "https://example.0x7f/": "impossible host name",
+    "https://0x1ffffffff/": "impossible host name",
+    "https://09.1.1.1/": "impossible host name",
+    "https://[fe80::1%25eth0]/": "impossible host name",
+    "https://[fe80::1%eth0]/": "impossible host name",
+    "https://[2606:2800:220:1::1%251]/": "impossible host name",
+    "https://заявки。。рф/": "impossible host name",
+    "https://заявки。.рф/": "impossible host name",
     "http://.example.com/": "impossible host name",
     "https://.": "impossible host name",
     "https://exa!mple.com/": "impossible host name",
@@ -56,6 +68,9 @@ FIT = {
         "https", "xn--80aengj8j.xn--p1ai", 8443, "/%D0%BF%D1%83%D1%82%D1%8C?x=%D1%8B"
     ),
     "https://мои\u0306.рф": ("https", "xn--i1afg.xn--p1ai", 443, "/"),
+    "https://заявки。рф/": ("https", "xn--80aengj8j.xn--p1ai", 443, "/"),
+    "https://заявки．рф｡:8443/a。b": ("https", "xn--80aengj8j.xn--p1ai.", 8443, "/a%E3%80%82b"),
+    "https://example。com/": ("https", "example.com", 443, "/"),
     "https://straße.de/": ("https", "xn--strae-oqa.de", 443, "/"),
     "https://xn--80aengj8j.xn--p1ai/": ("https", "xn--80aengj8j.xn--p1ai", 443, "/"),
     "https://نامه\u200cای.com/": ("https", "xn--mgba3gch31f060k.com", 443, "/"),
@@ -65,6 +80,9 @@ FIT = {
     "http://my_service:8000/%D0%BF": ("http", "my_service", 8000, "/%D0%BF"),
     "http://[2606:2800:220:1::1]:8080/": ("http", "2606:2800:220:1::1", 8080, "/"),
     "http://93.184.216.34/": ("http", "93.184.216.34", 80, "/"),
+    "http://0x5d.184.55330/": ("http", "0x5d.184.55330", 80, "/"),
+    "http://1572395042/": ("http", "1572395042", 80, "/"),
+    "http://123.example/": ("http", "123.example", 80, "/"),
 }  # fmt: skip
 
 

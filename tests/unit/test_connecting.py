@@ -148,6 +148,22 @@ def test_a_stranger_does_not_reach_the_private_network_by_the_proxy(names: Names
         assert proxy.places == server.requests == []
 
 
+@pytest.mark.parametrize(
+    "opens",
+    [
+        b"HTTP/1.1 200 OK\n\n",
+        b"HTTP/1.0 200\nVia: x\n\n",
+        b"HTTP/2 200\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 102 Processing\n\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\n\n",
+    ],
+    ids=["bare LF", "no words", "HTTP/2", "100 before it", "102 and 103 before it"],
+)
+def test_a_proxy_that_says_yes_in_whatever_form_has_opened_the_way(opens: bytes, shop: RawServer) -> None:
+    with ProxyServer(to_port=shop.port, opens=opens) as proxy:
+        assert egress(proxy).send("POST", f"https://{SHOP}/", timeout_s=5).status == 200
+
+
 def test_every_address_of_a_strangers_host_is_tried_through_the_proxy(names: Names) -> None:
     names[SHOP] = [PUBLIC, PUBLIC_6]
     refusal = pytest.raises(TransientError, match=r"refuses \(HTTP 502\); nothing was sent")
@@ -177,6 +193,14 @@ def test_what_is_not_outside_is_called_directly(names: Names, closed_port: int) 
         ("http", b"", "breaks off"),
         ("http", b"HTTP/1.1 200 OK\r\nX: ", "breaks off"),
         ("http", b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70_000, "breaks off"),
+        (
+            "http",
+            b"HTTP/1.1 407 Who are you\nProxy-Authenticate: Basic\n\n",
+            r"does not take the user and password \(407\)",
+        ),
+        ("http", b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 403 Forbidden\r\n\r\n", r"refuses \(HTTP 403\)"),
+        ("http", b"HTTP/1.1 100 Continue\r\n\r\n", "breaks off"),
+        ("http", b"HTTP/1.1 100 Continue\r\n\r\n" * 2000, "breaks off"),
         ("http", b"SSH-2.0-OpenSSH\r\n\r\n", "does not answer in HTTP"),
         ("http", b"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", "does not keep to HTTP"),
         ("socks5h", b"\x05\x02\x00\x01\x00\x00\x00\x00\x00\x00", "does not allow it"),
@@ -232,6 +256,20 @@ def test_the_environments_proxies_count_only_where_the_setting_says_so(
     assert proxy.places == [f"{SHOP}:443"]
 
 
+@pytest.mark.parametrize("scheme", ["socks5", "socks", "socks5h"])
+def test_a_socks_proxy_of_the_environment_looks_names_up_as_any_other(
+    scheme: str, monkeypatch: pytest.MonkeyPatch, shop: RawServer
+) -> None:
+    """The usual forms; `socks5` leaves the name to us elsewhere, but then what is known here may be nothing."""
+    for name in ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with ProxyServer(to_port=shop.port) as proxy:
+        for name in ("ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, f"{scheme}://127.0.0.1:{proxy.port}")
+        assert Egress(proxy="env").send("POST", f"https://{SHOP}/").status == 200
+    assert proxy.places == [f"{SHOP}:443"]
+
+
 def test_an_integration_may_have_another_proxy_or_none() -> None:
     settings = Settings.of({"proxy_url": "http://a:1", "proxies": '{"telegram": "socks5h://b:2", "bitrix24": ""}'})
     assert [settings.proxy_of(kind) for kind in ("", "webhook", "telegram", "bitrix24")] == [
@@ -246,6 +284,10 @@ def test_an_integration_may_have_another_proxy_or_none() -> None:
         ("HTTP://Proxy.Example", "http://proxy.example:80", ("", "")),
         ("https://u:p%40%3A%2F@proxy.example/", "https://proxy.example:443", ("u", "p@:/")),
         ("socks5h://u@[::1]", "socks5h://[::1]:1080", ("u", "")),
+        ("socks5://proxy.example:1080", "socks5h://proxy.example:1080", ("", "")),
+        ("SOCKS://u:q9@proxy.example", "socks5h://proxy.example:1080", ("u", "q9")),
+        ("https://proxy.example:0443", "https://proxy.example:443", ("", "")),
+        ("socks5h://proxy.example:080", "socks5h://proxy.example:80", ("", "")),
         ("http://u:p@a:b@proxy.example:80", "http://proxy.example:80", ("u", "p@a:b")),
         ("http://прокси.рф:8080", "http://xn--h1adldfi.xn--p1ai:8080", ("", "")),
     ],
@@ -259,7 +301,8 @@ def test_a_proxys_url_is_taken_apart(url: str, origin: str, login: tuple[str, st
 @pytest.mark.parametrize(
     "url",
     ["proxy.example:3128", "ftp://proxy.example", "socks4://p:1", "http://", "http://u:s3cret@", "http://:s3cret@p:1",
-     "http://p:99999", "http://p:1/s3cret", f"socks5h://u:{'a' * 256}@p:1", "http://a..b:1"],
+     "http://p:99999", "http://p:1/s3cret", "http://p:1#", "http://p:1?", "http://p:1/#s3cret",
+     f"socks5h://u:{'a' * 256}@p:1", "http://a..b:1"],
 )  # fmt: skip
 def test_what_is_no_proxys_url_is_not_taken_and_not_repeated(url: str) -> None:
     with pytest.raises(ValueError, match=r"^must") as refused:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import unicodedata
 from dataclasses import dataclass, field
 
@@ -16,6 +17,9 @@ MAX_URL_CHARS = 2048
 _PORTS = {"http": 80, "https": 443}
 _AUTHORITY = re.compile(r"[A-Za-z]{1,16}://[^/?#\\]*")
 _LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
+_NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
+_DOTS = str.maketrans("\u3002\uff0e\uff61", "...")
+"""Dots of other keyboards, which IDNA reads as dots (RFC 3490 3.1, UTS 46)."""
 _MAX_NAME_CHARS = 253
 _JOINERS = "\u200c\u200d"
 """Invisible, and yet a part of words in some scripts. In a host's name, IDNA says where."""
@@ -88,6 +92,8 @@ class Target:
         host = parts.host.strip("[]")
         if not parts.host.startswith("["):
             _check_name(host)
+        elif "%" in host:  # a zone is a part of one machine's network, and of no certificate
+            raise UnfitUrlError("has an impossible host name")
         return cls(scheme=parts.scheme, host=host, port=parts.port or _PORTS[parts.scheme], path=parts.request_uri)
 
 
@@ -122,12 +128,27 @@ def _is_invisible(char: str) -> bool:
 
 
 def _composed(url: str) -> str:
-    """With each letter of the host in one piece, as IDNA wants it and some keyboards do not write it."""
+    """With each letter of the host in one piece, and with plain dots, as IDNA wants it and some keyboards do not write
+    it."""
     authority = _AUTHORITY.match(url)
-    return url if authority is None else unicodedata.normalize("NFC", authority[0]) + url[authority.end() :]
+    if authority is None:
+        return url
+    return unicodedata.normalize("NFC", authority[0]).translate(_DOTS) + url[authority.end() :]
 
 
 def _check_name(host: str) -> None:
     name = host.removesuffix(".")
-    if len(name) > _MAX_NAME_CHARS or not all(_LABEL.fullmatch(label) for label in name.split(".")):
+    labels = name.split(".")
+    if len(name) > _MAX_NAME_CHARS or not all(map(_LABEL.fullmatch, labels)):
         raise UnfitUrlError("has an impossible host name")
+    if _NUMBER.fullmatch(labels[-1]) and not _is_ipv4(host):  # no name ends in a number, so it is to be an address
+        raise UnfitUrlError("has an impossible host name")
+
+
+def _is_ipv4(host: str) -> bool:
+    """In any of the forms that the system takes: 127.1 is one."""
+    try:
+        socket.inet_aton(host)
+    except OSError:
+        return False
+    return True

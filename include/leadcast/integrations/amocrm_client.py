@@ -224,7 +224,8 @@ def _is_own_refusal(answer: Answer) -> bool:
     """
     body = _mapping(answer.json())
     has_type = body.get("type", _NO_TYPE) != _NO_TYPE and ("title" in body or "detail" in body)
-    return answer.status in _REFUSES_WITH and (has_type or any(name in body for name in _OWN_WORDS))
+    is_own = has_type or any(name in body for name in _OWN_WORDS) or account_problem(body) is not None
+    return is_own and answer.status in _REFUSES_WITH
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

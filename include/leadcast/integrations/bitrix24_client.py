@@ -14,7 +14,7 @@ from leadcast.core.model import Lead
 from leadcast.core.redact import one_line, scrub, secrets_in
 from leadcast.integrations.answer import Answer
 from leadcast.integrations.base import Account, Call, TokenPair
-from leadcast.integrations.bitrix24_codes import NOBODY_OF_OURS, code_of, error_of, says
+from leadcast.integrations.bitrix24_codes import NOBODY_OF_OURS, code_of, error_of, has_error, says
 from leadcast.integrations.bitrix24_operating import Operating
 from leadcast.integrations.bitrix24_portal import Portal
 from leadcast.integrations.deadline import Deadline
@@ -90,8 +90,9 @@ class Bitrix24Client:
             part if isinstance(part := whole.get(kind), dict) else {}
             for kind in ("result", "result_error", "result_time")
         )
-        body = errors.get(name) or {"result": results.get(name), "time": times.get(name)}
-        answer = Answer(status=400 if name in errors else 200, headers={}, body=dumps(body).encode())
+        wrong = errors.get(name)
+        body = wrong or {"result": results.get(name), "time": times.get(name)}
+        answer = Answer(status=400 if wrong else 200, headers={}, body=dumps(body).encode())
         result = self.result_of(answer, method=method, changes=False)
         if result is None:
             raise TransientError(f"Bitrix24's batch holds no answer to {name}.", code="not_json")
@@ -113,8 +114,8 @@ class Bitrix24Client:
     def result_of(self, answer: Answer, *, method: str, changes: bool) -> Mapping[str, Any] | None:
         """The `result`, or None when there is none to be read. Errors come with HTTP 200, too (vendors.md 2.1)."""
         body = answer.json()
-        has_error = isinstance(body, dict) and "error" in body
-        if has_error or not 200 <= answer.status < 300:
+        is_error = isinstance(body, dict) and has_error(body)
+        if is_error or not 200 <= answer.status < 300:
             self._raise(answer, body if isinstance(body, dict) else {}, method=method, changes=changes)
         if not isinstance(body, dict) or "result" not in body:
             return None

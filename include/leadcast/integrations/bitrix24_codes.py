@@ -65,8 +65,15 @@ NOBODY_OF_OURS = frozenset({"NO_AUTH_FOUND", "INVALID_CREDENTIALS", "APPLICATION
 def code_of(answer: Answer) -> str:
     """The error's code, upper-cased since both cases occur; empty where it is none (vendors.md 2.2, 2.7)."""
     body = answer.json()
-    code = str(body.get("error")) if isinstance(body, dict) else ""
+    error = body.get("error") if isinstance(body, dict) else None
+    code = str(error) if isinstance(error, str | int) and not isinstance(error, bool) else ""
     return code.upper() if re.fullmatch(r"\w{1,64}", code, re.ASCII) else ""
+
+
+def has_error(body: Mapping[str, Any]) -> bool:
+    """Whether it says that something is wrong. An error that says nothing is none beside a result; codes may be empty
+    (vendors.md 2.2), but then there is no result."""
+    return bool(body.get("error")) or ("error" in body and body.get("result") is None)
 
 
 def says(body: Mapping[str, Any]) -> str:

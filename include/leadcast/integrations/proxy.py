@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from urllib.parse import unquote
@@ -14,6 +15,9 @@ from leadcast.integrations.address import Target, UnfitUrlError
 FROM_ENVIRONMENT = "env"
 """Setting: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY decide."""
 _DEFAULT_PORTS = {"http": 80, "https": 443, "socks5h": 1080}
+_ALSO_CALLED = {"socks5": "socks5h", "socks": "socks5h"}
+"""The usual names of the same. What else they say, that we look names up, does not hold here: the proxy does."""
+_PORT = re.compile(r":[0-9]+/?\Z")
 _LONGEST_LOGIN_BYTES = 255
 """Of name and password each, as SOCKS has it (RFC 1929)."""
 
@@ -48,7 +52,7 @@ class Proxy:
             ValueError: it is none; says why, and repeats nothing of it.
         """
         scheme, mark, rest = url.strip().partition("://")
-        scheme = scheme.lower()
+        scheme = _ALSO_CALLED.get(scheme.lower(), scheme.lower())
         if not mark or scheme not in _DEFAULT_PORTS:
             raise ValueError("must begin with http://, https:// or socks5h://")
         login, at, place = rest.rpartition("@")
@@ -57,15 +61,14 @@ class Proxy:
             target = Target.parsed(f"http://{place}")
         except UnfitUrlError as unfit:
             raise ValueError(f"must be like http://user:password@proxy.example.com:3128; this one {unfit}") from None
-        if target.path != "/":
+        if target.path != "/" or "#" in place:
             raise ValueError("must end with its port: a proxy has no path (write / in a password as %2F)")
         user, password = unquote(user), unquote(password)
         if at and not user:
             raise ValueError("must name a user before its password")
         if max(len(user.encode()), len(password.encode())) > _LONGEST_LOGIN_BYTES:
             raise ValueError(f"must have a user name and a password of at most {_LONGEST_LOGIN_BYTES} bytes")
-        has_port = place.rstrip("/").endswith(f":{target.port}")
-        port = target.port if has_port else _DEFAULT_PORTS[scheme]
+        port = target.port if _PORT.search(place) else _DEFAULT_PORTS[scheme]
         return cls(scheme=scheme, host=target.host, port=port, user=user, password=SecretStr(password))
 
 

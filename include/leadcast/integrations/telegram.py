@@ -31,7 +31,7 @@ from leadcast.core.redact import one_line
 from leadcast.core.settings import Language, OnUnknown, Settings
 from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, ModelClass, RequestModel
 from leadcast.integrations.mapping import Fields, filled
-from leadcast.integrations.telegram_api import API, BotApi, refusal
+from leadcast.integrations.telegram_api import API, BotApi, id_of, refusal
 from leadcast.integrations.telegram_mends import Mender
 from leadcast.integrations.templating import NEW_LEAD, TemplateName
 
@@ -134,8 +134,8 @@ class Telegram(Integration[TelegramSettings, TelegramCredentials]):
             reply = api.send("sendMessage", mender.message)
         if reply.status != 200:
             raise refusal(reply)
-        message_id = reply.result.get("message_id")
-        if not isinstance(message_id, int):
+        message_id = id_of(reply.result.get("message_id"))
+        if message_id is None:
             raise UnknownOutcome(
                 "Telegram answered 200 without a message id; the message may have been sent.", code="200"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,14 @@ _PAUSE_S = 30.0
 _TOKEN_REFUSED = frozenset({401, 404, 421})
 _REFUSES_WITH = _TOKEN_REFUSED | {400, 403}
 """What the Bot API answers to a message that it does not send (vendors.md 3.4)."""
+_ID = re.compile(r"\s*(-?[0-9]{1,18})\s*", re.ASCII)
+
+
+def id_of(value: Any) -> int | None:
+    """An id of a chat or a message, which some servers of one's own write as text; None for what is none."""
+    if isinstance(value, str) and (written := _ID.fullmatch(value)):
+        return int(written[1])
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 @dataclass(frozen=True)
@@ -120,8 +129,8 @@ def refusal(reply: Reply, what: str = "the message") -> DeliveryError:
         return CredentialsError(
             "Telegram does not know this bot: check the token from @BotFather.", code=str(status), detail=detail
         )
-    moved_to = reply.parameter("migrate_to_chat_id")
-    hint = f" Its id is {moved_to} now." if isinstance(moved_to, int) else ""
+    moved_to = id_of(reply.parameter("migrate_to_chat_id"))
+    hint = "" if moved_to is None else f" Its id is {moved_to} now."
     return RejectedError(f"Telegram refuses {what}: {detail or status}.{hint}", code=str(status), detail=detail)
 
 

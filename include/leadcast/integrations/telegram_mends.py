@@ -22,7 +22,7 @@ from typing import Any
 from leadcast.core.errors import StoreError, TransientError
 from leadcast.integrations import telegram_text
 from leadcast.integrations.base import Memory
-from leadcast.integrations.telegram_api import Reply
+from leadcast.integrations.telegram_api import Reply, id_of
 
 # the last of each is what Telegram itself says, in case the Bot API server does not put it into words (UNCONFIRMED)
 _TOPIC_GONE = ("message thread not found", "TOPIC_DELETED")
@@ -54,10 +54,10 @@ class Mender:
         self._memory = memory
         self._name = f"chat:{chat_id.lower()}"
         try:
-            moved_to = memory.recall(self._name)
+            moved_to = id_of(memory.recall(self._name))
         except StoreError as error:
             raise TransientError(f"Where the chat is could not be looked up: {error}", code="store") from None
-        self.message: dict[str, Any] = {"chat_id": moved_to if _is_id(moved_to) else chat_id, **message}
+        self.message: dict[str, Any] = {"chat_id": chat_id if moved_to is None else moved_to, **message}
         self._made: set[_Mend] = set()
 
     def mends(self, reply: Reply) -> bool:
@@ -89,8 +89,8 @@ class Mender:
         message, words = self.message, reply.description
         if reply.status != 400:
             return None, message
-        moved_to = reply.parameter("migrate_to_chat_id")
-        if _is_id(moved_to) and moved_to != message["chat_id"]:
+        moved_to = id_of(reply.parameter("migrate_to_chat_id"))
+        if moved_to is not None and moved_to != message["chat_id"]:
             return _Mend.MOVED, {**message, "chat_id": moved_to}
         if "chat not found" in words and message["chat_id"] != self._asked:
             return _Mend.FORGOTTEN, {**message, "chat_id": self._asked}
@@ -102,10 +102,6 @@ class Mender:
         if any(reason in words for reason in _TOPIC_GONE) and "message_thread_id" in message:
             return _Mend.NO_TOPIC, _without(message, "message_thread_id")
         return None, message
-
-
-def _is_id(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _plain(message: dict[str, Any]) -> dict[str, Any]:

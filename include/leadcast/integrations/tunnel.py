@@ -9,7 +9,8 @@ from ipaddress import IPv4Address, ip_address
 from leadcast.integrations.proxy import Proxy
 
 _LONGEST_ANSWER_BYTES = 16_384
-_STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: |\r)")
+_STATUS = re.compile(rb"HTTP/[0-9](?:\.[0-9])? ([1-5][0-9]{2})[ \r\n]")
+_END_OF_HEAD = re.compile(rb"\n\r?\n")
 
 _NO_LOGIN, _WITH_LOGIN = 0, 2
 _IPV4, _NAME, _IPV6 = 1, 3, 4
@@ -47,21 +48,32 @@ def _by_connect(sock: socket.socket, proxy: Proxy, *, host: str, port: int) -> N
     if proxy.authorization:
         lines.append(f"Proxy-Authorization: {proxy.authorization}")
     sock.sendall("\r\n".join([*lines, "", ""]).encode("ascii"))
-    answer = b""
-    while b"\r\n\r\n" not in answer:
-        chunk = sock.recv(4096)
-        answer += chunk
-        if not chunk or len(answer) > _LONGEST_ANSWER_BYTES:
-            raise TunnelError("breaks off")
-    status = _STATUS.match(answer)
-    if status is None:
-        raise TunnelError("does not answer in HTTP")
-    if status[1] == b"407":
+    status, rest = _final_status(sock)
+    if status == "407":
         raise TunnelError("does not take the user and password (407)")
-    if not status[1].startswith(b"2"):
-        raise TunnelError(f"refuses (HTTP {status[1].decode()})")
-    if answer.partition(b"\r\n\r\n")[2]:  # nobody answers before he is asked
+    if not status.startswith("2"):
+        raise TunnelError(f"refuses (HTTP {status})")
+    if rest:  # nobody answers before he is asked
         raise TunnelError("does not keep to HTTP")
+
+
+def _final_status(sock: socket.socket) -> tuple[str, bytes]:
+    """The status of the first answer that is not an interim one, and what came after its head."""
+    answer, size_bytes = b"", 0
+    while True:
+        end = _END_OF_HEAD.search(answer)
+        if end is None:
+            chunk = sock.recv(4096)
+            answer, size_bytes = answer + chunk, size_bytes + len(chunk)
+            if not chunk or size_bytes > _LONGEST_ANSWER_BYTES:
+                raise TunnelError("breaks off")
+            continue
+        status = _STATUS.match(answer)
+        if status is None:
+            raise TunnelError("does not answer in HTTP")
+        answer = answer[end.end() :]
+        if not status[1].startswith(b"1"):
+            return status[1].decode(), answer
 
 
 def _by_socks(sock: socket.socket, proxy: Proxy, *, host: str, port: int) -> None:
