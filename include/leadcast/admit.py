@@ -125,9 +125,9 @@ class Gate:
             return circuits.admit(connection, ref, now=self.clock(), lease_s=lease_s)
 
     def _own_settings(self, due: Due, integration: Integration[Any, Any]) -> Any:
-        defaults = self.settings.integration_settings.get(due.type, {})
+        model, defaults = integration.settings_model, self.settings.integration_settings.get(due.type, {})
         try:
-            return integration.settings_model.model_validate(merged(defaults, due.settings))
+            return model.model_validate(merged(model, defaults, due.settings))
         except ValidationError as error:  # each for itself was checked; its text would repeat the values
             raise Blocked(f"Its settings do not fit together: {Fault.first_of(error)}", code="settings") from None
 

@@ -13,23 +13,17 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    StringConstraints,
-    ValidationError,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, StringConstraints, ValidationError
 
-from leadcast.core.absent import as_object, without_absent
+from leadcast.core import blanks
+from leadcast.core.absent import as_object, filled_in, is_none, without_blanks
 from leadcast.core.errors import FieldError
+from leadcast.core.meant import AsMeant, as_meant
 from leadcast.core.model import Lead, Priority
 from leadcast.core.notes import MAX_NAME_CHARS, Note, Way
 from leadcast.core.refusals import check, field_errors, refuse_deep, refuse_unstorable, reject
 from leadcast.core.tidy import MAX_CUSTOM_FIELDS, MAX_LONG_TEXT_CHARS, MAX_TEXT_CHARS, MAX_UTM_FIELDS, Tidied, tidy
+from leadcast.core.values import MAX_DEPTH_OF_BODY, is_whole, text_of
 
 MAX_INTEGRATIONS = 50
 MAX_KEY_LENGTH = 255
@@ -37,15 +31,39 @@ _NO_DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 
 
-def _as_text(value: Any) -> Any:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
 def _lead_id(value: Any) -> Any:
-    value = _as_text(value)
-    if isinstance(value, str) and not _ID.fullmatch(value):
+    if isinstance(value, int | float) and not isinstance(value, bool) and is_whole(value):
+        value = text_of(value)
+    if not isinstance(value, str):
+        return value
+    value = blanks.bare(value)
+    if not _ID.fullmatch(value):
         raise ValueError("1 to 128 letters, digits or . _ : @ - , beginning with a letter or digit")
     return value
+
+
+def _known_type(value: Any) -> Any:
+    """The integration that is meant, however it is written; any other as it came."""
+    from leadcast.integrations import registry
+
+    if not isinstance(value, str):
+        return value
+    name, known = blanks.bare(value), registry.types()
+    return name if name in known else next((kind for kind in known if kind.lower() == name.lower()), name)
+
+
+def _by_type(value: Any) -> Any:
+    """Credentials by the integration that is meant, without those that say nothing."""
+    value = as_object(value)
+    if not isinstance(value, Mapping):
+        return value
+    read: dict[Any, Any] = {}
+    for kind, values in value.items():
+        given = filled_in(values)
+        if not is_none(given):
+            meant = _known_type(kind)
+            read[kind if meant in value or meant in read else meant] = given
+    return read
 
 
 def _callable_url(url: str) -> str:
@@ -60,13 +78,7 @@ LongText = Annotated[str, StringConstraints(max_length=MAX_LONG_TEXT_CHARS)]
 FieldName = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME_CHARS)]
 
 
-class Strict(BaseModel):
-    """Unknown fields are refused, and no error text repeats what was sent."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class LeadData(Strict):
+class LeadData(AsMeant):
     """A lead's data, as sent inline or with `PUT /leads/{id}`. All fields are optional. What does not fit is mended and
     noted, never refused: null is nothing, a list becomes one text, what is too long is cut, other fields go to
     `custom`."""
@@ -87,21 +99,21 @@ class LeadData(Strict):
         return Lead(id=lead_id, **self.model_dump())
 
 
-class IntegrationRequest(Strict):
+class IntegrationRequest(AsMeant):
     """One destination asked for."""
 
-    type: Annotated[str, StringConstraints(min_length=1, max_length=64)]
-    settings: Annotated[dict[str, Any], BeforeValidator(as_object)] = Field(default_factory=dict, max_length=100)
+    type: Annotated[str, StringConstraints(min_length=1, max_length=64), BeforeValidator(_known_type)]
+    settings: Annotated[dict[str, Any], BeforeValidator(without_blanks)] = Field(default_factory=dict, max_length=100)
 
 
-class SendBatch(Strict):
+class SendBatch(AsMeant):
     """Body of `POST /api/integrations/send-batch`: the seed's, plus `lead`, `callback_url`, `priority`."""
 
     lead_id: LeadId
     integrations: list[IntegrationRequest] = Field(min_length=1, max_length=MAX_INTEGRATIONS)
-    credentials: Annotated[
-        dict[str, Annotated[dict[str, Any], BeforeValidator(as_object)]], BeforeValidator(as_object)
-    ] = Field(default_factory=dict, max_length=MAX_INTEGRATIONS)
+    credentials: Annotated[dict[str, dict[str, Any]], BeforeValidator(_by_type)] = Field(
+        default_factory=dict, max_length=MAX_INTEGRATIONS
+    )
     lead: LeadData | None = None
     callback_url: Annotated[str, AfterValidator(_callable_url)] | None = None
     priority: Priority = Priority.NORMAL
@@ -145,17 +157,27 @@ def validate(data: Any, *, defaults: Mapping[str, Mapping[str, Any]] = _NO_DEFAU
 
 def _read(data: Any) -> SendBatch:
     """The request in `data`, as far as it can be told without asking the integrations."""
-    refuse_deep(data)
     if not isinstance(data, Mapping):
         return check(SendBatch, data)
-    given = without_absent(data)
+    refuse_deep(data, than=MAX_DEPTH_OF_BODY)
+    given = as_meant(SendBatch, data)
+    notes = _take_unknown_priority(given)
     lead = given.get("lead")
     tidied = tidy(lead) if isinstance(lead, Mapping) else None
-    refuse_unstorable({key: value for key, value in given.items() if key != "lead" or tidied is None})
-    request = check(SendBatch, given if tidied is None else given | {"lead": tidied.data})
-    if tidied is not None:
-        request._notes = tidied.notes
+    rest = {name: value for name, value in given.items() if name != "lead" or tidied is None}
+    refuse_deep(rest)
+    refuse_unstorable(rest)
+    request = check(SendBatch, rest if tidied is None else rest | {"lead": tidied.data})
+    request._notes = (*notes, *(() if tidied is None else tidied.notes))
     return request
+
+
+def _take_unknown_priority(given: dict[str, Any]) -> tuple[Note, ...]:
+    """Takes a priority that there is none of out of a request: which lead goes first is worth no lead."""
+    if given.get("priority", Priority.NORMAL) in list(Priority):
+        return ()
+    del given["priority"]
+    return (Note(("priority",), f"none of {', '.join(Priority)}: normal was taken"),)
 
 
 def lead_of(data: Any, *, above: Way = ()) -> Tidied:
@@ -167,7 +189,7 @@ def lead_of(data: Any, *, above: Way = ()) -> Tidied:
     Raises:
         InvalidRequest: it is no object.
     """
-    refuse_deep(data)
+    refuse_deep(data, than=MAX_DEPTH_OF_BODY)
     given = as_object(data)
     if not isinstance(given, Mapping):
         reject([FieldError(above, "must be an object")])
@@ -186,7 +208,7 @@ def _item_errors(
         return [FieldError((*here, "type"), f"unknown integration {item.type!r}; there are: {known}")]
     integration = registry.get(item.type)
     errors: list[FieldError] = []
-    together = merged(defaults, item.settings)
+    together = merged(integration.settings_model, defaults, item.settings)
     try:
         integration.settings_model.model_validate(together)
     except ValidationError as error:
@@ -206,10 +228,11 @@ def _credential_errors(integration_type: str, given: Mapping[str, Any] | None) -
         conn_id = given["conn_id"]
         fits = isinstance(conn_id, str) and re.fullmatch(r"[\w.-]{1,250}", conn_id)
         return [] if fits else [FieldError((*here, "conn_id"), "must be the name of an Airflow connection")]
+    model = registry.get(integration_type).credentials_model
     try:
-        registry.get(integration_type).credentials_model.model_validate(given)
+        model.model_validate(given)
     except ValidationError as error:
-        return field_errors(error, data=given, prefix=here)
+        return field_errors(error, data=as_meant(model, given), prefix=here)
     return []
 
 

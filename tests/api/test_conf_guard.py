@@ -72,13 +72,29 @@ def test_what_the_form_leaves_empty_is_not_part_of_the_request() -> None:
 
 
 def test_what_phps_arrays_and_empty_fields_leave_is_not_shown_to_airflow(sealer: Sealer) -> None:
-    empty = {"credentials": [], "lead": [], "callback_url": "", "priority": ""}
     conf = {"lead_id": 1, "integrations": [{"type": "email"}]}
-    assert checked(conf | empty, sealer) == conf
+    for none in ("", " ", [], False, 0):
+        empty = dict.fromkeys(("credentials", "lead", "callback_url", "priority"), none)
+        assert checked(conf | empty, sealer) == conf
 
 
-def test_a_bell_passes_the_check(sealer: Sealer) -> None:
-    assert checked(FORM_LEFT_EMPTY, sealer) == FORM_LEFT_EMPTY
+def test_a_priority_that_there_is_none_of_is_sealed_as_it_came(sealer: Sealer) -> None:
+    conf = {"lead_id": 1, "integrations": [{"type": "email"}], "priority": ["urgent"]}
+    sealed = checked(conf, sealer)
+    assert sealed.keys() == {"lead_id", "integrations", "credentials"}
+    assert open_conf(sealed, sealer) == conf
+    assert open_conf(sealed | {"priority": "high"}, sealer)["priority"] == "high"
+
+
+@pytest.mark.parametrize(("given", "kept"), [(1.0, "1"), (" 1", "1"), (1, 1), ("1", "1")])
+def test_a_lead_is_known_in_airflow_by_the_id_that_it_is_erased_by(sealer: Sealer, given: Any, kept: Any) -> None:
+    sealed = checked({"lead_id": given, "integrations": [{"type": "email"}], "lead": {"name": "A"}}, sealer)
+    assert sealed["lead_id"] == kept
+
+
+@pytest.mark.parametrize("bell", [FORM_LEFT_EMPTY, {"priority": "urgent"}, {}])
+def test_a_bell_passes_the_check(sealer: Sealer, bell: dict[str, Any]) -> None:
+    assert checked(bell, sealer) == bell
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from leadcast.core.errors import Blocked, InvalidRequest
+from leadcast.core.field_words import words_of
 from leadcast.integrations.address import Target, callable_url
 from leadcast.integrations.base import Account
 from leadcast.integrations.webhook import Webhook, WebhookCredentials
@@ -59,7 +60,6 @@ UNFIT = {
     "ftp://example.com/": "http:// or https://",
     "javascript:alert(1)": "http:// or https://",
     "example.com/path": "http:// or https://",
-    "": "http:// or https://",
     f"https://example.com/{'a' * 2048}": "at most 2048 characters",
 }
 FIT = {
@@ -93,7 +93,7 @@ def refusals(url: str) -> list[str]:
     with pytest.raises(ValidationError) as webhook:
         WebhookCredentials.model_validate({"url": url})
     assert [error.loc for error in callback.value.errors] == [("callback_url",)]
-    return [callback.value.errors[0].msg, webhook.value.errors()[0]["msg"].removeprefix("Value error, ")]
+    return [callback.value.errors[0].msg, words_of(webhook.value.errors()[0])]
 
 
 @pytest.mark.parametrize(("url", "why"), UNFIT.items(), ids=ascii)
@@ -105,6 +105,11 @@ def test_what_can_never_be_called_is_refused_by_every_door_and_by_the_call(url: 
     if len(url) < 2048:
         with pytest.raises(Blocked, match="nothing was sent"):
             Target.of(url)
+
+
+def test_no_url_is_none_that_can_be_called() -> None:
+    with pytest.raises(ValueError, match="http:// or https://"):
+        callable_url("")
 
 
 @pytest.mark.parametrize(("url", "parts"), FIT.items(), ids=ascii)

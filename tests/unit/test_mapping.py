@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from leadcast.core.errors import RejectedError
 from leadcast.core.model import Lead
+from leadcast.integrations.amocrm import AmoCrmSettings
 from leadcast.integrations.expression_filters import FILTERS, MAX_CHARS, TESTS
 from leadcast.integrations.mapping import Fields, filled, merged
 
@@ -345,7 +346,7 @@ def test_any_text_is_refused_or_filled_in(text: str) -> None:
 def test_a_requests_settings_win_over_the_installations_field_by_field() -> None:
     defaults = {"pipeline_id": 1, "tags": ["a"], "fields": {"A": "{lead_name}", "B": 1}, "contact_fields": {"C": 1}}
     own = {"tags": ["b"], "fields": {"B": 2, "D": 3}}
-    assert merged(defaults, own) == {
+    assert merged(AmoCrmSettings, defaults, own) == {
         "pipeline_id": 1,
         "tags": ["b"],
         "fields": {"A": "{lead_name}", "B": 2, "D": 3},
@@ -355,11 +356,11 @@ def test_a_requests_settings_win_over_the_installations_field_by_field() -> None
 
 
 def test_an_empty_php_array_takes_nothing_away_from_the_installations_fields() -> None:
-    assert merged({"fields": {"A": 1}}, {"fields": []}) == {"fields": {"A": 1}}
+    assert merged(AmoCrmSettings, {"fields": {"A": 1}}, {"fields": []}) == {"fields": {"A": 1}}
 
 
 def test_what_is_no_mapping_wins_as_it_is_and_is_told_at_the_door() -> None:
-    assert merged({"fields": {"A": 1}}, {"fields": "wrong"}) == {"fields": "wrong"}
+    assert merged(AmoCrmSettings, {"fields": {"A": 1}}, {"fields": "wrong"}) == {"fields": "wrong"}
 
 
 PAGE = (Path(__file__).parents[2] / "docs" / "field-mapping.md").read_text(encoding="utf-8")

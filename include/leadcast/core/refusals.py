@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from leadcast.core.errors import FieldError, InvalidRequest
 from leadcast.core.field_words import words_of
 from leadcast.core.redact import one_line
-from leadcast.core.values import is_deep
+from leadcast.core.values import MAX_DEPTH, is_deep
 
 M = TypeVar("M", bound=BaseModel)
 Way = tuple[str | int, ...]
@@ -52,9 +52,9 @@ def reject(errors: Sequence[FieldError]) -> NoReturn:
     raise InvalidRequest(f"{where}: {first.msg}{more}", errors=errors)
 
 
-def refuse_deep(data: Any) -> None:
+def refuse_deep(data: Any, *, than: int = MAX_DEPTH) -> None:
     """Refuses lists and objects that nobody has nested by hand."""
-    if is_deep(data):
+    if is_deep(data, than=than):
         raise InvalidRequest("The body is nested too deeply.")
 
 
@@ -65,7 +65,7 @@ def refuse_unstorable(data: Any, *, loc: Way = ()) -> None:
             reject([FieldError(loc, "is too large a number, or none")])
     elif isinstance(data, str):
         if "\x00" in data or _SURROGATE.search(data):
-            reject([FieldError(loc, "holds a NUL character or half a surrogate pair")])
+            reject([FieldError(loc, "holds a NUL character, or what is no character")])
     elif isinstance(data, Mapping):
         for key, value in data.items():
             refuse_unstorable(key, loc=(*loc, "(key)"))

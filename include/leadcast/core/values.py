@@ -11,10 +11,14 @@ from typing import Any
 
 MAX_DEPTH = 100
 """How many lists and objects may stand in one another."""
+MAX_DEPTH_OF_BODY = 2 * MAX_DEPTH
+"""The same of all that is looked into: in a lead, what lies too deep is left out."""
 _MOST_DIGITS = 1000
 """Of a whole number."""
 _MOST_BITS = 3322
 """The same."""
+_EXACT = 2**53
+"""From here on, floats lack digits."""
 
 
 def plain(value: Any) -> Any:
@@ -48,15 +52,34 @@ def _is_whole(value: Decimal) -> bool:
     return value.is_finite() and value.adjusted() < _MOST_DIGITS and value == value.to_integral_value()
 
 
-def is_deep(value: Any) -> bool:
-    """Whether more than `MAX_DEPTH` lists and objects stand in one another."""
-    level = [value]
-    for _ in range(MAX_DEPTH + 1):
-        inner = [each for each in level if isinstance(each, Mapping | list | tuple)]
-        if not inner:
-            return False
-        level = [item for each in inner for item in (each.values() if isinstance(each, Mapping) else each)]
-    return True
+def is_whole(value: float) -> bool:
+    """Whether a number is a whole one, and is known to the last digit."""
+    return isinstance(value, int) or (value.is_integer() and abs(value) < _EXACT)
+
+
+def is_deep(value: Any, *, than: int = MAX_DEPTH) -> bool:
+    """Whether more than so many lists and objects stand in one another."""
+    return bool(_at_depth(value, than))
+
+
+def cut_below(value: Any, depth: int) -> None:
+    """Empties, in place, the lists and objects that lie deeper than this."""
+    for each in _at_depth(value, depth):
+        each.clear()
+
+
+def _at_depth(value: Any, depth: int) -> list[Any]:
+    """The lists and objects within so many others."""
+    level = _within([value])
+    for _ in range(depth):
+        if not level:
+            break
+        level = _within([item for each in level for item in (each.values() if isinstance(each, Mapping) else each)])
+    return level
+
+
+def _within(values: list[Any]) -> list[Any]:
+    return [value for value in values if isinstance(value, Mapping | list | tuple)]
 
 
 def text_of(value: Any) -> str:
@@ -66,7 +89,7 @@ def text_of(value: Any) -> str:
             return ""
         case str():
             return value
-        case float() if value.is_integer() and abs(value) < 2**53:
+        case float() if is_whole(value):
             return str(int(value))
         case list() if not any(isinstance(item, dict | list) for item in value):
             return ", ".join(text for item in value if (text := text_of(item).strip()))

@@ -2,7 +2,7 @@
 
 A sealed conf is the same request with `"credentials": {"sealed": "gAAAA…"}`; the sealed text holds the credentials,
 the callback URL, which may have a token in it, and the lead's data, which is personal. A lead of the user's own table
-is kept in there, too, as it was when the run was accepted.
+is kept in there, too, as it was when the run was accepted; and a priority that Airflow's own check would not take.
 
 Three guards put it so, each before Airflow writes anything: `api.trigger_guard` (REST, the trigger form),
 `engine.command_line` (what a shell sends, before its audit row), and `watch` here, below every door, the last one.
@@ -24,18 +24,21 @@ from leadcast.core.errors import (
     SettingsError,
     StoreError,
 )
+from leadcast.core.model import Priority
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.orm import Mapper
 
     from leadcast.core.tidy import Tidied
+    from leadcast.request import SendBatch
     from leadcast.store.database import Store
     from leadcast.store.sealing import Sealer
 
 DAG_ID = "send_lead"
 SEALED = "sealed"
 _SECRET_FIELDS = ("credentials", "callback_url", "lead")
+_PRIORITY = "priority"
 _TABLE_LEAD = "table_lead"
 _NOTES = "notes"
 _AIRFLOWS_OWN = "airflow/"
@@ -55,12 +58,20 @@ def body_of(conf: Mapping[str, Any] | None) -> dict[str, Any] | None:
         for key, value in (conf or {}).items()
         if value is not None and value != {} and value != "" and not key.startswith(_AIRFLOWS_OWN)
     }
-    return body if body.keys() - {"priority"} else None
+    return body if body.keys() - {_PRIORITY} else None
 
 
 def has_secrets(conf: Mapping[str, Any]) -> bool:
     """Whether this conf holds, in clear, what must be sealed."""
-    return any(conf.get(key) for key in _SECRET_FIELDS if key != "credentials" or not is_sealed(conf))
+    return bool(_misfits(conf)) or any(
+        conf.get(key) for key in _SECRET_FIELDS if key != "credentials" or not is_sealed(conf)
+    )
+
+
+def _misfits(conf: Mapping[str, Any]) -> tuple[str, ...]:
+    """What Airflow's own check of the form would refuse, and we only note: it is sealed as it came."""
+    priority = conf.get(_PRIORITY)
+    return (_PRIORITY,) if priority and priority not in list(Priority) else ()
 
 
 def seal_conf(conf: Mapping[str, Any], sealer: Sealer, *, table_lead: Tidied | None = None) -> dict[str, Any]:
@@ -75,7 +86,7 @@ def seal_conf(conf: Mapping[str, Any], sealer: Sealer, *, table_lead: Tidied | N
     if not has_secrets(conf) and table_lead is None:
         return dict(conf)
     opened = open_conf(conf, sealer)
-    secret = {key: opened[key] for key in _SECRET_FIELDS if opened.get(key)}
+    secret = {key: opened[key] for key in (*_SECRET_FIELDS, *_misfits(opened)) if opened.get(key)}
     rest = {key: value for key, value in opened.items() if key not in secret}
     if table_lead is not None:
         notes = [note.to_data() for note in table_lead.notes]
@@ -117,7 +128,7 @@ def _opened(conf: Mapping[str, Any], sealer: Sealer) -> dict[str, Any]:
     secret: Any = None
     with suppress(SettingsError, ValueError):
         secret = sealer.open(conf["credentials"][SEALED])
-    if not isinstance(secret, dict) or not secret.keys() <= {*_SECRET_FIELDS, _TABLE_LEAD}:
+    if not isinstance(secret, dict) or not secret.keys() <= {*_SECRET_FIELDS, _PRIORITY, _TABLE_LEAD}:
         msg = "cannot be opened here: it was sealed with another key. Send the credentials anew"
         raise InvalidRequest(f"credentials.sealed: {msg}.", errors=[FieldError(("credentials", SEALED), msg)])
     return dict(secret)
@@ -139,10 +150,20 @@ def checked(conf: Mapping[str, Any], sealer: Sealer) -> dict[str, Any]:
 
     body = body_of(open_conf(conf, sealer))
     if body is None:
-        return seal_conf(conf, sealer)
-    validate(body)
-    # of what is not given, Airflow's own check of the form takes null alone
-    return seal_conf({key: value for key, value in conf.items() if value not in ("", [])}, sealer)
+        return dict(conf)
+    return seal_conf(_as_its_form_takes_it(conf, validate(body)), sealer)
+
+
+def _as_its_form_takes_it(conf: Mapping[str, Any], request: SendBatch) -> dict[str, Any]:
+    """The conf as Airflow's own check of the form takes it, and under the id by which the lead is erased."""
+    from leadcast.core.meant import as_meant
+    from leadcast.request import SendBatch
+
+    fields = SendBatch.model_fields
+    meant = {key: value for key, value in as_meant(SendBatch, conf).items() if value != {}}
+    given = {key: meant.get(key, value) for key, value in conf.items() if key in meant or key not in fields}
+    lead_id = conf["lead_id"]
+    return given | {"lead_id": lead_id if str(lead_id) == request.lead_id else request.lead_id}
 
 
 def watch() -> None:

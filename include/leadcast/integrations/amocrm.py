@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 
 from leadcast.core.errors import CredentialsError, RejectedError, TransientError
 from leadcast.core.field_words import Fault
@@ -16,7 +16,7 @@ from leadcast.core.model import Lead, Priority, Receipt
 from leadcast.core.redact import one_line
 from leadcast.integrations.amocrm_client import AmoCrmClient, base_url_of_account
 from leadcast.integrations.amocrm_contacts import find_contact
-from leadcast.integrations.amocrm_fields import CONTACT_TARGETS, LEAD_TARGETS, check_targets
+from leadcast.integrations.amocrm_fields import CONTACT_TARGETS, LEAD_TARGETS, check_targets, given_price
 from leadcast.integrations.amocrm_filing import CONTACT_FOUND, file_incoming, file_new, file_with, form_of
 from leadcast.integrations.amocrm_items import company_item, contact_item, lead_item
 from leadcast.integrations.amocrm_note import note_of, with_note
@@ -43,7 +43,9 @@ class AmoCrmSettings(RequestModel):
     status_id: Id | None = Field(default=None, description="Default: the pipeline's first stage.")
     responsible_user_id: Id | None = None
     tags: tuple[Tag, ...] = Field(default=(), max_length=50)
-    price: int | None = Field(default=None, ge=0, description="Whole units of the account's currency.")
+    price: Annotated[int | None, BeforeValidator(given_price)] = Field(
+        default=None, ge=0, description="Whole units of the account's currency; 1 000,50 is rounded."
+    )
     key_field: Id | Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{0,64}$")] = Field(
         default="",
         union_mode="left_to_right",

@@ -105,6 +105,20 @@ def price_of(value: Any) -> int | None:
     return math.floor(number + 0.5)
 
 
+def given_price(value: Any) -> int | None:
+    """A price as a request gives it; a whole number as it is.
+
+    Raises:
+        ValueError: it is no number.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    try:
+        return price_of(value)
+    except RejectedError:
+        raise ValueError("is no number that amoCRM takes") from None
+
+
 def text_of(value: Any) -> str:
     """A name, say: text as it is, another value as text, none as nothing."""
     if _is_empty(value):

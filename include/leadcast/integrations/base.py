@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict, SecretStr
+from pydantic import ConfigDict, SecretStr
 
 from leadcast.core.clock import Clock, utc_now
 from leadcast.core.limits import Limit
+from leadcast.core.meant import AsMeant
 from leadcast.core.model import Lead, Receipt
 from leadcast.core.redact import secrets_in
 from leadcast.core.settings import Settings
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
     from leadcast.integrations.templating import Templates
 
 
-class RequestModel(BaseModel):
-    """Base of settings and credentials: unknown fields are refused, and no error repeats a value."""
+class RequestModel(AsMeant):
+    """Base of settings and credentials: values are taken as they were meant, unknown fields are refused, and no error
+    repeats a value."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, str_strip_whitespace=True)
+    model_config = ConfigDict(str_strip_whitespace=True)
 
 
 ModelClass = type[RequestModel]

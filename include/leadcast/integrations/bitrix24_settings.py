@@ -37,7 +37,7 @@ class Bitrix24Settings(RequestModel):
     entity: Entity = Entity.LEAD
     stage_id: Code = Field(default="", description="NEW, or C9:NEW for a deal in category 9. Default: the first.")
     source_id: Code = "WEB"
-    assigned_by_id: Id | None = Field(default=None, description="Default: the owner of the webhook or token.")
+    assigned_by_id: int | None = Field(default=None, gt=0, description="Default: the owner of the webhook or token.")
     title: str = Field(default="", max_length=500, description="May hold {lead_name} and the like.")
     category_id: Id | None = Field(default=None, description="Of deals; 0 is the general one. Default: the stage's.")
     find_contact: bool = Field(

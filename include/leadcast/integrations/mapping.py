@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
+from leadcast.core.absent import as_object
 from leadcast.core.errors import Unsendable
+from leadcast.core.meant import as_meant
 from leadcast.core.model import Lead
 from leadcast.core.redact import one_line
 from leadcast.integrations.expression_filters import MAX_NUMBER, NotComputableError, Work
@@ -54,13 +56,15 @@ def from_the_lead(values: Any, *, fields: Any) -> set[str]:
     return set(_texts(values)) - set(_texts(fields))
 
 
-def merged(defaults: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """A request's settings over the installation's. Those of `MERGED_BY_KEY` are merged key by key."""
+def merged(model: type[BaseModel], defaults: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """A request's settings over the installation's, both as this model takes them: what says "none" is not given.
+    Those of `MERGED_BY_KEY` are merged key by key."""
+    defaults, own = as_meant(model, defaults), as_meant(model, own)
     together = {**defaults, **own}
     for name in MERGED_BY_KEY:
         ours, theirs = defaults.get(name), own.get(name)
-        if isinstance(ours, Mapping) and (isinstance(theirs, Mapping) or theirs == []):
-            together[name] = {**ours, **dict(theirs)}
+        if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+            together[name] = {**ours, **theirs}
     return together
 
 
@@ -141,14 +145,9 @@ def _check_constant(value: Any) -> None:
         raise ValueError("is too large a number")
 
 
-def _as_object(value: Any) -> Any:
-    """PHP writes an empty array as `[]`, whether a list or an object was meant."""
-    return {} if value == [] else value
-
-
 Fields = Annotated[
     dict[str, Any],
-    BeforeValidator(_as_object),
+    BeforeValidator(as_object),
     AfterValidator(_checked),
     Field(json_schema_extra={"maxProperties": MAX_FIELDS}),
 ]

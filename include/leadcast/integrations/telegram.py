@@ -15,7 +15,6 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     Field,
     SecretStr,
     StringConstraints,
@@ -39,14 +38,9 @@ GENERAL_TOPIC = 1
 """A forum shows it as number 1, and takes messages to it without one only (tdlib/telegram-bot-api#798)."""
 
 
-def _number_or_text(value: Any) -> Any:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
 _CHAT_ID = r"^(?:@[A-Za-z0-9_]{1,64}|-?[0-9]{1,19})$"
 ChatId = Annotated[
     str,
-    BeforeValidator(_number_or_text),
     StringConstraints(pattern=_CHAT_ID),
     WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string", "pattern": _CHAT_ID}]}),
 ]
