@@ -12,6 +12,7 @@ from functools import cache
 
 from sqlalchemy import Connection, func, select
 
+from leadcast.core.clock import in_utc
 from leadcast.core.errors import BatchNotFound, FieldError, InvalidRequest, LeadcastError, LeadNotFound
 from leadcast.core.model import BatchStatus, Lead
 from leadcast.inbox import LeadSource, look_up
@@ -168,8 +169,8 @@ def _cursor(last: BatchView) -> str:
 def _read_cursor(cursor: str) -> tuple[datetime, str]:
     try:
         accepted_at, batch_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        moment = datetime.fromisoformat(accepted_at)
-        if moment.tzinfo is None or not _BATCH_ID.fullmatch(batch_id):
+        moment = in_utc(datetime.fromisoformat(accepted_at))
+        if not _BATCH_ID.fullmatch(batch_id):
             raise ValueError
     except (ValueError, TypeError, RecursionError):
         msg = "is not a cursor of an earlier answer; take links.next as it is"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from datetime import datetime, timedelta
 
 import pytest
@@ -122,7 +124,10 @@ def test_a_listing_is_filtered_by_status_type_and_time(client: TestClient, store
     "query",
     [
         "status=SECRET", "limit=0", "limit=201", "limit=SECRET", "type=SECRET", "since=2026-01-01", "since=SECRET",
-        "cursor=SECRET", "cursor=W10", "cursor=%00", "SECRET=1", "lead_id=%20SECRET",
+        "cursor=SECRET", "cursor=W10", "cursor=%00", "cursor=%C3%A9", "SECRET=1", "lead_id=SECRET%00", "lead_id=%00",
+        "lead_id=SECRET%20a", "type=%00", "status=%00", "limit=1e400", "limit=99999999999999999999", "limit=%00",
+        "since=9999-12-31T23:59:59-23:59", "since=0001-01-01T00:00:00%2B23:59", "since=1e400", "since=-1e300",
+        "since=99999999999999999999", "since=%00", "since=nan",
     ],
 )  # fmt: skip
 def test_a_filter_that_makes_no_sense_is_422_and_not_repeated(client: TestClient, query: str) -> None:
@@ -131,6 +136,31 @@ def test_a_filter_that_makes_no_sense_is_422_and_not_repeated(client: TestClient
     assert answer.json()["errors"]
     if not query.startswith("SECRET"):
         assert "SECRET" not in answer.text
+
+
+@pytest.mark.parametrize("since", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "0001-01-02T00:00:00+23:59"])
+def test_the_ends_of_time_are_times(client: TestClient, since: str) -> None:
+    sent = send(client)
+    answer = client.get("/batches", params={"since": since})
+    assert answer.status_code == 200
+    assert [batch["batch_id"] for batch in answer.json()["batches"]] == ([sent] if since < "2" else [])
+
+
+@pytest.mark.parametrize(
+    "moment",
+    ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", "2026-01-01T00:00:00", "2026-01-01", "", 5, None, [1]],
+)
+def test_a_cursor_that_leads_nowhere_is_422(client: TestClient, moment: object) -> None:
+    for inside in ([moment, "b"], [moment], moment, {"a": moment, "b": 1}):
+        cursor = base64.urlsafe_b64encode(json.dumps(inside).encode()).decode()
+        answer = client.get("/batches", params={"cursor": cursor})
+        assert (answer.status_code, answer.json()["errors"][0]["loc"]) == (422, ["query", "cursor"])
+
+
+@pytest.mark.parametrize("batch_id", ["\x00", "a\x00", "\ud800", "a" * 65, "", 5, None])
+def test_a_cursor_to_what_can_be_no_batch_is_422(client: TestClient, batch_id: object) -> None:
+    cursor = base64.urlsafe_b64encode(json.dumps(["2026-01-01T00:00:00Z", batch_id]).encode()).decode()
+    assert client.get("/batches", params={"cursor": cursor}).status_code == 422
 
 
 def test_a_lead_is_stored_once_and_then_replaced(client: TestClient) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from leadcast.api import answers, schema
 from leadcast.api.answers import AcceptedAnswer, BatchDetail, PageAnswer
@@ -15,6 +15,8 @@ from leadcast.api.body import read_json, read_nothing
 from leadcast.api.caller import CallerDep
 from leadcast.api.links import Links, LinksDep
 from leadcast.api.threads import ThreadsDep
+from leadcast.core.absent import is_blank
+from leadcast.core.clock import in_utc
 from leadcast.core.errors import FieldError, InvalidRequest
 from leadcast.core.model import BatchStatus
 from leadcast.integrations import registry
@@ -25,13 +27,18 @@ from leadcast.store.views import Filter
 router = APIRouter(tags=["batches"])
 
 MAX_PAGE = 200
+
+
+def _none_if_blank(key: str | None) -> str | None:
+    return None if is_blank(key) else key
+
+
 IdempotencyKey = Annotated[
-    str | None,
+    Annotated[str, StringConstraints(max_length=MAX_KEY_LENGTH, pattern=r"^[\x21-\x7e]+$")] | None,
+    BeforeValidator(_none_if_blank),
     Header(
-        min_length=1,
-        max_length=MAX_KEY_LENGTH,
-        pattern=r"^[\x21-\x7e]+$",
-        description="The same key and body return the first answer and send nothing; a different body is 409.",
+        description="The same key and body return the first answer and send nothing; a different body is 409. Blank: "
+        "there is none."
     ),
 ]
 
@@ -44,7 +51,9 @@ class ListQuery(BaseModel):
     status: BatchStatus | None = None
     lead_id: LeadId | None = None
     type: str | None = Field(default=None, description="Batches with a delivery to this integration.")
-    since: AwareDatetime | None = Field(default=None, description="Accepted at or after this time, ISO 8601 with zone.")
+    since: Annotated[AwareDatetime, AfterValidator(in_utc)] | None = Field(
+        default=None, description="Accepted at or after this time, ISO 8601 with zone."
+    )
     cursor: str | None = Field(default=None, max_length=512, description="From `links.next` of the page before.")
     limit: int = Field(default=50, ge=1, le=MAX_PAGE)
 

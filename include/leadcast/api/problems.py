@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from leadcast.core.errors import FieldError, LeadcastError, LeadTableError, RequestRejected, SettingsError, StoreError
+from leadcast.core.field_words import words_of
 
 log = structlog.get_logger("leadcast.api")
 
@@ -77,7 +78,7 @@ def of_error(error: LeadcastError) -> Problem:
 
 def of_validation(error: RequestValidationError) -> Problem:
     """FastAPI's findings in path, query and headers, without the values."""
-    errors = [FieldError(tuple(item["loc"]), item["msg"]) for item in error.errors()]
+    errors = [FieldError(tuple(item["loc"]), words_of(item)) for item in error.errors()]
     where = ".".join(str(part) for part in errors[0].loc)
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return Problem(status=422, title="Invalid request", detail=f"{where}: {errors[0].msg}{more}", errors=errors)

@@ -12,3 +12,17 @@ Clock = Callable[[], datetime]
 def utc_now() -> datetime:
     """The time now, aware, in UTC."""
     return datetime.now(UTC)
+
+
+def in_utc(moment: datetime) -> datetime:
+    """The same moment in UTC.
+
+    Raises:
+        ValueError: it has no zone, or is in no year from 1 to 9999 there, and no database takes it.
+    """
+    if moment.tzinfo is None:
+        raise ValueError("has no time zone")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is in no year from 1 to 9999") from None
