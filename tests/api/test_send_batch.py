@@ -44,7 +44,7 @@ ORNAMENTS: dict[str, Any] = {
 }
 NOTED = [
     {"loc": ["lead", "first_name"], "msg": "no field of a lead: taken into custom"},
-    {"loc": ["lead", "name"], "msg": "held half a character: U+FFFD stands for it"},
+    {"loc": ["lead", "name"], "msg": "held what is no character: U+FFFD stands for it"},
     {"loc": ["lead", "source"], "msg": "cut to 1024 characters (had 1121)"},
     {"loc": ["lead", "utm", "utm_content"], "msg": "cut to 1024 characters (had 4310)"},
     {
@@ -132,7 +132,17 @@ def test_two_callers_may_use_the_same_key(client: TestClient, store: Store) -> N
     assert how_many(store) == 2
 
 
-@pytest.mark.parametrize("key", ["", "with space", "x" * 256])
+@pytest.mark.parametrize("key", ["", "  ", "\t"])
+def test_a_blank_idempotency_key_is_none(client: TestClient, store: Store, key: str) -> None:
+    headers = {"Idempotency-Key": key}
+    for _ in range(2):
+        answer = client.post("/send-batch", json=BODY, headers=headers)
+        assert answer.status_code == 202
+        assert "Idempotency-Replayed" not in answer.headers
+    assert how_many(store) == 2
+
+
+@pytest.mark.parametrize("key", ["with space", "x" * 256])
 def test_an_idempotency_key_that_is_none_is_refused(client: TestClient, store: Store, key: str) -> None:
     answer = client.post("/send-batch", json=BODY, headers={"Idempotency-Key": key})
     assert answer.status_code == 422
@@ -174,9 +184,87 @@ def test_what_is_not_json_is_422(client: TestClient, body: bytes) -> None:
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "encoding"),
+    [
+        ({"Content-Type": "application/json; charset=utf-8"}, "utf-8"),
+        ({"Content-Type": "Application/JSON;Charset=Windows-1251"}, "cp1251"),
+        ({"Content-Type": 'application/json; boundary=x; charset="windows-1251"'}, "cp1251"),
+        ({"Content-Type": "application/json; charset=windows-1251"}, "utf-8"),
+        ({"Content-Type": "application/json, application/json"}, "utf-8"),
+        ({"Content-Type": "text/json"}, "utf-8"),
+        ({"Content-Type": "application/x-json"}, "utf-8"),
+        ({"Content-Type": "application/vnd.api+json; charset=koi8-r"}, "koi8-r"),
+        (JSON | {"Content-Encoding": ""}, "utf-8"),
+        (JSON | {"Content-Encoding": "Identity"}, "utf-8"),
+        (JSON | {"Content-Encoding": " UTF-8 "}, "utf-8"),
+        (JSON | {"Content-Encoding": "none, identity"}, "utf-8"),
+    ],
+)
+def test_json_is_known_however_it_is_announced(client: TestClient, headers: dict[str, str], encoding: str) -> None:
+    body = json.dumps(BODY, ensure_ascii=False).encode(encoding)
+    answer = client.post("/send-batch", content=body, headers=headers)
+    assert (answer.status_code, answer.json().get("notes")) == (202, [])
+    assert client.get("/leads/123").json()["lead"]["name"] == "Анна"
+
+
+def test_bytes_that_are_no_text_and_what_stands_twice_cost_no_lead(client: TestClient, store: Store) -> None:
+    lead = b'{"name": "' + "Анна".encode()[:-1] + b'", "comment": "a\nb", "custom": {"a": 1, "a": 2}}'
+    body = b"\xef\xbb\xbf\xef\xbb\xbf" + json.dumps(BODY | {"lead": "LEAD"}).encode().replace(b'"LEAD"', lead) + b"\x00"
+    headers = JSON | {"Idempotency-Key": "order-18"}
+    first, again = (client.post("/send-batch", content=body, headers=headers) for _ in range(2))
+
+    assert (first.status_code, again.headers.get("Idempotency-Replayed")) == (202, "true")
+    assert first.json()["notes"] == again.json()["notes"]
+    assert first.json()["notes"] == [
+        {"loc": ["lead", "custom", "a"], "msg": "stood there more than once: the last one was kept"},
+        {"loc": ["lead", "name"], "msg": "held what is no character: U+FFFD stands for it"},
+    ]
+    kept = client.get("/leads/123").json()["lead"]
+    assert (kept["name"], kept["comment"], kept["custom"]) == ("Анн\ufffd", "a\nb", {"a": 2})
+    assert how_many(store) == 1
+
+
+def test_what_php_has_for_none_and_a_priority_that_there_is_none_of_cost_no_lead(client: TestClient) -> None:
+    body: dict[str, Any] = {
+        "lead_id": "\u200b123 ",
+        "lead": BODY["lead"],
+        "integrations": {"0": {"type": "Telegram", "settings": False}, "2": {"type": "email", "settings": []}},
+        "credentials": {"telegram": False, "Email": {"emails": "a@example.com, b@example.com", "subject": 0}},
+        "callback_url": [],
+        "priority": "urgent",
+    }
+    answer = client.post("/send-batch", json=body)
+    assert (answer.status_code, answer.json()["lead_id"]) == (202, "123")
+    assert answer.json()["notes"] == [{"loc": ["priority"], "msg": "none of high, normal, low: normal was taken"}]
+    batch = client.get(answer.json()["links"]["self"].removeprefix("/api/integrations")).json()
+    assert (batch["priority"], [item["type"] for item in batch["deliveries"]]) == ("normal", ["telegram", "email"])
+
+
+def test_a_lead_that_is_stored_on_its_own_is_read_alike(client: TestClient) -> None:
+    body = b'{"Name": "A\xff", "PHONE": [{"VALUE": "+7999", "VALUE_TYPE": "WORK"}], "custom": {"a": 1, "a": 2}}\x00'
+    answer = client.put("/leads/%209%20", content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["lead_id"]) == (201, "9")
+    lead = answer.json()["lead"]
+    assert (lead["name"], lead["phone"], lead["custom"]) == ("A\ufffd", "+7999", {"a": 2})
+    assert [note["loc"] for note in answer.json()["notes"]] == [
+        ["custom", "a"], ["Name"], ["PHONE"], ["name"], ["phone"],
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "headers",
-    [{"Content-Type": "text/plain"}, {}, {"Content-Type": "application/json", "Content-Encoding": "gzip"}],
+    [
+        {"Content-Type": "text/plain"},
+        {"Content-Type": "application/jsonp"},
+        {"Content-Type": "*/*"},
+        {},
+        JSON | {"Content-Encoding": "gzip"},
+        JSON | {"Content-Encoding": "identity, br"},
+    ],
 )
 def test_what_is_not_said_to_be_plain_json_is_415(client: TestClient, headers: dict[str, str]) -> None:
     assert client.post("/send-batch", content=b"{}", headers=headers).status_code == 415

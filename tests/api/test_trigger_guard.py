@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from leadcast.api.trigger_guard import TriggerGuard
 from leadcast.core.errors import SettingsError
 from leadcast.engine.conf_guard import open_conf
+from leadcast.request import validate
 from leadcast.store.sealing import Sealer
 from tests.api.conftest import BODY, BOT_TOKEN
 
@@ -73,6 +74,59 @@ def test_ornaments_that_no_database_takes_are_sealed_with_the_lead(client: TestC
     assert open_conf(got["conf"], sealer)["lead"] == lead
 
 
+def test_a_conf_in_another_charset_and_with_what_stands_twice_in_its_lead_is_sealed_as_well(
+    client: TestClient, sealer: Sealer
+) -> None:
+    lead = '{"name": "Анна", "phone": "1", "phone": "2", "custom": ' + "[" * 150 + "]" * 150 + "}"
+    body = json.dumps({"logical_date": None, "conf": BODY | {"lead": "LEAD"}}).replace('"LEAD"', lead).encode("cp1251")
+    answer = client.post(TRIGGER, content=body + b"\x00", headers={"Content-Type": "text/json; charset=windows-1251"})
+    got = json.loads(answer.json()["body"])
+    assert "lead" not in got["conf"]
+    opened = open_conf(got["conf"], sealer)["lead"]
+    assert (opened["name"], opened["phone"]) == ("Анна", "2")
+
+
+def test_airflow_reads_what_was_checked_whatever_else_the_bytes_may_mean(client: TestClient) -> None:
+    """In another charset, they may hold no conf to be sealed."""
+    body = '{"conf": {"lead_id": 1}, "note": "\\u0041"}'
+    answer = client.post(TRIGGER, content=b'{"note": "\xd0"}', headers={"Content-Type": "text/json; charset=koi8-r"})
+    assert json.loads(answer.json()["body"]) == {"note": "п"}
+    for charset in ("utf-7", "unicode_escape", "cp037", "utf-16"):
+        answer = client.post(TRIGGER, content=body, headers={"Content-Type": f"text/json; charset={charset}"})
+        assert answer.status_code == 422, "a request without integrations"
+
+
+ORNAMENTS: dict[str, Any] = {
+    "lead_id": " 123\u200b",
+    "integrations": {"0": {"type": "Telegram"}, "2": {"type": "email", "settings": False}},
+    "callback_url": False,
+    "priority": "urgent",
+}
+AIRFLOWS_FORM = {
+    "lead_id": (str, int),
+    "integrations": (list,),
+    "credentials": (dict,),
+    "lead": (dict,),
+    "callback_url": (str,),
+    "priority": (str,),
+}
+
+
+@pytest.mark.parametrize("changed", [{}, {"priority": "High"}, {"lead": False, "priority": []}, {"credentials": 0}])
+def test_what_is_mended_passes_airflows_own_check_of_its_form_and_is_the_same_request(
+    client: TestClient, sealer: Sealer, changed: dict[str, Any]
+) -> None:
+    conf = BODY | ORNAMENTS | changed
+    got = passed_on(client, {"logical_date": None, "conf": conf})["conf"]
+    for name, value in got.items():
+        assert isinstance(value, AIRFLOWS_FORM[name]), name
+    assert got.get("priority", "normal") in ("high", "normal", "low")
+    assert str(got["lead_id"]) == "123", "by which the run is found, to erase it"
+    again, first = validate(open_conf(got, sealer)), validate(conf)
+    assert (again, again.notes) == (first, first.notes)
+    assert passed_on(client, {"logical_date": None, "conf": got})["conf"] == got
+
+
 @pytest.mark.parametrize("conf", [None, {}, {"lead_id": None, "credentials": {}, "priority": "normal"}])
 def test_a_bell_passes(client: TestClient, conf: Any) -> None:
     assert passed_on(client, {"logical_date": None, "conf": conf}) == {"logical_date": None, "conf": conf}
@@ -93,12 +147,13 @@ def test_a_wrong_conf_is_a_problem_with_every_field_and_no_value(client: TestCli
     "body",
     [
         b'{"conf": {"credentials": {"telegram": {"bot_token": "SECRET"}}}, "conf": {}}',
+        b'{"conf": {"lead_id": 1, "credentials": {"a": "SECRET", "a": 1}}}',
         b'{"conf": "SECRET"}',
         b'{"conf": ["SECRET"]}',
         json.dumps(BODY).encode(),
         b'{"conf": {"credentials": "SECRET',
     ],
-    ids=["conf twice", "conf a string", "conf a list", "not in conf", "no JSON"],
+    ids=["conf twice", "credentials twice", "conf a string", "conf a list", "not in conf", "no JSON"],
 )
 def test_no_way_of_writing_it_leads_past_the_guard(client: TestClient, body: bytes) -> None:
     for headers in ({"Content-Type": "application/json"}, {"Content-Type": "text/plain"}, {}):

@@ -170,7 +170,7 @@ def test_what_is_mended_is_noted_without_its_value() -> None:
         ("lead.phone", "an object: written as JSON"),
         ("lead.email", "false: taken for nothing"),
         ("lead.company", "a list: written as one text"),
-        ("lead.comment", "held half a character: U+FFFD stands for it"),
+        ("lead.comment", "held what is no character: U+FFFD stands for it"),
         ("lead.source", "cut to 1024 characters (had 2020)"),
         ("lead.utm.utm_content", "cut to 1024 characters (had 4310)"),
         ("lead.utm.no name", own_name),
@@ -240,6 +240,55 @@ def test_two_fields_of_one_name_are_both_kept() -> None:
 def test_a_group_that_is_no_object_is_kept_all_the_same(given: object, kept: dict[str, Any]) -> None:
     assert tidy({"utm": given}).data["utm"] == kept
     assert notes_of({"utm": given})[0] == ("lead.utm", "no object: its values were taken as fields of it")
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ([{"VALUE": "+7999", "VALUE_TYPE": "WORK"}], "+7999"),
+        ([{"ID": "5", "VALUE": " +7999 "}, {"VALUE": ""}, {"VALUE": "+7998"}], "+7999, +7998"),
+        ([{"value": "+7999", "enum_code": "WORK"}, "+7998"], "+7999, +7998"),
+        ({"Value": "+7999"}, "+7999"),
+        ({"0": {"VALUE": "+7999"}, "2": {"VALUE": "+7998"}}, "+7999, +7998"),
+        ({"0": "+7999", "2": "+7998"}, "+7999, +7998"),
+        ({"VALUE": None}, ""),
+        ({"VALUE": {"a": 1}}, '{"a": 1}'),
+        ([{"number": "+7999"}], '[{"number": "+7999"}]'),
+    ],
+)
+def test_a_phone_as_a_crm_exports_it_is_its_value(given: object, kept: str) -> None:
+    assert in_field("phone", given) == kept
+    assert in_field("email", given) == kept
+
+
+def test_that_a_value_was_taken_out_of_an_object_is_noted() -> None:
+    assert notes_of({"phone": {"VALUE": "+7999"}}) == [("lead.phone", "an object: its value was taken")]
+    assert notes_of({"phone": [{"VALUE": "+7999"}]}) == [("lead.phone", "a list: written as one text")]
+    assert in_field("company", {"VALUE": "A"}) == '{"VALUE": "A"}'
+
+
+def test_a_fields_name_is_known_in_any_case_where_that_is_not_given() -> None:
+    given = {
+        "Name": "Anna",
+        "PHONE": "+7999",
+        " eMail ": "a@example.com",
+        "UTM": {"utm_source": "x"},
+        "Custom": {"a": 1},
+    }
+    assert tidy(given).data == EMPTY | {
+        "name": "Anna", "phone": "+7999", "email": "a@example.com", "utm": {"utm_source": "x"}, "custom": {"a": 1},
+    }  # fmt: skip
+    assert ("lead.PHONE", "taken for phone") in notes_of(given)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_field_that_is_given_stands_above_one_in_another_case(order: int) -> None:
+    given = dict([("name", "Anna"), ("NAME", "Eve")][::order])
+    assert tidy(given).data == EMPTY | {"name": "Anna", "custom": {"NAME": "Eve"}}
+    for none in (None, "", " ", [], False):
+        assert tidy({**given, "name": none}).data == EMPTY | {"name": "Eve"}
+        assert tidy({"name": "Anna", "Name": none}).data["name"] == "Anna"
+    assert tidy({"NAME": "Eve", "Name": "Ann"}).data == EMPTY | {"name": "Eve", "custom": {"Name": "Ann"}}
 
 
 def test_lines_stay_lines_where_there_may_be_some() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from fastapi import HTTPException, Request
@@ -9,20 +10,40 @@ from starlette.requests import ClientDisconnect
 
 from leadcast.core.errors import BodyTooLarge, InvalidRequest
 from leadcast.core.json_body import MAX_BODY_BYTES, parse_body
+from leadcast.core.notes import Way
+
+_JSON = re.compile(r"(?:application|text)/(?:x-)?json|application/[\w.-]+\+json")
+_CHARSET = re.compile(r";\s*charset\s*=\s*[\"']?([\w.:+-]{1,40})", re.IGNORECASE)
+_UNPACKED = frozenset({"", "identity", "none", "utf-8", "utf8"})
+"""What Content-Encoding says of a body that is not compressed; a charset in it is a mistake that many make."""
 
 
-async def read_json(request: Request) -> Any:
+async def read_json(request: Request, *, lead_at: Way = ("lead",)) -> Any:
     """The body's JSON.
+
+    Args:
+        lead_at: the way to the lead's data in it.
 
     Raises:
         HTTPException: 415, it is not said to be JSON.
         BodyTooLarge: over 1 MiB, whatever Content-Length says.
         InvalidRequest: it is not JSON.
     """
-    media_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json" or request.headers.get("Content-Encoding", "identity") != "identity":
+    said = request.headers.get("Content-Type", "")
+    media_type = said.partition(";")[0].partition(",")[0].strip().lower()
+    if not _JSON.fullmatch(media_type) or _is_packed(request.headers.get("Content-Encoding", "")):
         raise HTTPException(415, "Send JSON, uncompressed: Content-Type: application/json.")
-    return parse_body(await _read(request))
+    return parse_body(await _read(request), charset=charset_of(said), lead_at=lead_at)
+
+
+def charset_of(content_type: str) -> str:
+    """The charset that a Content-Type names; empty: none."""
+    found = _CHARSET.search(content_type)
+    return found[1] if found else ""
+
+
+def _is_packed(content_encoding: str) -> bool:
+    return not {coding.strip().lower() for coding in content_encoding.split(",")} <= _UNPACKED
 
 
 async def read_nothing(request: Request) -> None:

@@ -36,7 +36,7 @@ async def put_lead(
 
     Batches accepted before keep the lead as it was then.
     """
-    given = lead_of(await read_json(request))
+    given = lead_of(await read_json(request, lead_at=()))
     if await threads.run(lambda: _put(backend, given.lead(lead_id))):
         response.status_code = 201
     stored = StoredAnswer(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.concurrency import run_in_threadpool
 
 from leadcast.api import problems
+from leadcast.api.body import charset_of
 from leadcast.api.read_on import ReadOn
 from leadcast.core.errors import BodyTooLarge, FieldError, InvalidRequest, LeadcastError
 from leadcast.core.json_body import MAX_BODY_BYTES, parse_body
@@ -48,7 +49,8 @@ class TriggerGuard:
     async def _guard(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             body = await _read(scope, receive)
-            guarded = await run_in_threadpool(self._guarded, scope["path"], body)
+            said = dict(scope["headers"]).get(b"content-type", b"").decode("latin-1")
+            guarded = await run_in_threadpool(self._guarded, scope["path"], body, charset_of(said))
         except LeadcastError as error:
             await problems.of_error(error).response()(scope, receive, send)
             return
@@ -56,18 +58,16 @@ class TriggerGuard:
         headers.append((b"content-length", str(len(guarded)).encode()))
         await self._app({**scope, "headers": headers}, _replay(guarded, receive), send)
 
-    def _guarded(self, path: str, body: bytes) -> bytes:
-        data = parse_body(body)
-        if not isinstance(data, dict):
-            return body
-        if not _is_trigger(path):
+    def _guarded(self, path: str, body: bytes, charset: str) -> bytes:
+        data = parse_body(body, charset=charset, lead_at=("conf", "lead"))
+        if isinstance(data, dict) and not _is_trigger(path):
             _refuse_backfill(data)
-            return body
-        _refuse_misplaced(data)
-        conf = data.get("conf")
-        if not conf:
-            return body
-        return _as_json(data | {"conf": self._checked(conf)})
+        elif isinstance(data, dict):
+            _refuse_misplaced(data)
+            if conf := data.get("conf"):
+                data = data | {"conf": self._checked(conf)}
+        # what Airflow reads is what was checked here, not what else the bytes may mean
+        return _as_json(data)
 
     def _checked(self, conf: Any) -> dict[str, Any]:
         if not isinstance(conf, dict):
@@ -105,7 +105,7 @@ def _refuse_backfill(data: dict[str, Any]) -> None:
         raise InvalidRequest(f"dag_id: {msg}.", errors=[FieldError(("body", "dag_id"), msg)])
 
 
-def _as_json(data: dict[str, Any]) -> bytes:
+def _as_json(data: Any) -> bytes:
     import json
 
     return json.dumps(data, separators=(",", ":")).encode()

@@ -26,8 +26,9 @@ def _each(ranges: str) -> str:
     return re.sub("(.)-(.)", lambda pair: "".join(map(chr, range(ord(pair[1]), ord(pair[2]) + 1))), ranges)
 
 
-_AT_ENDS = _SPACES + _each(_DIRECTIONS + _ZERO_WIDTH)
-_UNSEEN = _AT_ENDS + _each(_FILLERS)
+AT_ENDS = _SPACES + _each(_DIRECTIONS + _ZERO_WIDTH)
+"""What nobody sees at the ends of a text."""
+_UNSEEN = AT_ENDS + _each(_FILLERS)
 _ANY_DIRECTION = re.compile(f"[{_DIRECTIONS}]")
 _ANY_ZERO_WIDTH = re.compile(f"[{_ZERO_WIDTH}]")
 _ANY_UNSEEN = re.compile(f"(?![{_SHAPING}])[{_DIRECTIONS}{_ZERO_WIDTH}{_FILLERS}]")
@@ -39,7 +40,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 def bare(text: str) -> str:
     """`text` without what nobody sees at its ends; empty where nobody sees anything of it."""
-    text = text.strip(_AT_ENDS)
+    text = text.strip(AT_ENDS)
     return text if text.strip(_UNSEEN) else ""
 
 

@@ -12,12 +12,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from leadcast.core import blanks
+from leadcast.core.absent import is_none
+from leadcast.core.json_body import Repeating
+from leadcast.core.meant import as_list
 from leadcast.core.model import Lead
 from leadcast.core.notes import MAX_NAME_CHARS, Note, Notes, Way
 from leadcast.core.values import is_deep, is_sendable, plain, text_of
 
 FIELDS = ("name", "phone", "email", "company", "comment", "source")
 """The fields that are one text each."""
+_OWN_NAMES = frozenset({*FIELDS, "utm", "custom"})
 MAX_TEXT_CHARS = 1024
 MAX_LONG_TEXT_CHARS = 65_536
 """Of a comment, and of a custom field."""
@@ -50,14 +54,16 @@ def tidy(data: Mapping[Any, Any], *, above: Way = ("lead",)) -> Tidied:
     """A lead's data without what could not be sent or stored. Tidied again, it stays as it is.
 
     Text is freed of what nobody sees at its ends, of control characters and halves of characters, and cut where it is
-    too long. null is nothing, another value is written as text, and a list of plain values with commas. What is no
-    field of a lead goes to `custom`; `utm_…` to `utm`.
+    too long. null is nothing, another value is written as text, and a list of plain values with commas. A field is
+    known in any case of its letters. What is no field of a lead goes to `custom`; `utm_…` to `utm`.
 
     Args:
         data: by field, as a caller or a database gave it.
         above: the way to it, for the notes.
     """
     tidying = _Tidying(Notes(above=above))
+    for way in data.repeated if isinstance(data, Repeating) else ():
+        tidying.notes.add(way, "stood there more than once: the last one was kept")
     return Tidied(data=tidying.fields(data), notes=tuple(tidying.notes))
 
 
@@ -66,9 +72,10 @@ class _Tidying:
     notes: Notes
 
     def fields(self, data: Mapping[Any, Any]) -> dict[str, Any]:
+        data = self.by_own_names(data)
         utm, custom = self.group(data.get("utm"), "utm"), self.group(data.get("custom"), "custom")
         for name, value in data.items():
-            if name in (*FIELDS, "utm", "custom") or value is None or value == "":
+            if name in _OWN_NAMES or value is None or value == "":
                 continue
             is_utm = isinstance(name, str) and name.lower().startswith("utm_")
             self.notes.add((str(name),), f"no field of a lead: taken into {'utm' if is_utm else 'custom'}")
@@ -83,6 +90,18 @@ class _Tidying:
                 for name, value in self.named(custom, "custom", at_most=MAX_CUSTOM_FIELDS)
             },
         }
+
+    def by_own_names(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
+        """The data with `Name` or `PHONE` for the field that is meant, where that is not given."""
+        given = {name for name, value in data.items() if name in _OWN_NAMES and not is_none(value)}
+        named = dict(data)
+        for name, value in data.items():
+            own = blanks.bare(name).lower() if isinstance(name, str) else ""
+            if name not in _OWN_NAMES and own in _OWN_NAMES - given and not is_none(value):
+                self.notes.add((name,), f"taken for {own}")
+                given.add(own)
+                named[own] = named.pop(name)
+        return named
 
     def group(self, given: Any, name: str) -> list[tuple[Any, Any]]:
         """The pairs of `utm` or `custom`, which may have come as something else than an object."""
@@ -128,8 +147,21 @@ class _Tidying:
         if value is False:  # what PHP says for "there is none"
             self.notes.add(loc, "false: taken for nothing")
             return ""
+        if not self.can_be_sent(value, loc):
+            return ""
         at_most = MAX_LONG_TEXT_CHARS if loc == ("comment",) else MAX_TEXT_CHARS
-        return self.written(plain(value), loc, at_most=at_most) if self.can_be_sent(value, loc) else ""
+        value = plain(value)
+        return self.written(self.value_within(value, loc) if loc[0] in _SCHEMES else value, loc, at_most=at_most)
+
+    def value_within(self, value: Any, loc: Way) -> Any:
+        """A phone or an address as CRMs write them: `[{"VALUE": "+7…", "VALUE_TYPE": "WORK"}]`."""
+        value = as_list(value)
+        if isinstance(value, list):
+            return [_value_of(item) for item in value]
+        taken = _value_of(value)
+        if taken is not value:
+            self.notes.add(loc, "an object: its value was taken")
+        return taken
 
     def can_be_sent(self, value: Any, loc: Way) -> bool:
         if not is_sendable(value):
@@ -156,11 +188,17 @@ class _Tidying:
         """Text without what no database and no service takes."""
         whole = blanks.with_whole_characters(text)
         if whole.count(blanks.REPLACEMENT) > text.count(blanks.REPLACEMENT):
-            self.notes.add(loc, "held half a character: U+FFFD stands for it")
+            self.notes.add(loc, "held what is no character: U+FFFD stands for it")
         kept = blanks.without_controls(whole)
         if len(kept) < len(whole):
             self.notes.add(loc, "held control characters: they were taken out")
         return kept
+
+
+def _value_of(item: Any) -> Any:
+    if not isinstance(item, dict):
+        return item
+    return next((value for name, value in item.items() if name.lower() == "value"), item)
 
 
 def _meant(name: str, group: str) -> str:
