@@ -114,14 +114,19 @@ def _read_text(text: str, want: _Want) -> Any:
 def _read_list(value: Any, want: _Want) -> Any:
     if want.anything or not isinstance(value, list | tuple):
         return value
-    given = [item for item in value if not is_blank(item)]
+    given = [item for item in value if not is_blank(item) and not _says_nothing(item, want)]
     return [blanks.bare(item) if isinstance(item, str) else _text_for(item, want) for item in given]
 
 
 def _read_object(value: Any, want: _Want | None) -> Any:
-    if want is None or not isinstance(value, Mapping):
+    if want is None or want.anything or not isinstance(value, Mapping):
         return value
-    return {name: _text_for(item, want) for name, item in value.items()}
+    return {name: _text_for(item, want) for name, item in value.items() if not _says_nothing(item, want)}
+
+
+def _says_nothing(item: Any, want: _Want) -> bool:
+    """Whether it is PHP's "none" within a list or an object. There, 0 is a number like any other."""
+    return (item is False or item in ([], {})) and not _is_meant(item, want)
 
 
 def _text_for(value: Any, want: _Want) -> Any:
