@@ -19,8 +19,9 @@ from leadcast.inbox import LeadSource, look_up
 from leadcast.store import circuits, leads, outbox, views
 from leadcast.store.circuits import Circuit
 from leadcast.store.database import Store
+from leadcast.store.listing import Filter, Place, listing
 from leadcast.store.schema import batches
-from leadcast.store.views import BatchView, Filter
+from leadcast.store.views import BatchView
 
 _BATCH_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 BATCHES_OF_LEAD = 50
@@ -28,7 +29,8 @@ BATCHES_OF_LEAD = 50
 
 @dataclass(frozen=True)
 class Page:
-    """Batches, newest first. `next_cursor`: where the next page begins; None: this is the last."""
+    """Batches, newest first. `next_cursor`: where the next page begins; None: this is the last. One that is not the
+    last may be short, or empty, where two things are wanted together (`store.listing`)."""
 
     batches: Sequence[BatchView]
     next_cursor: str | None
@@ -101,9 +103,8 @@ class Monitor:
         """
         before = None if cursor is None else _read_cursor(cursor)
         with self.store.begin() as connection:
-            found = views.listing(connection, replace(wanted, before=before, limit=wanted.limit + 1))
-        shown = found[: wanted.limit]
-        return Page(shown, _cursor(shown[-1]) if len(found) > len(shown) else None)
+            found = listing(connection, replace(wanted, before=before))
+        return Page(found.batches, None if found.ends_at is None else _cursor(found.ends_at))
 
     def lead(self, lead_id: str) -> LeadView:
         """A lead with its newest batches.
@@ -116,8 +117,8 @@ class Monitor:
             lead = given.lead(lead_id) if given is not None else leads.find(connection, lead_id)
             if lead is None:
                 raise LeadNotFound(lead_id)
-            found = views.listing(connection, Filter(lead_id=lead_id, limit=BATCHES_OF_LEAD))
-        return LeadView(lead, found)
+            found = listing(connection, Filter(lead_id=lead_id, limit=BATCHES_OF_LEAD))
+        return LeadView(lead, found.batches)
 
     def counts(self, *, since: datetime) -> Mapping[BatchStatus, int]:
         """How many batches accepted since then have each status."""
@@ -161,12 +162,13 @@ def _newest_revision() -> str:
     return migrate.newest()
 
 
-def _cursor(last: BatchView) -> str:
-    text = json.dumps([last.accepted_at.isoformat(), last.id])
+def _cursor(place: Place) -> str:
+    accepted_at, batch_id = place
+    text = json.dumps([accepted_at.isoformat(), batch_id])
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def _read_cursor(cursor: str) -> tuple[datetime, str]:
+def _read_cursor(cursor: str) -> Place:
     try:
         accepted_at, batch_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         moment = in_utc(datetime.fromisoformat(accepted_at))

@@ -18,6 +18,7 @@ from leadcast.inbox import Accepted
 from leadcast.sandbox import Sandbox
 from leadcast.store import views
 from leadcast.store.database import Store
+from leadcast.store.listing import Filter, listing
 from leadcast.store.schema import deliveries
 from tests.api.conftest import anonymous, bell, client, serve  # noqa: F401  # fixtures
 
@@ -46,7 +47,7 @@ def test_it_is_refused_at_the_door_by_name_and_nothing_is_stored(client: TestCli
     assert "'slack'" in answer.json()["detail"]
     assert "a_library_that_nobody_installed" in answer.json()["detail"]
     with store.begin() as connection:
-        assert views.listing(connection, views.Filter()) == []
+        assert listing(connection, Filter()).batches == []
 
 
 def test_the_api_describes_the_others(client: TestClient) -> None:  # noqa: F811

@@ -17,6 +17,7 @@ from leadcast.inbox import Accepted
 from leadcast.sandbox import Sandbox
 from leadcast.store import leads, views
 from leadcast.store.database import Store
+from leadcast.store.listing import Filter, listing
 
 from .conftest import BOT_TOKEN, task_states
 
@@ -120,7 +121,7 @@ def test_a_run_may_bring_its_own_request_as_conf(run: Run, store: Store, sandbox
     assert done.state == "success"
     assert BOT_TOKEN not in str(done.conf), "sealed before Airflow stored it"
     with store.begin() as connection:
-        (view,) = views.listing(connection, views.Filter())
+        (view,) = listing(connection, Filter()).batches
     assert (view.lead_id, view.status, view.run_id) == ("5", BatchStatus.COMPLETED, done.run_id)
 
 

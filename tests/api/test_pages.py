@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from leadcast.core.clock import utc_now
 from leadcast.core.errors import CredentialsError, Gone
 from leadcast.core.settings import Settings
-from leadcast.store import circuits
+from leadcast.store import circuits, claims, listing
 from leadcast.store.circuits import AccountRef
 from leadcast.store.database import Store
 from tests.api.conftest import BODY
@@ -126,6 +126,23 @@ def test_older_batches_are_on_the_next_page(client: TestClient) -> None:
     assert following
     assert sent[0] not in html
     assert sent[0] in client.get(following[1].replace("&amp;", "&")).text
+
+
+def test_where_nothing_was_found_so_far_the_page_says_where_to_look_on(
+    client: TestClient, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "LOOKS_THROUGH", 3)
+    claimed = [send(client, lead_id=lead_id) for lead_id in "abbb"]
+    with store.begin() as connection:
+        claims.claim(connection, run_id="wave__1", own_batch_id=None, limit=10, now=utc_now())
+    for _ in range(3):
+        send(client, lead_id="a")
+    html = client.get("/ui?status=processing&lead_id=a").text
+    Tags(html)
+    assert "No batch is like that" not in html
+    following = re.search(r'href="/api/integrations(/ui\?[^"]*cursor=[^"]+)">Look further back', html)
+    assert following
+    assert claimed[0] in client.get(following[1].replace("&amp;", "&")).text
 
 
 def test_people_get_errors_as_pages_and_programs_as_problems(client: TestClient) -> None:

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from leadcast.core.clock import utc_now
 from leadcast.core.errors import RejectedError
 from leadcast.core.model import AttemptOutcome, DeliveryState, Receipt
-from leadcast.store import claims, ledger
+from leadcast.store import claims, ledger, listing
 from leadcast.store.database import Store
 from tests.api.conftest import BODY
 
@@ -90,6 +90,20 @@ def test_pages_follow_each_other_newest_first_and_end(client: TestClient) -> Non
         path = (page["links"]["next"] or "").removeprefix("/api/integrations")
     assert seen == sent[::-1]
     assert path == ""
+
+
+def test_a_page_may_be_empty_and_not_the_last(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two filters together it looks through so many batches, and no more."""
+    monkeypatch.setattr(listing, "LOOKS_THROUGH", 3)
+    both = send(client, lead_id="a", integrations=[{"type": "webhook"}], credentials={})
+    for _ in range(4):
+        send(client, lead_id="a")
+        send(client, lead_id="b", integrations=[{"type": "webhook"}], credentials={})
+    first = client.get("/batches", params={"lead_id": "a", "type": "webhook", "limit": 2}).json()
+    assert first["batches"] == []
+    second = client.get(first["links"]["next"].removeprefix("/api/integrations")).json()
+    assert [batch["batch_id"] for batch in second["batches"]] == [both]
+    assert second["links"]["next"] is None
 
 
 def test_a_page_keeps_its_filter_and_is_not_moved_by_new_arrivals(client: TestClient) -> None:

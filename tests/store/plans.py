@@ -17,6 +17,8 @@ class Plans:
     """The plans of the statements that ran while they were watched: statement → its nodes."""
 
     engine: Engine
+    counts: bool = False
+    """Whether what is only read is run for its plan, too, so that its nodes say how much they have read."""
     nodes: list[tuple[str, list[dict[str, Any]]]] = field(default_factory=list)
 
     @contextmanager
@@ -36,6 +38,10 @@ class Plans:
                     found.setdefault(node["Relation Name"], []).append(statement)
         return found
 
+    def rows_read(self) -> int:
+        """How many rows were looked at in tables and indexes, those that did not fit as well."""
+        return sum(_rows(node) for _, nodes in self.nodes for node in nodes if "Relation Name" in node)
+
     def indexes(self) -> set[str]:
         """The indexes that were used."""
         return {node["Index Name"] for _, nodes in self.nodes for node in nodes if "Index Name" in node}
@@ -44,7 +50,8 @@ class Plans:
         if not statement.startswith(EXPLAINED):
             return
         with connection.connection.cursor() as own:
-            own.execute(f"EXPLAIN (FORMAT JSON) {statement}", parameters)
+            counts = self.counts and statement.startswith("SELECT") and "FOR UPDATE" not in statement
+            own.execute(f"EXPLAIN (FORMAT JSON{', ANALYZE' if counts else ''}) {statement}", parameters)
             self.nodes.append((statement, list(_all(own.fetchone()[0][0]["Plan"]))))
 
 
@@ -52,3 +59,8 @@ def _all(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield node
     for child in node.get("Plans", []):
         yield from _all(child)
+
+
+def _rows(node: dict[str, Any]) -> int:
+    removed = (count for name, count in node.items() if name.startswith("Rows Removed by"))
+    return round((node["Actual Rows"] + sum(removed)) * node["Actual Loops"])

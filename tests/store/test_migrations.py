@@ -12,7 +12,7 @@ from sqlalchemy import Engine, create_engine, inspect, make_url, text
 from sqlalchemy.exc import OperationalError
 
 from leadcast.core.errors import IndexesUnmade
-from leadcast.engine import config, init
+from leadcast.engine import config, doctor, init
 from leadcast.store import late_indexes, migrate
 from leadcast.store.database import Store, open_engine
 from leadcast.store.schema import metadata
@@ -161,6 +161,9 @@ def test_init_and_upgrade_go_on_without_an_index_and_say_how_to_make_it(
     assert lacks.startswith("store: ")
     assert "ix_batches_new" in lacks
     assert "leadcast upgrade" in lacks
+    (warning,) = [finding for finding in doctor._store() if finding.level == "warn"]
+    assert "ix_batches_new" in warning.what
+    assert "leadcast upgrade" in warning.mend
 
 
 def test_what_was_replaced_and_could_not_be_dropped_goes_with_the_next_upgrade(large_tables: Engine) -> None:

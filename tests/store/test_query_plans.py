@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
-from sqlalchemy import create_engine, make_url, text
 
 from leadcast.core.errors import TransientError
 from leadcast.core.model import BatchStatus
@@ -18,83 +17,26 @@ from leadcast.notify import Dispatcher, Story
 from leadcast.plan import plan, ring_for_rest
 from leadcast.retry import Retrier
 from leadcast.settle import Settler
-from leadcast.store import claims, migrate, old_leads, outbox, views
-from leadcast.store.database import Store, open_engine
+from leadcast.store import claims, old_leads, outbox
+from leadcast.store.database import Store
+from leadcast.store.listing import Filter, listing
 from leadcast.store.paces import Channel
-from leadcast.store.sealing import Sealer
-from leadcast.store.views import Filter
 from tests.store.plans import Plans
 
+from . import history
 from .ground import die_in_mid_call
+from .history import BATCHES, HISTORY, LARGE, NOW, WAITING
 
 pytestmark = pytest.mark.store
 
-BATCHES = 100_000
 STEP = 20
-"""As small beside them as a step of the night's work is beside a million."""
-NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
-LARGE = {"leads", "batches", "deliveries", "attempts", "notifications"}
-HISTORY = f"""
-INSERT INTO leads (id, data, updated_at)
-SELECT n::text, '{{"name": "x"}}', timestamptz '{NOW}' - n * interval '1 minute' FROM generate_series(1, {BATCHES}) n;
-
-INSERT INTO batches
-    (id, lead_id, lead, status, priority, body_sha256, wave_id, claims, accepted_at, started_at, finished_at)
-SELECT 'b-' || md5(n::text), n::text, '{{"name": "x"}}',
-    CASE WHEN mod(n, 20) = 1 THEN 'partial' WHEN mod(n, 20) = 2 THEN 'failed' WHEN mod(n, 100) = 3 THEN 'cancelled'
-    ELSE 'completed' END,
-    1, '', 'wave-' || n / 20, 1, at, at, at
-FROM generate_series(1, {BATCHES}) n, LATERAL (SELECT timestamptz '{NOW}' - n * interval '1 minute') t(at);
-
-INSERT INTO deliveries (id, batch_id, index, type, settings, state, attempts, started_at, finished_at)
-SELECT b.id || '-' || i, b.id, i, CASE i WHEN 0 THEN 'telegram' ELSE 'email' END, '{{}}',
-    CASE WHEN b.status = 'cancelled' THEN 'cancelled' WHEN b.status = 'failed' OR (b.status = 'partial' AND i = 0)
-    THEN 'failed' ELSE 'delivered' END, 1, b.accepted_at, b.accepted_at
-FROM batches b, generate_series(0, 1) i;
-
-INSERT INTO attempts (delivery_id, number, outcome, started_at, finished_at)
-SELECT id, 1, 'delivered', started_at, finished_at FROM deliveries WHERE index = 0;
-
-INSERT INTO notifications (key, batch_id, channel, occasion, payload, state, sent_at)
-SELECT id || ':email', id, 'email', status, '{{}}', 'sent', accepted_at FROM batches;
-
-INSERT INTO notifications (key, channel, occasion, payload, state, error)
-SELECT 'dead-' || n, 'callback_url', 'batch.failed', '{{}}', 'dead', 'away' FROM generate_series(1, 20) n;
-"""
-WAITING = """
-UPDATE batches SET status = 'processing', finished_at = NULL, let_go = true WHERE mod(lead_id::int, 4000) = 11;
-UPDATE deliveries
-SET state = 'retrying', waits_for = 'circuit', account = 'a', next_attempt_at = now() - interval '1 hour'
-WHERE batch_id IN (SELECT id FROM batches WHERE let_go);
-INSERT INTO circuits (account, type, label, failures, opened_at, open_until)
-VALUES ('a', 'telegram', 'a', 5, now(), now() + interval '1 hour');
-"""
+"""As small beside all as a step of the night's work is beside a million."""
 
 
 @pytest.fixture(scope="module")
 def old_store(postgres_url: str, fernet_key: str) -> Iterator[Store]:
-    """A store that has been in use for long."""
-    admin = create_engine(postgres_url, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text("CREATE DATABASE history"))
-    engine = open_engine(make_url(postgres_url).set(database="history").render_as_string(hide_password=False))
-    migrate.upgrade(engine, revision="0004")
-    with engine.begin() as connection:
-        connection.execute(text("SET LOCAL statement_timeout = 0"))
-        # who refers to what is right as it is written here
-        connection.execute(text("SET LOCAL session_replication_role = replica"))
-        connection.exec_driver_sql(HISTORY + WAITING)
-    migrate.upgrade(engine)
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        # not of its own accord while we look
-        for table in LARGE:
-            connection.execute(text(f"ALTER TABLE {table} SET (autovacuum_enabled = false)"))
-        connection.execute(text("VACUUM ANALYZE"))
-    yield Store(engine, Sealer(fernet_key))
-    engine.dispose()
-    with admin.connect() as connection:
-        connection.execute(text("DROP DATABASE history WITH (FORCE)"))
-    admin.dispose()
+    with history.old_store(postgres_url, fernet_key, name="history", of=HISTORY + WAITING) as store:
+        yield store
 
 
 @pytest.fixture
@@ -166,7 +108,7 @@ def told(store: Store, inbox: Inbox) -> None:
 def listed(**wanted: object) -> Deed:
     def look(store: Store, inbox: Inbox) -> None:
         with store.begin() as connection:
-            views.listing(connection, Filter(**wanted))  # type: ignore[arg-type]
+            listing(connection, Filter(**wanted))  # type: ignore[arg-type]
 
     look.__name__ = "listed " + " ".join(f"{name}={value}" for name, value in wanted.items())
     return look

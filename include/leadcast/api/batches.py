@@ -22,7 +22,7 @@ from leadcast.core.model import BatchStatus
 from leadcast.integrations import registry
 from leadcast.monitor import checked_id
 from leadcast.request import MAX_KEY_LENGTH, LeadId
-from leadcast.store.views import Filter
+from leadcast.store.listing import Filter
 
 router = APIRouter(tags=["batches"])
 
@@ -112,7 +112,10 @@ def _ring(backend: Backend, run_id: str, *, token: str) -> None:
 async def list_batches(
     request: Request, backend: BackendDep, links: LinksDep, threads: ThreadsDep, query: Annotated[ListQuery, Query()]
 ) -> PageAnswer:
-    """List batches, newest first."""
+    """List batches, newest first, until `links.next` is null.
+
+    Of two filters together, a page looks through 2,000 batches at most: it may be short, or empty, and have a next one.
+    """
     found = await threads.run(lambda: backend.monitor().page(query.filter(), cursor=query.cursor))
     return answers.page(found, request, links)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Boolean, ColumnElement, Connection, insert, literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import ProgrammingError
 
@@ -21,6 +21,13 @@ from leadcast.store.schema import batches, deliveries
 RUN = "dag_run"
 """Who asks where a run brings its own request."""
 _NO_SUCH_COLUMN = "42703"
+# the tables of an older version do not, and take leads all the same. Asked with what is written: a question of its own
+# would be one more for each lead
+_KNOWS_LISTED_AT: ColumnElement[bool] = literal_column(
+    "EXISTS (SELECT FROM pg_attribute "
+    "WHERE attrelid = 'deliveries'::regclass AND attname = 'listed_at' AND NOT attisdropped)",
+    Boolean,
+).label("knows_listed_at")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +83,10 @@ def write(connection: Connection, batch: NewBatch) -> Known | None:
         accepted_at=batch.accepted_at,
     )
     statement = statement.on_conflict_do_nothing(index_elements=[batches.c.idempotency_key])
-    if connection.execute(statement.returning(batches.c.id)).scalar() is None:
+    written = connection.execute(statement.returning(_KNOWS_LISTED_AT)).one_or_none()
+    if written is None:
         return known(connection, idempotency_key=batch.idempotency_key)
+    place = {"listed_at": batch.accepted_at} if written.knows_listed_at else {}
     connection.execute(
         insert(deliveries),
         [
@@ -89,6 +98,7 @@ def write(connection: Connection, batch: NewBatch) -> Known | None:
                 "settings": dict(item.settings),
                 "credentials_sealed": item.credentials_sealed,
                 "state": DeliveryState.PENDING,
+                **place,
             }
             for index, item in enumerate(batch.deliveries)
         ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -13,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 from tenacity import RetryError, Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from leadcast.core.errors import StoreError
-from leadcast.store import late_indexes
+from leadcast.store import late_indexes, late_values
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 VERSION_TABLE = "leadcast_version"
@@ -27,14 +28,15 @@ _LOCKED, _DEADLOCKED = "55P03", "40P01"
 
 
 def upgrade(engine: Engine, *, revision: str = "head") -> None:
-    """Brings the store to `revision`, all of it or nothing, and then makes what indexes of large tables are missing.
-    Others may use it meanwhile. Two processes at once: the second waits, then finds it done.
+    """Brings the store to `revision`, all of it or nothing, and then fills in values and makes indexes that are missing
+    in large tables. Others may use it meanwhile. Two processes at once: the second waits, then finds it done.
 
     Raises:
         StoreError: a newer version of Leadcast has made the store, or it is in use all the time.
         IndexesUnmade: it is at that revision, and works; some indexes could not be made.
     """
     _alone(engine, lambda connection: command.upgrade(_config(connection), revision))
+    late_values.fill(engine, _declared(engine, "LATE_VALUES"))
     late_indexes.make(engine, _late_indexes(engine))
 
 
@@ -44,15 +46,15 @@ def unmade_indexes(engine: Engine) -> list[str]:
 
 
 def _late_indexes(engine: Engine) -> late_indexes.Wanted:
+    return late_indexes.Wanted(_declared(engine, "LATE_INDEXES"), _declared(engine, "REPLACED_INDEXES"))
+
+
+def _declared(engine: Engine, name: str) -> dict[str, Any]:
+    """What the migrations have declared under this name, up to the revision that the store is at."""
     with engine.connect() as connection:
         at = current(connection)
     steps = reversed([step.module for step in _scripts().iterate_revisions(at or "base", "base")])
-    made: dict[str, str] = {}
-    replaced: dict[str, str] = {}
-    for step in steps:
-        made |= getattr(step, "LATE_INDEXES", {})
-        replaced |= getattr(step, "REPLACED_INDEXES", {})
-    return late_indexes.Wanted(made, replaced)
+    return {key: value for step in steps for key, value in getattr(step, name, {}).items()}
 
 
 def downgrade(engine: Engine, *, revision: str = "base") -> None:

@@ -98,7 +98,7 @@ batches = Table(
     ),
     Index("ix_batches_accepted_at_id", "accepted_at", "id"),
     Index("ix_batches_status_accepted_at_id", "status", "accepted_at", "id"),
-    Index("ix_batches_lead_id", "lead_id"),
+    Index("ix_batches_lead_id_accepted_at_id", "lead_id", "accepted_at", "id"),
     Index("ix_batches_wave_id", "wave_id"),
     Index("ix_batches_erased_at", "erased_at", postgresql_where=text("erased_at IS NOT NULL")),
 )
@@ -132,11 +132,13 @@ deliveries = Table(
     Column("receipt", JSONB),
     Column("error", JSONB),
     _time("next_attempt_at"),
+    # its batch's `accepted_at`, which lists of a type go by. Null: an older version has written it
+    _time("listed_at"),
     _time("started_at"),
     _time("finished_at"),
     _one_of("state", DeliveryState),
     Index("ix_deliveries_waiting", "next_attempt_at", postgresql_where=text("waits_for IS NOT NULL")),
-    Index("ix_deliveries_type_batch_id", "type", "batch_id"),
+    Index("ix_deliveries_type_listed_at_batch_id", "type", "listed_at", "batch_id"),
 )
 
 attempts = Table(

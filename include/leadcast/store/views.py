@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, exists, select, tuple_
+from sqlalchemy import Connection, Row, Select, select
 
 from leadcast.core.errors import HELD_FOR_AGE
 from leadcast.core.model import BatchStatus, Counters, DeliveryState, Priority
@@ -102,38 +102,16 @@ class BatchView:
         return None if self.finished_at is None else (self.finished_at - self.accepted_at).total_seconds()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Filter:
-    """Which batches to list. `before`: (accepted_at, id) of the last one seen, for the next page."""
-
-    status: BatchStatus | None = None
-    lead_id: str | None = None
-    type: str | None = None
-    since: datetime | None = None
-    before: tuple[datetime, str] | None = None
-    limit: int = 50
-
-
 def batch(connection: Connection, batch_id: str, *, history: bool = True) -> BatchView | None:
     """One batch with its deliveries, or None. `history`: with all of their attempts."""
     row = connection.execute(_BATCHES.where(batches.c.id == batch_id)).one_or_none()
     return None if row is None else _with_deliveries(connection, [row], history=history)[0]
 
 
-def listing(connection: Connection, wanted: Filter) -> list[BatchView]:
-    """Batches, newest first, up to `limit`."""
-    query = _BATCHES.order_by(batches.c.accepted_at.desc(), batches.c.id.desc()).limit(wanted.limit)
-    if wanted.status is not None:
-        query = query.where(batches.c.status == wanted.status)
-    if wanted.lead_id is not None:
-        query = query.where(batches.c.lead_id == wanted.lead_id)
-    if wanted.type is not None:
-        query = query.where(exists().where(deliveries.c.batch_id == batches.c.id, deliveries.c.type == wanted.type))
-    if wanted.since is not None:
-        query = query.where(batches.c.accepted_at >= wanted.since)
-    if wanted.before is not None:
-        query = query.where(tuple_(batches.c.accepted_at, batches.c.id) < wanted.before)
-    return _with_deliveries(connection, list(connection.execute(query)))
+def by_id(connection: Connection, ids: Sequence[str]) -> list[BatchView]:
+    """Batches with their deliveries, in the order of these ids. Those that there are none of are left out."""
+    rows = {row.id: row for row in connection.execute(_BATCHES.where(batches.c.id.in_(ids)))}
+    return _with_deliveries(connection, [rows[batch_id] for batch_id in ids if batch_id in rows])
 
 
 def callback_url_sealed(connection: Connection, batch_id: str) -> str | None:

@@ -18,7 +18,6 @@ LATE_INDEXES = {
     ),
     "ix_batches_status_accepted_at_id": "batches (status, accepted_at, id)",
     "ix_batches_erased_at": "batches (erased_at) WHERE erased_at IS NOT NULL",
-    "ix_deliveries_type_batch_id": "deliveries (type, batch_id)",
     "ix_notifications_troubled": (
         "notifications (channel) WHERE state = 'dead' OR (state = 'pending' AND error IS NOT NULL)"
     ),
