@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
+from sqlalchemy import Connection
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from leadcast.admit import Gate, Way
@@ -28,7 +29,7 @@ from leadcast.core.settings import Settings
 from leadcast.core.verdict import Standing, Verdict, verdict
 from leadcast.integrations.base import Integration
 from leadcast.integrations.personal_data import personal_data
-from leadcast.store import account_watch, claims, ledger
+from leadcast.store import account_watch, claims, ledger, lost_answers
 
 persistent = retry(
     retry=retry_if_exception_type(StoreError),
@@ -102,6 +103,7 @@ class Outcome:
     def __init__(self, course: Course, *, gate: Gate, chance: Callable[[], float]) -> None:
         self.course, self.gate, self.chance = course, gate, chance
         self.store, self.settings, self.clock = gate.store, gate.settings, gate.clock
+        self._written: Verdict | None = None
 
     def broken(self, error: BaseException) -> DeliveryError:
         """What an error that is not a service's says of the attempt."""
@@ -149,26 +151,20 @@ class Outcome:
     @persistent
     def end(self, decided: Verdict) -> Verdict:
         """Writes the outcome; tries for some seconds, since an outcome that is known and not written is costly."""
-        assert self.course.begun is not None
+        begun = self.course.begun
+        assert begun is not None
         now = self.clock()
         with self.store.begin() as connection:
             # the batch before the account and the delivery, as all do who lock them
-            claims.hold(connection, delivery_id=self.course.due.delivery_id)
-            if self.course.way is not None:
-                opened = account_watch.note(
-                    connection,
-                    self.course.way.ref,
-                    decided.error,
-                    is_probe=self.course.is_probe,
-                    settings=self.settings,
-                    now=now,
-                )
-                if opened is not None and opened.until is not None:
-                    wait_s = max((opened.until - now).total_seconds(), 0.0)
-                    if self._has_time_for(wait_s):
-                        decided = decided.waiting(wait_s, may_resend=self.course.may_resend())
-            ended = _ended(decided, now=now)
-            state = ledger.end(connection, self.course.begun, ended, now=now, run_id=self.course.run_id)
+            claims.hold(connection, delivery_id=begun.delivery_id)
+            is_heard = lost_answers.is_heard(connection, begun, is_delivered=decided.receipt is not None)
+            if is_heard:
+                decided = self._noted(connection, decided, now=now)
+            elif self._written is not None:  # before this one, and the answer to its commit was lost
+                decided = self._written
+            state = ledger.end(connection, begun, _ended(decided, now=now), now=now, run_id=self.course.run_id)
+            if is_heard:
+                self._written = decided
         if state is not decided.state:
             decided = replace(decided, state=state, wait_s=None, waits_for="")
         self.course.log.info(
@@ -181,6 +177,23 @@ class Outcome:
             code=decided.error.code if decided.error else None,
         )
         return decided
+
+    def _noted(self, connection: Connection, decided: Verdict, *, now: datetime) -> Verdict:
+        """What it says of its account is noted; and what becomes of the delivery, if that is left alone now."""
+        if self.course.way is None:
+            return decided
+        opened = account_watch.note(
+            connection,
+            self.course.way.ref,
+            decided.error,
+            is_probe=self.course.is_probe,
+            settings=self.settings,
+            now=now,
+        )
+        if opened is None or opened.until is None:
+            return decided
+        wait_s = max((opened.until - now).total_seconds(), 0.0)
+        return decided.waiting(wait_s, may_resend=self.course.may_resend()) if self._has_time_for(wait_s) else decided
 
     def _has_time_for(self, wait_s: float) -> bool:
         return self.course.waited_s(self.clock()) + wait_s <= self.settings.give_up_after_s

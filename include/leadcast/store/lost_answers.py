@@ -1,10 +1,11 @@
-"""A commit whose answer was lost: whether it was one. Only the database knows."""
+"""What the ledger knows of an attempt and its process does not: a commit whose answer was lost may have been one, and
+who was silent for long may have been given up for dead."""
 
 from __future__ import annotations
 
 from sqlalchemy import Connection, select
 
-from leadcast.core.model import AttemptOutcome
+from leadcast.core.model import AttemptOutcome, DeliveryState
 from leadcast.store.ledger import Begun
 from leadcast.store.schema import attempts, deliveries
 
@@ -21,3 +22,17 @@ def is_written(connection: Connection, begun: Begun, *, worker: str) -> bool:
         attempts.c.outcome == AttemptOutcome.RUNNING,
     )
     return connection.execute(query).scalar() is not None
+
+
+def is_heard(connection: Connection, begun: Begun, *, is_delivered: bool) -> bool:
+    """Whether `ledger.end` would write what this attempt has ended with: not a second time, and of one that was given
+    up for dead only its success. Its batch is locked, so this stays so until the transaction ends.
+
+    Args:
+        is_delivered: it has ended with success.
+    """
+    both = attempts.join(deliveries, deliveries.c.id == attempts.c.delivery_id)
+    query = select(attempts.c.outcome, deliveries.c.state).select_from(both).where(attempts.c.id == begun.attempt_id)
+    row = connection.execute(query).one()
+    has_ended = row.state in (DeliveryState.UNKNOWN, DeliveryState.FAILED)
+    return row.outcome == AttemptOutcome.RUNNING or (is_delivered and has_ended)
