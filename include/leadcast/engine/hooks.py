@@ -6,7 +6,6 @@ from a file, `include/hooks.py`, with functions `then(batch)`, `catch(batch, rea
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterator
 from functools import cache
 from importlib.metadata import entry_points
@@ -16,12 +15,12 @@ from types import ModuleType
 from typing import Any
 
 from leadcast.core.errors import SettingsError
+from leadcast.engine.hooks_file import may_define
 from leadcast.store.told import Moment
 from leadcast.store.views import BatchView
 
 GROUP = "leadcast.hooks"
 _IN_FILE = {"then": "then", "catch": "catch", "finally": "finally_"}
-_MAY_NAME_ANYTHING = re.compile(rb"import[\s\\]*\*|__getattr__")
 
 
 def run(moment: str, batch: BatchView | None, *, reason: str, hooks_file: str) -> None:
@@ -52,17 +51,8 @@ def run(moment: str, batch: BatchView | None, *, reason: str, hooks_file: str) -
 def moments(*, hooks_file: str) -> Collection[Moment]:
     """The moments for which there may be hooks. None of the user's code is run for it: where the file may have one, it
     counts as having it."""
-    return {moment for moment in Moment if moment in _installed() or _may_be_in(hooks_file, _IN_FILE[moment])}
-
-
-def _may_be_in(hooks_file: str, name: str) -> bool:
-    if not hooks_file:
-        return False
-    try:
-        source = Path(hooks_file).read_bytes()
-    except OSError:
-        return True
-    return name.encode() in source or _MAY_NAME_ANYTHING.search(source) is not None
+    in_file = may_define(Path(hooks_file), _IN_FILE.values()) if hooks_file else ()
+    return {moment for moment in Moment if moment in _installed() or _IN_FILE[moment] in in_file}
 
 
 @cache
