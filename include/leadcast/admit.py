@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from leadcast.core.backoff import SHORTEST_WAIT_S
+from leadcast.core.backoff import LONGEST_WAIT_S, SHORTEST_WAIT_S
 from leadcast.core.clock import Clock, utc_now
 from leadcast.core.errors import Blocked
 from leadcast.core.field_words import Fault
@@ -84,11 +84,11 @@ class Gate:
             limits = (at_rate(limits[0], calls_per_s=calls_per_s), *limits[1:])
         return Way(settings=own, account=account, ref=_ref(integration, account), limits=limits)
 
-    def admit(self, due: Due, way: Way, *, gives_up_in_s: float) -> bool:
+    def admit(self, due: Due, way: Way, *, gives_up_in_s: float | None) -> bool:
         """Waits for a short while until it may go out.
 
         Args:
-            gives_up_in_s: how much longer it may be put off at all.
+            gives_up_in_s: how much longer it may be put off at all; None: for ever.
 
         Returns:
             Whether it is the probe of its account.
@@ -99,7 +99,9 @@ class Gate:
             StoreError: the store could not be used.
         """
         self._ask_circuit(way.ref, lease_s=None)  # who is not let through takes nobody's slot
-        has_place = due.error_code == LIMIT
+        has_place = (
+            due.error_code == LIMIT or due.begun_at is not None
+        )  # else who hears a 429 goes behind all who waited for him
         limiter = StoredLimits(self.store)
         self.sleep(
             limiter.take(way.limits, may_wait_s=WAIT_FOR_SLOT_S, has_place=has_place, gives_up_in_s=gives_up_in_s)
@@ -116,9 +118,11 @@ class Gate:
         self.sleep(StoredLimits(self.store).take(way.limits, may_wait_s=WAIT_BETWEEN_CALLS_S, has_place=True))
 
     def pause(self, way: Way, *, pause_s: float) -> None:
-        """The service has asked to wait: its narrowest limit pauses, for all processes."""
+        """The service has asked to wait: its narrowest limit pauses, for all processes, and for an hour at most: nobody
+        finds out otherwise whether it takes calls again."""
         if way.limits:
-            StoredLimits(self.store).pause(way.limits[-1], pause_s=max(pause_s, SHORTEST_WAIT_S))
+            pause_s = min(max(pause_s, SHORTEST_WAIT_S), LONGEST_WAIT_S)
+            StoredLimits(self.store).pause(way.limits[-1], pause_s=pause_s)
 
     def _ask_circuit(self, ref: AccountRef, *, lease_s: float | None) -> bool:
         with self.store.begin() as connection:

@@ -137,8 +137,7 @@ class Attempt:
             self._refuse_what_is_stale()
             way = self.gate.way(self.due, self.integration)
             self.course.goes(way)
-            gives_up_in_s = self.settings.give_up_after_s - self.course.waited_s(self.clock())
-            self.course.is_probe = self.gate.admit(self.due, way, gives_up_in_s=gives_up_in_s)
+            self.course.is_probe = self.gate.admit(self.due, way, gives_up_in_s=self._gives_up_in_s())
         except Postponed as early:
             decided = self.outcome.decided(early)
             if decided.state is not DeliveryState.RETRYING:
@@ -149,6 +148,17 @@ class Attempt:
         except Exception as error:
             return error
         return None
+
+    def _gives_up_in_s(self) -> float | None:
+        """How much longer it may be put off; None: for ever. One that has not begun is held then."""
+        now = self.clock()
+        waited_s = self.course.waited_s(now)
+        if waited_s is not None:
+            return self.settings.give_up_after_s - waited_s
+        if not self.settings.hold_after_s:
+            return None
+        wanted_at = now if self.is_asked else self.due.wanted_at
+        return max(self.settings.hold_after_s - (now - wanted_at).total_seconds(), 0.0)
 
     def _refuse_what_is_stale(self) -> None:
         """What was to be sent long ago, and could not be, may do more harm than good by now: a person decides."""
@@ -177,7 +187,9 @@ class Attempt:
     def _postponed(self, early: Postponed, decided: Verdict) -> AttemptFailed:
         assert self.course.way is not None
         account_id = self.course.way.ref.id
-        wait_s = decided.wait_s or 0.0
+        wait_s, gives_up_in_s = decided.wait_s or 0.0, self._gives_up_in_s()
+        if gives_up_in_s is not None:
+            wait_s = min(wait_s, gives_up_in_s)
         now = self.clock()
         with self.store.begin() as connection:
             self.hold(connection)

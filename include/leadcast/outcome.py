@@ -83,9 +83,10 @@ class Course:
         self.secrets += personal_data(begun.lead, region=self.settings.phone_region)
         self.log = self.log.bind(batch_id=begun.batch_id, lead_id=begun.lead.id, attempt=begun.attempt)
 
-    def waited_s(self, now: datetime) -> float:
-        """Seconds since the first attempt of this round."""
-        return (now - (self.begun or self.due).round_at).total_seconds()
+    def waited_s(self, now: datetime) -> float | None:
+        """Seconds since the first attempt of this round; None: none has begun."""
+        begun_at = self.due.begun_at or (self.started_at if self.begun else None)
+        return None if begun_at is None else (now - begun_at).total_seconds()
 
     def may_resend(self) -> bool:
         """Whether it may be sent again after a call without an answer."""
@@ -196,7 +197,7 @@ class Outcome:
         return decided.waiting(wait_s, may_resend=self.course.may_resend()) if self._has_time_for(wait_s) else decided
 
     def _has_time_for(self, wait_s: float) -> bool:
-        return self.course.waited_s(self.clock()) + wait_s <= self.settings.give_up_after_s
+        return (self.course.waited_s(self.clock()) or 0.0) + wait_s <= self.settings.give_up_after_s
 
 
 def _ended(decided: Verdict, *, now: datetime) -> ledger.Ended:

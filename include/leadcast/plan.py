@@ -12,7 +12,7 @@ import structlog
 from leadcast.core.clock import Clock, utc_now
 from leadcast.core.settings import Settings
 from leadcast.integrations import registry
-from leadcast.store import bell, claims, room, uninstalled
+from leadcast.store import bell, claims, room, uninstalled, waiting
 from leadcast.store.database import Store
 
 MAX_MAPPED = 1000
@@ -109,7 +109,12 @@ def ring_for_rest(store: Store, settings: Settings, *, clock: Clock = utc_now) -
     """The run that must be created for batches which wait and have none; None: nothing waits, or it was asked for."""
     timeout = timedelta(seconds=settings.bell_timeout_s)
     with store.begin() as connection:
-        claims.end_waiting(connection, before=clock() - timedelta(seconds=settings.give_up_after_s))
+        now, hold_after = clock(), timedelta(seconds=settings.hold_after_s)
+        waiting.end_waiting(
+            connection,
+            begun_before=now - timedelta(seconds=settings.give_up_after_s),
+            wanted_before=now - hold_after if hold_after else None,
+        )
     with store.begin() as connection:
         full = room.full(connection, _bounds(settings))
         rest = bell.ring_for_rest(connection, now=clock(), timeout=timeout, full=full)

@@ -210,7 +210,8 @@ class Settler:
 
     def _is_open(self, item: standing.Standing, *, over: bool) -> bool:
         """Whether the run that holds the batch has still to end it, or to begin it. One that waits is no run's: a later
-        wave carries it on, unless it has waited too long and none has.
+        wave carries it on, unless it has waited too long and none has. One that was never begun has not, as long as
+        there is somebody to begin it.
 
         Args:
             over: nothing of the run works any more.
@@ -221,8 +222,8 @@ class Settler:
         is_due = item.next_attempt_at is None or item.next_attempt_at <= now
         if not over:
             return is_due
-        give_up_after = timedelta(seconds=self.settings.give_up_after_s)
-        return is_due and item.round_at is not None and now - item.round_at > give_up_after
+        since = item.begun_at if item.type in registry.types() else item.round_at
+        return is_due and since is not None and now - since > timedelta(seconds=self.settings.give_up_after_s)
 
     def _write_status(self, connection: Connection, known: batches.Standing, *, critical: str, over: bool) -> Settled:
         found = standing.of_batch(connection, batch_id=known.batch_id)

@@ -94,6 +94,12 @@ def test_what_we_postpone_ourselves_uses_no_try(code: str) -> None:
     assert judged(Postponed("too early", wait_s=20, code=code), waited_s=HOUR).state is D.FAILED
 
 
+@pytest.mark.parametrize("code", ["limit", "circuit"])
+def test_what_was_never_begun_is_never_failed_for_having_waited(code: str) -> None:
+    waits = judged(Postponed("too early", wait_s=600, code=code), waited_s=None, last_in_run=True)
+    assert (waits.state, waits.wait_s, waits.waits_for) == (D.RETRYING, 600, code)
+
+
 def test_an_open_circuit_never_keeps_a_run_waiting() -> None:
     assert judged(Postponed("left alone", wait_s=1, code="circuit")).waits_for == "circuit"
 

@@ -8,7 +8,8 @@ from leadcast.core.errors import DeliveryError, TransientError
 from leadcast.core.settings import Delivering
 
 LONGEST_WAIT_S = 3600.0
-"""The longest pause that a service may ask of us; one that asks for more is tried after this."""
+"""The longest pause that a service may ask of us, for one delivery and for all; one that asks for more is tried after
+this."""
 SHORTEST_WAIT_S = 1.0
 """For how long all that goes there waits at least, once a service has asked to wait: it may ask for 0 s, or until a
 moment that is over."""

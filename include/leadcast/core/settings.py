@@ -128,7 +128,8 @@ class Settings(BaseModel):
     give_up_after_s: WholeSeconds = Field(
         default=14400,
         ge=60,
-        description="How long a delivery may be put off in all (greylisting, a limit, an open circuit).",
+        description="How long a delivery that was tried may be put off in all (greylisting, a limit, an open circuit). "
+        "One that was never tried has its turn however long that takes, up to hold_after_s.",
     )
     hold_after_s: WholeSeconds = Field(
         default=86400,

@@ -22,7 +22,7 @@ class Standing:
 
     attempt: the number of the attempt, for the backoff of what uses up no try.
     tries: attempts that count, this one included.
-    waited_s: seconds since the first attempt of this round.
+    waited_s: seconds since the first attempt of this round; None: none has begun.
     in_doubt: it may have arrived by an earlier attempt.
     may_resend: it may be sent again after a call without an answer.
     is_repeatable: the receiver recognises a repetition.
@@ -31,7 +31,7 @@ class Standing:
 
     attempt: int
     tries: int
-    waited_s: float
+    waited_s: float | None
     in_doubt: bool
     may_resend: bool
     is_repeatable: bool
@@ -76,7 +76,8 @@ def verdict(
     """What becomes of a delivery whose attempt has failed so.
 
     Args:
-        give_up_after_s: how long it may be put off in all without using up a try.
+        give_up_after_s: how long it may be put off in all without using up a try, once it has begun. What was never
+            begun is never failed: it waits until it is sent, or held for its age.
         chance: gives a number from 0 to below 1.
     """
     is_silent = isinstance(error, UnknownOutcome)
@@ -112,9 +113,11 @@ def _wait_s(
         return pause_s(error, attempt=standing.tries, rules=rules, chance=chance) if again else None
     if isinstance(error, Postponed):
         wait_s = error.wait_s
+        if standing.waited_s is None:
+            return wait_s
     else:
         wait_s = pause_s(error, attempt=standing.attempt, rules=rules, chance=chance)
-    return wait_s if standing.waited_s + wait_s <= give_up_after_s else None
+    return wait_s if (standing.waited_s or 0.0) + wait_s <= give_up_after_s else None
 
 
 def _counts(error: DeliveryError) -> bool:

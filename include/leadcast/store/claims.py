@@ -10,10 +10,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, exists, func, or_, select, update
 
-from leadcast.core.circuit import WAITS_FOR_CIRCUIT
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.store import room
-from leadcast.store.schema import batches, circuits, deliveries
+from leadcast.store.schema import batches, deliveries
+from leadcast.store.waiting import has_turn, is_due
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def claimable(now: datetime, *, planned: str = "", full: Collection[str] = ()) -
             keeps none of the others waiting.
     """
     waits = select(deliveries.c.batch_id).where(
-        deliveries.c.waits_for.is_not(None), _is_due(now), _has_turn(now, planned)
+        deliveries.c.waits_for.is_not(None), is_due(now), has_turn(now, planned)
     )
     is_new = _IS_NEW
     if full:
@@ -47,42 +47,6 @@ def claimable(now: datetime, *, planned: str = "", full: Collection[str] = ()) -
 
 
 _IS_NEW = and_(batches.c.status == BatchStatus.PENDING, batches.c.wave_id.is_(None))
-
-
-def _is_due(now: datetime) -> ColumnElement[bool]:
-    """Whether a delivery that waits need not wait any longer: its time has come, and its account is not left alone."""
-    left_alone = select(circuits.c.account).where(circuits.c.open_until > now)
-    is_left_alone = and_(deliveries.c.waits_for == WAITS_FOR_CIRCUIT, deliveries.c.account.in_(left_alone))
-    return and_(deliveries.c.next_attempt_at <= now, is_left_alone.is_not(True))
-
-
-def _has_turn(now: datetime, planned: str) -> ColumnElement[bool]:
-    """Of those that wait for one account, the one that has waited longest goes ahead.
-
-    If it gets through, the others are due at once; if not, it is another's turn.
-    """
-    other, its_batch = deliveries.alias(), batches.alias()
-    is_planned = and_(its_batch.c.wave_id == planned, other.c.next_attempt_at <= now)
-    place = func.row_number().over(partition_by=other.c.account, order_by=(other.c.next_attempt_at, other.c.id))
-    queue = (
-        select(other.c.id, place.label("place"))
-        .join(its_batch, its_batch.c.id == other.c.batch_id)
-        .where(other.c.waits_for == WAITS_FOR_CIRCUIT, or_(its_batch.c.let_go, is_planned))
-        .subquery()
-    )
-    first = select(queue.c.id).where(queue.c.place == 1)
-    tried = select(circuits.c.account).where(circuits.c.open_until.is_not(None))
-    must_wait = and_(deliveries.c.waits_for == WAITS_FOR_CIRCUIT, deliveries.c.account.in_(tried))
-    return or_(must_wait.is_not(True), deliveries.c.id.in_(first))
-
-
-def end_waiting(connection: Connection, *, before: datetime) -> None:
-    """Those that have waited for their account since before then wait no longer: the next wave ends them."""
-    connection.execute(
-        update(deliveries)
-        .where(deliveries.c.waits_for == WAITS_FOR_CIRCUIT, deliveries.c.round_at < before)
-        .values(waits_for="service")
-    )
 
 
 def claim(
@@ -172,7 +136,7 @@ def open_refs(connection: Connection, *, run_id: str, now: datetime) -> list[Ref
         .where(batches.c.wave_id == run_id)
         .where(deliveries.c.state.not_in([DeliveryState.DELIVERED, DeliveryState.CANCELLED]))
         .where(or_(deliveries.c.state.not_in([DeliveryState.FAILED, DeliveryState.UNKNOWN]), has_ended))
-        .where(or_(deliveries.c.waits_for.is_(None), _is_due(now)))
+        .where(or_(deliveries.c.waits_for.is_(None), is_due(now)))
         .order_by(batches.c.priority, batches.c.accepted_at, deliveries.c.index)
     )
     return [Ref(row.id, row.batch_id, row.lead_id, row.type) for row in rows]

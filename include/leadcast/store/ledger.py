@@ -14,6 +14,7 @@ from leadcast.core.model import AttemptOutcome, DeliveryState, Lead, Receipt, ca
 from leadcast.store import claims
 from leadcast.store.leads import from_data
 from leadcast.store.schema import attempts, batches, deliveries
+from leadcast.store.waiting import begun_at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,8 @@ class Due:
     """When a person last wanted it sent: when it was accepted, or asked for again."""
     is_erased: bool
     is_cancelled: bool
+    begun_at: datetime | None
+    """When the first attempt of its round has begun. None has of one that was only put off so far."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,15 +114,20 @@ def due(connection: Connection, delivery_id: str, *, now: datetime) -> Due | Non
         wanted_at=row.asked_at or row.accepted_at,
         is_erased=row.erased_at is not None,
         is_cancelled=row.cancelled_at is not None,
+        begun_at=None if _begins_round(state) else row.begun_at,
     )
 
 
 def _round(row: Row[Any], *, now: datetime) -> tuple[int, datetime]:
     """How many tries this round has had, and since when it goes. The first attempt begins one, and so does a person who
     starts again what has ended."""
-    if DeliveryState(row.state) in (DeliveryState.PENDING, DeliveryState.FAILED, DeliveryState.UNKNOWN):
+    if _begins_round(DeliveryState(row.state)):
         return 0, now
     return row.tries, row.round_at or now
+
+
+def _begins_round(state: DeliveryState) -> bool:
+    return state in (DeliveryState.PENDING, DeliveryState.FAILED, DeliveryState.UNKNOWN)
 
 
 def wake(connection: Connection, delivery_id: str) -> None:
@@ -384,6 +392,7 @@ def _locked(connection: Connection, delivery_id: str) -> Row[Any]:
             batches.c.accepted_at,
             batches.c.erased_at,
             batches.c.cancelled_at,
+            begun_at().label("begun_at"),
         )
         .join(batches, deliveries.c.batch_id == batches.c.id)
         .where(deliveries.c.id == delivery_id)

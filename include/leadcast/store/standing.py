@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, Select, select
 
 from leadcast.core.model import DeliveryState
 from leadcast.store.schema import deliveries
+from leadcast.store.waiting import begun_at
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,14 @@ class Standing:
     """It waits without a run: no run is to blame for it, and a later one carries it on."""
     next_attempt_at: datetime | None
     round_at: datetime | None
+    begun_at: datetime | None
+    """When the first attempt of its round has begun. None has of one that was only put off so far."""
 
     @property
     def is_not_begun(self) -> bool:
-        """Nothing of it can have gone out, in this round or in one before."""
-        return self.state is DeliveryState.PENDING and not self.in_doubt
+        """Its run has still to begin it, and nothing of it can have gone out, in this round or in one before."""
+        was_put_off = self.state is DeliveryState.RETRYING and not self.waits and self.begun_at is None
+        return (self.state is DeliveryState.PENDING or was_put_off) and not self.in_doubt
 
 
 def of_batch(connection: Connection, *, batch_id: str) -> list[Standing]:
@@ -54,6 +58,7 @@ _STANDING: Select[Any] = select(
     deliveries.c.waits_for,
     deliveries.c.next_attempt_at,
     deliveries.c.round_at,
+    begun_at().label("begun_at"),
 )
 
 
@@ -68,4 +73,5 @@ def _standing(row: Row[Any]) -> Standing:
         waits=row.waits_for is not None,
         next_attempt_at=row.next_attempt_at,
         round_at=row.round_at,
+        begun_at=row.begun_at,
     )
