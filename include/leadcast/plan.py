@@ -69,7 +69,7 @@ def plan(
         refs = _that_fit(claims.open_refs(connection, run_id=run_id, now=now))
         # only of what is claimed here: beside us, a task of this run may have taken a batch up again
         claims.give_back(connection, batch_ids=claimed - {ref.batch_id for ref in refs})
-        full = room.full(connection, bounds)
+        full = room.full(connection, bounds, now=now)
         rest = bell.ring_for_rest(connection, now=clock(), timeout=timeout, planned=run_id, full=full)
     work: dict[str, list[claims.Ref]] = {}
     for ref in refs:
@@ -116,6 +116,6 @@ def ring_for_rest(store: Store, settings: Settings, *, clock: Clock = utc_now) -
             wanted_before=now - hold_after if hold_after else None,
         )
     with store.begin() as connection:
-        full = room.full(connection, _bounds(settings))
-        rest = bell.ring_for_rest(connection, now=clock(), timeout=timeout, full=full)
+        full = room.full(connection, _bounds(settings), now=now)
+        rest = bell.ring_for_rest(connection, now=now, timeout=timeout, full=full)
     return rest.run_id if rest and rest.must_ring else None

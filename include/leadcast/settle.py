@@ -85,7 +85,9 @@ class Settler:
         """
         with self.store.begin() as connection:
             ids = batches.of_wave(connection, run_id=run_id)
-            not_begun = claims.not_begun(connection, run_id=run_id) if critical and not had_its_chance else 0
+            not_begun = (
+                claims.not_begun(connection, run_id=run_id, now=self.clock()) if critical and not had_its_chance else 0
+            )
             if not_begun:  # before the first of them has gone back: whoever settles after us finds none left
                 self._tell_of_wave(connection, told_as or run_id, f"{critical}. {_go_back(not_begun)}")
         results: list[Settled | None] = []
@@ -151,7 +153,7 @@ class Settler:
             # what a process still sends holds the whole batch back, until the sweep comes by again
             if goes_on and len(free) == len(locks):
                 died = any(item.state is DeliveryState.SENDING for item in opened if item.id in goes_on)
-                claims.release(connection, batch_id=batch_id, counts=had_its_chance or died)
+                claims.release(connection, batch_id=batch_id, counts=had_its_chance or died, now=self.clock())
                 if any(ended) and critical:
                     batches.set_critical(connection, batch_id=batch_id, reason=critical)
                 log.warning("batch given back", batch_id=batch_id, lead_id=known.lead_id, reason=critical)

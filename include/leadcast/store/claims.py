@@ -41,7 +41,7 @@ def claimable(now: datetime, *, planned: str = "", full: Collection[str] = ()) -
     is_new = _IS_NEW
     if full:
         waits = waits.where(deliveries.c.type.not_in(full))
-        is_new = and_(_IS_NEW, room.is_wanted_beside(full))
+        is_new = and_(_IS_NEW, room.is_wanted_beside(full, now=now))
     is_let_go = and_(batches.c.status == BatchStatus.PROCESSING, batches.c.let_go, batches.c.id.in_(waits))
     return or_(is_new, is_let_go)
 
@@ -68,12 +68,12 @@ def claim(
     Returns:
         Ids of those that it has claimed now.
     """
-    left = room.left(connection, bounds or {})
+    left = room.left(connection, bounds or {}, now=now)
     claimed: set[str] = set()
     for _ in range(len(left) + 1):  # who is passed over had room when the round began: each fills up one more
         waiting = _waiting(own_batch_id, now, full=[kind for kind, count in left.items() if count <= 0])
         locked = list(connection.execute(waiting.limit(limit - len(claimed))).scalars())
-        fitting = [*_with_room(locked, room.needed(connection, locked), left, own_batch_id=own_batch_id)]
+        fitting = [*_with_room(locked, room.needed(connection, locked, now=now), left, own_batch_id=own_batch_id)]
         claimed |= _take_all(connection, fitting, run_id=run_id, now=now)
         if len(fitting) == len(locked):
             break
@@ -147,21 +147,26 @@ def give_back(connection: Connection, *, batch_ids: Collection[str]) -> None:
 
     What has nothing to be sent stays: it needs a status, and this wave's settling gives it one.
     """
-    connection.execute(
-        update(batches)
-        .where(batches.c.id.in_(batch_ids), _NOT_BEGUN, _TO_BEGIN)
-        .values(status=BatchStatus.PENDING, wave_id=None, started_at=None, claims=batches.c.claims - 1)
-    )
+    is_claimed = and_(batches.c.id.in_(batch_ids), batches.c.status == BatchStatus.PROCESSING)
+    not_begun = update(batches).where(is_claimed, ~_AT_WORK)
+    counted = {"claims": batches.c.claims - 1}
+    connection.execute(not_begun.where(_TO_BEGIN).values(**_IN_INBOX, **counted))
+    connection.execute(not_begun.where(_WAITS).values(let_go=True, **counted))
 
 
+_IN_INBOX = {"status": BatchStatus.PENDING, "wave_id": None, "let_go": False, "started_at": None}
+
+
+def _has(*which: ColumnElement[bool]) -> ColumnElement[bool]:
+    return exists().where(deliveries.c.batch_id == batches.c.id, *which)
+
+
+_WAITS = _has(deliveries.c.waits_for.is_not(None))
+_TO_BEGIN = _has(deliveries.c.state == DeliveryState.PENDING)
 # what has ended, it has ended in a round before
-_NOT_BEGUN = ~exists().where(
-    deliveries.c.batch_id == batches.c.id,
-    deliveries.c.state.in_([DeliveryState.SENDING, DeliveryState.RETRYING]),
+_AT_WORK = _has(
+    deliveries.c.state.in_([DeliveryState.SENDING, DeliveryState.RETRYING]), deliveries.c.waits_for.is_(None)
 )
-
-
-_TO_BEGIN = exists().where(deliveries.c.batch_id == batches.c.id, deliveries.c.state == DeliveryState.PENDING)
 
 
 @dataclass(frozen=True)
@@ -238,23 +243,32 @@ def _take(connection: Connection, row: Row[Any, Any, Any, Any], *, run_id: str) 
     connection.execute(update(batches).where(batches.c.id == row.id).values(values))
 
 
-def release(connection: Connection, *, batch_id: str, counts: bool) -> None:
-    """Gives a batch that nobody works on back to the inbox, with what is open in it.
+def release(connection: Connection, *, batch_id: str, counts: bool, now: datetime) -> None:
+    """Gives a batch that nobody works on back to the inbox, with what is open in it. What was to be tried again waits
+    until its time has come, and a batch in which all wait is let go.
 
     Args:
         counts: the wave may have died of it: it is one of those which `max_claims` bounds.
     """
-    values = {"status": BatchStatus.PENDING, "wave_id": None, "let_go": False, "started_at": None}
+    is_tried_again = and_(deliveries.c.state == DeliveryState.RETRYING, deliveries.c.waits_for.is_(None))
+    connection.execute(
+        update(deliveries)
+        .where(deliveries.c.batch_id == batch_id, is_tried_again)
+        .values(waits_for="service", next_attempt_at=func.coalesce(deliveries.c.next_attempt_at, now))
+    )
+    this_one = batches.c.id == batch_id
     counted = {} if counts else {"claims": func.greatest(batches.c.claims - 1, 0)}
-    connection.execute(update(batches).where(batches.c.id == batch_id).values(**values, **counted))
+    all_wait = connection.execute(select(and_(_WAITS, ~_has(room.is_to_be_sent(now)))).where(this_one)).scalar_one()
+    values: dict[str, Any] = {"let_go": True} if all_wait else _IN_INBOX
+    connection.execute(update(batches).where(this_one).values(**values, **counted))
 
 
-def not_begun(connection: Connection, *, run_id: str) -> int:
-    """How many deliveries a wave holds of which nothing can have gone out."""
+def not_begun(connection: Connection, *, run_id: str, now: datetime) -> int:
+    """How many deliveries a wave holds that it has not begun, and of which nothing can be on its way."""
     held = connection.execute(
         select(func.count())
         .select_from(deliveries.join(batches, deliveries.c.batch_id == batches.c.id))
-        .where(batches.c.wave_id == run_id, batches.c.status == BatchStatus.PROCESSING)
-        .where(deliveries.c.state == DeliveryState.PENDING, ~deliveries.c.in_doubt)
+        .where(batches.c.wave_id == run_id, batches.c.status == BatchStatus.PROCESSING, ~batches.c.let_go)
+        .where(room.is_not_begun(now), ~deliveries.c.in_doubt)
     )
     return held.scalar_one()
