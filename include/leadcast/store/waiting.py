@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, and_, case, false, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, false, func, or_, select, true, update
 
 from leadcast.core.circuit import WAITS_FOR_CIRCUIT
+from leadcast.core.model import BatchStatus
 from leadcast.store.schema import attempts, batches, circuits, deliveries
 
 
@@ -56,10 +57,12 @@ def end_waiting(connection: Connection, *, begun_before: datetime, wanted_before
         begun_before: who has been tried before then.
         wanted_before: whom nobody has wanted sent since, begun or not; None: that does not matter.
     """
-    wanted_at = select(func.coalesce(deliveries.c.asked_at, batches.c.accepted_at)).where(
-        batches.c.id == deliveries.c.batch_id
-    )
-    is_too_old = wanted_at.scalar_subquery() < wanted_before if wanted_before else false()
+    is_too_old: ColumnElement[bool] = false()
+    if wanted_before:
+        # those that no wave holds: an index has them
+        is_let_go = and_(batches.c.status == BatchStatus.PROCESSING, batches.c.let_go)
+        old = select(batches.c.id).where(is_let_go, batches.c.accepted_at < wanted_before)
+        is_too_old = and_(deliveries.c.batch_id.in_(old), func.coalesce(deliveries.c.asked_at < wanted_before, true()))
     connection.execute(
         update(deliveries)
         .where(deliveries.c.waits_for == WAITS_FOR_CIRCUIT, or_(begun_at() < begun_before, is_too_old))
