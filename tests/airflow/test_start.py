@@ -14,6 +14,7 @@ from cryptography.fernet import Fernet
 pytestmark = pytest.mark.airflow
 BIN = Path(sys.executable).parent
 SECRET = "s3cret"
+SIGNING = "whsec_bGVhZGNhc3QtY2FsbGJhY2stc2VjcmV0LTI0Kys="
 BACKEND = "airflow.secrets.local_filesystem.LocalFilesystemBackend"
 MANY = {"AIRFLOW__LEADCAST__TRIES": "50"}
 TOO_MANY = "[leadcast] tries: Input should be less than or equal to 20 (you gave 50)"
@@ -83,6 +84,11 @@ def test_a_short_command_is_not_stopped_so_that_one_can_look(home: Path) -> None
         ({"STORE_URL": f"postgresql+pg8000://u:{SECRET}@h/d"}, "", "store_url"),
         ({}, f"store_url = postgresql://u:{SECRET}%40@h/d", "store_url: cannot be read (in airflow.cfg, % is written"),
         ({"NOTIFIER_KWARGS": f'{{"token": "{SECRET}'}, "", "notifier_kwargs: not JSON: Unterminated string"),
+        (
+            {"CALLBACK_SECRET": SECRET},
+            "",
+            "callback_secret: must be whsec_ and the base64 of 24 to 64 random bytes; docs",
+        ),
         ({"STORE_URL_SECRET": SECRET}, "", "store_url: there is nothing where AIRFLOW__LEADCAST__STORE_URL_SECRET"),
         ({"STORE_URL_CMD": f"ls /{SECRET}"}, "", "store_url: AIRFLOW__LEADCAST__STORE_URL_CMD cannot be resolved"),
         ({}, f"store_url_cmd = ls /{SECRET}", "store_url: store_url_cmd cannot be resolved"),
@@ -144,7 +150,7 @@ def test_every_secret_may_come_from_a_secrets_backend_or_a_command(home: Path, t
     files = {"configs_file_path": f"{tmp_path}/configs.json", "connections_file_path": f"{tmp_path}/accounts.json"}
     home.mkdir()
     (home / "airflow.cfg").write_text(
-        "[leadcast]\nnotifier_kwargs_secret = arguments\ncallback_secret_cmd = echo whsec_x\n"
+        f"[leadcast]\nnotifier_kwargs_secret = arguments\ncallback_secret_cmd = echo {SIGNING}\n"
     )
     variables = {
         "AIRFLOW__SECRETS__BACKEND": BACKEND,
@@ -160,11 +166,11 @@ def test_every_secret_may_come_from_a_secrets_backend_or_a_command(home: Path, t
     assert found["settings"] == {
         "store_url": url,
         "fernet_key": key,
-        "callback_secret": "whsec_x",
+        "callback_secret": SIGNING,
         "notifier_kwargs": {"token": "s3cret-token"},
     }
     assert found["known to both"]
-    assert not [value for value in (url, key, "whsec_x", "s3cret-token") if value in found["hidden"]]
+    assert not [value for value in (url, key, SIGNING, "s3cret-token") if value in found["hidden"]]
     assert found["accounts"] == {conn_id: account["password"] for conn_id, account in accounts.items()}
     # and as Airflow itself shows it
     shown = run(home, "airflow", "config", "get-value", "leadcast", "store_url", **variables)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from leadcast.core.errors import SettingsError
 from leadcast.core.setting_fields import is_secret, unit_of
 from leadcast.core.settings import Delivering, Occasion, Settings
 from leadcast.engine.provider import get_provider_info
 from leadcast.engine.read_settings import check, from_environment
+from leadcast.integrations.webhook_message import signed_headers
+
+KEY = "whsec_" + base64.b64encode(b"k" * 32).decode()
 
 
 def test_the_defaults_are_those_of_the_seeds_horizon() -> None:
@@ -56,7 +62,9 @@ def test_a_wrong_override_names_its_type() -> None:
 def test_secrets_are_not_shown() -> None:
     secret = {name: "s3cret" for name, field in Settings.model_fields.items() if is_secret(field)}
     assert secret.keys() == {"store_url", "fernet_key", "callback_secret", "notifier_kwargs", "proxy_url", "proxies"}
-    settings = Settings.of(secret | {"notifier_kwargs": '{"token": "s3cret"}', "proxies": '{"telegram": "s3cret"}'})
+    whole = {"notifier_kwargs": '{"token": "s3cret"}', "proxies": '{"telegram": "s3cret"}'}
+    whole["callback_secret"] = "s3cret" * 8
+    settings = Settings.of(secret | whole)
     assert settings.notifier_kwargs.get_secret_value() == {"token": "s3cret"}
     assert "s3cret" not in repr(settings)
     assert "s3cret" not in str(settings)
@@ -67,6 +75,38 @@ def test_a_secret_that_is_wrong_is_not_repeated(value: str) -> None:
     with pytest.raises(SettingsError, match=r"^\[leadcast\] notifier_kwargs: ") as caught:
         Settings.of({"notifier_kwargs": value})
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "мой секрет!",
+        "mysecret",
+        "whsec_",
+        "whsec_s3cret",
+        "whsec_" + "s3cr" * 9 + "-_==",
+        KEY[:30],
+        "whsec_" + "s3cr" * 22,
+    ],
+)
+def test_a_callback_secret_that_would_not_sign_is_refused_when_settings_are_read(wrong: str) -> None:
+    with pytest.raises(
+        SettingsError, match=r"^\[leadcast\] callback_secret: must be whsec_ and the base64 of"
+    ) as caught:
+        Settings.of({"callback_secret": wrong})
+    assert wrong.removeprefix("whsec_") not in str(caught.value) or wrong == "whsec_"
+
+
+@pytest.mark.parametrize("written", [KEY, f" {KEY}\n", KEY.removeprefix("whsec_"), KEY.rstrip("=")])
+def test_a_callback_secret_signs_alike_with_and_without_its_prefix_and_padding(written: str) -> None:
+    secret = Settings.of({"callback_secret": written}).callback_secret
+    at = datetime(2026, 11, 30, tzinfo=UTC)
+    signed = signed_headers(b"{}", message_id="msg_1", secret=secret, at=at)
+    assert signed == signed_headers(b"{}", message_id="msg_1", secret=SecretStr(KEY), at=at)
+
+
+def test_without_a_callback_secret_nothing_is_signed() -> None:
+    assert Settings.of({"callback_secret": " "}).callback_secret.get_secret_value() == ""
 
 
 @pytest.mark.parametrize("model", [Settings, Delivering])

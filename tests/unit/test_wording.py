@@ -34,7 +34,15 @@ PARTS = {"UnfitUrlError", "TunnelError", "NotComputableError", "SMTPServerDiscon
 """What is said within a sentence of another file's."""
 REFUSALS = {"ValueError", "InvalidRequest", "SettingsError"}
 """What is said of settings, credentials and requests, in errors and letters as well as to who calls the API."""
-REFUSE = ("integrations", "request.py", "refusals.py", "conf_guard.py", "host_name.py", "sealing.py")
+REFUSE = (
+    "integrations",
+    "request.py",
+    "refusals.py",
+    "conf_guard.py",
+    "host_name.py",
+    "sealing.py",
+    "signing_secret.py",
+)
 FOR_THE_LOG = {"warning", "info", "error", "_unheard"}
 
 

@@ -28,6 +28,7 @@ from leadcast.core.host_name import ehlo_name
 from leadcast.core.lead_mapping import LeadMapping, checked
 from leadcast.core.model import BatchStatus
 from leadcast.core.setting_fields import Seconds, Unit, WholeSeconds, comma_separated, parsed_json, what_is_wrong
+from leadcast.core.signing_secret import signing_setting
 from leadcast.core.tidy import FIELDS
 
 _EACH_S = 10.0
@@ -235,9 +236,10 @@ class Settings(BaseModel):
         description="JSON: its arguments; {subject} and {text} in them are filled in.",
         examples=['{"slack_webhook_conn_id": "slack", "text": "{subject}"}'],
     )
-    callback_secret: SecretStr = Field(
+    callback_secret: Annotated[SecretStr, AfterValidator(signing_setting)] = Field(
         default=SecretStr(""),
-        description="Signs what goes to a request's callback_url (Standard Webhooks): whsec_… .",
+        description="Signs what goes to a request's callback_url (Standard Webhooks): whsec_ and the base64 of 24 to "
+        "64 random bytes. docs/callbacks.md has a line that makes one. Empty: nothing is signed.",
     )
 
     leads_conn_id: str = Field(

@@ -7,8 +7,6 @@ its status is kept.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
@@ -20,6 +18,7 @@ from leadcast.core.errors import CredentialsError
 from leadcast.core.field_words import Fault
 from leadcast.core.limits import Limit
 from leadcast.core.model import Lead, Receipt
+from leadcast.core.signing_secret import signing_secret
 from leadcast.integrations.address import Target, callable_url
 from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, ModelClass, RequestModel
 from leadcast.integrations.connection import address_of, parsed
@@ -40,7 +39,6 @@ MAX_ANSWER_BYTES = 65536
 CALLS_PER_S = 50
 """No receiver publishes a limit; this one is there so that a receiver that asks for a pause can be given one."""
 MAX_HEADERS = 20
-_SECRET_BYTES = range(24, 65)
 _MAX_HEADER_CHARS = 4096
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
@@ -51,17 +49,6 @@ _OURS = frozenset({"host", "content-length", "content-type", "content-encoding",
 
 def _check_url(url: SecretStr) -> SecretStr:
     return SecretStr(callable_url(url.get_secret_value()))
-
-
-def _check_secret(secret: SecretStr) -> SecretStr:
-    prefix, _, text = secret.get_secret_value().partition("_")
-    try:
-        key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if prefix != "whsec" or len(key) not in _SECRET_BYTES:
-        raise ValueError("must be whsec_ and the base64 of 24 to 64 random bytes")
-    return secret
 
 
 def _check_headers(headers: Mapping[str, SecretStr]) -> Mapping[str, SecretStr]:
@@ -102,10 +89,10 @@ class WebhookCredentials(RequestModel):
     """Where to, signed with what. The URL counts as a secret: for many receivers it is the only one."""
 
     url: Annotated[SecretStr, AfterValidator(_check_url)]
-    secret: Annotated[SecretStr, AfterValidator(_check_secret)] | None = Field(
+    secret: Annotated[SecretStr, AfterValidator(signing_secret)] | None = Field(
         default=None, description="whsec_… ; without it messages are not signed."
     )
-    previous_secret: Annotated[SecretStr, AfterValidator(_check_secret)] | None = Field(
+    previous_secret: Annotated[SecretStr, AfterValidator(signing_secret)] | None = Field(
         default=None, description="While the receiver changes from one secret to the next: both sign."
     )
     headers: Annotated[dict[str, SecretStr], AfterValidator(_check_headers)] = Field(
