@@ -166,6 +166,7 @@ CASES: list[Case] = [
     ),
     Case(
         says="402, the account has not paid",
+        note="in amoCRM's own form",
         faults=write(kind="status", status=402),
         error="CredentialsError",
         state="retrying",
@@ -173,6 +174,7 @@ CASES: list[Case] = [
     ),
     Case(
         says="403, no rights, or the address is not on the white list",
+        note="in amoCRM's own form",
         faults=write(kind="status", status=403),
         error="CredentialsError",
         state="retrying",

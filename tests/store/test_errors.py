@@ -58,6 +58,9 @@ held after it. Times are the longest that chance allows. Run one with
 *waits* holds up no run: a later one carries it on. What *counts against the account* opens its circuit when it happens
 some times in a row ([settings](settings.md): `circuit_failures`): then all deliveries to it wait, and use no try. Where
 the service has said it of the account itself, once is enough, and *nothing more is sent to the account for a while*.
+
+*In 10 s* is the first pause only. What amoCRM or Bitrix24 does not find after a lost answer may still be on its way:
+they are asked again until 75 s have passed since that attempt, and only then it is sent again.
 """
 
 
