@@ -212,7 +212,10 @@ def _item_errors(
     try:
         integration.settings_model.model_validate(together)
     except ValidationError as error:
-        errors += field_errors(error, data=together, prefix=(*here, "settings"))
+        elsewhere = {f"credentials.{item.type}": integration.credentials_model.model_fields}
+        errors += field_errors(
+            error, integration.settings_model, data=together, prefix=(*here, "settings"), elsewhere=elsewhere
+        )
     if index == next(i for i, other in enumerate(request.integrations) if other.type == item.type):
         errors += _credential_errors(item.type, request.credentials.get(item.type))
     return errors
@@ -228,11 +231,13 @@ def _credential_errors(integration_type: str, given: Mapping[str, Any] | None) -
         conn_id = given["conn_id"]
         fits = isinstance(conn_id, str) and re.fullmatch(r"[\w.-]{1,250}", conn_id)
         return [] if fits else [FieldError((*here, "conn_id"), "must be the name of an Airflow connection")]
-    model = registry.get(integration_type).credentials_model
+    integration = registry.get(integration_type)
+    model = integration.credentials_model
     try:
         model.model_validate(given)
     except ValidationError as error:
-        return field_errors(error, data=as_meant(model, given), prefix=here)
+        elsewhere = {"settings": integration.settings_model.model_fields}
+        return field_errors(error, model, data=as_meant(model, given), prefix=here, elsewhere=elsewhere)
     return []
 
 

@@ -11,6 +11,7 @@ from leadcast.core.circuit import WAITS_FOR_CIRCUIT
 from leadcast.core.clock import utc_now
 from leadcast.core.errors import Gone
 from leadcast.core.model import DeliveryState
+from leadcast.engine import doctor
 from leadcast.store import circuits
 from leadcast.store.circuits import AccountRef
 from leadcast.store.database import Store
@@ -42,14 +43,21 @@ def test_without_any_it_says_that_all_is_well(store: Store, environment: None) -
 def test_it_shows_who_is_left_alone_and_why(store: Store, environment: None, stopped: str) -> None:
     result = CliRunner().invoke(app, ["circuits"], env={"COLUMNS": "200"})
     assert result.exit_code == 0
-    for words in ("0badcafe", "webhook", "https://hook.example", "never by itself", "410"):
+    for words in ("0badcafe", "webhook", "https://hook.example", "never by itself", "410", "--close ID"):
         assert words in result.output
+
+
+def test_the_doctor_names_the_command_that_closes_it(store: Store, environment: None, stopped: str) -> None:
+    [finding] = doctor._circuits()
+    assert finding.mend.count("leadcast circuits --close 0badcafe") == 1
+    assert "leadcast retry BATCH" in finding.mend
 
 
 def test_a_person_closes_one_and_what_waits_is_due(store: Store, environment: None, stopped: str) -> None:
     result = CliRunner().invoke(app, ["circuits", "--close", "0BADCAFE"])
     assert result.exit_code == 0
     assert "closed" in result.output
+    assert "leadcast retry BATCH" in result.output
     with store.begin() as connection:
         assert circuits.listing(connection) == []
         assert connection.execute(select(func.count()).where(deliveries.c.next_attempt_at <= utc_now())).scalar() == 1

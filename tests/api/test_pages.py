@@ -160,6 +160,7 @@ def test_who_is_not_signed_in_is_told_where(anonymous: TestClient) -> None:
     page = anonymous.get("/ui", headers={"Accept": "text/html"})
     assert page.status_code == 401
     assert 'href="/"' in page.text
+    assert page.text.index("Sign in to Airflow") < page.text.index("Send an Airflow token")
 
 
 def test_accounts_that_are_left_alone_stand_above_the_batches(client: TestClient, store: Store) -> None:

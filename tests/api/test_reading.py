@@ -152,6 +152,21 @@ def test_a_filter_that_makes_no_sense_is_422_and_not_repeated(client: TestClient
         assert "SECRET" not in answer.text
 
 
+@pytest.mark.parametrize(
+    "written", ["2026-11-01T12:00:00+03:00", "2026-11-01T12:00:00.25+0300", "2026-11-01+12:00:00+03:00"]
+)
+def test_a_plus_that_was_not_encoded_is_one(client: TestClient, written: str) -> None:
+    sent = send(client)
+    assert [batch["batch_id"] for batch in client.get(f"/batches?since={written}").json()["batches"]] == [sent]
+
+
+@pytest.mark.parametrize("written", ["2026-11-01", "2026-11-01+12:00", "2026-11-01T12:00"])
+def test_of_a_time_without_its_zone_an_example_is_given(client: TestClient, written: str) -> None:
+    answer = client.get(f"/batches?since={written}")
+    assert answer.status_code == 422
+    assert "2026-01-31T12:00:00Z" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize("since", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "0001-01-02T00:00:00+23:59"])
 def test_the_ends_of_time_are_times(client: TestClient, since: str) -> None:
     sent = send(client)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -180,6 +181,32 @@ def delivery(**fields: object) -> dict[str, object]:
         "error": None,
         **fields,
     }
+
+
+def test_of_what_is_tried_again_a_batch_shows_when_and_what_it_waits_for(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Novosibirsk")
+    time.tzset()
+    again = {"state": "retrying", "next_attempt_at": "2026-11-30T23:00:05.120000Z"}
+    body = {
+        "lead_id": "123",
+        "status": "processing",
+        "deliveries": [
+            delivery(**again, waits_for="circuit", error={"message": "amoCRM is down."}),
+            delivery(**again, waits_for=None),
+        ],
+    }
+    try:
+        console.print(show.batch(body))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+    text = " ".join(console.export_text().split())
+    assert "amoCRM is down." in text
+    assert text.count("Again at 01.12. 06:00:05") == 2
+    assert "the account, which is left alone after failures" in text
 
 
 def test_a_batch_is_shown_with_receipts_and_errors(console: Console) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+import re
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
@@ -27,6 +28,12 @@ from leadcast.store.listing import Filter
 router = APIRouter(tags=["batches"])
 
 MAX_PAGE = 200
+_ZONE_WITHOUT_SIGN = re.compile(r"(:\d\d(?:\.\d{1,9})?) (\d\d:?\d\d)$")
+
+
+def _with_plus(value: Any) -> Any:
+    """A time whose `+03:00` came as it is: in a query, + is a blank."""
+    return _ZONE_WITHOUT_SIGN.sub(r"\1+\2", value) if isinstance(value, str) else value
 
 
 def _none_if_blank(key: str | None) -> str | None:
@@ -51,8 +58,8 @@ class ListQuery(BaseModel):
     status: BatchStatus | None = None
     lead_id: LeadId | None = None
     type: str | None = Field(default=None, description="Batches with a delivery to this integration.")
-    since: Annotated[AwareDatetime, AfterValidator(in_utc)] | None = Field(
-        default=None, description="Accepted at or after this time, ISO 8601 with zone."
+    since: Annotated[AwareDatetime, BeforeValidator(_with_plus), AfterValidator(in_utc)] | None = Field(
+        default=None, description="Accepted at or after this time, ISO 8601 with zone, as in 2026-11-01T00:00:00Z."
     )
     cursor: str | None = Field(default=None, max_length=512, description="From `links.next` of the page before.")
     limit: int = Field(default=50, ge=1, le=MAX_PAGE)

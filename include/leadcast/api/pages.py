@@ -23,6 +23,7 @@ from leadcast.core.clock import utc_now
 from leadcast.core.errors import InvalidRequest
 from leadcast.core.model import BatchStatus
 from leadcast.core.refusals import field_errors
+from leadcast.core.waits import waited_for
 from leadcast.monitor import Page
 
 router = APIRouter(include_in_schema=False)
@@ -78,7 +79,7 @@ def _query(wanted: Mapping[str, str]) -> ListQuery:
     try:
         return ListQuery.model_validate(filled)
     except ValidationError as error:
-        errors = field_errors(error, data=filled, prefix=("query",))
+        errors = field_errors(error, ListQuery, data=filled, prefix=("query",))
         raise InvalidRequest(f"{errors[0].loc[1]}: {errors[0].msg}", errors=errors) from None
 
 
@@ -142,7 +143,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"iso": _iso, "utc": _utc, "seconds": _seconds}
+    environment.filters |= {"iso": _iso, "utc": _utc, "seconds": _seconds, "waited_for": waited_for}
     return environment
 
 

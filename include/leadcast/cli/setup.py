@@ -140,7 +140,7 @@ def circuits(
         for circuit in closed:
             what = "what waits goes out within a minute"
             if circuit.until is None:
-                what = "it is sent to again; what has failed meanwhile goes out when its task is cleared"
+                what = "it is sent to again; what has failed meanwhile: leadcast retry BATCH (docs/running.md)"
             typer.echo(f"{circuit.account.type} {circuit.account.label}: closed; {what}.")
         if close and not closed:
             typer.echo(f"No circuit that is open begins with {close[:64]!r}.", err=True)

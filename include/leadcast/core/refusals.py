@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -12,10 +13,12 @@ from pydantic import BaseModel, ValidationError
 from leadcast.core.errors import FieldError, InvalidRequest
 from leadcast.core.field_words import words_of
 from leadcast.core.redact import one_line
+from leadcast.core.unknown_fields import UNKNOWN_FIELD, unknown_field
 from leadcast.core.values import MAX_DEPTH, is_deep
 
 M = TypeVar("M", bound=BaseModel)
 Way = tuple[str | int, ...]
+_MOST_HINTS = 20
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -28,19 +31,38 @@ def check(model: type[M], data: Any) -> M:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        reject(field_errors(error, data=data))
+        reject(field_errors(error, model, data=data))
 
 
-def field_errors(error: ValidationError, *, data: Any, prefix: Way = ()) -> list[FieldError]:
+def field_errors(
+    error: ValidationError,
+    model: type[BaseModel],
+    *,
+    data: Any,
+    prefix: Way = (),
+    elsewhere: Mapping[str, Collection[str]] = MappingProxyType({}),
+) -> list[FieldError]:
     """Pydantic's findings as ours: without the values, and without the names of types on the way to them.
 
     Args:
+        model: what has refused.
         data: what was validated.
         prefix: the way to it.
+        elsewhere: the fields that stand in other places of the request, by the name of the place.
     """
     found = error.errors(include_input=False, include_url=False)
     ways = [_way(item["loc"], data, is_missing=item["type"] == "missing") for item in found]
-    errors = [FieldError((*prefix, *way), words_of(item)) for way, item in zip(ways, found, strict=True)]
+
+    def words(index: int, item: Mapping[str, Any]) -> str:
+        # a body has room for very many of them, and looking for what is meant takes its time
+        if item["type"] == UNKNOWN_FIELD and index < _MOST_HINTS:
+            return unknown_field(model, item["loc"], elsewhere=elsewhere)
+        return words_of(item)
+
+    errors = [
+        FieldError((*prefix, *way), words(index, item))
+        for index, (way, item) in enumerate(zip(ways, found, strict=True))
+    ]
     return list(dict.fromkeys(errors))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Secret, SecretStr, ValidationError
@@ -13,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from leadcast.core.field_words import words_of
 from leadcast.core.redact import one_line
+from leadcast.core.unknown_fields import nearest
 
 _LONGEST_SHOWN = 80
 _NOTHING = ("", "{}", "()")
@@ -82,8 +82,8 @@ def what_is_wrong(error: ValidationError, model: type[BaseModel]) -> str:
 def no_such_setting(name: str, known: Iterable[str]) -> str:
     """Says that a name is unknown, and which one it may be meant for."""
     name = one_line(name, limit=_LONGEST_SHOWN)
-    near = get_close_matches(name, list(known), n=1)
-    return f"{name}: there is no such setting" + (f". Is {near[0]} meant?" if near else "")
+    near = nearest(name, known)
+    return f"{name}: there is no such setting" + (f". Is {near} meant?" if near else "")
 
 
 def _given(value: Any, loc: list[str], fields: Mapping[str, FieldInfo]) -> str:

@@ -234,6 +234,10 @@ def _circuits() -> Iterator[Finding]:
         return  # said above, by the check of the store
     for circuit in found:
         what = f"account {circuit.account.type} {circuit.account.label}: left alone, {circuit.waiting} wait"
-        yield Finding(Level.WARN, f"{what}. {circuit.reason}", "Mend the cause; then, or at once: leadcast circuits")
+        close = f"leadcast circuits --close {circuit.account.id[:8]}"
+        mend = f"Mend the cause; it is tried again by itself, or at once: {close}"
+        if circuit.until is None:
+            mend = f"If it wants messages again: {close}, then leadcast retry BATCH for what has failed"
+        yield Finding(Level.WARN, f"{what}. {circuit.reason}", mend)
     if not found:
         yield Finding(Level.OK, "accounts: none is left alone")

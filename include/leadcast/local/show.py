@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from leadcast.core.waits import waited_for
 from leadcast.local.client import ApiError
 from leadcast.local.errors import StackError
 from leadcast.local.home import Home
@@ -91,7 +93,8 @@ def circuits(found: Sequence[Circuit]) -> Group:
             until,
             str(item.waiting),
         )
-    return Group(table, *(Text(f"{item.account.id[:8]}  {item.reason}", style="dim") for item in found))
+    reasons = (Text(f"{item.account.id[:8]}  {item.reason}", style="dim") for item in found)
+    return Group(table, *reasons, Text("When the cause is mended: leadcast circuits --close ID", overflow="fold"))
 
 
 def batch(body: Mapping[str, Any]) -> Table:
@@ -120,11 +123,22 @@ def batch(body: Mapping[str, Any]) -> Table:
 def outcome(delivery: Mapping[str, Any]) -> Text:
     """A delivery's receipt, cut where it is long, or its error in full."""
     receipt, error = delivery["receipt"], delivery["error"]
-    if error and not receipt:
-        return Text(str(error.get("message") or error.get("code")), overflow="fold")
+    if not receipt and (error or delivery.get("next_attempt_at")):
+        said = str(error.get("message") or error.get("code")) if error else ""
+        return Text("\n".join(part for part in (said, _next(delivery)) if part), overflow="fold")
     marks = [f"({mark})" for mark in ("merged", "reconciled") if receipt and receipt.get(mark)]
     given = str(receipt.get("external_id") or "accepted") if receipt else ""
     return Text(" ".join([given, *marks]), overflow="ellipsis", no_wrap=True)
+
+
+def _next(delivery: Mapping[str, Any]) -> str:
+    """When it is tried again, in this machine's time, and what it waits for; empty: it is not."""
+    at = delivery.get("next_attempt_at")
+    if not at:
+        return ""
+    when = f"{datetime.fromisoformat(at).astimezone():%d.%m. %H:%M:%S}"
+    what = delivery.get("waits_for")
+    return f"Again at {when}, or a little later; waits for: {waited_for(what)}" if what else f"Again at {when}"
 
 
 def refusal(error: ApiError, console: Console) -> None:
