@@ -153,6 +153,18 @@ def test_a_sentence_within_a_sentence_is_translated_too() -> None:
     ("english", "russian"),
     [
         (
+            "integrations.0.settings.emails: there is no such field here; it belongs to credentials.email",
+            "integrations.0.settings.emails: здесь такого поля нет; его место в credentials.email",
+        ),
+        (
+            "credentials.telegram.chatid: there is no such field; is chat_id meant?",
+            "credentials.telegram.chatid: такого поля нет; может быть, chat_id?",
+        ),
+        (
+            "integrations.0.colour: there is no such field; there are: type, settings",
+            "integrations.0.colour: такого поля нет; есть: type, settings",
+        ),
+        (
             "The mail server puts off 1 of 1 recipients: a***@example.com (450); nobody was mailed.",
             "Почтовый сервер пока не принимает 1 из 1 получателей: a***@example.com (450); никому не отправлено.",
         ),
