@@ -77,6 +77,11 @@ class Attempt:
         )
         self.outcome = Outcome(self.course, gate=gate, chance=chance)
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether it is written down, as far as is known."""
+        return self.course.begun is not None
+
     def hold(self, connection: Connection) -> None:
         """Makes sure that its run holds the batch when this transaction ends. To be asked in each one that lets the
         delivery go on: between two of them its run may be settled, and the batch be let go, ended or claimed.

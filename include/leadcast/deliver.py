@@ -14,7 +14,7 @@ import structlog
 from leadcast.admit import Accounts, Gate
 from leadcast.attempt import Attempt, busy
 from leadcast.core.clock import Clock, utc_now
-from leadcast.core.errors import AttemptFailed, Postponed, TransientError
+from leadcast.core.errors import AttemptFailed, NotBegun, Postponed, StoreError, TransientError
 from leadcast.core.model import DeliveryState, Receipt
 from leadcast.core.settings import Settings
 from leadcast.integrations.base import Integration, TokenVault
@@ -67,38 +67,45 @@ class Courier:
         Raises:
             AttemptFailed: with the decision about the next attempt; the ledger says the same.
             StoreError: the ledger could not be read or written.
+            NotBegun: nor was anything begun.
         """
-        with self.store.lock(f"delivery:{delivery_id}") as held:
-            if not held:
-                why = "Another attempt of this delivery is still on its way."
-                raise busy(why, self.settings, comes_back=asked and not last_in_run)
-            with self.store.begin() as connection:
-                now = self.clock()
-                # before the delivery's own row, as all do who touch both
-                claims.hold(connection, delivery_id=delivery_id)
-                due = ledger.due(connection, delivery_id, now=now)
-                if due is None:
-                    log.info("nothing to deliver", delivery_id=delivery_id)
-                    return None
-                is_asked = asked and not (asked_by and due.asked == asked_by)
-                if not is_asked:
-                    _refuse_what_is_decided(due, now=now)
-                attempt = Attempt(
-                    due,
-                    integration,
-                    gate=self._gate(),
-                    tokens=self.tokens,
-                    worker=self.worker,
-                    chance=self.chance,
-                    run_id=run_id,
-                    last_in_run=last_in_run,
-                    is_asked=is_asked,
-                    asked_by=asked_by,
-                )
-                attempt.hold(connection)
-                if due.waits_for:
-                    ledger.wake(connection, delivery_id)
-            return attempt.run()
+        attempt: Attempt | None = None
+        try:
+            with self.store.lock(f"delivery:{delivery_id}") as held:
+                if not held:
+                    why = "Another attempt of this delivery is still on its way."
+                    raise busy(why, self.settings, comes_back=asked and not last_in_run)
+                with self.store.begin() as connection:
+                    now = self.clock()
+                    # before the delivery's own row, as all do who touch both
+                    claims.hold(connection, delivery_id=delivery_id)
+                    due = ledger.due(connection, delivery_id, now=now)
+                    if due is None:
+                        log.info("nothing to deliver", delivery_id=delivery_id)
+                        return None
+                    is_asked = asked and not (asked_by and due.asked == asked_by)
+                    if not is_asked:
+                        _refuse_what_is_decided(due, now=now)
+                    attempt = Attempt(
+                        due,
+                        integration,
+                        gate=self._gate(),
+                        tokens=self.tokens,
+                        worker=self.worker,
+                        chance=self.chance,
+                        run_id=run_id,
+                        last_in_run=last_in_run,
+                        is_asked=is_asked,
+                        asked_by=asked_by,
+                    )
+                    attempt.hold(connection)
+                    if due.waits_for:
+                        ledger.wake(connection, delivery_id)
+                return attempt.run()
+        except StoreError as error:
+            if error.is_away and (attempt is None or not attempt.is_begun):
+                raise NotBegun(str(error), is_away=True) from None
+            raise
 
     def _gate(self) -> Gate:
         return Gate(

@@ -25,7 +25,7 @@ from leadcast.store.told import Moment, tell
 
 log = structlog.get_logger("leadcast.settle")
 
-GivenUp = Callable[[], Collection[str]]
+Ids = Callable[[], Collection[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,8 @@ class Settler:
         critical: str = "",
         give_back: bool = False,
         had_its_chance: bool = False,
-        given_up: GivenUp = frozenset,
+        given_up: Ids = frozenset,
+        failed_with: Ids = frozenset,
         told_as: str = "",
     ) -> list[Settled]:
         """Settles every batch of a wave. What the wave has never begun goes back to the inbox, whatever has ended it;
@@ -72,9 +73,11 @@ class Settler:
             over: nothing of this wave works any more, so what is still open in the ledger will not end by itself.
             critical: why the wave could not be run to its end. Said of batches that end with it, and of the run.
             give_back: nobody wanted the wave to end so: what it has begun and what has tries left goes back, too.
-            had_its_chance: its plan has failed, or all of its tasks were tried: what is not begun all the same may be
-                what they fail by, so it goes back up to `max_claims` times only.
+            had_its_chance: its plan has failed, and what it holds may be why: that goes back up to `max_claims` times
+                only.
             given_up: asked for the ids of deliveries that are not to go on all the same, where any is left open.
+            failed_with: as `given_up`, for those whose own tasks have failed: each may be why, and goes back up to
+                `max_claims` times only.
             told_as: what a letter about the run is known by, so that it is sent once; empty: the run's id.
 
         Returns:
@@ -103,6 +106,7 @@ class Settler:
                         give_back=give_back,
                         had_its_chance=had_its_chance,
                         given_up=given_up,
+                        failed_with=failed_with,
                     )
                 )
             except Exception as error:
@@ -125,7 +129,8 @@ class Settler:
         critical: str = "",
         give_back: bool = False,
         had_its_chance: bool = False,
-        given_up: GivenUp = frozenset,
+        given_up: Ids = frozenset,
+        failed_with: Ids = frozenset,
     ) -> Settled | None:
         """Settles one batch, as `wave` does. None: this wave has it no longer, it was given back to the inbox."""
         opened = self._open(batch_id) if over else []
@@ -137,13 +142,15 @@ class Settler:
             if over and known.wave_id != run_id:
                 return None
             dropped = set(given_up()) if opened else set()
+            blamed = {item.id for item in opened} if had_its_chance else set(failed_with()) if opened else set()
             goes_on: set[str] = set()
             if not known.is_cancelled:
                 has_claims = known.claims < self.settings.max_claims
                 begun = give_back and has_claims
-                not_begun = has_claims or not had_its_chance
                 goes_on = {
-                    item.id for item in opened if (not_begun if item.is_not_begun else begun and self._has_tries(item))
+                    item.id
+                    for item in opened
+                    if (has_claims or item.id not in blamed if item.is_not_begun else begun and self._has_tries(item))
                 } - dropped
             ended = [
                 self._close(connection, locks[name], claims=known.claims, is_given_up=locks[name] in dropped)
@@ -153,7 +160,8 @@ class Settler:
             # what a process still sends holds the whole batch back, until the sweep comes by again
             if goes_on and len(free) == len(locks):
                 died = any(item.state is DeliveryState.SENDING for item in opened if item.id in goes_on)
-                claims.release(connection, batch_id=batch_id, counts=had_its_chance or died, now=self.clock())
+                counts = died or bool(goes_on & blamed)
+                claims.release(connection, batch_id=batch_id, counts=counts, now=self.clock())
                 if any(ended) and critical:
                     batches.set_critical(connection, batch_id=batch_id, reason=critical)
                 log.warning("batch given back", batch_id=batch_id, lead_id=known.lead_id, reason=critical)

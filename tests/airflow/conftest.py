@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import create_engine, text
 
 from leadcast.core.clock import utc_now
 from leadcast.inbox import Accepted, Inbox
@@ -112,6 +113,47 @@ def accept(store: Store, environment: None) -> Callable[..., Accepted]:
         return Inbox(store, config.settings()).accept(body)
 
     return accept
+
+
+class Server:
+    """The store's database, which can be made to refuse everybody."""
+
+    def __init__(self, url: str) -> None:
+        self.name = url.rsplit("/", 1)[1].split("?")[0]
+        self.admin = create_engine(url.replace(f"/{self.name}", "/postgres", 1), isolation_level="AUTOCOMMIT")
+
+    def leaves(self) -> None:
+        ends = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name")
+        with self.admin.connect() as connection:
+            connection.execute(text(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS false"))
+            connection.execute(ends, {"name": self.name})
+
+    def is_back(self) -> None:
+        with self.admin.connect() as connection:
+            connection.execute(text(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS true"))
+
+
+@pytest.fixture
+def server(postgres_url: str) -> Iterator[Server]:
+    server = Server(postgres_url)
+    yield server
+    server.is_back()
+    server.admin.dispose()
+
+
+@pytest.fixture(scope="package")
+def dags(send_lead: Any) -> dict[str, Any]:
+    """All DAGs by their ids."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag(str(ROOT / "dags"), bundle_path=ROOT / "dags", bundle_name="dags-folder")
+    found: dict[str, Any] = bag.dags
+    return found
+
+
+@pytest.fixture
+def sweep(dags: dict[str, Any]) -> Callable[[], DagRun]:
+    return lambda: dags["sweep"].test(logical_date=utc_now())
 
 
 def task_states(run: DagRun) -> dict[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import create_engine, select, text, update
+from sqlalchemy import select, update
 
 from leadcast.core.clock import utc_now
 from leadcast.core.model import BatchStatus, DeliveryState
@@ -18,7 +18,7 @@ from leadcast.store import ledger, views
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, inbox, notifications
 
-from .conftest import BOT_TOKEN, ROOT, task_states
+from .conftest import BOT_TOKEN, Server, task_states
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
@@ -28,21 +28,6 @@ Run = Callable[..., "DagRun"]
 Accept = Callable[..., Accepted]
 TELEGRAM = {"telegram": {"bot_token": BOT_TOKEN, "chat_id": "@sales"}}
 BITRIX24 = {"bitrix24": {"webhook_url": "https://example.bitrix24.ru/rest/1/codeofthetests/"}}
-
-
-@pytest.fixture(scope="module")
-def dags(send_lead: Any) -> dict[str, Any]:
-    """All DAGs by their ids."""
-    from airflow.dag_processing.dagbag import DagBag
-
-    bag = DagBag(str(ROOT / "dags"), bundle_path=ROOT / "dags", bundle_name="dags-folder")
-    found: dict[str, Any] = bag.dags
-    return found
-
-
-@pytest.fixture
-def sweep(dags: dict[str, Any]) -> Callable[[], DagRun]:
-    return lambda: dags["sweep"].test(logical_date=utc_now())
 
 
 @pytest.fixture
@@ -212,32 +197,6 @@ def test_a_step_that_fails_stops_no_other_and_is_seen(
 
 
 # --- the store away in mid-wave
-
-
-class Server:
-    """The store's database, which can be made to refuse everybody."""
-
-    def __init__(self, url: str) -> None:
-        self.name = url.rsplit("/", 1)[1].split("?")[0]
-        self.admin = create_engine(url.replace(f"/{self.name}", "/postgres", 1), isolation_level="AUTOCOMMIT")
-
-    def leaves(self) -> None:
-        ends = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name")
-        with self.admin.connect() as connection:
-            connection.execute(text(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS false"))
-            connection.execute(ends, {"name": self.name})
-
-    def is_back(self) -> None:
-        with self.admin.connect() as connection:
-            connection.execute(text(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS true"))
-
-
-@pytest.fixture
-def server(postgres_url: str) -> Iterator[Server]:
-    server = Server(postgres_url)
-    yield server
-    server.is_back()
-    server.admin.dispose()
 
 
 @pytest.fixture

@@ -159,8 +159,9 @@ class Settle:
             over=True,
             critical="" if run.is_planned else "the plan of the wave failed",
             give_back=True,
-            had_its_chance=True,
+            had_its_chance=not run.is_planned,
             given_up=lambda: marked,
+            failed_with=lambda: {ref.delivery_id for ref in run.work} - run.done,
         )
         world.ring(ring_for_rest(process.store, world.settings, clock=world.clock), is_heard=self.is_heard)
         is_failed = not run.is_planned or all_failed(settled)

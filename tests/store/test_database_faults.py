@@ -20,7 +20,7 @@ import pytest
 from sqlalchemy import Column, Connection, Engine, Table, event, func, make_url, select, text, update
 
 from leadcast.attempt import Attempt
-from leadcast.core.errors import StoreError
+from leadcast.core.errors import NotBegun, StoreError
 from leadcast.core.model import AttemptOutcome, BatchStatus, DeliveryState, Lead, Receipt
 from leadcast.core.settings import Settings
 from leadcast.deliver import Courier
@@ -302,7 +302,7 @@ def test_a_delivery_whose_commit_was_not_answered_goes_out_once_and_is_never_in_
             hindered = replace(courier, store=Store(engine, store.sealer))
             try:
                 hindered.deliver(delivery_id, integration=service, last_in_run=False)
-            except StoreError:
+            except NotBegun:
                 courier.deliver(delivery_id, integration=service, last_in_run=False)
             engine.dispose()
         assert len(service.got) == 1
@@ -382,3 +382,15 @@ def test_a_lock_that_was_lost_with_its_session_is_free_again_at_once(store: Stor
             assert connection.execute(ended).scalar_one()
     with store.lock("mine") as held_again:
         assert held_again
+
+
+@pytest.mark.parametrize(
+    ("statement", "is_away"),
+    [("SELECT 1 / 0", False), ("SELECT 'x'::integer", False), ("SELECT pg_terminate_backend(pg_backend_pid())", True)],
+)
+def test_what_a_statement_is_itself_at_fault_for_is_not_the_store_away(
+    store: Store, statement: str, is_away: bool
+) -> None:
+    with pytest.raises(StoreError) as found, store.begin() as connection:
+        connection.execute(text(statement))
+    assert found.value.is_away is is_away

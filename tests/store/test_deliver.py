@@ -14,6 +14,7 @@ from leadcast.core.errors import (
     AttemptFailed,
     CredentialsError,
     DeliveryError,
+    NotBegun,
     RateLimited,
     RejectedError,
     SettingsError,
@@ -351,8 +352,9 @@ def test_a_task_that_is_stopped_while_sending_writes_that_down(
 
 
 def test_an_unknown_delivery_is_an_error(courier: Courier) -> None:
-    with pytest.raises(StoreError, match="no-such"):
+    with pytest.raises(StoreError, match="no-such") as found:
         courier.deliver("no-such", integration=Service(), last_in_run=False)
+    assert not isinstance(found.value, NotBegun), "the store is not to blame"
 
 
 def test_no_secret_and_no_forged_line_comes_through_an_error(

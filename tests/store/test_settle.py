@@ -279,9 +279,17 @@ def test_a_batch_that_kills_every_wave_is_given_up(
     store: Store, settings: Settings, settler: Settler, wave: Callable[..., str], critical: str
 ) -> None:
     batch_id = wave(run_id="w0")
+    tasks = frozenset[str]() if critical else {f"{batch_id}-{index}" for index in range(2)}
     for number in range(settings.max_claims):
         assert status(store, batch_id) is BatchStatus.PROCESSING
-        settler.wave(f"w{number}", over=True, critical=critical, give_back=True, had_its_chance=True)
+        settler.wave(
+            f"w{number}",
+            over=True,
+            critical=critical,
+            give_back=True,
+            had_its_chance=bool(critical),
+            failed_with=lambda: tasks,
+        )
         plan(store, settings, run_id=f"w{number + 1}")
     assert status(store, batch_id) is BatchStatus.FAILED
     assert (("email", "critical") if critical else ("email", "failed")) in told(store)
@@ -289,6 +297,17 @@ def test_a_batch_that_kills_every_wave_is_given_up(
         view = views.batch(connection, batch_id)
     assert view is not None
     assert {item.error["code"] for item in view.deliveries if item.error} == {"not_begun"}
+
+
+def test_what_was_not_begun_goes_back_however_often_where_its_task_has_not_failed(
+    store: Store, settings: Settings, settler: Settler, wave: Callable[..., str]
+) -> None:
+    """The store was away, say; what rides with it is another matter."""
+    batch_id = wave(run_id="w0")
+    for number in range(settings.max_claims + 2):
+        assert settler.wave(f"w{number}", over=True, give_back=True, failed_with=lambda: {f"{batch_id}-0"}) == []
+        plan(store, settings, run_id=f"w{number + 1}")
+    assert states(store, batch_id) == [D.FAILED, D.PENDING]
 
 
 def test_a_batch_that_ends_critically_once_more_is_told_of_by_its_run(

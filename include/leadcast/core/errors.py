@@ -26,7 +26,8 @@ LeadcastError
 ├── AttemptFailed            what a DeliveryError means for the delivery: when the next attempt is, if any
 ├── SettingsError            the installation is not set up right, and how to mend it
 ├── StoreError               the store could not be used; swept later
-│   └── IndexesUnmade        it can be, only slower: indexes of large tables could not be made
+│   ├── IndexesUnmade        it can be, only slower: indexes of large tables could not be made
+│   └── NotBegun             it was away before anything of an attempt was begun
 └── LeadTableError           the user's own lead table could not be used; again later
 """
 
@@ -329,7 +330,19 @@ class SettingsError(LeadcastError):
 
 
 class StoreError(LeadcastError):
-    """The store could not be used."""
+    """The store could not be used.
+
+    Args:
+        is_away: whatever was asked of it; what was asked is not at fault.
+    """
+
+    def __init__(self, message: str, *, is_away: bool = False) -> None:
+        super().__init__(message)
+        self.is_away = is_away
+
+
+class NotBegun(StoreError):
+    """The store was away before anything of an attempt was begun: that says nothing of the delivery."""
 
 
 class IndexesUnmade(StoreError):

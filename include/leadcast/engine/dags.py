@@ -11,17 +11,11 @@ from leadcast.core.settings import Settings
 from leadcast.engine import callbacks
 from leadcast.engine.conf_guard import DAG_ID
 from leadcast.engine.mapping import WorkList
-from leadcast.engine.operators import (
-    RING_STUB,
-    DeliverOperator,
-    PlanOperator,
-    RingOperator,
-    SettleOperator,
-    stub_of,
-)
+from leadcast.engine.operators import RING_STUB, DeliverOperator, PlanOperator, RingOperator, SettleOperator
 from leadcast.engine.policy import PAUSE_S, TRIES_WHILE_AWAY, AwayRetryPolicy, LedgerRetryPolicy
 from leadcast.engine.retry_operator import RetryOperator, window_form
 from leadcast.engine.sweep_operator import SweepOperator
+from leadcast.engine.work_lists import stub_of, task_of
 from leadcast.integrations import registry
 
 MAX_ACTIVE_RUNS = 256
@@ -164,7 +158,7 @@ def _ring(source: BaseOperator, *, label: str | None = None) -> Any:
 def _deliver(kind: str, settings: Settings) -> Any:
     rules = settings.delivering(kind)
     return DeliverOperator.partial(
-        task_id=f"deliver_{kind}",
+        task_id=task_of(kind),
         integration=kind,
         retries=rules.tries - 1,
         retry_delay=timedelta(seconds=rules.retry_delay_s),

@@ -14,6 +14,7 @@ from airflow.sdk import BaseOperator
 from leadcast.engine import own_request
 from leadcast.engine.conf_guard import DAG_ID
 from leadcast.engine.run_states import task_states
+from leadcast.engine.work_lists import stub_of
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
@@ -21,11 +22,6 @@ if TYPE_CHECKING:
 RING_STUB = "in_ring"
 TOLD = "told"
 """XCom of a plan that has told people itself why it failed."""
-
-
-def stub_of(integration_type: str) -> str:
-    """Task id of the stub that carries an integration's list."""
-    return f"in_{integration_type}"
 
 
 class PlanOperator(BaseOperator):
@@ -40,9 +36,9 @@ class PlanOperator(BaseOperator):
         from airflow.sdk.exceptions import AirflowFailException
 
         from leadcast.core.errors import LeadTableError, RequestRejected, SettingsError
-        from leadcast.engine import config, mapping
+        from leadcast.engine import config, mapping, work_lists
         from leadcast.integrations import registry
-        from leadcast.plan import plan
+        from leadcast.plan import MAX_MAPPED, plan
 
         run_id, ti = context["run_id"], context["ti"]
         try:
@@ -62,6 +58,8 @@ class PlanOperator(BaseOperator):
             ]
             for kind in registry.types()
         }
+        if ti.try_number > 1:
+            work_lists.keep_places(context, lists, at_most=MAX_MAPPED)
         lists[RING_STUB] = [made.next_run_id] if made.next_run_id else []
         mapping.feed(context, lists)
 
@@ -103,13 +101,14 @@ class DeliverOperator(BaseOperator):
         from airflow.sdk.exceptions import AirflowSkipException
         from airflow.sdk.log import mask_secret
 
-        from leadcast.core.errors import AttemptFailed
+        from leadcast.core.errors import AttemptFailed, NotBegun
         from leadcast.deliver import Courier
         from leadcast.engine import config, connections
         from leadcast.integrations import registry
         from leadcast.store.tokens import StoredTokens
 
         settings, store, ti = config.settings(), config.store(), context["ti"]
+        asked, is_last = self._was_cleared(ti.max_tries or 0), ti.try_number > (ti.max_tries or 0)
         courier = Courier(
             store=store,
             settings=settings,
@@ -122,14 +121,19 @@ class DeliverOperator(BaseOperator):
             courier.deliver(
                 self.work["delivery_id"],
                 integration=registry.get(self.integration),
-                last_in_run=ti.try_number > (ti.max_tries or 0),
+                last_in_run=is_last,
                 run_id=context["run_id"],
-                asked=self._was_cleared(ti.max_tries or 0),
+                asked=asked,
                 asked_by=f"{context['run_id']}:{ti.max_tries}",
             )
         except AttemptFailed as failed:
             if failed.waits:
                 raise AirflowSkipException(f"It waits, and a later run sends it. {failed}") from None
+            raise
+        except NotBegun as error:
+            # settle waits for the store. What a person has asked for is red until it was tried: only this run knows
+            if is_last and not asked:
+                raise AirflowSkipException(f"Not begun, and a later run sends it. {error}") from None
             raise
 
     def _was_cleared(self, max_tries: int) -> bool:
@@ -180,7 +184,7 @@ class SettleOperator(BaseOperator):
         """
         from airflow.sdk.exceptions import AirflowFailException
 
-        from leadcast.engine import config
+        from leadcast.engine import config, work_lists
         from leadcast.engine.bell import ring_from_here
         from leadcast.engine.sweep import PLAN_FAILED
         from leadcast.plan import ring_for_rest
@@ -194,9 +198,11 @@ class SettleOperator(BaseOperator):
             over=True,
             critical="" if planned or is_told else PLAN_FAILED,
             give_back=True,
-            had_its_chance=True,
+            had_its_chance=not planned,
             told_as=own_request.told_as(context["dag_run"]),
-            given_up=cache(lambda: _marked_as_done(context)),  # asked for each batch
+            # both are asked for each batch
+            given_up=cache(lambda: work_lists.marked_as_done(context)),
+            failed_with=cache(lambda: work_lists.failed(context)),
         )
         # what was given back need not wait for the sweep
         next_run_id = ring_for_rest(config.store(), config.settings())
@@ -206,18 +212,3 @@ class SettleOperator(BaseOperator):
             raise AirflowFailException("The plan of this wave failed; its batches go back to the inbox.")
         if all_failed(settled):
             raise AirflowFailException(f"All {len(settled)} batches of this wave failed.")
-
-
-def _marked_as_done(context: Context) -> set[str]:
-    """Ids of deliveries whose task somebody has marked as a success, since it was none by itself: a person has seen to
-    them. Asked only for what the ledger has open."""
-    from leadcast.integrations import registry
-
-    marked: set[str] = set()
-    for kind in registry.types():
-        task_id = f"deliver_{kind}"
-        states = task_states(context, task_id)
-        done = [index for index in range(len(states)) if states.get(f"{task_id}_{index}") == "success"]
-        work = context["ti"].xcom_pull(task_ids=stub_of(kind)) if done else []
-        marked |= {work[index]["delivery_id"] for index in done if index < len(work or ())}
-    return marked

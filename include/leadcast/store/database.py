@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Boolean, Connection, Engine, NullPool, create_engine, select
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 from sqlalchemy.sql import func
 from sqlalchemy.sql.functions import Function
 
@@ -118,7 +118,7 @@ class Store:
             with self.engine.begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            raise StoreError(f"The store could not be used: {type(error).__name__}: {_cause(error)}") from None
+            raise _store_error(error) from None
 
     def ping(self) -> None:
         """Raises StoreError where the store is away, and everything else would fail, too."""
@@ -159,7 +159,7 @@ class Store:
             with self._sessions.connect() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            raise StoreError(f"The store could not be used: {type(error).__name__}: {_cause(error)}") from None
+            raise _store_error(error) from None
 
     @cached_property
     def _sessions(self) -> Engine:
@@ -185,6 +185,14 @@ def _let_go(connection: Connection) -> None:
 def _try_lock(name: str) -> Function[bool]:
     digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
     return func.pg_try_advisory_lock(int.from_bytes(digest, signed=True), type_=Boolean)
+
+
+def _store_error(error: SQLAlchemyError) -> StoreError:
+    words = f"The store could not be used: {type(error).__name__}: {_cause(error)}"
+    is_of_what_was_asked = isinstance(error, (DataError, IntegrityError)) or (
+        isinstance(error, StatementError) and not isinstance(error, DBAPIError)
+    )
+    return StoreError(words, is_away=not is_of_what_was_asked)
 
 
 def _cause(error: SQLAlchemyError) -> str:

@@ -1,0 +1,75 @@
+"""Which delivery a mapped task of a run has, also once its plan was run again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from leadcast.engine import work_lists
+
+
+def context(states: Mapping[str, str | None], lists: Mapping[str, Sequence[str]]) -> Any:
+    """Of a run whose tasks stand so, and whose lists have these deliveries."""
+
+    def states_of(*, dag_id: str, task_ids: list[str], run_ids: list[str]) -> dict[str, Any]:
+        (task_id,) = task_ids
+        return {run_ids[0]: {name: state for name, state in states.items() if name.startswith(task_id)}}
+
+    def pulled(task_ids: str) -> list[dict[str, str]] | None:
+        return work(*lists[task_ids]) if task_ids in lists else None
+
+    return {"run_id": "w", "ti": SimpleNamespace(get_task_states=states_of, xcom_pull=pulled)}
+
+
+def work(*delivery_ids: str) -> list[dict[str, str]]:
+    return [{"delivery_id": delivery_id} for delivery_id in delivery_ids]
+
+
+def planned_again(
+    states: Mapping[str, str | None], *, had: Sequence[str], found: Sequence[str], at_most: int = 1000
+) -> list[str]:
+    lists = {work_lists.stub_of(kind): work() for kind in work_lists.registry.types()} | {"in_telegram": work(*found)}
+    work_lists.keep_places(context(states, {"in_telegram": had}), lists, at_most=at_most)
+    return [item["delivery_id"] for item in lists["in_telegram"]]
+
+
+@pytest.mark.parametrize("state", ["success", "failed", "skipped", "running", "up_for_retry", "queued"])
+def test_what_tasks_have_keeps_its_place_and_what_is_new_comes_after_it(state: str) -> None:
+    states = {"deliver_telegram_0": state, "deliver_telegram_1": None}
+    assert planned_again(states, had=["a", "b"], found=["c", "b"]) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "states",
+    [
+        {},
+        {"deliver_telegram": None},
+        {"deliver_telegram": "skipped"},
+        {"deliver_telegram_0": None},
+        {"deliver_telegram_0": None, "deliver_telegram_1": "removed"},
+    ],
+)
+def test_where_no_task_is_under_way_the_list_is_what_plan_has_found(states: dict[str, str | None]) -> None:
+    """A whole run is cleared, or its plan is tried again."""
+    assert planned_again(states, had=["a", "b"], found=["c", "b"]) == ["c", "b"]
+
+
+def test_there_are_never_more_than_airflow_maps_over() -> None:
+    states = {"deliver_telegram_0": "success"}
+    assert planned_again(states, had=["a", "b"], found=["c", "d"], at_most=3) == ["a", "b", "c"]
+
+
+def test_a_task_speaks_for_its_own_delivery() -> None:
+    states = {"deliver_telegram_0": "success", "deliver_telegram_1": "failed", "deliver_telegram_10": "skipped"}
+    ids = [f"d{index}" for index in range(12)]
+    of_run = context(states, {"in_telegram": ids})
+    assert work_lists.marked_as_done(of_run) == {"d0"}
+    assert work_lists.failed(of_run) == {"d1"}, "not what came to the list later, and has no task"
+
+
+@pytest.mark.parametrize(("state", "blamed"), [("upstream_failed", {"a"}), ("failed", {"a"}), ("skipped", set())])
+def test_where_no_tasks_could_be_made_all_that_were_to_be_made_have_failed(state: str, blamed: set[str]) -> None:
+    assert work_lists.failed(context({"deliver_telegram": state}, {"in_telegram": ["a"]})) == blamed
