@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -34,13 +34,20 @@ class Plan:
 
 
 def plan(
-    store: Store, settings: Settings, *, run_id: str, own_batch_id: str | None = None, clock: Clock = utc_now
+    store: Store,
+    settings: Settings,
+    *,
+    run_id: str,
+    own_batch_id: str | None = None,
+    since: datetime | None = None,
+    clock: Clock = utc_now,
 ) -> Plan:
     """Claims up to `wave_max_batches` batches for this run, and no more than the waves together can begin soon. Done
     again for the same run, it finds its claims.
 
     Args:
         own_batch_id: the batch which this run was triggered with, claimed before all others.
+        since: when this run was made. What a run of before has ended under its id is none of its; None: nobody knows.
     """
     timeout = timedelta(seconds=settings.bell_timeout_s)
     # in a transaction of its own: the longer the inbox, the longer it takes to look through it, and while the bell is
@@ -66,7 +73,7 @@ def plan(
             give_up_after=timedelta(seconds=settings.give_up_after_s),
             now=now,
         )
-        refs = _that_fit(claims.open_refs(connection, run_id=run_id, now=now))
+        refs = _that_fit(claims.open_refs(connection, run_id=run_id, now=now, since=since))
         # only of what is claimed here: beside us, a task of this run may have taken a batch up again
         claims.give_back(connection, batch_ids=claimed - {ref.batch_id for ref in refs})
         full = room.full(connection, bounds, now=now)

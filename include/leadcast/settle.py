@@ -65,6 +65,7 @@ class Settler:
         given_up: Ids = frozenset,
         failed_with: Ids = frozenset,
         told_as: str = "",
+        since: datetime | None = None,
     ) -> list[Settled]:
         """Settles every batch of a wave. What the wave has never begun goes back to the inbox, whatever has ended it;
         a later one carries it on.
@@ -79,6 +80,7 @@ class Settler:
             failed_with: as `given_up`, for those whose own tasks have failed: each may be why, and goes back up to
                 `max_claims` times only.
             told_as: what a letter about the run is known by, so that it is sent once; empty: the run's id.
+            since: when the run was made: what had ended before was another's of its id. None: nobody knows.
 
         Returns:
             The batches that this wave still has; not those that were given back.
@@ -87,7 +89,7 @@ class Settler:
             Exception: of the first batch that could not be settled; all the others were, unless the store is away.
         """
         with self.store.begin() as connection:
-            ids = batches.of_wave(connection, run_id=run_id)
+            ids = batches.of_wave(connection, run_id=run_id, since=since)
             not_begun = (
                 claims.not_begun(connection, run_id=run_id, now=self.clock()) if critical and not had_its_chance else 0
             )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
+from leadcast.core.clock import utc_now
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.inbox import Accepted
 from leadcast.sandbox import Sandbox
@@ -124,3 +126,27 @@ def test_a_delivery_whose_tasks_fail_before_it_is_begun_fails_in_the_end(
     view = seen(store, accepted)
     assert view.status is BatchStatus.PARTIAL
     assert [item.error["code"] for item in view.deliveries if item.error] == ["not_begun"]
+
+
+def test_a_run_leaves_alone_what_another_of_its_id_has_ended_long_before(
+    run: Run, accept: Accept, store: Store, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from leadcast.engine.operators import PlanOperator
+
+    sandbox.fault(service="telegram", kind="blocked")
+    old = accept({"type": "telegram"}, credentials=TELEGRAM)
+    run()
+    sandbox.reset()
+    new = accept({"type": "telegram"}, credentials=TELEGRAM)
+    accept_conf = PlanOperator._accept_conf
+
+    def of_this_id(self: PlanOperator, context: Any) -> str | None:
+        theirs = {"wave_id": context["run_id"], "finished_at": utc_now() - timedelta(days=5)}
+        with store.begin() as connection:
+            connection.execute(update(batches).where(batches.c.id == old.batch_id).values(**theirs))
+        return accept_conf(self, context)
+
+    monkeypatch.setattr(PlanOperator, "_accept_conf", of_this_id)
+    done = run()
+    assert (seen(store, old).status, seen(store, new).status) == (BatchStatus.FAILED, BatchStatus.COMPLETED)
+    assert "deliver_telegram[1]" not in task_states(done)

@@ -50,7 +50,8 @@ class PlanOperator(BaseOperator):
             if ti.try_number > (ti.max_tries or 0):
                 self._tell(context, error)
             raise
-        made = plan(config.store(), config.settings(), run_id=run_id, own_batch_id=own_batch_id)
+        since = own_request.made_at(context["dag_run"])
+        made = plan(config.store(), config.settings(), run_id=run_id, own_batch_id=own_batch_id, since=since)
         lists: dict[str, list[Any]] = {
             stub_of(kind): [
                 {"delivery_id": ref.delivery_id, "batch_id": ref.batch_id, "label": f"{ref.lead_id} → {kind}"}
@@ -200,6 +201,7 @@ class SettleOperator(BaseOperator):
             give_back=True,
             had_its_chance=not planned,
             told_as=own_request.told_as(context["dag_run"]),
+            since=own_request.made_at(context["dag_run"]),
             # both are asked for each batch
             given_up=cache(lambda: work_lists.marked_as_done(context)),
             failed_with=cache(lambda: work_lists.failed(context)),

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 CLOCKS_APART = timedelta(minutes=1)
-"""How far the clock of who accepts may be behind that of who made the run."""
+"""How far the clock of who accepts, or sends, may be behind that of who made the run."""
 
 
 class Run(Protocol):
@@ -33,6 +33,11 @@ class Run(Protocol):
 def run_key(run: Run) -> str:
     """What a run is known by: its id may be another's once it is deleted. The same after a clear."""
     return f"{run.run_id} {run.run_after.isoformat()}"
+
+
+def made_at(run: Run) -> datetime:
+    """When it was made at the earliest, by the clock of whoever sends: what had ended before is none of its."""
+    return run.run_after - CLOCKS_APART
 
 
 def told_as(run: Run) -> str:
@@ -101,7 +106,7 @@ def _known(run: Run, request: Mapping[str, Any]) -> str | None:
         if found is not None:
             return found.batch_id
         older = known(connection, idempotency_key=scoped_key(RUN, run.run_id))
-    if older is None or older.accepted_at < run.run_after - CLOCKS_APART:
+    if older is None or older.accepted_at < made_at(run):
         return None
     # what is erased has lost its fingerprint
     return older.batch_id if older.body_sha256 in ("", fingerprint(request)) else None

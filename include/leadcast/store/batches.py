@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, Connection, insert, literal_column, select, update
+from sqlalchemy import Boolean, ColumnElement, Connection, and_, insert, literal_column, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import ProgrammingError
 
@@ -143,10 +143,23 @@ def known(connection: Connection, *, idempotency_key: str | None) -> Known | Non
     return Known(row.id, row.lead_id, row.body_sha256, row.wave_id, row.accepted_at, notes)
 
 
-def of_wave(connection: Connection, *, run_id: str) -> list[str]:
-    """Ids of the batches that a wave has claimed, the oldest first."""
+def is_of_wave(run_id: str, since: datetime | None) -> ColumnElement[bool]:
+    """Whether a wave has claimed a batch.
+
+    Args:
+        since: when its run was made. What had ended before was another run's, which had this id and was deleted. None:
+            nobody knows.
+    """
+    is_its = batches.c.wave_id == run_id
+    if since is None:
+        return is_its
+    return and_(is_its, or_(batches.c.finished_at.is_(None), batches.c.finished_at >= since))
+
+
+def of_wave(connection: Connection, *, run_id: str, since: datetime | None = None) -> list[str]:
+    """Ids of the batches that a wave has claimed, the oldest first. `since`: as in `is_of_wave`."""
     rows = connection.execute(
-        select(batches.c.id).where(batches.c.wave_id == run_id).order_by(batches.c.accepted_at, batches.c.id)
+        select(batches.c.id).where(is_of_wave(run_id, since)).order_by(batches.c.accepted_at, batches.c.id)
     )
     return list(rows.scalars())
 

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, exist
 
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.store import room
+from leadcast.store.batches import is_of_wave
 from leadcast.store.schema import batches, deliveries
 from leadcast.store.waiting import has_turn, is_due
 
@@ -124,16 +125,19 @@ def _with_room(
             yield batch_id
 
 
-def open_refs(connection: Connection, *, run_id: str, now: datetime) -> list[Ref]:
+def open_refs(connection: Connection, *, run_id: str, now: datetime, since: datetime | None = None) -> list[Ref]:
     """The wave's deliveries that are to be sent and need not wait, urgent batches first.
 
     What has failed, or is unknown, is sent again only in a batch that has ended: a person has started its plan again.
+
+    Args:
+        since: when its run was made. What had ended before is none of its.
     """
     has_ended = batches.c.status != BatchStatus.PROCESSING
     rows = connection.execute(
         select(deliveries.c.id, batches.c.id.label("batch_id"), batches.c.lead_id, deliveries.c.type)
         .join(batches, deliveries.c.batch_id == batches.c.id)
-        .where(batches.c.wave_id == run_id)
+        .where(is_of_wave(run_id, since))
         .where(deliveries.c.state.not_in([DeliveryState.DELIVERED, DeliveryState.CANCELLED]))
         .where(or_(deliveries.c.state.not_in([DeliveryState.FAILED, DeliveryState.UNKNOWN]), has_ended))
         .where(or_(deliveries.c.waits_for.is_(None), is_due(now)))
