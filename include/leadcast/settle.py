@@ -183,10 +183,13 @@ class Settler:
                 self._close(connection, locks[name], claims=known.claims)
             return self._write_status(connection, known, critical="", over=False)
 
-    def refused(self, run_id: str, why: str, *, told_as: str) -> None:
-        """Tells people of a run whose own request cannot be accepted: there is no batch to tell of it."""
+    def tell_of_run(self, told_as: str, *, reason: str) -> None:
+        """Tells people of a run that no batch can tell of, once, however often it is asked for: the first word stands.
+
+        Args:
+            told_as: what a letter about the run is known by.
+        """
         with self.store.begin() as connection:
-            reason = f"The request of run {run_id} was refused: {why} When that is mended, clear the run."
             self._tell_of_wave(connection, told_as, reason)
 
     def _tell_of_wave(self, connection: Connection, told_as: str, critical: str) -> None:

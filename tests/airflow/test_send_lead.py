@@ -245,7 +245,7 @@ def test_a_run_that_was_cleared_and_fails_again_is_told_again(
     from leadcast.engine import operators
 
     def fails(clear_number: int) -> None:
-        run = SimpleNamespace(run_id="order-5", run_after=made_at, clear_number=clear_number)
+        run = SimpleNamespace(run_id="order-5", run_after=made_at, clear_number=clear_number, conf={})
         ti = SimpleNamespace(xcom_push=lambda **_: None, xcom_pull=lambda **_: None)
         context: Any = {"run_id": "order-5", "dag_run": run, "ti": ti}
         if is_refused:

@@ -39,22 +39,22 @@ def after_run(context: Mapping[str, Any]) -> None:
 
 
 def _settle(context: Mapping[str, Any]) -> None:
-    from leadcast.engine import config, own_request
+    from leadcast.engine import config, own_request, unplanned
     from leadcast.engine.sweep import ENDED_EARLY, PLAN_FAILED, TIMED_OUT
 
     run_id, reason, run = context["run_id"], context["reason"], context.get("dag_run")
-    if reason == "task_failure" and run is not None and own_request.is_lost(run):
-        # as settle says it, which may have died before it could, and once with it
-        told_as = own_request.told_as(run)
-        config.settler().wave(
-            run_id, over=True, critical=PLAN_FAILED, give_back=True, had_its_chance=True, told_as=told_as
-        )
-        return
     # nothing to say of a run that came to its end by itself, and be it that its settle failed since every batch had
     critical = {"success": "", "task_failure": "", "timed_out": TIMED_OUT}.get(reason, ENDED_EARLY)
-    told_as = own_request.told_as(run) if run is not None else ""
-    # no person has ended it: that calls nobody
-    config.settler().wave(run_id, over=True, critical=critical, give_back=True, told_as=told_as)
+    try:
+        if run is not None and reason == "task_failure":
+            if own_request.is_lost(run):  # its settle could not see to it
+                unplanned.see_to(run, unplanned.End(PLAN_FAILED, is_wanted=unplanned.plan_was_away(context)))
+        elif run is not None:
+            unplanned.see_to(run, unplanned.End(critical or unplanned.MARKED, is_wanted=bool(critical)))
+    finally:
+        told_as, since = (own_request.told_as(run), own_request.made_at(run)) if run is not None else ("", None)
+        # no person has ended it: that calls nobody
+        config.settler().wave(run_id, over=True, critical=critical, give_back=True, told_as=told_as, since=since)
 
 
 def tell(context: Mapping[str, Any], *, bound_s: float, each_s: float = inf) -> None:

@@ -184,8 +184,28 @@ def _before_write(mapper: Mapper[Any], connection: Connection, target: Any) -> N
         return
     from sqlalchemy import inspect
 
-    if inspect(target).attrs.conf.history.has_changes() and target.dag_id == DAG_ID and body_of(target.conf):
+    if target.dag_id != DAG_ID:
+        return
+    of_run = inspect(target)
+    is_given = of_run.attrs.conf.history.has_changes()
+    # for the first time, or since somebody has cleared it
+    is_to_come = not of_run.persistent or "queued" in (of_run.attrs["_state"].history.added or ())
+    if not (is_given or is_to_come) or not body_of(target.conf):
+        return
+    if is_given:
         target.conf = _admitted(target.conf)
+    if is_to_come:
+        _note(target.run_id)
+
+
+def _note(run_id: str) -> None:
+    """So that the sweep finds it, whatever ends it before its plan has accepted the request. No reason to refuse it."""
+    from leadcast.core.clock import utc_now
+    from leadcast.engine import config
+    from leadcast.store import run_requests
+
+    with suppress(SettingsError, StoreError), config.store().begin() as connection:
+        run_requests.note(connection, run_id=run_id, now=utc_now())
 
 
 def _admitted(conf: Mapping[str, Any]) -> dict[str, Any]:

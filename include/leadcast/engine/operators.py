@@ -35,8 +35,9 @@ class PlanOperator(BaseOperator):
         """
         from airflow.sdk.exceptions import AirflowFailException
 
-        from leadcast.core.errors import LeadTableError, RequestRejected, SettingsError
+        from leadcast.core.errors import LeadTableError, RequestRejected, SettingsError, StoreError
         from leadcast.engine import config, mapping, work_lists
+        from leadcast.engine.unplanned import AWAY
         from leadcast.integrations import registry
         from leadcast.plan import MAX_MAPPED, plan
 
@@ -49,6 +50,10 @@ class PlanOperator(BaseOperator):
         except LeadTableError as error:
             if ti.try_number > (ti.max_tries or 0):
                 self._tell(context, error)
+            raise
+        except StoreError as error:
+            if error.is_away and ti.try_number > (ti.max_tries or 0):
+                ti.xcom_push(key=AWAY, value=True)
             raise
         since = own_request.made_at(context["dag_run"])
         made = plan(config.store(), config.settings(), run_id=run_id, own_batch_id=own_batch_id, since=since)
@@ -69,9 +74,9 @@ class PlanOperator(BaseOperator):
         return own_request.accept(context["dag_run"])
 
     def _tell(self, context: Context, error: Exception) -> None:
-        from leadcast.engine import config
+        from leadcast.engine import unplanned
 
-        config.settler().refused(context["run_id"], str(error), told_as=own_request.told_as(context["dag_run"]))
+        unplanned.refused(context["dag_run"], error)
         context["ti"].xcom_push(key=TOLD, value=True)
 
 
@@ -185,23 +190,27 @@ class SettleOperator(BaseOperator):
         """
         from airflow.sdk.exceptions import AirflowFailException
 
-        from leadcast.engine import config, work_lists
+        from leadcast.engine import config, unplanned, work_lists
         from leadcast.engine.bell import ring_from_here
         from leadcast.engine.sweep import PLAN_FAILED
         from leadcast.plan import ring_for_rest
         from leadcast.settle import all_failed
 
-        run_id = context["run_id"]
+        run_id, run = context["run_id"], context["dag_run"]
         planned = task_states(context, "plan").get("plan") == "success"
         is_told = not planned and context["ti"].xcom_pull(task_ids="plan", key=TOLD)
+        if planned:
+            unplanned.see_to(run, unplanned.End(unplanned.MARKED, is_wanted=False))
+        elif not is_told:
+            unplanned.see_to(run, unplanned.End(PLAN_FAILED, is_wanted=unplanned.plan_was_away(context)))
         settled = config.settler().wave(
             run_id,
             over=True,
             critical="" if planned or is_told else PLAN_FAILED,
             give_back=True,
             had_its_chance=not planned,
-            told_as=own_request.told_as(context["dag_run"]),
-            since=own_request.made_at(context["dag_run"]),
+            told_as=own_request.told_as(run),
+            since=own_request.made_at(run),
             # both are asked for each batch
             given_up=cache(lambda: work_lists.marked_as_done(context)),
             failed_with=cache(lambda: work_lists.failed(context)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -52,8 +53,10 @@ def accept(run: Run) -> str | None:
         RequestRejected, SettingsError: it cannot be accepted.
         StoreError, LeadTableError: the store, or the lead source, could not be used.
     """
+    from leadcast.core.errors import StoreError
     from leadcast.engine import config
     from leadcast.engine.conf_guard import body_of, open_conf, table_lead
+    from leadcast.store import run_requests
     from leadcast.store.batches import RUN
 
     body = body_of(run.conf)
@@ -61,11 +64,20 @@ def accept(run: Run) -> str | None:
         return None
     sealer = config.store().sealer
     request, lead = open_conf(body, sealer), table_lead(body, sealer)
-    known = _known(run, request)
-    if known is not None:
-        return known
-    key = _key(run, request)
-    return config.inbox().accept(request, idempotency_key=key, caller=RUN, run_id=run.run_id, lead=lead).batch_id
+    batch_id = _known(run, request)
+    if batch_id is None:
+        key = _key(run, request)
+        accepted = config.inbox().accept(request, idempotency_key=key, caller=RUN, run_id=run.run_id, lead=lead)
+        batch_id = accepted.batch_id
+    # else the sweep finds that there is one
+    with suppress(StoreError), config.store().begin() as connection:
+        run_requests.forget(connection, run_id=run.run_id)
+    return batch_id
+
+
+def lead_id(run: Run) -> str:
+    """Whose request it is; it is nowhere sealed."""
+    return str((run.conf or {}).get("lead_id", ""))
 
 
 def is_lost(run: Run) -> bool:

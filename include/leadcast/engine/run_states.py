@@ -50,6 +50,16 @@ class AirflowRuns:
             return False
         return bool((run.end_date - run.start_date).total_seconds() >= self.timeout_s)
 
+    def run(self, run_id: str) -> Any:
+        """One that there is, as Airflow describes it to a task."""
+        return _run(run_id)
+
+    def plan_was_away(self, run_id: str) -> bool:
+        """Whether its plan has given up since the store was away."""
+        from leadcast.engine.unplanned import plan_was_away
+
+        return plan_was_away(self.context, run_id)
+
     def told_as(self, run_id: str) -> str:
         """What a letter about it is known by, as its own tasks and callback know it."""
         return own_request.told_as(_run(run_id))

@@ -34,7 +34,7 @@ TIMED_OUT = "the run timed out"
 STOPPED = "the run was stopped by hand before its deliveries had ended"
 ENDED_EARLY = "Airflow ended the run before its deliveries had ended"
 GONE = "the run that carried it is gone"
-_OVER = frozenset({"success", "failed"})
+OVER = frozenset({"success", "failed"})
 _TO_COME = frozenset({"queued", "running"})
 
 
@@ -156,9 +156,9 @@ class _How:
 def _how(wave: claims.OpenWave, runs: Runs, *, now: datetime) -> _How | None:
     """None: it is on its way."""
     state = runs.run_state(wave.run_id)
-    if state in _OVER:
+    if state in OVER:
         settle = runs.settle_state(wave.run_id)
-        if settle in _OVER:
+        if settle in OVER:
             # it came to its end by itself: it could not settle, or a process still had what has been let go since
             return _How()
         told_as = runs.told_as(wave.run_id)

@@ -23,7 +23,7 @@ class SweepOperator(BaseOperator):
         """
         from airflow.sdk.exceptions import AirflowFailException
 
-        from leadcast.engine import callbacks, config, mapping, sweep
+        from leadcast.engine import callbacks, config, mapping, sweep, unplanned
         from leadcast.engine.bell import ring_from_here
         from leadcast.engine.run_states import AirflowRuns
         from leadcast.erase import Eraser
@@ -34,6 +34,8 @@ class SweepOperator(BaseOperator):
         trouble = sweep.Trouble()
         with trouble.noted("settling what dead runs have left"):
             sweep.settle_dead_waves(settler, runs=runs)
+        with trouble.noted("seeing to the requests of runs that have ended"):
+            unplanned.find(store, runs=runs)
         with trouble.noted("forgetting what is old"):
             sweep.forget_old(store)
         with trouble.noted("erasing what was asked for"):

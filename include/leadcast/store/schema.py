@@ -234,6 +234,15 @@ erasures = Table(
     Index("ix_erasures_open", "asked_at", postgresql_where=text("done_at IS NULL")),
 )
 
+run_requests = Table(
+    "run_requests",
+    metadata,
+    # that was triggered with a request of which no batch has come yet
+    Column("run_id", Text, primary_key=True),
+    # when it was asked last how that run stands
+    _time("looked_at", required=True),
+)
+
 oauth_tokens = Table(
     "oauth_tokens",
     metadata,
