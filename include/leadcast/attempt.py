@@ -24,10 +24,11 @@ from leadcast.core.model import AttemptOutcome, DeliveryState, Receipt
 from leadcast.core.settings import Settings
 from leadcast.core.verdict import Verdict
 from leadcast.integrations.base import Call, Integration, TokenVault
-from leadcast.outcome import Course, Outcome, persistent
+from leadcast.outcome import Course, Outcome
 from leadcast.reconcile import reconcile
 from leadcast.store import circuits, claims, ledger, lost_answers
 from leadcast.store.memory import StoredMemory
+from leadcast.store.persistent import persistent
 
 
 class _EndedError(Exception):

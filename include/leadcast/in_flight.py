@@ -6,6 +6,7 @@ Threads only send. Whoever holds this takes and marks, so that no two of them us
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
@@ -15,7 +16,8 @@ from leadcast.store.paces import Channel
 from leadcast.store.sending import Row
 
 AT_ONCE = 8
-"""How many things may be on their way at once, not counting those whose receivers are slow."""
+"""How many things may be on their way at once, not counting those whose receivers are slow. As many go to one host,
+slow or not: one that hangs leaves room for others."""
 SLOW_S = 1.0
 """A receiver who takes longer has shown that he does; nobody waits for him any more."""
 _AFTER: Mapping[Channel, Channel] = {Channel.HOOK: Channel.LEAD_STATUS}
@@ -48,14 +50,17 @@ class InFlight:
     def __bool__(self) -> bool:
         return bool(self._flights)
 
-    def is_away(self, row: Row) -> None:
-        """The row's receiver does not answer: nothing more goes there."""
-        self._away.add((row.channel, row.place))
+    def is_away(self, channel: Channel, place: str) -> None:
+        """A place, or host, does not answer: nothing more goes there."""
+        self._away.add((channel, place))
 
     def busy(self, channel: Channel) -> set[str]:
-        """The receivers of a channel to whom nothing more may be begun: something is on its way, or they are away."""
-        on_their_way = {(flight.row.channel, flight.row.place) for flight in self._flights.values()}
-        return {place for its_channel, place in on_their_way | self._away if its_channel is channel}
+        """The places and hosts of a channel to which nothing more may be begun: they are away, something is on its way
+        there, or to a host as much as may be; or one row tries whether it is back."""
+        rows = [flight.row for flight in self._flights.values() if flight.row.channel is channel]
+        full = {host for host, count in Counter(row.host for row in rows).items() if count >= AT_ONCE}
+        tried = {row.host for row in rows if row.host_has_failed}
+        return full | tried | {row.place for row in rows} | {at for its, at in self._away if its is channel}
 
     def room(self, channel: Channel) -> int:
         """How many more things of a channel may be begun."""

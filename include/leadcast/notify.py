@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,7 +20,7 @@ import structlog
 from sqlalchemy import Connection
 
 from leadcast.core.bounded import NotInTime
-from leadcast.core.circuit import NETWORK_CODES
+from leadcast.core.circuit import NETWORK_CODES, NOT_REACHED_CODES
 from leadcast.core.clock import Clock, utc_now
 from leadcast.core.errors import (
     DeliveryError,
@@ -33,9 +33,10 @@ from leadcast.core.errors import (
 )
 from leadcast.core.redact import one_line
 from leadcast.in_flight import InFlight
-from leadcast.store import events, sending, views
+from leadcast.store import events, receivers, sending, views
 from leadcast.store.database import Store
 from leadcast.store.paces import IN_HAND_S, PACES, Channel
+from leadcast.store.persistent import persistent
 from leadcast.store.sending import Row
 
 log = structlog.get_logger("leadcast.notify")
@@ -71,6 +72,10 @@ class Sender(Protocol):
         """
 
 
+Ended = tuple[Row, Exception | None]
+"""A row that was on its way, and what went wrong; None: it went out."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Dispatcher:
     """Empties the outbox.
@@ -103,34 +108,37 @@ class Dispatcher:
             StoreError: the store could not be used. What was on its way by then has ended.
         """
         until, in_flight, sent = self.timer() + bound_s, InFlight(most=self.most), 0
+        unmarked: list[Ended] = []
         left = {channel for channel in PACES if channel in self.senders}
         try:
             while True:
                 for channel in PACES:
-                    if channel in left and self.timer() < until and self._is_empty(channel, in_flight, each_s):
-                        left.discard(channel)
+                    # a receiver gets one row at a time: behind what waits for it there may be some for others
+                    while channel in left and in_flight.room(channel) and self.timer() < until:
+                        if self._is_empty(channel, in_flight, each_s):
+                            left.discard(channel)
                 if not in_flight:
                     return sent
                 if (ended := in_flight.ended()) is not None:
-                    row, error = ended
-                    sent += self._mark(row, error, in_flight)
+                    unmarked = [self._seen(*ended, in_flight)]
+                    self._mark(unmarked)
+                    row, error = unmarked.pop()
+                    sent += error is None
                     left.add(row.channel)
         except StoreError:
-            # it goes out a second time only where the store is still away
+            # it goes out a second time only where the store is away for longer than that takes
             while in_flight:
                 if (ended := in_flight.ended()) is not None:
-                    with suppress(StoreError):
-                        self._mark(*ended, in_flight)
+                    unmarked.append(self._seen(*ended, in_flight))
+            with suppress(StoreError):
+                self._mark(unmarked)
             raise
 
     def _is_empty(self, channel: Channel, in_flight: InFlight, each_s: float) -> bool:
         """Begins what is due in a channel, as far as there is room. Whether there was nothing."""
-        room = in_flight.room(channel)
-        if not room:
-            return False
         try_s = PACES[channel].try_s(each_s)
         with self.store.begin() as connection:
-            busy = in_flight.busy(channel)
+            room, busy = in_flight.room(channel), in_flight.busy(channel)
             taken = sending.take(connection, channel, now=self.clock(), busy=busy, limit=room, try_s=try_s)
             tellings = [(row, self._telling(connection, row, try_s=try_s)) for row in taken.rows]
         for row in taken.given_up:
@@ -162,8 +170,8 @@ class Dispatcher:
 
         return tell
 
-    def _mark(self, row: Row, error: BaseException | None, in_flight: InFlight) -> bool:
-        """Writes down how it went. Whether the row went out."""
+    def _seen(self, row: Row, error: BaseException | None, in_flight: InFlight) -> Ended:
+        """How a row has ended that was on its way."""
         if isinstance(error, NotInTime):
             error = UnknownOutcome(f"It had not ended after {PACES[row.channel].longest_s:g} s.", code="timeout")
         if error is not None and not isinstance(error, Exception):
@@ -173,28 +181,38 @@ class Dispatcher:
             bound.info("notified", attempt=row.attempts)
         else:
             bound.warning("not notified", error=_words(error), attempt=row.attempts)
-        is_away = error is not None and _is_away(error)
-        if is_away:
-            in_flight.is_away(row)
+        away = _away(row, error)
+        if away is not None:
+            in_flight.is_away(row.channel, away)
+        return row, error
+
+    @persistent
+    def _mark(self, all_ended: Sequence[Ended]) -> None:
+        """Writes down how they have ended."""
         with self.store.begin() as connection:
-            if error is None:
-                sending.sent(connection, row, now=self.clock())
-            else:
-                sending.not_sent(connection, row, error=_words(error), next_at=self._next_at(row, error))
-            # a hook is code of the user's: that one call of it has failed says nothing of the next
-            if is_away and row.channel is not Channel.HOOK:
-                sending.leave_alone(connection, row, now=self.clock())
-            elif row.has_failed and not is_away:
-                sending.has_answered(connection, row)
-        return error is None
+            for row, error in all_ended:
+                self._mark_one(connection, row, error)
+
+    def _mark_one(self, connection: Connection, row: Row, error: Exception | None) -> None:
+        if error is None:
+            sending.sent(connection, row, now=self.clock())
+        else:
+            next_at = self._next_at(row, error)
+            sending.not_sent(connection, row, error=_words(error), next_at=next_at, now=self.clock())
+        away = _away(row, error)
+        # a hook is code of the user's: that one call of it has failed says nothing of the next
+        if away is not None and row.channel is not Channel.HOOK:
+            receivers.leave_alone(connection, row.channel, away, now=self.clock(), asked_s=_asked_s(error))
+        elif away is None and (row.has_failed or row.host_has_failed):
+            receivers.is_back(connection, row.channel, row.host, row.place)
 
     def _next_at(self, row: Row, error: Exception) -> datetime | None:
         """When a row is tried again that could not go out; None: never."""
         pace = PACES[row.channel]
         if row.attempts >= pace.max_attempts or not _may_pass(row.channel, error):
             return None
-        asked_s = error.retry_after_s or 0.0 if isinstance(error, TransientError) else 0.0
-        return self.clock() + timedelta(seconds=pace.pause_s(row.attempts, asked_s=asked_s, chance=self.chance()))
+        pause_s = pace.pause_s(row.attempts, asked_s=_asked_s(error), chance=self.chance())
+        return self.clock() + timedelta(seconds=pause_s)
 
 
 def _may_pass(channel: Channel, error: Exception) -> bool:
@@ -204,8 +222,19 @@ def _may_pass(channel: Channel, error: Exception) -> bool:
     return error.may_pass if isinstance(error, DeliveryError) else True
 
 
+def _asked_s(error: BaseException | None) -> float:
+    """How long the receiver asks to be left alone."""
+    return error.retry_after_s or 0.0 if isinstance(error, TransientError) else 0.0
+
+
+def _away(row: Row, error: Exception | None) -> str | None:
+    """The place, or host, of which it says that nothing gets there now, not this row nor others; None: of none."""
+    if isinstance(error, DeliveryError) and error.code in NOT_REACHED_CODES:
+        return row.host
+    return row.place if error is not None and _is_away(error) else None
+
+
 def _is_away(error: Exception) -> bool:
-    """Whether it says something of the receiver, and so of all that goes there, not of this one row."""
     if isinstance(error, LeadTableError):
         return error.is_away
     if isinstance(error, DeliveryError):

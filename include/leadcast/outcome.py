@@ -10,7 +10,6 @@ from typing import Any
 
 import structlog
 from sqlalchemy import Connection
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from leadcast.admit import Gate, Way
 from leadcast.core.errors import (
@@ -30,14 +29,7 @@ from leadcast.core.verdict import Standing, Verdict, verdict
 from leadcast.integrations.base import Integration
 from leadcast.integrations.personal_data import personal_data
 from leadcast.store import account_watch, claims, ledger, lost_answers
-
-persistent = retry(
-    retry=retry_if_exception_type(StoreError),
-    stop=stop_after_attempt(5),
-    wait=wait_exponential(multiplier=0.5, max=5),
-    reraise=True,
-)
-"""Tries for some seconds what must be known to the store, or known of it, once a service may be called."""
+from leadcast.store.persistent import persistent
 
 
 @dataclass(kw_only=True)

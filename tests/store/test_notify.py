@@ -15,6 +15,7 @@ from leadcast.notify import Dispatcher, Sender, Story
 from leadcast.store import outbox, sending
 from leadcast.store.database import Store
 from leadcast.store.paces import PACES, Channel
+from leadcast.store.receivers import EVERYBODY, Receiver
 from leadcast.store.schema import notifications
 
 from .conftest import StoppedClock, waits_or_ends
@@ -43,11 +44,13 @@ def queue(
     batch_id: str | None = None,
     channel: Channel = Channel.EMAIL,
     occasion: str = "failed",
-    place: str = "",
+    receiver: Receiver = EVERYBODY,
 ) -> None:
     with store.begin() as connection:
         for key in keys:
-            new = outbox.New(key=key, batch_id=batch_id, channel=channel, occasion=occasion, reason="why", place=place)
+            new = outbox.New(
+                key=key, batch_id=batch_id, channel=channel, occasion=occasion, reason="why", receiver=receiver
+            )
             outbox.queue(connection, new, now=clock())
 
 

@@ -12,7 +12,7 @@ from leadcast.inbox import Accepted
 from leadcast.notify import Dispatcher, Story
 from leadcast.store.database import Store
 from leadcast.store.paces import CLOCKS_DIFFER_BY_S, IN_HAND_S, PACES, Channel
-from leadcast.store.sending import FIRST_REST_S
+from leadcast.store.receivers import FIRST_REST_S
 
 from .conftest import StoppedClock
 from .test_notify import Post, dispatcher, queue, states

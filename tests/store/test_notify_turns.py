@@ -18,8 +18,8 @@ from leadcast.settle import Settler
 from leadcast.store import views
 from leadcast.store.database import Store
 from leadcast.store.paces import IN_HAND_S, PACES, Channel
+from leadcast.store.receivers import FIRST_REST_S, Receiver
 from leadcast.store.schema import places
-from leadcast.store.sending import FIRST_REST_S
 
 from .conftest import StoppedClock
 from .test_deliver import die_in_mid_air
@@ -70,7 +70,8 @@ def callback(store: Store, clock: StoppedClock, accept: Accept) -> Callable[[str
 
     def callback(host: str, key: str) -> None:
         batch_id = accept(callback_url=f"https://{host}/done/{key}").batch_id
-        queue(store, clock, key, batch_id=batch_id, channel=Channel.CALLBACK_URL, place=host)
+        to_it = Receiver(host, f"{host}/done")
+        queue(store, clock, key, batch_id=batch_id, channel=Channel.CALLBACK_URL, receiver=to_it)
 
     return callback
 
@@ -89,7 +90,7 @@ def raises(error: Exception) -> Callable[[], None]:
         TransientError("no", code="dns"),
         UnknownOutcome("no", code="timeout"),
         UnknownOutcome("no", code="no_answer"),
-        RateLimited("not now", retry_after_s=60),
+        RateLimited("not now", retry_after_s=FIRST_REST_S),
     ],
     ids=lambda error: error.code,
 )
@@ -150,7 +151,7 @@ def test_how_many_rows_wait_for_a_caller_who_is_away_costs_the_others_nothing(
     store: Store, clock: StoppedClock, callback: Queue
 ) -> None:
     dead = [f"dead-{number}" for number in range(1000)]
-    queue(store, clock, *dead, channel=Channel.CALLBACK_URL, place="dead.example")
+    queue(store, clock, *dead, channel=Channel.CALLBACK_URL, receiver=Receiver.at("https://dead.example"))
     callback("good.example", "b1")
     looks: list[str] = []
 

@@ -21,6 +21,7 @@ from leadcast.store import claims, old_leads, outbox
 from leadcast.store.database import Store
 from leadcast.store.listing import Filter, listing
 from leadcast.store.paces import Channel
+from leadcast.store.receivers import Receiver
 from tests.store.plans import Plans
 
 from . import history
@@ -87,7 +88,11 @@ def told(store: Store, inbox: Inbox) -> None:
     with store.begin() as connection:
         for number in range(2000):
             new = outbox.New(
-                key=f"dead-{number}", batch_id=None, channel=Channel.CALLBACK_URL, occasion="batch.failed", place="dead"
+                key=f"waits-{number}",
+                batch_id=None,
+                channel=Channel.CALLBACK_URL,
+                occasion="batch.failed",
+                receiver=Receiver("dead", "dead/done"),
             )
             outbox.queue(connection, new, now=NOW)
     batch_id = accept(inbox, 77)
@@ -96,7 +101,7 @@ def told(store: Store, inbox: Inbox) -> None:
     Settler(store=store, settings=Settings(), clock=lambda: NOW).wave("told-wave", over=True)
 
     def send(story: Story, *, timeout_s: float) -> None:
-        if story.key.startswith("dead"):
+        if story.key.startswith("waits"):
             raise TransientError("no answer", code="timeout")
 
     senders = dict.fromkeys((Channel.HOOK, Channel.CALLBACK_URL), send)

@@ -40,14 +40,14 @@ REFUSED = RejectedError("no such pipeline", code="400")
 
 
 class Batches:
-    """Batches of one webhook, from the door to their status and to another one."""
+    """Batches of webhooks, from the door to their status and to another one."""
 
     def __init__(self, ground: Ground, retrier: Retrier) -> None:
         self.ground, self.retrier = ground, retrier
         self.waves = 0
 
-    def accept(self, **more: Any) -> str:
-        return self.ground.accept("webhook", **more).batch_id
+    def accept(self, *others: str, **more: Any) -> str:
+        return self.ground.accept("webhook", *others, **more).batch_id
 
     def send(self, *answers: Receipt | BaseException) -> None:
         """One wave: everything that is due is tried once, and settled."""
@@ -188,20 +188,23 @@ def test_a_row_that_was_queued_before_there_were_events_tells_how_the_batch_stan
     assert (story.batch.status, story.at, story.sequence) == (S.FAILED, None, 0)
 
 
-def test_callbacks_to_one_host_are_one_receiver_and_another_port_or_scheme_is_another(
+def test_each_callback_url_is_a_receiver_of_its_own_and_those_at_one_host_are_known_to_be(
     store: Store, batches: Batches
 ) -> None:
-    urls = ("https://a.example/1?x=1", "https://A.example:443/2", "https://a.example:8443/1", "http://a.example/1")
-    ids = [batches.accept(callback_url=url) for url in urls]
+    hosts = ("https://a.example", "https://A.example:443", "https://a.example:8443", "http://a.example")
+    ids = [batches.accept(callback_url=f"{host}/{number}?x=1") for number, host in enumerate(hosts)]
+    ids.append(batches.accept(callback_url=f"{hosts[0]}/0?x=1"))
     batches.send()
     with store.begin() as connection:
-        chosen = select(notifications.c.batch_id, notifications.c.place)
+        chosen = select(notifications.c.batch_id, notifications.c.host, notifications.c.place)
         rows = connection.execute(chosen.where(notifications.c.channel == Channel.CALLBACK_URL)).all()
-    places = {row.batch_id: row.place for row in rows}
-    first, second, other_port, other_scheme = (places[batch_id] for batch_id in ids)
-    assert first == second
-    assert len({first, other_port, other_scheme}) == 3
-    assert "example" not in first
+    by_batch = {row.batch_id: row for row in rows}
+    first, second, other_port, other_scheme, again = (by_batch[batch_id] for batch_id in ids)
+    assert first.host == second.host == again.host
+    assert len({first.host, other_port.host, other_scheme.host}) == 3
+    assert len({row.place for row in rows}) == 4
+    assert first.place == again.place
+    assert "example" not in f"{first.host} {first.place}"
 
 
 def test_after_an_erasing_an_event_holds_nothing_that_a_service_has_said(

@@ -11,7 +11,9 @@ from leadcast.core.errors import CredentialsError, DeliveryError, RateLimited, R
 
 WAITS_FOR_CIRCUIT = "circuit"
 """What a delivery waits for whose account is left alone (`waits_for` in the ledger)."""
-NETWORK_CODES = frozenset({"unreachable", "dns", "timeout", "no_answer"})
+NOT_REACHED_CODES = frozenset({"unreachable", "dns"})
+"""Codes of errors that say that no connection to the service came about."""
+NETWORK_CODES = NOT_REACHED_CODES | {"timeout", "no_answer"}
 """Codes of errors that say that the service was not reached or did not answer."""
 
 

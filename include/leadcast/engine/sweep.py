@@ -15,7 +15,7 @@ from leadcast.core.errors import LeadcastError
 from leadcast.core.settings import Settings
 from leadcast.plan import ring_for_rest
 from leadcast.settle import Settler
-from leadcast.store import bell, circuits, claims, memory, sending
+from leadcast.store import bell, circuits, claims, memory, receivers
 from leadcast.store.database import Store
 from leadcast.store.limits import StoredLimits
 
@@ -82,7 +82,7 @@ def forget_old(store: Store, *, clock: Clock = utc_now) -> None:
     memory.forget_old(store, clock=clock)
     with store.begin() as connection:
         circuits.forget_old(connection, before=clock() - KEPT_UNUSED, stopped_before=clock() - KEPT_STOPPED)
-        sending.forget_places(connection, before=clock() - KEPT_UNUSED)
+        receivers.forget(connection, before=clock() - KEPT_UNUSED)
 
 
 def ring(

@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from leadcast.core.settings import Occasion, Settings
 from leadcast.store import events
 from leadcast.store.paces import Channel
+from leadcast.store.receivers import EVERYBODY, Receiver
 from leadcast.store.schema import notifications
 
 _WHATEVER_THE_CLOCK = datetime.fromtimestamp(0, UTC)
@@ -34,7 +35,7 @@ class New:
 
     key: unique: the same thing is never queued twice.
     reason: why the batch could not be run, when it could not.
-    place: which of the channel's receivers it goes to, as a hash; empty: they are all one.
+    receiver: which of the channel's it goes to.
     """
 
     key: str
@@ -42,7 +43,7 @@ class New:
     channel: Channel
     occasion: str
     reason: str = ""
-    place: str = ""
+    receiver: Receiver = EVERYBODY
 
 
 def channels(settings: Settings, occasion: Occasion) -> Iterator[Channel]:
@@ -81,7 +82,8 @@ def _values(new: New, *, now: datetime) -> dict[str, Any]:
         "key": new.key,
         "batch_id": new.batch_id,
         "channel": new.channel,
-        "place": new.place,
+        "host": new.receiver.host,
+        "place": new.receiver.place,
         "occasion": new.occasion,
         "payload": {"reason": new.reason},
         "state": OutboxState.PENDING,

@@ -174,7 +174,8 @@ notifications = Table(
     Column("key", Text, nullable=False, unique=True),
     Column("batch_id", Text, ForeignKey("batches.id", ondelete="CASCADE"), index=True),
     Column("channel", Text, nullable=False),
-    # which of the channel's receivers it goes to: a hash; empty: they are all one
+    # where the receiver is, and which one there: hashes; empty: the channel's are all one
+    Column("host", Text, nullable=False, server_default=""),
     Column("place", Text, nullable=False, server_default=""),
     Column("occasion", Text, nullable=False),
     # the batch's event that it tells of; without one it tells of what is true when it is told
@@ -188,7 +189,7 @@ notifications = Table(
     _time("sent_at"),
     Index(
         "ix_notifications_waiting",
-        *("channel", "place", "next_attempt_at", "id"),
+        *("channel", "host", "next_attempt_at", "id", "place"),
         postgresql_where=text("state = 'pending'"),
     ),
     Index(
@@ -201,7 +202,7 @@ notifications = Table(
 places = Table(
     "places",
     metadata,
-    # receivers of the outbox that do not answer, and until when they are left alone
+    # receivers of the outbox, and hosts of some, that do not answer, and until when they are left alone
     Column("channel", Text, primary_key=True),
     Column("place", Text, primary_key=True),
     Column("failures", Integer, nullable=False),

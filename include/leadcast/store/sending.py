@@ -18,8 +18,7 @@ from sqlalchemy import (
     Connection,
     Select,
     and_,
-    delete,
-    false,
+    case,
     func,
     literal_column,
     select,
@@ -28,17 +27,15 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy import Row as Found
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.sql.selectable import LateralFromClause
 
+from leadcast.store import receivers
 from leadcast.store.outbox import OutboxState
 from leadcast.store.paces import PACES, Channel
 from leadcast.store.schema import notifications, places
 
-FIRST_REST_S = 30.0
-LONGEST_REST_S = 300.0
-"""How long a receiver is left alone that has not answered: twice as long each time, up to this."""
 _LOOKED_AT = 50
-"""Of so many that have been due for longest, a receiver gets the one that was queued first."""
+"""So many rows of each host are looked at, those that have been due for longest."""
 # as the index has it, not as a parameter that the planner may know nothing of
 _IS_PENDING = notifications.c.state == literal_column(f"'{OutboxState.PENDING}'")
 
@@ -48,19 +45,22 @@ class Row:
     """One thing to be told, taken.
 
     attempts: with the one that it was taken for.
-    has_failed: its receiver was left alone before.
+    host, place: its receiver's (`store.receivers`).
+    has_failed, host_has_failed: it was left alone before.
     """
 
     id: int
     key: str
     batch_id: str | None
     channel: Channel
+    host: str
     place: str
     occasion: str
     sequence: int | None
     reason: str
     attempts: int
     has_failed: bool = False
+    host_has_failed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ def take(
     The attempts are counted before they are made: whatever becomes of the process, no row is at once due again.
 
     Args:
-        busy: receivers that get nothing now.
+        busy: places and hosts that get nothing now.
         limit: how many rows at most.
         try_s: how long the sending of one may take.
 
@@ -116,50 +116,66 @@ def _begin(connection: Connection, row: Row, *, now: datetime, try_s: float) -> 
         lease = timedelta(seconds=PACES[row.channel].lease_s(row.attempts, try_s=try_s))
         values = {"attempts": row.attempts, "next_attempt_at": now + lease}
     else:
-        values = {"state": OutboxState.DEAD, "error": "The process that sent it died, the last time as well."}
+        values = {**_given_up(now), "error": "The process that sent it died, the last time as well."}
     its_own = and_(notifications.c.id == row.id, notifications.c.attempts == row.attempts - 1, _IS_PENDING)
     return connection.execute(update(notifications).where(its_own).values(values)).rowcount > 0
 
 
 def _due(channel: Channel, *, now: datetime, busy: Collection[str]) -> Select[Any]:
-    known = _known(channel)
-    first = _first_of(known, channel, now=now).lateral("first")
-    longest = timedelta(seconds=LONGEST_REST_S)
-    rests = and_(places.c.rests_until > now, places.c.rests_until <= now + longest)
-    its_place = and_(places.c.channel == channel, places.c.place == known.c.place)
-    return (
-        select(notifications, func.coalesce(places.c.failures > 0, false()).label("has_failed"))
-        .select_from(known)
-        .outerjoin(places, its_place)
-        .join(first, true())
-        .join(notifications, notifications.c.id == first.c.id)
-        .where(known.c.place.is_not(None), known.c.place.not_in(busy), rests.is_not(True))
-        .order_by(notifications.c.id)
+    hosts, at_host = _hosts(channel), places.alias("at_host")
+    host = hosts.c.host
+    due = _due_at(hosts, channel, now=now, busy=busy)
+    is_tried = at_host.c.failures.is_not(None)
+    # one row only tries whether a host is back
+    turn = case((is_tried, host), else_=due.c.place)
+    first = (
+        select(
+            func.min(due.c.id).label("id"),
+            func.bool_or(due.c.has_failed).label("has_failed"),
+            func.bool_or(is_tried).label("host_has_failed"),
+        )
+        .select_from(hosts)
+        .outerjoin(at_host, and_(at_host.c.channel == channel, at_host.c.place == host))
+        .join(due, true())
+        .where(host.is_not(None), host.not_in(busy), receivers.rests(at_host, channel, now=now).is_not(True))
+        .group_by(host, turn)
+        .subquery()
+    )
+    chosen = notifications.join(first, first.c.id == notifications.c.id)
+    found = select(notifications, first.c.has_failed, first.c.host_has_failed)
+    return found.select_from(chosen).order_by(notifications.c.id)
+
+
+def _hosts(channel: Channel) -> CTE:
+    """The hosts of all that waits, found one after the other in the index, however much waits for each."""
+    waits = and_(_IS_PENDING, notifications.c.channel == channel)
+    hosts = select(func.min(notifications.c.host).label("host")).where(waits).cte("hosts", recursive=True)
+    next_one = select(func.min(notifications.c.host)).where(waits, notifications.c.host > hosts.c.host)
+    return hosts.union_all(select(next_one.scalar_subquery()).where(hosts.c.host.is_not(None)))
+
+
+def _due_at(hosts: CTE, channel: Channel, *, now: datetime, busy: Collection[str]) -> LateralFromClause:
+    """What is due at a host, for those there who are not left alone. One is due, too, that is to wait for longer than
+    any pause of its channel: the clock has been put back since."""
+    next_at, longest = notifications.c.next_attempt_at, timedelta(seconds=PACES[channel].longest_pause_s)
+    at_place = places.alias("at_place")
+    its_place = and_(at_place.c.channel == channel, at_place.c.place == notifications.c.place)
+    has_failed = at_place.c.failures.is_not(None).label("has_failed")
+    found = select(notifications.c.id, notifications.c.place, has_failed)
+    found = found.select_from(notifications.outerjoin(at_place, its_place)).where(
+        _IS_PENDING,
+        notifications.c.channel == channel,
+        notifications.c.host == hosts.c.host,
+        notifications.c.place.not_in(busy),
+        receivers.rests(at_place, channel, now=now).is_not(True),
     )
 
-
-def _known(channel: Channel) -> CTE:
-    """The receivers of all that waits, found one after the other in the index, however much waits for each."""
-    waits = and_(_IS_PENDING, notifications.c.channel == channel)
-    known = select(func.min(notifications.c.place).label("place")).where(waits).cte("known", recursive=True)
-    next_one = select(func.min(notifications.c.place)).where(waits, notifications.c.place > known.c.place)
-    return known.union_all(select(next_one.scalar_subquery()).where(known.c.place.is_not(None)))
-
-
-def _first_of(known: CTE, channel: Channel, *, now: datetime) -> Select[Any]:
-    """The row that is one receiver's turn. One is due, too, that is to wait for longer than any pause of its channel:
-    the clock has been put back since."""
-    longest = timedelta(seconds=PACES[channel].longest_pause_s)
-
     def among(is_due: ColumnElement[bool]) -> Select[Any]:
-        waits = and_(_IS_PENDING, notifications.c.channel == channel, notifications.c.place == known.c.place)
-        order = (notifications.c.next_attempt_at, notifications.c.id)
-        found = select(notifications.c.id).where(waits, is_due).order_by(*order).limit(_LOOKED_AT)
-        return select(found.correlate(known).subquery().c.id)
+        first = found.where(is_due).order_by(next_at, notifications.c.id).limit(_LOOKED_AT)
+        return select(first.correlate(hosts).subquery())
 
-    next_at = notifications.c.next_attempt_at
     due = union_all(among(next_at <= now), among(next_at > now + longest)).subquery()
-    return select(due.c.id).order_by(due.c.id).limit(1)
+    return select(due).lateral("due")
 
 
 def _row(found: Found[Any]) -> Row:
@@ -168,12 +184,14 @@ def _row(found: Found[Any]) -> Row:
         key=found.key,
         batch_id=found.batch_id,
         channel=Channel(found.channel),
+        host=found.host,
         place=found.place,
         occasion=found.occasion,
         sequence=found.sequence,
         reason=found.payload.get("reason", ""),
         attempts=found.attempts + 1,
         has_failed=found.has_failed,
+        host_has_failed=found.host_has_failed,
     )
 
 
@@ -182,40 +200,18 @@ def sent(connection: Connection, row: Row, *, now: datetime) -> None:
     _mark(connection, notifications.c.id == row.id, {"state": OutboxState.SENT, "sent_at": now, "error": None})
 
 
-def not_sent(connection: Connection, row: Row, *, error: str, next_at: datetime | None) -> None:
+def not_sent(connection: Connection, row: Row, *, error: str, next_at: datetime | None, now: datetime) -> None:
     """The row could not go out. `next_at`: when it is tried again; None: it is given up."""
-    values: dict[str, Any] = {"error": error[:500]}
-    values |= {"state": OutboxState.DEAD} if next_at is None else {"next_attempt_at": next_at}
+    values = {"next_attempt_at": next_at} if next_at is not None else _given_up(now)
     # one who was held up for so long that another has taken it since has nothing to say of it
-    _mark(connection, and_(notifications.c.id == row.id, notifications.c.attempts == row.attempts), values)
+    its_own = and_(notifications.c.id == row.id, notifications.c.attempts == row.attempts)
+    _mark(connection, its_own, {**values, "error": error[:500]})
+
+
+def _given_up(now: datetime) -> dict[str, Any]:
+    # there is no next attempt: since when there is none
+    return {"state": OutboxState.DEAD, "next_attempt_at": now}
 
 
 def _mark(connection: Connection, chosen: ColumnElement[bool], values: dict[str, Any]) -> None:
     connection.execute(update(notifications).where(chosen, _IS_PENDING).values(values))
-
-
-def leave_alone(connection: Connection, row: Row, *, now: datetime) -> None:
-    """The row's receiver has not answered. Others who find the same at the same time make it no longer."""
-    first = {"failures": 1, "rests_until": now + timedelta(seconds=FIRST_REST_S)}
-    rest_s = func.least(FIRST_REST_S * func.power(2, func.least(places.c.failures, 16)), LONGEST_REST_S)
-    again = {
-        "failures": places.c.failures + 1,
-        "rests_until": now + func.make_interval(0, 0, 0, 0, 0, 0, rest_s),
-    }
-    rests = and_(places.c.rests_until > now, places.c.rests_until <= now + timedelta(seconds=LONGEST_REST_S))
-    connection.execute(
-        insert(places)
-        .values(channel=row.channel, place=row.place, **first)
-        .on_conflict_do_update(index_elements=[places.c.channel, places.c.place], set_=again, where=~rests)
-    )
-
-
-def has_answered(connection: Connection, row: Row) -> None:
-    """The row's receiver is back."""
-    connection.execute(delete(places).where(places.c.channel == row.channel, places.c.place == row.place))
-
-
-def forget_places(connection: Connection, *, before: datetime) -> None:
-    """Drops what is known of receivers that could have been asked again before then, and were not: nothing is left for
-    them."""
-    connection.execute(delete(places).where(places.c.rests_until < before))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterator
 from datetime import datetime
 from enum import StrEnum
-from urllib.parse import urlsplit
 
 from sqlalchemy import Connection
 
@@ -15,9 +13,8 @@ from leadcast.core.model import BatchStatus
 from leadcast.core.settings import Occasion, Settings
 from leadcast.store import batches, outbox
 from leadcast.store.paces import Channel
+from leadcast.store.receivers import EVERYBODY, Receiver
 from leadcast.store.sealing import Sealer
-
-_PORTS = {"http": 80, "https": 443}
 
 
 class Moment(StrEnum):
@@ -51,7 +48,7 @@ def tell(
     Returns:
         Whether there is anything new to tell.
     """
-    place = _place(known, sealer)
+    receiver = _receiver(known, sealer)
     # asked for by a person, it is told again how it went, the same or not
     times = f":{known.asks}" if known.asks else ""
 
@@ -62,7 +59,7 @@ def tell(
             channel=channel,
             occasion=occasion,
             reason=critical,
-            place=place if channel is Channel.CALLBACK_URL else "",
+            receiver=receiver if channel is Channel.CALLBACK_URL else EVERYBODY,
         )
 
     told = _told(settings, known, status, is_critical=bool(critical), hooks=hooks)
@@ -86,14 +83,11 @@ def _told(
         yield Channel.CALLBACK_URL, f"batch.{occasion}"
 
 
-def _place(known: batches.Standing, sealer: Sealer) -> str:
-    """Which receiver a `callback_url` belongs to: its scheme, host and port, as a hash. One that cannot be read is a
-    receiver of its own; sending to it will say what is wrong."""
+def _receiver(known: batches.Standing, sealer: Sealer) -> Receiver:
+    """Who is called back. A URL that cannot be opened is nobody else's."""
     if known.callback_url_sealed is None:
-        return ""
+        return EVERYBODY
     try:
-        url = urlsplit(sealer.open(known.callback_url_sealed)["url"])
-        receiver = f"{url.scheme}://{url.hostname}:{url.port or _PORTS.get(url.scheme)}"
-    except (SettingsError, ValueError):
-        receiver = known.batch_id
-    return hashlib.sha256(receiver.encode()).hexdigest()[:32]
+        return Receiver.at(sealer.open(known.callback_url_sealed)["url"])
+    except SettingsError:
+        return Receiver.at(known.batch_id)

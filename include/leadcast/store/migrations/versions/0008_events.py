@@ -12,7 +12,7 @@ branch_labels = None
 depends_on = None
 
 LATE_INDEXES = {
-    "ix_notifications_waiting": "notifications (channel, place, next_attempt_at, id) WHERE state = 'pending'",
+    "ix_notifications_waiting": ("notifications (channel, host, next_attempt_at, id, place) WHERE state = 'pending'"),
 }
 """Made after this revision is written down (`store.late_indexes`)."""
 REPLACED_INDEXES = {"ix_notifications_due": "ix_notifications_waiting"}
@@ -28,9 +28,6 @@ def upgrade() -> None:
         sa.Column("at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
         sa.Column("snapshot", JSONB(), nullable=False),
         sa.Column("answers", JSONB(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["batch_id"], ["batches.id"], name=op.f("fk_events_batch_id_batches"), ondelete="CASCADE"
-        ),
         sa.PrimaryKeyConstraint("batch_id", "sequence", name=op.f("pk_events")),
     )
     op.create_table(
@@ -41,10 +38,18 @@ def upgrade() -> None:
         sa.Column("rests_until", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
         sa.PrimaryKeyConstraint("channel", "place", name=op.f("pk_places")),
     )
-    op.add_column("notifications", sa.Column("place", sa.Text(), server_default="", nullable=False))
+    for name in ("host", "place"):
+        op.add_column("notifications", sa.Column(name, sa.Text(), server_default="", nullable=False))
     op.add_column("notifications", sa.Column("sequence", sa.Integer()))
-    # which receivers these go to is sealed: none shall wait for another's
-    op.execute("UPDATE notifications SET place = md5(batch_id) WHERE channel = 'callback_url' AND state = 'pending'")
+    # which receivers these go to is sealed: none shall wait for another's. Few hosts are gone through faster than many
+    op.execute(
+        "UPDATE notifications SET host = left(md5(batch_id), 2), place = md5(batch_id) "
+        "WHERE channel = 'callback_url' AND state = 'pending'"
+    )
+    # last, since who accepts a batch waits for it
+    op.create_foreign_key(
+        op.f("fk_events_batch_id_batches"), "events", "batches", ["batch_id"], ["id"], ondelete="CASCADE"
+    )
 
 
 def downgrade() -> None:
@@ -53,7 +58,7 @@ def downgrade() -> None:
     op.create_index(
         "ix_notifications_due", "notifications", ["next_attempt_at"], postgresql_where=_PENDING, if_not_exists=True
     )
-    op.drop_column("notifications", "sequence")
-    op.drop_column("notifications", "place")
+    for name in ("sequence", "place", "host"):
+        op.drop_column("notifications", name)
     op.drop_table("places")
     op.drop_table("events")
