@@ -262,6 +262,31 @@ def test_a_run_that_was_cleared_and_fails_again_is_told_again(
         assert connection.execute(text("SELECT count(*) FROM notifications WHERE channel = 'email'")).scalar() == 2
 
 
+def test_a_batch_of_which_several_tasks_were_cleared_is_told_again_once(
+    run: Run, accept: Accept, store: Store, sandbox: Sandbox
+) -> None:
+    """They run one after the other, and to the ledger those that have yet to come have ended long ago."""
+    from leadcast.core.errors import AttemptFailed
+    from leadcast.engine import callbacks
+    from leadcast.engine.operators import DeliverOperator
+
+    sandbox.fault(service="telegram", kind="blocked", times=None)
+    several = [TELEGRAM, {**TELEGRAM, "settings": {"chat_id": "@others"}}]
+    accepted = accept(*several, credentials={"telegram": CREDENTIALS["telegram"]})
+    done = run()
+    assert len(letters(sandbox, "sales@example.com")) == 1
+    for index in (0, 1):
+        work = {"delivery_id": f"{accepted.batch_id}-{index}", "batch_id": accepted.batch_id, "label": ""}
+        operator = DeliverOperator(task_id="deliver_telegram", integration="telegram", work=work, retries=2)
+        with pytest.raises(AttemptFailed):
+            operator.execute({"run_id": done.run_id, "ti": SimpleNamespace(try_number=2, max_tries=3)})  # type: ignore[typeddict-item]
+        assert batch(store, accepted).status is BatchStatus.PROCESSING
+    for _ in range(2):
+        callbacks.after_run({"run_id": done.run_id, "reason": "success"})
+    assert batch(store, accepted).status is BatchStatus.FAILED
+    assert len(letters(sandbox, "sales@example.com")) == 2
+
+
 @pytest.mark.parametrize("what", ["the lead is erased", "the key is another"])
 def test_a_conf_that_is_refused_by_its_plan_is_told_at_once_and_once(
     run: Run, store: Store, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, what: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +14,7 @@ from leadcast.core.model import AttemptOutcome, BatchStatus, Counters, DeliveryS
 from leadcast.core.settings import OnUnknown
 from leadcast.store.database import Store
 from leadcast.store.outbox import OutboxState
-from leadcast.store.schema import attempts, batches, deliveries, notifications
+from leadcast.store.schema import attempts, batches, deliveries, events, notifications
 
 from .ledger_world import NEITHER, REPEATABLE, World
 
@@ -152,15 +153,19 @@ def check_calm(world: World) -> None:
     """
     check(world)
     with world.store.begin() as connection:
-        rows = connection.execute(select(deliveries)).all()
+        rows = connection.execute(select(deliveries).order_by(deliveries.c.index)).all()
         told = connection.execute(select(notifications)).all()
         all_batches = connection.execute(select(batches)).all()
+        all_events = connection.execute(select(events).order_by(events.c.sequence)).all()
     assert all(row.state == OutboxState.SENT for row in told), told
     for item in told:
         assert 1 <= world.told[item.key] <= 1 + world.died_telling[item.key], item.key
-    keys = {item.key for item in told}
+    # how often its outcome has changed is behind the dot
+    keys = {re.sub(r"\.[0-9]+$", "", item.key) for item in told}
+    last_word = {event.batch_id: event.snapshot for event in all_events}
     for batch in all_batches:
         states = [D(row.state) for row in rows if row.batch_id == batch.id]
+        assert _outcome(last_word[batch.id]) == (batch.status, states), (batch, last_word[batch.id])
         assert all(state.is_final for state in states), (batch, states)
         assert status_of(Counters.of(states)) == batch.status, (batch, states)
         end = f":{batch.status}" + (f":{batch.asks}" if batch.asks else "")
@@ -172,3 +177,7 @@ def check_calm(world: World) -> None:
                 continue
             wanted = {f"{batch.id}:{channel}:{prefix}{occasion}{end}" for occasion in occasions}
             assert wanted & keys, (wanted, keys)
+
+
+def _outcome(snapshot: Mapping[str, Any]) -> tuple[str, list[str]]:
+    return snapshot["status"], [item["state"] for item in snapshot["deliveries"]]

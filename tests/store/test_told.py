@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import insert, select, update
 
-from leadcast.core.errors import RejectedError
+from leadcast.core.errors import CredentialsError, RejectedError, TransientError
 from leadcast.core.model import BatchStatus, DeliveryState, Receipt
 from leadcast.core.settings import Settings
 from leadcast.erase import Eraser, InAirflow
@@ -24,6 +24,7 @@ from leadcast.store import events
 from leadcast.store.database import Store
 from leadcast.store.outbox import OutboxState
 from leadcast.store.paces import Channel
+from leadcast.store.schema import batches as batch_rows
 from leadcast.store.schema import events as event_rows
 from leadcast.store.schema import notifications
 from leadcast.store.told import Moment
@@ -48,6 +49,10 @@ class Batches:
 
     def accept(self, *others: str, **more: Any) -> str:
         return self.ground.accept("webhook", *others, **more).batch_id
+
+    def retry_on_schedule(self) -> None:
+        now = self.retrier.clock()
+        self.retrier.window(since=now - timedelta(days=1), until=now)
 
     def send(self, *answers: Receipt | BaseException) -> None:
         """One wave: everything that is due is tried once, and settled."""
@@ -223,6 +228,79 @@ def test_after_an_erasing_an_event_holds_nothing_that_a_service_has_said(
         assert story.batch is not None
         (item,) = story.batch.deliveries
         assert (story.batch.status, item.state, item.receipt) == (S.COMPLETED, D.DELIVERED, None)
+
+
+def outcomes(store: Store) -> list[tuple[int, str, list[str]]]:
+    """What there is to tell, as it was written down."""
+    with store.begin() as connection:
+        rows = connection.execute(select(event_rows).order_by(event_rows.c.sequence)).all()
+    return [(row.sequence, row.snapshot["status"], [d["state"] for d in row.snapshot["deliveries"]]) for row in rows]
+
+
+AWAY = TransientError("away", code="503")
+ALL = ("batch.partial", "finally", "partial", "then")
+
+
+def test_what_is_partial_and_then_more_of_it_is_delivered_is_told_again(
+    store: Store, clock: StoppedClock, batches: Batches
+) -> None:
+    """The caller's last word would say that what has arrived since has failed."""
+    batch_id = batches.accept("webhook", "webhook", callback_url="https://shop.example/done")
+    batches.send(Receipt(external_id="1"), AWAY, AWAY)
+    clock.pass_s(3600)
+    batches.retry_on_schedule()
+    batches.send(Receipt(external_id="2"), AWAY)
+    assert outcomes(store) == [
+        (1, "partial", [D.DELIVERED, D.FAILED, D.FAILED]),
+        (2, "partial", [D.DELIVERED, D.DELIVERED, D.FAILED]),
+    ]
+    batches.ground.settler.wave("w2", over=True)
+    post = Post()
+    dispatcher(store, clock, post).flush(bound_s=60)
+    told = sorted((story.sequence, story.occasion) for story in post.stories)
+    assert told == [(sequence, occasion) for sequence in (1, 2) for occasion in ALL]
+    assert {story.batch.id for story in post.stories if story.batch} == {batch_id}
+
+
+def test_what_fails_again_as_before_when_the_schedule_sends_it_is_not_told_again(
+    store: Store, clock: StoppedClock, batches: Batches
+) -> None:
+    batches.accept("webhook", callback_url="https://shop.example/done")
+    batches.send(Receipt(external_id="1"), AWAY)
+    clock.pass_s(3600)
+    batches.retry_on_schedule()
+    batches.send(AWAY)
+    assert outcomes(store) == [(1, "partial", [D.DELIVERED, D.FAILED])]
+
+
+def test_what_a_person_clears_and_fails_again_is_told_again_once(
+    store: Store, clock: StoppedClock, batches: Batches
+) -> None:
+    batch_id = batches.accept("webhook", callback_url="https://shop.example/done")
+    batches.send(REFUSED, REFUSED)
+    clock.pass_s(3600)
+    service = Service(answers=[REFUSED, REFUSED])
+    for index in (0, 1):
+        batches.ground.attempt(f"{batch_id}-{index}", service, run_id="w1", asked=True, asked_by="w1:2")
+    for _ in range(2):
+        batches.ground.settler.wave("w1", over=True)
+    assert outcomes(store) == [(sequence, "failed", [D.FAILED, D.FAILED]) for sequence in (1, 2)]
+    post = Post()
+    dispatcher(store, clock, post).flush(bound_s=60)
+    assert sorted(story.sequence for story in post.stories) == [1] * 4 + [2] * 4
+
+
+def test_what_a_person_clears_while_its_account_is_left_alone_is_told_again_when_it_has_failed(
+    store: Store, clock: StoppedClock, batches: Batches, settings: Settings
+) -> None:
+    batch_id = batches.accept()
+    batches.send(CredentialsError("subscription over", code="402", for_all=True))
+    with store.begin() as connection:
+        before = connection.execute(select(batch_rows.c.asks)).scalar()
+    batches.ground.attempt(f"{batch_id}-0", Service(), run_id="w1", asked=True, asked_by="w1:2")
+    with store.begin() as connection:
+        row = connection.execute(select(batch_rows.c.asks, batch_rows.c.status)).one()
+    assert (before, row.asks, row.status) == (0, 1, S.PROCESSING)
 
 
 WRITTEN = {

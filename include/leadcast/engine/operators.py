@@ -101,7 +101,9 @@ class DeliverOperator(BaseOperator):
         try:
             self._attempt(context)
         finally:
-            self._settle_if_last(context["run_id"])
+            # of what a person clears, more may be to come that the ledger has as ended: the run's end settles it
+            if not self._was_cleared(context["ti"].max_tries or 0):
+                self._settle_if_last(context["run_id"])
 
     def _attempt(self, context: Context) -> None:
         from airflow.sdk.exceptions import AirflowSkipException

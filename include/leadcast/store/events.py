@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 from pydantic import TypeAdapter
 from sqlalchemy import Connection, func, insert, select
 
 from leadcast.store import views
-from leadcast.store.schema import events
+from leadcast.store.schema import batches, deliveries, events
 from leadcast.store.views import BatchView
 
 _ANSWERS = ("receipt", "error")
@@ -68,6 +69,18 @@ def find(connection: Connection, batch_id: str, sequence: int) -> Event | None:
     if row is None:
         return None
     return Event(sequence=row.sequence, at=row.at, snapshot=row.snapshot, answers=row.answers)
+
+
+def changes(connection: Connection, batch_id: str) -> int:
+    """How often a batch has ended otherwise than what was told before had it, up to how it stands now: with another
+    status, or in other states of its deliveries."""
+    states = func.jsonb_path_query_array(events.c.snapshot, "$.deliveries[*].state")
+    told = select(events.c.snapshot["status"].astext, states).where(events.c.batch_id == batch_id)
+    status = connection.execute(select(batches.c.status).where(batches.c.id == batch_id)).scalar_one()
+    now = select(deliveries.c.state).where(deliveries.c.batch_id == batch_id).order_by(deliveries.c.index)
+    outcomes = [tuple(row) for row in connection.execute(told.order_by(events.c.sequence))]
+    outcomes.append((status, list(connection.execute(now).scalars())))
+    return sum(before != after for before, after in pairwise(outcomes))
 
 
 @cache

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from leadcast.core.errors import DeliveryError, StoreError
 from leadcast.core.model import AttemptOutcome, DeliveryState, Lead, Receipt, cancelled_state
-from leadcast.store import claims
+from leadcast.store import claims, rounds
 from leadcast.store.leads import from_data
 from leadcast.store.schema import attempts, batches, deliveries
 from leadcast.store.waiting import begun_at
@@ -171,6 +171,7 @@ def postpone(
     }
     if asked_at is not None:
         values["asked_at"] = asked_at
+        rounds.ask(connection, batch_id=item.batch_id)
     if decided:
         values["in_doubt"] = False
     connection.execute(update(deliveries).where(deliveries.c.id == item.delivery_id).values(**values))
@@ -209,6 +210,8 @@ def begin(
         return None
     if before is DeliveryState.SENDING:
         _bury(connection, delivery_id, now=now)
+    if asked:
+        rounds.ask(connection, batch_id=row.batch_id)
     in_doubt_since = _in_doubt_since(connection, delivery_id) if row.in_doubt else None
     number = row.attempts + 1
     was_refused = number > 1 and _was_refused(connection, delivery_id)

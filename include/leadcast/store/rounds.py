@@ -6,7 +6,7 @@ person says so. A delivery which may have arrived stays in doubt, so that the se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -126,8 +126,16 @@ def _is_held(row: Row[Any]) -> bool:
     return row.state == DeliveryState.FAILED and (row.error or {}).get("code") == HELD_FOR_AGE
 
 
+def ask(connection: Connection, *, batch_id: str) -> None:
+    """A person has started again something of a batch, which is locked: how it ends is told, the same or not."""
+    connection.execute(update(batches).where(batches.c.id == batch_id).values(_ASKED))
+
+
+_ASKED: Mapping[str, Any] = {"asks": batches.c.asks + 1, "rounds": 0}
+
+
 def _open(connection: Connection, batch: Resting, *, asked: bool) -> None:
-    counted: dict[str, Any] = {"asks": batches.c.asks + 1, "rounds": 0} if asked else {"rounds": batches.c.rounds + 1}
+    counted: dict[str, Any] = dict(_ASKED) if asked else {"rounds": batches.c.rounds + 1}
     if not batch.waits:
         counted |= {"status": BatchStatus.PENDING, "wave_id": None, "let_go": False, "claims": 0}
         counted |= {"finished_at": None, "critical": None}

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from leadcast.core.errors import SettingsError
 from leadcast.core.model import BatchStatus
 from leadcast.core.settings import Occasion, Settings
-from leadcast.store import batches, outbox
+from leadcast.store import batches, events, outbox
 from leadcast.store.paces import Channel
 from leadcast.store.receivers import EVERYBODY, Receiver
 from leadcast.store.sealing import Sealer
@@ -38,8 +38,8 @@ def tell(
 ) -> bool:
     """Puts into the outbox what a final status has to be told of, with the batch as it stands now. It is locked.
 
-    A status that comes again (settled twice) gives the same keys, and nothing is told twice; one that changes (a failed
-    delivery was sent again) gives new ones.
+    An outcome that comes again (settled twice) gives the same keys, and nothing is told twice; one that changes (what
+    had failed was sent again) gives new ones, the same status with other states of its deliveries as well.
 
     Args:
         critical: why it could not be run as it should; empty: it could.
@@ -51,10 +51,12 @@ def tell(
     receiver = _receiver(known, sealer)
     # asked for by a person, it is told again how it went, the same or not
     times = f":{known.asks}" if known.asks else ""
+    changes = events.changes(connection, known.batch_id)
+    turn = f".{changes}" if changes else ""
 
     def row(channel: Channel, occasion: str) -> outbox.New:
         return outbox.New(
-            key=f"{known.batch_id}:{channel}:{occasion}:{status}{times}",
+            key=f"{known.batch_id}:{channel}:{occasion}:{status}{times}{turn}",
             batch_id=known.batch_id,
             channel=channel,
             occasion=occasion,
