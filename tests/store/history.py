@@ -39,8 +39,10 @@ SELECT id, 1, 'delivered', started_at, finished_at FROM deliveries WHERE index =
 INSERT INTO notifications (key, batch_id, channel, occasion, payload, state, sent_at)
 SELECT id || ':email', id, 'email', status, '{{}}', 'sent', accepted_at FROM batches;
 
-INSERT INTO notifications (key, channel, occasion, payload, state, error)
-SELECT 'dead-' || n, 'callback_url', 'batch.failed', '{{}}', 'dead', 'away' FROM generate_series(1, 20) n;
+INSERT INTO notifications (key, channel, occasion, payload, state, error, next_attempt_at)
+SELECT 'dead-' || n, 'callback_url', 'batch.failed', '{{}}', 'dead', 'away',
+    timestamptz '{NOW}' - CASE WHEN n > 20 THEN interval '1 year' ELSE interval '1 hour' END
+FROM generate_series(1, {BATCHES // 2}) n;
 """
 WAITING = """
 UPDATE batches SET status = 'processing', finished_at = NULL, let_go = true WHERE mod(lead_id::int, 4000) = 11;

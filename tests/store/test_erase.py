@@ -32,7 +32,7 @@ from leadcast.integrations.base import Call
 from leadcast.plan import plan
 from leadcast.retry import Retrier
 from leadcast.settle import Settler
-from leadcast.store import circuits, erasures, leads, ledger, views
+from leadcast.store import circuits, erasures, leads, ledger, outbox, views
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, metadata
 from leadcast.store.schema import leads as leads_table
@@ -434,14 +434,18 @@ def test_it_is_not_done_while_nobody_could_look_for_runs(sender: Sender, eraser:
     assert ask(eraser).erasure.done_at is not None
 
 
-def test_people_are_still_told_and_callers_are_not(store: Store, sender: Sender, eraser: Eraser) -> None:
+def test_people_are_still_told_and_callers_are_not(
+    store: Store, sender: Sender, eraser: Eraser, clock: StoppedClock
+) -> None:
     sender.through(REFUSED, REFUSED)
     ask(eraser)
     with store.begin() as connection:
         states = dict(
             connection.execute(text("SELECT channel, state FROM notifications WHERE batch_id IS NOT NULL")).all()
         )
-    assert (states["email"], states["callback_url"]) == ("pending", "dead")
+        troubles = outbox.troubles(connection, now=clock())
+    assert (states["email"], states["callback_url"]) == ("pending", "erased")
+    assert troubles == []
 
 
 def test_the_same_request_is_not_sent_again_after_it(sender: Sender, eraser: Eraser) -> None:

@@ -170,11 +170,14 @@ def test_what_could_not_go_out_can_be_asked_for(store: Store, clock: StoppedCloc
     queue(store, clock, "e", channel=Channel.CALLBACK_URL)
     dispatcher(store, clock, Post(RejectedError("410"))).flush(bound_s=10)
     with store.begin() as connection:
-        found = outbox.troubles(connection)
+        found = outbox.troubles(connection, now=clock())
     assert [(item.channel, item.is_given_up, item.count, item.error) for item in found] == [
         (Channel.CALLBACK_URL, True, 1, "RejectedError: 410"),
         (Channel.EMAIL, False, 2, "TransientError: away"),
     ]
+    clock.pass_s(8 * 86400)
+    with store.begin() as connection:
+        assert [item.channel for item in outbox.troubles(connection, now=clock())] == [Channel.EMAIL], "that is over"
 
 
 def test_a_hook_that_raises_has_run_and_is_not_called_again(store: Store, clock: StoppedClock) -> None:

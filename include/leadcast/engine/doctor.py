@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from leadcast.core.clock import utc_now
 from leadcast.core.errors import CredentialsError, LeadcastError, StoreError
 from leadcast.engine import config, lead_table_check, slots
 from leadcast.engine.conf_guard import DAG_ID
@@ -213,11 +214,12 @@ def _outbox() -> Iterator[Finding]:
 
     try:
         with config.store().begin() as connection:
-            troubles = outbox.troubles(connection)
+            troubles = outbox.troubles(connection, now=utc_now())
     except StoreError:
         return  # said above, by the check of the store
     for trouble in troubles:
-        how = "given up" if trouble.is_given_up else "not sent yet, tried again"
+        late = f"given up in the last {outbox.GIVEN_UP_SHOWN_FOR.days} days"
+        how = late if trouble.is_given_up else "not sent yet, tried again"
         what = f"outbox: {trouble.count} of {trouble.channel} {how}: {trouble.error}"
         yield Finding(Level.WARN, what, "Mend the cause. How long it is tried: docs/callbacks.md")
     if not troubles:

@@ -142,7 +142,7 @@ def erase_notifications(connection: Connection, chosen: ColumnElement[bool]) -> 
         connection,
         update(notifications)
         .where(chosen, notifications.c.channel == Channel.CALLBACK_URL, notifications.c.state == OutboxState.PENDING)
-        .values(state=OutboxState.DEAD),
+        .values(state=OutboxState.ERASED),
     )
     is_over = notifications.c.state != OutboxState.PENDING
     holds = or_(notifications.c.error.is_not(None), and_(is_over, notifications.c.payload != _EMPTY))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, Select, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from leadcast.core.settings import Occasion, Settings
@@ -22,11 +22,16 @@ _WHATEVER_THE_CLOCK = datetime.fromtimestamp(0, UTC)
 
 
 class OutboxState(StrEnum):
-    """Where a row stands. `dead`: given up after many attempts, or since it can never pass."""
+    """Where a row stands.
+
+    `dead`: given up after many attempts, or since it can never pass. `erased`: its receiver's address was erased before
+    it had gone out.
+    """
 
     PENDING = "pending"
     SENT = "sent"
     DEAD = "dead"
+    ERASED = "erased"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +97,10 @@ def _values(new: New, *, now: datetime) -> dict[str, Any]:
     }
 
 
+GIVEN_UP_SHOWN_FOR = timedelta(days=7)
+"""What was given up longer ago has been seen, or will not be."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Trouble:
     """Rows of one channel that could not go out. `error`: why, of one of them."""
@@ -106,16 +115,21 @@ class Trouble:
 _IS_TRIED_AGAIN = (notifications.c.state == OutboxState.PENDING) & notifications.c.error.is_not(None)
 
 
-def troubles(connection: Connection) -> list[Trouble]:
-    """What could not go out: given up, or to be tried again."""
-    given_up = notifications.c.state == OutboxState.DEAD
-    rows = connection.execute(
-        select(notifications.c.channel, given_up, func.count(), func.max(notifications.c.error))
-        .where(given_up | _IS_TRIED_AGAIN)
-        .group_by(notifications.c.channel, given_up)
-        .order_by(notifications.c.channel)
-    )
-    return [Trouble(channel=Channel(row[0]), is_given_up=row[1], count=row[2], error=row[3] or "") for row in rows]
+def troubles(connection: Connection, *, now: datetime) -> list[Trouble]:
+    """What could not go out: given up of late, or to be tried again."""
+    given_up = (notifications.c.state == OutboxState.DEAD) & notifications.c.error.is_not(None)
+    of_late = given_up & (notifications.c.next_attempt_at > now - GIVEN_UP_SHOWN_FOR)
+    found = [
+        Trouble(channel=Channel(row.channel), is_given_up=is_given_up, count=row.rows, error=row.error)
+        for is_given_up, chosen in ((False, _IS_TRIED_AGAIN), (True, of_late))
+        for row in connection.execute(_by_channel(chosen))
+    ]
+    return sorted(found, key=lambda trouble: trouble.channel)
+
+
+def _by_channel(chosen: ColumnElement[bool]) -> Select[Any]:
+    count, error = func.count().label("rows"), func.max(notifications.c.error).label("error")
+    return select(notifications.c.channel, count, error).where(chosen).group_by(notifications.c.channel)
 
 
 def unsent(connection: Connection) -> dict[str, int]:

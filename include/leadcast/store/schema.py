@@ -194,8 +194,8 @@ notifications = Table(
     ),
     Index(
         "ix_notifications_troubled",
-        "channel",
-        postgresql_where=text("state = 'dead' OR (state = 'pending' AND error IS NOT NULL)"),
+        *("state", "next_attempt_at", "channel"),
+        postgresql_where=text("error IS NOT NULL"),
     ),
 )
 

@@ -18,9 +18,7 @@ LATE_INDEXES = {
     ),
     "ix_batches_status_accepted_at_id": "batches (status, accepted_at, id)",
     "ix_batches_erased_at": "batches (erased_at) WHERE erased_at IS NOT NULL",
-    "ix_notifications_troubled": (
-        "notifications (channel) WHERE state = 'dead' OR (state = 'pending' AND error IS NOT NULL)"
-    ),
+    "ix_notifications_troubled": "notifications (state, next_attempt_at, channel) WHERE error IS NOT NULL",
 }
 """Made after this revision is written down (`store.late_indexes`)."""
 REPLACED_INDEXES = {"ix_batches_waiting": "ix_batches_new"}
