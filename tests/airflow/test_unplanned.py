@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from time import sleep
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,8 @@ from leadcast.core.clock import utc_now
 from leadcast.core.errors import StoreError
 from leadcast.core.model import BatchStatus
 from leadcast.sandbox import Sandbox
-from leadcast.store import views
 from leadcast.store.database import Store
+from leadcast.store.listing import Filter, listing
 from leadcast.store.schema import run_requests
 
 from .conftest import BOT_TOKEN, Server, task_states
@@ -53,7 +54,7 @@ def letters(sandbox: Sandbox) -> list[str]:
 
 def statuses(store: Store) -> list[BatchStatus]:
     with store.begin() as connection:
-        return [item.status for item in views.listing(connection, views.Filter())]
+        return [item.status for item in listing(connection, Filter()).batches]
 
 
 def noted(store: Store) -> list[str]:
@@ -216,6 +217,21 @@ def test_a_run_that_cannot_be_noted_is_accepted_all_the_same(
     made = trigger_dag(dag_id="send_lead", run_id=run_id, conf=REQUEST, triggered_by=DagRunTriggeredByType.REST_API)
     assert made is not None
     assert noted(store) == []
+
+
+def test_a_store_that_makes_its_note_wait_holds_up_nothing_of_airflows(send_lead: Any, store: Store) -> None:
+    from airflow.api.common.trigger_dag import trigger_dag
+    from airflow.utils.types import DagRunTriggeredByType
+
+    run_id = f"order-{utc_now():%H%M%S%f}"
+    with store.begin() as connection:
+        connection.execute(text("LOCK TABLE run_requests IN ACCESS EXCLUSIVE MODE"))
+        trigger_dag(dag_id="send_lead", run_id=run_id, conf=REQUEST, triggered_by=DagRunTriggeredByType.REST_API)
+    for _ in range(300):
+        if noted(store) == [run_id]:
+            return
+        sleep(0.1)
+    pytest.fail("its note was given up while Airflow waited for it")
 
 
 # --- by its own tasks

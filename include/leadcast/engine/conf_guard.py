@@ -42,6 +42,7 @@ _PRIORITY = "priority"
 _TABLE_LEAD = "table_lead"
 _NOTES = "notes"
 _AIRFLOWS_OWN = "airflow/"
+_NOTED_WITHIN_S = 1.0
 WHAT_TO_DO = (
     'Name Airflow connections instead, as in "credentials": {"amocrm": {"conn_id": "…"}}, '
     "or send the request to POST /api/integrations/send-batch."
@@ -199,12 +200,20 @@ def _before_write(mapper: Mapper[Any], connection: Connection, target: Any) -> N
 
 
 def _note(run_id: str) -> None:
-    """So that the sweep finds it, whatever ends it before its plan has accepted the request. No reason to refuse it."""
+    """So that the sweep finds it, whatever ends it before its plan has accepted the request. No reason to refuse it, or
+    to hold up Airflow, which has a transaction open meanwhile."""
+    from leadcast.core.bounded import NotInTime, within
+
+    with suppress(SettingsError, StoreError, NotInTime):
+        within(_NOTED_WITHIN_S, lambda: _write_note(run_id), name="note-run")
+
+
+def _write_note(run_id: str) -> None:
     from leadcast.core.clock import utc_now
     from leadcast.engine import config
     from leadcast.store import run_requests
 
-    with suppress(SettingsError, StoreError), config.store().begin() as connection:
+    with config.store().begin() as connection:
         run_requests.note(connection, run_id=run_id, now=utc_now())
 
 
