@@ -160,8 +160,8 @@ def check_calm(world: World) -> None:
     assert all(row.state == OutboxState.SENT for row in told), told
     for item in told:
         assert 1 <= world.told[item.key] <= 1 + world.died_telling[item.key], item.key
-    # how often its outcome has changed is behind the dot
-    keys = {re.sub(r"\.[0-9]+$", "", item.key) for item in told}
+    # how often the outcome had changed by then is at the end
+    keys = {re.sub(r":turn[0-9]+$", "", item.key) for item in told}
     last_word = {event.batch_id: event.snapshot for event in all_events}
     for batch in all_batches:
         states = [D(row.state) for row in rows if row.batch_id == batch.id]

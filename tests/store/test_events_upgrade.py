@@ -144,7 +144,7 @@ def test_what_was_dropped_is_told_when_its_batch_has_ended(upgraded: Store, cloc
 
 def test_what_waits_survives_going_back_to_the_version_before_and_forward_again(upgraded: Store) -> None:
     with upgraded.begin() as connection:
-        connection.execute(text("UPDATE notifications SET key = key || '.2' WHERE batch_id = 'asked'"))
+        connection.exec_driver_sql("UPDATE notifications SET key = key || ':turn2' WHERE batch_id = 'asked'")
     before = rows(upgraded)
     migrate.downgrade(upgraded.engine, revision="0007")
     migrate.upgrade(upgraded.engine)

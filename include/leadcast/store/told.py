@@ -52,7 +52,7 @@ def tell(
     # asked for by a person, it is told again how it went, the same or not
     times = f":{known.asks}" if known.asks else ""
     changes = events.changes(connection, known.batch_id)
-    turn = f".{changes}" if changes else ""
+    turn = f":turn{changes}" if changes else ""
 
     def row(channel: Channel, occasion: str) -> outbox.New:
         return outbox.New(

@@ -24,8 +24,8 @@ WITH still_true AS (
     SELECT n.id, n.batch_id
     FROM notifications n JOIN batches b ON b.id = n.batch_id
     WHERE n.state = 'pending' AND n.channel <> 'lead_status'
-        -- a number behind a dot is of this version, which somebody has gone back from
-        AND regexp_replace(n.key, '[.][0-9]+$', '')
+        -- turns are of this version, which somebody has gone back from
+        AND regexp_replace(n.key, '\\:turn[0-9]+$', '')
             = concat_ws(':', b.id, n.channel, n.occasion, b.status, nullif(b.asks, 0))
 ), written AS (
     INSERT INTO events (batch_id, sequence, at, snapshot, answers)
