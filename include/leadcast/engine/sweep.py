@@ -157,21 +157,24 @@ def _how(wave: claims.OpenWave, runs: Runs, *, now: datetime) -> _How | None:
     """None: it is on its way."""
     state = runs.run_state(wave.run_id)
     if state in OVER:
-        settle = runs.settle_state(wave.run_id)
-        if settle in OVER:
-            # it came to its end by itself: it could not settle, or a process still had what has been let go since
-            return _How()
-        told_as = runs.told_as(wave.run_id)
-        if settle != "skipped":
-            return _How(critical=ENDED_EARLY, told_as=told_as)
-        # Airflow (3.3.2) skips what has not ended, both where a run has no time left and where a person marks it
-        if runs.has_timed_out(wave.run_id):
-            return _How(critical=TIMED_OUT, told_as=told_as)
-        return _How(critical=STOPPED, told_as=told_as, gives_back=False)
+        why = why_ended(wave.run_id, runs)
+        # by itself: it could not settle, or a process still had what has been let go since
+        return _How(why, runs.told_as(wave.run_id), gives_back=why != STOPPED) if why else _How()
     if state is None and now - wave.begun_at > GRACE:
         # nobody can say any more how often it was cleared; another run may have its id one day, and claims later
         return _How(critical=GONE, told_as=f"{wave.run_id} {wave.begun_at.isoformat()}")
     return None
+
+
+def why_ended(run_id: str, runs: Runs) -> str:
+    """Why a run is over that did not come to its end by itself; empty: it did. `STOPPED`: a person wanted it so."""
+    settle = runs.settle_state(run_id)
+    if settle in OVER:
+        return ""
+    if settle != "skipped":
+        return ENDED_EARLY
+    # Airflow (3.3.2) skips what has not ended, both where a run has no time left and where a person marks it
+    return TIMED_OUT if runs.has_timed_out(run_id) else STOPPED
 
 
 def _where(error: BaseException) -> str:

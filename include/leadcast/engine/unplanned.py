@@ -126,12 +126,7 @@ def _is_done(run_id: str, runs: Runs, *, now: datetime) -> bool:
 
 
 def _end(run_id: str, runs: Runs) -> End:
-    settle = runs.settle_state(run_id)
-    if settle in sweep.OVER:
+    why = sweep.why_ended(run_id, runs)
+    if not why:
         return End(sweep.PLAN_FAILED, is_wanted=runs.plan_was_away(run_id))
-    if settle != "skipped":
-        return End(sweep.ENDED_EARLY, is_wanted=True)
-    # Airflow (3.3.2) skips what has not ended, both where a run has no time left and where a person marks it
-    if runs.has_timed_out(run_id):
-        return End(sweep.TIMED_OUT, is_wanted=True)
-    return End(sweep.STOPPED, is_wanted=False)
+    return End(why, is_wanted=why != sweep.STOPPED)

@@ -15,7 +15,7 @@ from leadcast.integrations import registry
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
-DONE = "success"
+_DONE = "success"
 _FAILED = ("failed", "upstream_failed")
 _NOT_THERE = (None, "removed")
 
@@ -50,7 +50,7 @@ def keep_places(context: Context, lists: dict[str, list[Any]], *, at_most: int) 
 def marked_as_done(context: Context) -> set[str]:
     """Ids of deliveries whose task is a success. Asked of what the ledger has open, it was none by itself: somebody has
     marked it, and so has seen to them."""
-    return _whose_task_is(context, DONE)
+    return _whose_task_is(context, _DONE)
 
 
 def failed(context: Context) -> set[str]:
