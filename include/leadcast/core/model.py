@@ -73,6 +73,18 @@ def cancelled_state(*, in_doubt: bool) -> DeliveryState:
     return DeliveryState.UNKNOWN if in_doubt else DeliveryState.CANCELLED
 
 
+def is_heard(*, is_running: bool, state: DeliveryState, is_delivered: bool) -> bool:
+    """Whether what an attempt has ended with counts: not a second time, and of one that was given up for dead only its
+    success, and only where none has followed.
+
+    Args:
+        is_running: nobody has written down yet how the attempt ended.
+        state: its delivery's.
+        is_delivered: it has ended with success.
+    """
+    return is_running or (is_delivered and state in (DeliveryState.UNKNOWN, DeliveryState.FAILED))
+
+
 class AttemptOutcome(StrEnum):
     """How one attempt ended. `died`: the process was gone before the outcome was written. `postponed`: we ourselves
     found that it was too early; no try was used."""

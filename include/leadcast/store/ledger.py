@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from leadcast.core.errors import DeliveryError, StoreError
-from leadcast.core.model import AttemptOutcome, DeliveryState, Lead, Receipt, cancelled_state
+from leadcast.core.model import AttemptOutcome, DeliveryState, Lead, Receipt, cancelled_state, is_heard
 from leadcast.store import claims, rounds
 from leadcast.store.leads import from_data
 from leadcast.store.schema import attempts, batches, deliveries
@@ -300,8 +300,7 @@ def end(connection: Connection, begun: Begun, ended: Ended, *, now: datetime, ru
     state = DeliveryState(_locked(connection, begun.delivery_id).state)
     error = None if ended.error is None else error_as_json(ended.error)
     is_ours = _end_attempt(connection, begun, ended.outcome, error, now=now)
-    has_ended = state in (DeliveryState.UNKNOWN, DeliveryState.FAILED)
-    if not is_ours and not (has_ended and ended.state is DeliveryState.DELIVERED):
+    if not is_heard(is_running=is_ours, state=state, is_delivered=ended.state is DeliveryState.DELIVERED):
         return state
     if not is_ours:
         claims.reopen(connection, batch_id=begun.batch_id, run_id=run_id)

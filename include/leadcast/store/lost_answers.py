@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, select
 
+from leadcast.core import model
 from leadcast.core.model import AttemptOutcome, DeliveryState
 from leadcast.store.ledger import Begun
 from leadcast.store.schema import attempts, deliveries
@@ -25,8 +26,8 @@ def is_written(connection: Connection, begun: Begun, *, worker: str) -> bool:
 
 
 def is_heard(connection: Connection, begun: Begun, *, is_delivered: bool) -> bool:
-    """Whether `ledger.end` would write what this attempt has ended with: not a second time, and of one that was given
-    up for dead only its success. Its batch is locked, so this stays so until the transaction ends.
+    """Whether `ledger.end` would write what this attempt has ended with. Its batch is locked, so this stays so until
+    the transaction ends.
 
     Args:
         is_delivered: it has ended with success.
@@ -34,5 +35,5 @@ def is_heard(connection: Connection, begun: Begun, *, is_delivered: bool) -> boo
     both = attempts.join(deliveries, deliveries.c.id == attempts.c.delivery_id)
     query = select(attempts.c.outcome, deliveries.c.state).select_from(both).where(attempts.c.id == begun.attempt_id)
     row = connection.execute(query).one()
-    has_ended = row.state in (DeliveryState.UNKNOWN, DeliveryState.FAILED)
-    return row.outcome == AttemptOutcome.RUNNING or (is_delivered and has_ended)
+    is_running = row.outcome == AttemptOutcome.RUNNING
+    return model.is_heard(is_running=is_running, state=DeliveryState(row.state), is_delivered=is_delivered)
