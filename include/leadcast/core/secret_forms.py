@@ -10,7 +10,8 @@ _SHORTEST = 4
 _SHORTEST_NUMBER = 7
 _NATIONAL = 10
 """Digits of a phone number without its country."""
-_WORD = re.compile(r"[^\W\d_]+")
+WORD = re.compile(r"[^\W\d_]+")
+"""What is one word, to whoever names words and to whoever looks for them."""
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{4,}={0,2}")
 _URL_SAFE = str.maketrans("-_", "+/")
 _MIXED_SIGNS = (0, 2, 3)
@@ -75,7 +76,7 @@ def _cores(secret: str) -> Iterator[str]:
 def _as_words(words: Collection[str], text: str) -> Iterator[tuple[int, int]]:
     cased = {word.casefold() for word in words if word.lower() != word.upper()}
     if cased:
-        yield from (found.span() for found in _WORD.finditer(text) if found[0].casefold() in cased)
+        yield from (found.span() for found in WORD.finditer(text) if found[0].casefold() in cased)
     for word in words:
         if word.lower() == word.upper():
             yield from _everywhere(str(word), text)

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from leadcast.core.field_words import words_of
 from leadcast.core.redact import one_line
-from leadcast.core.unknown_fields import nearest
+from leadcast.core.unknown_fields import UNKNOWN_FIELD, nearest
 
 _LONGEST_SHOWN = 80
 _NOTHING = ("", "{}", "()")
@@ -72,7 +72,7 @@ def what_is_wrong(error: ValidationError, model: type[BaseModel]) -> str:
     first = error.errors(include_url=False)[0]
     # pydantic names the way through its validators, too: lax-or-strict[…]
     loc = [str(part) for part in first["loc"] if "[" not in str(part)]
-    if first["type"] == "extra_forbidden":
+    if first["type"] == UNKNOWN_FIELD:
         return no_such_setting(loc[0], model.model_fields)
     # what two settings contradict each other in has no place of its own; its text names them
     where = f"{'.'.join(loc)}: " if loc else ""

@@ -7,9 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from leadcast.core.errors import CredentialsError
+from leadcast.core.field_words import Fault
 from leadcast.integrations.base import ConnectionFields, ModelClass
 from leadcast.integrations.blanks import meant
 
@@ -90,3 +91,15 @@ def expired(service: str, error: CredentialsError) -> CredentialsError:
         code=error.code,
         detail=error.detail,
     )
+
+
+def misfit(connection: ConnectionFields, error: ValidationError, *, called: Mapping[str, str]) -> CredentialsError:
+    """The first thing that is wrong with a connection, without the value.
+
+    Args:
+        called: a field of the credentials → what it is called in Airflow's form, where that is another name.
+    """
+    fault = Fault.first_of(error)
+    name = fault.where.partition(".")[0]
+    field = called.get(name, name)
+    return CredentialsError(f"Connection {connection.conn_id!r}: {field}: {fault.what}.", code=field)

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from leadcast.core.model import Lead
-from leadcast.core.secret_forms import Number, Word
+from leadcast.core.secret_forms import WORD, Number, Word
 from leadcast.core.values import text_of
 from leadcast.integrations.ways import address_forms, digits_of, number_forms, phones_in
 from leadcast.integrations.wording import vocabulary
@@ -19,7 +19,6 @@ _FEWEST_LETTERS_OF_A_COMPANY = 4
 """Three are mostly its legal form: ООО, LLC."""
 _MOST_WORDS = 32
 _MOST_NUMBERS = 32
-_WORD = re.compile(r"[^\W\d_]+")
 _NUMBER = re.compile(r"\d(?:[ \u00a0().\-\u2011-\u2014/]{0,3}\d){6,19}")
 
 
@@ -63,5 +62,5 @@ def _numbers(texts: Iterable[str]) -> Iterator[Number]:
 
 
 def _words(text: str, fewest: int) -> list[Word]:
-    words = [word for word in _WORD.findall(text) if len(word) >= fewest and word.casefold() not in vocabulary()]
+    words = [word for word in WORD.findall(text) if len(word) >= fewest and word.casefold() not in vocabulary()]
     return [Word(word) for word in words[:_MOST_WORDS]]

@@ -23,12 +23,12 @@ from pydantic import (
 )
 
 from leadcast.core.errors import CredentialsError, UnknownOutcome, Unsendable
-from leadcast.core.field_words import Fault
 from leadcast.core.limits import Limit
 from leadcast.core.model import Lead, Receipt
 from leadcast.core.redact import one_line
 from leadcast.core.settings import Language, OnUnknown, Settings
 from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, ModelClass, RequestModel
+from leadcast.integrations.connection import misfit
 from leadcast.integrations.mapping import Fields, filled
 from leadcast.integrations.telegram_api import API, BotApi, id_of, refusal
 from leadcast.integrations.telegram_mends import Mender
@@ -175,10 +175,7 @@ class Telegram(Integration[TelegramSettings, TelegramCredentials]):
         try:
             credentials = TelegramCredentials.model_validate(values)
         except ValidationError as error:
-            fault = Fault.first_of(error)
-            name = fault.where.partition(".")[0]
-            field = {"bot_token": "password", "chat_id": "host"}.get(name, name)
-            raise CredentialsError(f"Connection {connection.conn_id!r}: {field}: {fault.what}.", code=field) from None
+            raise misfit(connection, error, called={"bot_token": "password", "chat_id": "host"}) from None
         return Account(credentials=credentials, base_url=base_url)
 
 

@@ -15,13 +15,12 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints, ValidationError, model_validator
 
 from leadcast.core.errors import CredentialsError
-from leadcast.core.field_words import Fault
 from leadcast.core.limits import Limit
 from leadcast.core.model import Lead, Receipt
 from leadcast.core.signing_secret import signing_secret
 from leadcast.integrations.address import Target, callable_url
 from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, ModelClass, RequestModel
-from leadcast.integrations.connection import address_of, parsed
+from leadcast.integrations.connection import address_of, misfit, parsed
 from leadcast.integrations.mapping import Fields, filled
 from leadcast.integrations.webhook_answer import BODY_S, check
 from leadcast.integrations.webhook_message import (
@@ -187,7 +186,4 @@ class Webhook(Integration[WebhookSettings, WebhookCredentials]):
         try:
             return Account(credentials=WebhookCredentials.model_validate(values))
         except ValidationError as error:
-            fault = Fault.first_of(error)
-            name = fault.where.partition(".")[0]
-            field = {"url": "host", "secret": "password"}.get(name, name)
-            raise CredentialsError(f"Connection {connection.conn_id!r}: {field}: {fault.what}.", code=field) from None
+            raise misfit(connection, error, called={"url": "host", "secret": "password"}) from None

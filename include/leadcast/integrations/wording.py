@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from leadcast.core.secret_forms import WORD
 from leadcast.core.settings import Language
 
 _TEMPLATES = Path(__file__).parent.parent / "templates"
 _NAME = re.compile(r"\{([a-z_]{1,32})\}")
-_WORD = re.compile(r"[^\W\d_]+")
 _DEEPEST = 6
 """Sentences within sentences, as in: The token was not renewed: Cannot reach …: no connection in time."""
 _LONGEST_CHARS = 2000
@@ -101,7 +101,7 @@ class Wording:
 def vocabulary() -> frozenset[str]:
     """The words that our own sentences are made of, in all languages, in small letters."""
     sentences = (sentence for language in Language for pair in catalogue(language).items() for sentence in pair)
-    return frozenset(word.casefold() for text in sentences for word in _WORD.findall(_NAME.sub(" ", text)))
+    return frozenset(word.casefold() for text in sentences for word in WORD.findall(_NAME.sub(" ", text)))
 
 
 def catalogue(language: Language) -> Mapping[str, str]:
