@@ -99,9 +99,8 @@ class Gate:
             StoreError: the store could not be used.
         """
         self._ask_circuit(way.ref, lease_s=None)  # who is not let through takes nobody's slot
-        has_place = (
-            due.error_code == LIMIT or due.begun_at is not None
-        )  # else who hears a 429 goes behind all who waited for him
+        # one who was tried as well: else who hears a 429 goes behind all who waited for him
+        has_place = due.error_code == LIMIT or due.begun_at is not None
         limiter = StoredLimits(self.store)
         self.sleep(
             limiter.take(way.limits, may_wait_s=WAIT_FOR_SLOT_S, has_place=has_place, gives_up_in_s=gives_up_in_s)

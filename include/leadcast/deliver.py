@@ -75,37 +75,58 @@ class Courier:
                 if not held:
                     why = "Another attempt of this delivery is still on its way."
                     raise busy(why, self.settings, comes_back=asked and not last_in_run)
-                with self.store.begin() as connection:
-                    now = self.clock()
-                    # before the delivery's own row, as all do who touch both
-                    claims.hold(connection, delivery_id=delivery_id)
-                    due = ledger.due(connection, delivery_id, now=now)
-                    if due is None:
-                        log.info("nothing to deliver", delivery_id=delivery_id)
-                        return None
-                    is_asked = asked and not (asked_by and due.asked == asked_by)
-                    if not is_asked:
-                        _refuse_what_is_decided(due, now=now)
-                    attempt = Attempt(
-                        due,
-                        integration,
-                        gate=self._gate(),
-                        tokens=self.tokens,
-                        worker=self.worker,
-                        chance=self.chance,
-                        run_id=run_id,
-                        last_in_run=last_in_run,
-                        is_asked=is_asked,
-                        asked_by=asked_by,
-                    )
-                    attempt.hold(connection)
-                    if due.waits_for:
-                        ledger.wake(connection, delivery_id)
-                return attempt.run()
+                attempt = self._taken_up(
+                    delivery_id,
+                    integration,
+                    last_in_run=last_in_run,
+                    run_id=run_id,
+                    asked=asked,
+                    asked_by=asked_by,
+                )
+                return None if attempt is None else attempt.run()
         except StoreError as error:
             if error.is_away and (attempt is None or not attempt.is_begun):
                 raise NotBegun(str(error), is_away=True) from None
             raise
+
+    def _taken_up(
+        self,
+        delivery_id: str,
+        integration: Integration[Any, Any],
+        *,
+        last_in_run: bool,
+        run_id: str,
+        asked: bool,
+        asked_by: str,
+    ) -> Attempt | None:
+        """The attempt to be made, whose run holds the batch; None: there is nothing to do."""
+        with self.store.begin() as connection:
+            now = self.clock()
+            # before the delivery's own row, as all do who touch both
+            claims.hold(connection, delivery_id=delivery_id)
+            due = ledger.due(connection, delivery_id, now=now)
+            if due is None:
+                log.info("nothing to deliver", delivery_id=delivery_id)
+                return None
+            is_asked = asked and not (asked_by and due.asked == asked_by)
+            if not is_asked:
+                _refuse_what_is_decided(due, now=now)
+            attempt = Attempt(
+                due,
+                integration,
+                gate=self._gate(),
+                tokens=self.tokens,
+                worker=self.worker,
+                chance=self.chance,
+                run_id=run_id,
+                last_in_run=last_in_run,
+                is_asked=is_asked,
+                asked_by=asked_by,
+            )
+            attempt.hold(connection)
+            if due.waits_for:
+                ledger.wake(connection, delivery_id)
+        return attempt
 
     def _gate(self) -> Gate:
         return Gate(
