@@ -25,6 +25,11 @@ Accept = Callable[..., Accepted]
 HUB, SHOP = "https://hooks.example", "https://shop.example"
 
 
+@pytest.mark.parametrize("url", ["https://[", "0b5e", "", "https:///hook"])
+def test_what_cannot_be_read_shares_its_host_with_nobody(url: str) -> None:
+    assert len({Receiver.at(each).host for each in (url, f"{url}x", SHOP, HUB)}) == 4
+
+
 class Callers:
     """Who brings callback URLs, and what becomes of calling them: by the beginning of a URL."""
 

@@ -39,10 +39,11 @@ class Receiver:
         """Who is called by a URL. One that cannot be read is at a host of its own: calling it will say why."""
         try:
             parts = urlsplit(url)
-            host = f"host {parts.scheme}://{parts.hostname}:{parts.port or _PORTS.get(parts.scheme)}"
+            port = parts.port or _PORTS.get(parts.scheme)
         except ValueError:
-            host = f"host {url}"
-        return cls(_hashed(host), _hashed(url))
+            parts, port = urlsplit(""), None
+        host = f"{parts.scheme}://{parts.hostname}:{port}" if parts.hostname else url
+        return cls(_hashed(f"host {host}"), _hashed(url))
 
 
 EVERYBODY = Receiver()
