@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import create_engine, make_url, select, text
+from sqlalchemy import select, text
 
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.core.notes import Note
@@ -15,12 +15,12 @@ from leadcast.notify import Story
 from leadcast.retry import Retrier
 from leadcast.settle import Settler
 from leadcast.store import migrate
-from leadcast.store.database import Store, open_engine
+from leadcast.store.database import Store
 from leadcast.store.paces import Channel
 from leadcast.store.schema import events, notifications
-from leadcast.store.sealing import Sealer
 
 from .conftest import StoppedClock
+from .older import older_store
 from .test_notify import Post, dispatcher
 
 pytestmark = pytest.mark.store
@@ -64,21 +64,13 @@ INSERT INTO notifications (key, batch_id, channel, occasion, payload, state) VAL
 @pytest.fixture
 def upgraded(postgres_url: str, fernet_key: str) -> Iterator[Store]:
     """A store that has come from the version before, while some of its rows waited."""
-    admin = create_engine(postgres_url, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text("DROP DATABASE IF EXISTS upgraded WITH (FORCE)"))
-        connection.execute(text("CREATE DATABASE upgraded"))
-    engine = open_engine(make_url(postgres_url).set(database="upgraded").render_as_string(hide_password=False))
-    migrate.upgrade(engine, revision="0007")
-    sealer = Sealer(fernet_key)
-    with engine.begin() as connection:
-        connection.exec_driver_sql(BATCHES)
-        url = sealer.seal({"url": "https://shop.example/done"})
-        connection.execute(text("UPDATE batches SET callback_url_sealed = :url"), {"url": url})
-    migrate.upgrade(engine)
-    yield Store(engine, sealer)
-    engine.dispose()
-    admin.dispose()
+    with older_store(postgres_url, name="upgraded", revision="0007", fernet_key=fernet_key) as store:
+        with store.begin() as connection:
+            connection.exec_driver_sql(BATCHES)
+            url = store.sealer.seal({"url": "https://shop.example/done"})
+            connection.execute(text("UPDATE batches SET callback_url_sealed = :url"), {"url": url})
+        migrate.upgrade(store.engine)
+        yield store
 
 
 def rows(store: Store) -> dict[str, int | None]:

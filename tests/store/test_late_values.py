@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from sqlalchemy import create_engine, make_url, select, text, update
+from sqlalchemy import select, text, update
 
 from leadcast.core.settings import Settings
 from leadcast.inbox import Accepted, Inbox
 from leadcast.store import late_values, migrate
-from leadcast.store.database import Store, open_engine
+from leadcast.store.database import Store
 from leadcast.store.listing import Filter, listing
 from leadcast.store.schema import batches, deliveries
-from leadcast.store.sealing import Sealer
 
 from .conftest import StoppedClock
+from .older import older_store
 
 pytestmark = pytest.mark.store
 
@@ -25,15 +25,8 @@ BEFORE = "0008"
 
 @pytest.fixture
 def older(postgres_url: str, fernet_key: str) -> Iterator[Store]:
-    admin = create_engine(postgres_url, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text("DROP DATABASE IF EXISTS late_values WITH (FORCE)"))
-        connection.execute(text("CREATE DATABASE late_values"))
-    admin.dispose()
-    engine = open_engine(make_url(postgres_url).set(database="late_values").render_as_string(hide_password=False))
-    migrate.upgrade(engine, revision=BEFORE)
-    yield Store(engine, Sealer(fernet_key))
-    engine.dispose()
+    with older_store(postgres_url, name="late_values", revision=BEFORE, fernet_key=fernet_key) as store:
+        yield store
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import create_engine, func, make_url, select, text
+from sqlalchemy import func, select, text
 
 from leadcast.core.errors import StoreError
 from leadcast.core.model import BatchStatus, Lead, Receipt
@@ -19,11 +19,11 @@ from leadcast.integrations.base import Account, Call
 from leadcast.plan import plan
 from leadcast.settle import Settler
 from leadcast.store import migrate
-from leadcast.store.database import Store, open_engine
+from leadcast.store.database import Store
 from leadcast.store.schema import batches, deliveries
-from leadcast.store.sealing import Sealer
 from leadcast.store.tokens import StoredTokens
 from tests.store.conftest import AnySettings, OneSecret, Service
+from tests.store.older import older_store
 
 pytestmark = pytest.mark.store
 
@@ -35,15 +35,8 @@ BEFORE = "0002"
 @pytest.fixture
 def older(postgres_url: str, fernet_key: str) -> Iterator[Store]:
     """A store with the tables of an older version."""
-    admin = create_engine(postgres_url, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text("DROP DATABASE IF EXISTS traffic WITH (FORCE)"))
-        connection.execute(text("CREATE DATABASE traffic"))
-    admin.dispose()
-    engine = open_engine(make_url(postgres_url).set(database="traffic").render_as_string(hide_password=False))
-    migrate.upgrade(engine, revision=BEFORE)
-    yield Store(engine, Sealer(fernet_key))
-    engine.dispose()
+    with older_store(postgres_url, name="traffic", revision=BEFORE, fernet_key=fernet_key) as store:
+        yield store
 
 
 def revision(store: Store) -> str | None:
