@@ -14,6 +14,7 @@ from leadcast.api.app import create_app
 from leadcast.api.backend import Backend
 from leadcast.api.caller import Caller, bearer_of, refuse_cookie_alone, token_of
 from leadcast.api.links import MOUNT
+from leadcast.api.trigger_guard import Asking
 from leadcast.core.settings import Settings
 from leadcast.store.database import Store
 
@@ -48,6 +49,31 @@ def admit(request: Request) -> None:
     refuse_cookie_alone(request)
     user = request.headers.get("X-Test-User", "tester")
     request.state.leadcast_caller = Caller(id=user, token=bearer_of(request), may_write=lambda: user != "viewer")
+
+
+@dataclass(frozen=True)
+class User:
+    """A user of Airflow."""
+
+    name: str = "tester"
+
+    def get_name(self) -> str:
+        return self.name
+
+
+async def user_of(request: Request) -> User:
+    """Stands for Airflow's users, where the guard asks for them."""
+    if token_of(request) != TOKEN:
+        raise HTTPException(401, "Not authenticated")
+    return User(request.headers.get("X-Test-User", "tester"))
+
+
+def refuse_who_may_not_trigger(request: Request, user: User) -> None:
+    if user.name == "viewer":
+        raise HTTPException(403)
+
+
+ASKING = Asking(user_of, refuse_who_may_not_trigger)
 
 
 @pytest.fixture

@@ -15,13 +15,18 @@ from leadcast.api.trigger_guard import TriggerGuard
 from leadcast.core.errors import BodyTooLarge
 from leadcast.core.json_body import MAX_BODY_BYTES
 from leadcast.store.sealing import Sealer
+from tests.api.conftest import ASKING, TOKEN
 
 CHUNK = b" " * 65_536
 SCOPE = {
     "type": "http",
     "method": "POST",
     "path": "/api/v2/dags/send_lead/dagRuns",
-    "headers": [(b"content-type", b"application/json"), (b"content-length", b"10")],
+    "headers": [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"10"),
+        (b"authorization", f"Bearer {TOKEN}".encode()),
+    ],
 }
 
 
@@ -54,7 +59,7 @@ def test_the_guard_of_airflows_trigger_stops_reading(fernet_key: str) -> None:
     async def send(message: Message) -> None:
         answers.append(message)
 
-    guard = TriggerGuard(airflow, sealer=lambda: Sealer(fernet_key))
+    guard = TriggerGuard(airflow, sealer=lambda: Sealer(fernet_key), asking=ASKING)
     asyncio.run(guard(dict(SCOPE), caller.receive, send))
     assert answers[0]["status"] == 413
     assert (b"connection", b"close") in answers[0]["headers"]

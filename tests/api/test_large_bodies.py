@@ -22,10 +22,11 @@ from leadcast.core.errors import StoreError
 from leadcast.core.settings import Settings
 from leadcast.store.database import Store
 from leadcast.store.sealing import Sealer
-from tests.api.conftest import TOKEN, Bell, admit
+from tests.api.conftest import ASKING, TOKEN, Bell, admit
 
 TRIGGER = "/api/v2/dags/send_lead/dagRuns"
 FAR_TOO_MUCH = b" " * 5_000_000
+TOO_MUCH_OF_A_STRANGER = b" " * 1_500_000
 DOORS = [f"{MOUNT}/send-batch", f"{MOUNT}/batches/x/retry", TRIGGER]
 
 
@@ -38,7 +39,7 @@ def address() -> Iterator[str]:
     backend = Backend(store=no_store, settings=Settings, ring=Bell().ring, missing_pools=list)
     airflow = FastAPI()
     airflow.mount(MOUNT, create_app(backend, admit=admit))
-    guarded = TriggerGuard(airflow, sealer=lambda: Sealer(""))
+    guarded = TriggerGuard(airflow, sealer=lambda: Sealer(""), asking=ASKING)
     server = uvicorn.Server(uvicorn.Config(guarded, log_level="critical", lifespan="off"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -53,12 +54,12 @@ def address() -> Iterator[str]:
 @pytest.mark.parametrize("token", [TOKEN, ""], ids=["known", "unknown"])
 def test_who_sends_far_too_much_hears_so(address: str, path: str, connection: str, token: str) -> None:
     headers = {"Content-Type": "application/json", "Connection": connection, "Authorization": f"Bearer {token}"}
-    status = 413 if token or path == TRIGGER else 401
+    status, sent = (413, FAR_TOO_MUCH) if token else (401, TOO_MUCH_OF_A_STRANGER)
     with closing(http.client.HTTPConnection(address, timeout=60)) as plain:
-        plain.request("POST", path, FAR_TOO_MUCH, headers)
+        plain.request("POST", path, sent, headers)
         answer = plain.getresponse()
         assert (answer.status, json.loads(answer.read())["status"]) == (status, status)
-    assert requests.post(f"http://{address}{path}", FAR_TOO_MUCH, headers=headers, timeout=60).status_code == status
+    assert requests.post(f"http://{address}{path}", sent, headers=headers, timeout=60).status_code == status
 
 
 @pytest.mark.parametrize("path", DOORS)

@@ -10,14 +10,14 @@ import pytest
 from fastapi.testclient import TestClient
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from leadcast.api.trigger_guard import TriggerGuard
 from leadcast.core.errors import SettingsError
 from leadcast.engine.conf_guard import open_conf
 from leadcast.request import validate
 from leadcast.store.sealing import Sealer
-from tests.api.conftest import BODY, BOT_TOKEN
+from tests.api.conftest import ASKING, BODY, BOT_TOKEN, TOKEN
 
 TRIGGER = "/api/v2/dags/send_lead/dagRuns"
 
@@ -30,6 +30,10 @@ async def airflow(scope: Scope, receive: Receive, send: Send) -> None:
     await JSONResponse({"body": body.decode("latin-1"), "length": length, "really": len(body)})(scope, receive, send)
 
 
+def signed_in(app: ASGIApp) -> TestClient:
+    return TestClient(app, headers={"Authorization": f"Bearer {TOKEN}"})
+
+
 @pytest.fixture
 def sealer(fernet_key: str) -> Sealer:
     return Sealer(fernet_key)
@@ -37,7 +41,7 @@ def sealer(fernet_key: str) -> Sealer:
 
 @pytest.fixture
 def client(sealer: Sealer) -> TestClient:
-    return TestClient(TriggerGuard(airflow, sealer=lambda: sealer))
+    return signed_in(TriggerGuard(airflow, sealer=lambda: sealer, asking=ASKING))
 
 
 def passed_on(client: TestClient, body: Any, path: str = TRIGGER) -> Any:
@@ -195,7 +199,7 @@ def test_where_it_cannot_seal_it_refuses_and_says_how_to_send() -> None:
     def no_key() -> Sealer:
         raise SettingsError("There is no key.")
 
-    client = TestClient(TriggerGuard(airflow, sealer=no_key))
+    client = signed_in(TriggerGuard(airflow, sealer=no_key, asking=ASKING))
     answer = client.post(TRIGGER, json={"conf": BODY})
     assert answer.status_code == 422
     assert "conn_id" in answer.json()["detail"]

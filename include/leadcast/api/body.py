@@ -1,14 +1,16 @@
-"""Reads a request's body: JSON, and never more of it than the door takes."""
+"""Reads a request's body: JSON, never more of it than the door takes, and never for longer than it waits."""
 
 from __future__ import annotations
 
+import asyncio
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import HTTPException, Request
 from starlette.requests import ClientDisconnect
 
-from leadcast.core.errors import BodyTooLarge, InvalidRequest
+from leadcast.core.errors import BodyTooLarge, BodyTooSlow, InvalidRequest
 from leadcast.core.json_body import MAX_BODY_BYTES, parse_body
 from leadcast.core.notes import Way
 
@@ -16,6 +18,22 @@ _JSON = re.compile(r"(?:application|text)/(?:x-)?json|application/[\w.-]+\+json"
 _CHARSET = re.compile(r";\s*charset\s*=\s*[\"']?([\w.:+-]{1,40})", re.IGNORECASE)
 _UNPACKED = frozenset({"", "identity", "none", "utf-8", "utf8"})
 """What Content-Encoding says of a body that is not compressed; a charset in it is a mistake that many make."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a door waits for a body.
+
+    Args:
+        whole_s: for all of it.
+        part_s: for the next part of it.
+    """
+
+    whole_s: float = 30.0
+    part_s: float = 10.0
+
+
+PATIENCE = Patience()
 
 
 async def read_json(request: Request, *, lead_at: Way = ("lead",)) -> Any:
@@ -27,13 +45,14 @@ async def read_json(request: Request, *, lead_at: Way = ("lead",)) -> Any:
     Raises:
         HTTPException: 415, it is not said to be JSON.
         BodyTooLarge: over 1 MiB, whatever Content-Length says.
+        BodyTooSlow: it did not come in time.
         InvalidRequest: it is not JSON.
     """
     said = request.headers.get("Content-Type", "")
     media_type = said.partition(";")[0].partition(",")[0].strip().lower()
     if not _JSON.fullmatch(media_type) or _is_packed(request.headers.get("Content-Encoding", "")):
         raise HTTPException(415, "Send JSON, uncompressed: Content-Type: application/json.")
-    return parse_body(await _read(request), charset=charset_of(said), lead_at=lead_at)
+    return parse_body(await read(request), charset=charset_of(said), lead_at=lead_at)
 
 
 def charset_of(content_type: str) -> str:
@@ -52,21 +71,36 @@ async def read_nothing(request: Request) -> None:
     Raises:
         InvalidRequest: there is more than `{}`.
         BodyTooLarge: over 1 MiB, whatever Content-Length says.
+        BodyTooSlow: it did not come in time.
     """
-    if (await _read(request)).strip() not in (b"", b"{}"):
+    if (await read(request)).strip() not in (b"", b"{}"):
         raise InvalidRequest("This call takes no body: it is about the whole batch.")
 
 
-async def _read(request: Request) -> bytes:
+async def read(request: Request) -> bytes:
+    """The body's bytes.
+
+    Raises:
+        HTTPException: 400, the caller left before its end.
+        BodyTooLarge: over 1 MiB, whatever Content-Length says.
+        BodyTooSlow: it did not come in time.
+    """
     announced = request.headers.get("Content-Length", "0")
     if announced.isdecimal() and int(announced[:20]) > MAX_BODY_BYTES:
         raise BodyTooLarge(f"The body has {announced[:20]} bytes; at most {MAX_BODY_BYTES} are taken.")
-    body = bytearray()
+    body, patience = bytearray(), PATIENCE
+    now = asyncio.get_running_loop().time
+    ends_at = now() + patience.whole_s
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BODY_BYTES:
-                raise BodyTooLarge(f"The body has more than {MAX_BODY_BYTES} bytes.")
+        async with asyncio.timeout(patience.part_s) as left:
+            async for part in request.stream():
+                body += part
+                if len(body) > MAX_BODY_BYTES:
+                    raise BodyTooLarge(f"The body has more than {MAX_BODY_BYTES} bytes.")
+                left.reschedule(min(ends_at, now() + patience.part_s))
     except ClientDisconnect:
         raise HTTPException(400, "The body ended early.") from None
+    except TimeoutError:
+        slow = f"The body did not come in time: all of it within {patience.whole_s:g} s, the next part of it within"
+        raise BodyTooSlow(f"{slow} {patience.part_s:g} s.") from None
     return bytes(body)

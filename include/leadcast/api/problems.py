@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Any, cast
 
 import structlog
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
@@ -95,48 +95,51 @@ def of_http(error: StarletteHTTPException) -> Problem:
     return Problem(status=error.status_code, title=title, detail=detail or f"{title}.")
 
 
+def told(error: Exception) -> tuple[Problem, dict[str, str]]:
+    """What is answered to an error, whatever raised it, and with which headers."""
+    if isinstance(error, StarletteHTTPException):
+        headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.UNAUTHORIZED:
+            headers["WWW-Authenticate"] = "Bearer"
+        return of_http(error), headers
+    if isinstance(error, SQLAlchemyError):
+        # ours says StoreError: this is Airflow's, which knows who may do what
+        return _AIRFLOW_AWAY, _AGAIN
+    if isinstance(error, LeadcastError):
+        return of_error(error), _AGAIN if isinstance(error, (StoreError, LeadTableError)) else {}
+    if isinstance(error, RequestValidationError):
+        return of_validation(error), {}
+    return _unexpected(), {}
+
+
 def handle_with(app: FastAPI, page: Any = None) -> None:
     """Puts every error of the app into this form. `page(request, problem)`: for people, who get HTML instead."""
 
-    def answer(request: Request, problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    def answer(request: Request, error: Exception) -> Response:
+        problem, headers = told(error)
         html = page(request, problem, headers) if page else None
         return html or problem.response(headers)
 
     def on_ours(request: Request, error: Exception) -> Response:
-        problem = of_error(cast(LeadcastError, error))
-        if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if of_error(cast(LeadcastError, error)).status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             with suppress(Exception):  # a log that cannot be written changes no answer
                 log.error("request failed", path=request.url.path, error=type(error).__name__, reason=str(error))
-        retry = {"Retry-After": str(RETRY_AFTER_S)} if isinstance(error, (StoreError, LeadTableError)) else None
-        return answer(request, problem, retry)
-
-    def on_http(request: Request, error: Exception) -> Response:
-        error = cast(HTTPException, error)
-        headers = dict(error.headers or {})
-        if error.status_code == HTTPStatus.UNAUTHORIZED:
-            headers["WWW-Authenticate"] = "Bearer"
-        return answer(request, of_http(error), headers)
-
-    def on_validation(request: Request, error: Exception) -> Response:
-        return answer(request, of_validation(cast(RequestValidationError, error)))
+        return answer(request, error)
 
     def on_database(request: Request, error: Exception) -> Response:
-        # ours says StoreError: this is Airflow's, which knows who may do what
         with suppress(Exception):
             log.error("request failed", path=request.url.path, error=type(error).__name__, reason="Airflow's database")
-        return answer(request, _AIRFLOW_AWAY, {"Retry-After": str(RETRY_AFTER_S)})
+        return answer(request, error)
 
-    def on_anything(request: Request, error: Exception) -> Response:
-        # Starlette raises it on after this answer, so the server's log has the trace
-        return answer(request, _unexpected())
-
+    # what else is raised, Starlette raises on after its answer, so the server's log has the trace
     app.add_exception_handler(LeadcastError, on_ours)
-    app.add_exception_handler(StarletteHTTPException, on_http)
-    app.add_exception_handler(RequestValidationError, on_validation)
+    app.add_exception_handler(StarletteHTTPException, answer)
+    app.add_exception_handler(RequestValidationError, answer)
     app.add_exception_handler(SQLAlchemyError, on_database)
-    app.add_exception_handler(Exception, on_anything)
+    app.add_exception_handler(Exception, answer)
 
 
+_AGAIN = {"Retry-After": str(RETRY_AFTER_S)}
 _AIRFLOW_AWAY = Problem(
     status=503,
     title="Airflow's database not available",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from leadcast.core.json_body import MAX_BODY_BYTES
@@ -17,6 +18,23 @@ if TYPE_CHECKING:
 
 MAX_UNREAD_BYTES = 8 * MAX_BODY_BYTES
 MAX_UNREAD_S = 30.0
+MAX_OF_A_STRANGER_BYTES = 2 * MAX_BODY_BYTES
+MAX_OF_A_STRANGER_S = 5.0
+
+
+@dataclass(frozen=True)
+class Rest:
+    """How much is read behind an answer, and for how long."""
+
+    size_bytes: int
+    timeout_s: float
+
+
+_OF_WHO_IS_KNOWN = Rest(MAX_UNREAD_BYTES, MAX_UNREAD_S)
+_OF_A_STRANGER = Rest(MAX_OF_A_STRANGER_BYTES, MAX_OF_A_STRANGER_S)
+"""Enough for a body that the door would have taken from somebody with a token."""
+_RESTS = {401: _OF_A_STRANGER, 403: _OF_A_STRANGER, 408: Rest(0, 0.0)}
+"""By the answer's status. Who was too slow has been waited for."""
 
 
 class ReadOn:
@@ -30,15 +48,18 @@ class ReadOn:
         if scope["type"] != "http" or not _brings_body(scope):
             await self._app(scope, receive, send)
             return
-        body = _Body(scope, receive)
+        body, rest = _Body(scope, receive), _OF_WHO_IS_KNOWN
 
         async def answer(message: Message) -> None:
+            nonlocal rest
+            if message["type"] == "http.response.start":
+                rest = _RESTS.get(message["status"], rest)
             if not body.is_over and message["type"] == "http.response.start":
                 # or the server would read an endless body for ever
                 message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
             elif not body.is_over and not message.get("more_body", False):
                 await send({**message, "more_body": True})
-                await body.throw_away()
+                await body.throw_away(rest)
                 message = {"type": "http.response.body", "body": b"", "more_body": False}
             await send(message)
 
@@ -59,12 +80,12 @@ class _Body:
         self.is_over = message["type"] != "http.request" or not message.get("more_body", False)
         return message
 
-    async def throw_away(self) -> None:
+    async def throw_away(self, rest: Rest) -> None:
         """Reads to the end of it, or of our patience."""
         size = 0
         with suppress(TimeoutError):
-            async with asyncio.timeout(MAX_UNREAD_S):
-                while not self.is_over and size < MAX_UNREAD_BYTES:
+            async with asyncio.timeout(rest.timeout_s):
+                while not self.is_over and size < rest.size_bytes:
                     size += len((await self.receive()).get("body", b""))
 
 

@@ -1,20 +1,25 @@
 """Checks and seals what comes through Airflow's own trigger, before Airflow reads, stores or logs it.
 
 A root middleware of the api-server, plain ASGI: a path that is none of the guarded ones costs two comparisons.
+Airflow's own middlewares stand around it, so that it sees who they take the caller for. Who calls is asked first: of a
+stranger's body not a byte is looked at, so that his answer is the same whatever he sends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
-from starlette.concurrency import run_in_threadpool
+from fastapi import HTTPException, Request
+from sqlalchemy.exc import SQLAlchemyError
 
 from leadcast.api import problems
-from leadcast.api.body import charset_of
+from leadcast.api.body import charset_of, read
 from leadcast.api.read_on import ReadOn
-from leadcast.core.errors import BodyTooLarge, FieldError, InvalidRequest, LeadcastError
-from leadcast.core.json_body import MAX_BODY_BYTES, parse_body
+from leadcast.api.threads import Threads
+from leadcast.core.errors import FieldError, InvalidRequest, LeadcastError
+from leadcast.core.json_body import parse_body
 from leadcast.engine.conf_guard import DAG_ID, WHAT_TO_DO, checked
 from leadcast.request import SendBatch
 
@@ -25,18 +30,42 @@ if TYPE_CHECKING:
 
 _TRIGGER = f"/api/v2/dags/{DAG_ID}/dagRuns"
 _BACKFILLS = ("/api/v2/backfills", "/api/v2/backfills/dry_run")
+_THREADS = 8
+
+
+class User(Protocol):
+    """A user of Airflow."""
+
+    def get_name(self) -> str:
+        """His name, as Airflow writes it beside the runs that he triggers."""
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Who is asked about a caller.
+
+    Args:
+        user_of: who he is; raises HTTPException 401 or 403.
+        refuse_who_may_not_trigger: raises HTTPException 403; called in a thread.
+    """
+
+    user_of: Callable[[Request], Awaitable[Any]]
+    refuse_who_may_not_trigger: Callable[[Request, Any], None]
 
 
 class TriggerGuard:
-    """Around the whole api-server.
+    """Around the routes of the api-server.
 
     Args:
         sealer: opens and seals; asked for at each guarded call, so that the server starts without a key.
+        asking: who is asked about callers; None: Airflow.
     """
 
-    def __init__(self, app: ASGIApp, *, sealer: Callable[[], Sealer]) -> None:
+    def __init__(self, app: ASGIApp, *, sealer: Callable[[], Sealer], asking: Asking | None = None) -> None:
         self._app = app
         self._sealer = sealer
+        self._asking = asking or _airflow()
+        self._threads = Threads(_THREADS)
         self._guarding = ReadOn(self._guard)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,29 +76,46 @@ class TriggerGuard:
             await self._guarding(scope, receive, send)
 
     async def _guard(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
         try:
-            body = await _read(scope, receive)
-            said = dict(scope["headers"]).get(b"content-type", b"").decode("latin-1")
-            guarded = await run_in_threadpool(self._guarded, scope["path"], body, charset_of(said))
-        except LeadcastError as error:
-            await problems.of_error(error).response()(scope, receive, send)
+            user = await self._admitted(request)
+            body = await read(request)
+            said = request.headers.get("Content-Type", "")
+            guarded = await self._threads.run(
+                lambda: self._guarded(scope["path"], body, charset_of(said), user_name=user.get_name())
+            )
+        except (LeadcastError, HTTPException, SQLAlchemyError) as error:
+            problem, with_it = problems.told(error)
+            await problem.response(with_it)(scope, receive, send)
             return
         headers = [item for item in scope["headers"] if item[0] not in (b"content-length", b"transfer-encoding")]
         headers.append((b"content-length", str(len(guarded)).encode()))
         await self._app({**scope, "headers": headers}, _replay(guarded, receive), send)
 
-    def _guarded(self, path: str, body: bytes, charset: str) -> bytes:
+    async def _admitted(self, request: Request) -> User:
+        """Who calls, if he may go on: to trigger by our own question; about backfills Airflow asks, by their DAG.
+
+        Raises:
+            HTTPException: 401 or 403.
+            StoreError: all threads are in use.
+        """
+        user: User = await self._asking.user_of(request)
+        if _is_trigger(request.scope["path"]):
+            await self._threads.run(lambda: self._asking.refuse_who_may_not_trigger(request, user))
+        return user
+
+    def _guarded(self, path: str, body: bytes, charset: str, *, user_name: str) -> bytes:
         data = parse_body(body, charset=charset, lead_at=("conf", "lead"))
         if isinstance(data, dict) and not _is_trigger(path):
             _refuse_backfill(data)
         elif isinstance(data, dict):
             _refuse_misplaced(data)
             if conf := data.get("conf"):
-                data = data | {"conf": self._checked(conf)}
+                data = data | {"conf": self._checked(conf, user_name)}
         # what Airflow reads is what was checked here, not what else the bytes may mean
         return _as_json(data)
 
-    def _checked(self, conf: Any) -> dict[str, Any]:
+    def _checked(self, conf: Any, user_name: str) -> dict[str, Any]:
         if not isinstance(conf, dict):
             raise InvalidRequest("conf: must be an object.", errors=[FieldError(("body", "conf"), "must be an object")])
         try:
@@ -79,6 +125,12 @@ class TriggerGuard:
             raise InvalidRequest(f"conf.{error.detail}", errors=errors) from None
         except LeadcastError as error:
             raise InvalidRequest(f"This conf cannot be sealed here: {error} {WHAT_TO_DO}") from None
+
+
+def _airflow() -> Asking:
+    from leadcast.api.airflow_user import refuse_who_may_not_trigger, user_of
+
+    return Asking(user_of, refuse_who_may_not_trigger)
 
 
 def _is_guarded(path: str) -> bool:
@@ -109,22 +161,6 @@ def _as_json(data: Any) -> bytes:
     import json
 
     return json.dumps(data, separators=(",", ":")).encode()
-
-
-async def _read(scope: Scope, receive: Receive) -> bytes:
-    announced = dict(scope["headers"]).get(b"content-length", b"0")
-    if announced.isdigit() and int(announced[:20]) > MAX_BODY_BYTES:
-        raise BodyTooLarge(f"The body is larger than {MAX_BODY_BYTES} bytes.")
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise InvalidRequest("The body ended early.")
-        body += message.get("body", b"")
-        if len(body) > MAX_BODY_BYTES:
-            raise BodyTooLarge(f"The body is larger than {MAX_BODY_BYTES} bytes.")
-        if not message.get("more_body", False):
-            return bytes(body)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -11,6 +11,7 @@ LeadcastError
 │   ├── NothingToErase       404
 │   ├── BatchErased          409
 │   ├── BodyTooLarge         413
+│   ├── BodyTooSlow          408
 │   └── InvalidRequest       422, with the fields at fault
 ├── DeliveryError            one attempt failed
 │   ├── TransientError       again, by backoff (network before anything was sent, 5xx of a repeatable call, 4yz)
@@ -173,6 +174,13 @@ class BodyTooLarge(RequestRejected):
 
     status = 413
     title = "Body too large"
+
+
+class BodyTooSlow(RequestRejected):
+    """A body that did not come in time, or stopped in between."""
+
+    status = 408
+    title = "Body too slow"
 
 
 class InvalidRequest(RequestRejected):

@@ -1,0 +1,1 @@
+"""What somebody who means us harm would try, and how it ends."""
