@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from leadcast.local.client import Api
-from leadcast.local.ports import Ports, loopback_url
 from leadcast.sandbox.ports import ServiceName
 
 TYPES = ("email", "amocrm", "telegram", "bitrix24", "webhook")
@@ -57,13 +56,12 @@ class Arrivals:
         return f"{self.sent} × {len(TYPES)}: {self.missing} missing, {self.twice} twice"
 
 
-def arrivals(sent: list[BenchLead], ports: Ports) -> Arrivals:
-    """Asks every service of the sandbox for every lead.
+def arrivals(sent: list[BenchLead], sandbox: Api) -> Arrivals:
+    """Asks every service of the sandbox, through its control service, for every lead.
 
     Raises:
         BenchError: one is missing, or came twice.
     """
-    sandbox = Api(loopback_url(ports.sandbox.control))
     found: Counter[tuple[ServiceName, str]] = Counter()
     for service in ServiceName:
         for text in _objects(sandbox, service):

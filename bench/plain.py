@@ -43,7 +43,7 @@ def measure(running: Running, *, repeats: int) -> Plain:
         latencies_s=tuple(latency_s for latency_s, _ in measured),
         cpu_s=cpu_s,
         runs=tuple(run for _, run in measured),
-        arrivals=arrivals(sent, running.ports),
+        arrivals=arrivals(sent, running.sandbox),
     )
 
 

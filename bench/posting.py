@@ -51,7 +51,7 @@ def measure(running: Running, *, repeats: int) -> Posting:
         batches=len(sent),
         runs=runs,
         drained_s=time.monotonic() - began,
-        arrivals=arrivals(sent, running.ports),
+        arrivals=arrivals(sent, running.sandbox),
     )
 
 

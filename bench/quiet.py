@@ -70,7 +70,7 @@ def measure(running: Running, *, repeats: int) -> Quiet:
     cpu_before_s = task_cpu_s(running)
     waves = tuple(_wave(running, lead) for lead in sent[WARM_UPS:])
     cpu_s = (task_cpu_s(running) - cpu_before_s) / repeats
-    return Quiet(waves=waves, cpu_s=cpu_s, arrivals=arrivals(sent, running.ports))
+    return Quiet(waves=waves, cpu_s=cpu_s, arrivals=arrivals(sent, running.sandbox))
 
 
 def _wave(running: Running, lead: BenchLead) -> Wave:

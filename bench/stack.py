@@ -25,7 +25,7 @@ from leadcast.local.environment import MARK, stack_environment
 from leadcast.local.errors import StackError
 from leadcast.local.home import Home, State, find_project
 from leadcast.local.keys import Keys
-from leadcast.local.ports import Ports, is_free
+from leadcast.local.ports import Ports, is_free, loopback_url
 from leadcast.local.progress import Progress
 from leadcast.local.supervisor import Program, Supervisor
 from leadcast.local.wait import Watch
@@ -108,6 +108,12 @@ class Running:
     def url(self, path: str) -> str:
         """The address of a path of its api-server."""
         return self.ports.api_url + path
+
+    @property
+    def sandbox(self) -> Api:
+        """The sandbox's control service."""
+        token = Keys.read(self.home).sandbox.get_secret_value()
+        return Api(loopback_url(self.ports.sandbox.control), token)
 
 
 def clean_environment() -> dict[str, str]:

@@ -191,7 +191,8 @@ def stage(console: Console, *, keep: bool, more: Mapping[str, str] | None = None
                 supervisor=Supervisor(home),
             )
             if keep:
-                console.print(f"It runs on: {ports.api_url} (admin), sandbox {made.control.url}. Enter ends it.")
+                page = f"{made.control.url}/#token={made.control.token}"
+                console.print(f"It runs on: {ports.api_url} (admin), sandbox {page} Enter ends it.")
                 input()
         finally:
             stack.down(home, progress=progress)

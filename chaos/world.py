@@ -15,6 +15,7 @@ from typing import Any
 from leadcast.local.client import Api, ApiError
 from leadcast.local.errors import StackError
 from leadcast.local.ports import Ports, is_free, loopback_url
+from leadcast.sandbox import control_token
 
 START_TIMEOUT_S = 60.0
 CHAT_PREFIX = 7_000_000
@@ -47,11 +48,11 @@ class Seen:
 
 
 class World:
-    """The sandbox of a chaos run."""
+    """The sandbox of a chaos run. token: of its control service."""
 
-    def __init__(self, ports: Ports) -> None:
+    def __init__(self, ports: Ports, *, token: str) -> None:
         self.ports = ports
-        self.control = Api(loopback_url(ports.sandbox.control))
+        self.control = Api(loopback_url(ports.sandbox.control), token)
 
     def fault(self, **fault: Any) -> int:
         """Makes a service fail; returns the fault's id."""
@@ -96,20 +97,21 @@ def world(ports: Ports, *, project: Path, log: Path, environment: Mapping[str, s
     Raises:
         StackError: it does not answer.
     """
+    token = control_token.new_token()
     with log.open("wb") as output:
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "leadcast", "sandbox", "--host=127.0.0.1"),
                 f"--base-port={ports.sandbox.control}",
             ],
-            env={**environment, "PYTHONPATH": str(project / "include")},
+            env={**environment, "PYTHONPATH": str(project / "include"), control_token.VARIABLE: token},
             cwd=project,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
         )
     try:
-        made = World(ports)
+        made = World(ports, token=token)
         _await(made, process, log)
         yield made
     finally:

@@ -7,12 +7,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import redis
+import requests
 from sqlalchemy import create_engine, text
 
+from leadcast.sandbox.control_token import new_token
 from tests.compose import ROOT
 from tests.servers import POSTGRES
 from tests.stack import free_port
@@ -35,16 +38,20 @@ class Place:
     store_database: str
     redis: str
     rabbitmq: str
+    sandbox_token: str = field(default_factory=new_token)
 
     @property
     def api_url(self) -> str:
         """Where the api-server answers."""
         return f"http://127.0.0.1:{self.first_port}"
 
-    @property
-    def sandbox_url(self) -> str:
-        """Where the sandbox's control service answers."""
-        return f"http://127.0.0.1:{self.first_port + 1}"
+    def sandbox(self, method: str, path: str, **more: Any) -> requests.Response:
+        """A call of the sandbox's control service."""
+        shown = {"Authorization": f"Bearer {self.sandbox_token}"}
+        url = f"http://127.0.0.1:{self.first_port + 1}{path}"
+        answer = requests.request(method, url, timeout=30, headers=shown, **more)
+        answer.raise_for_status()
+        return answer
 
     def stands_for(self, service: str, *, broker_password: str) -> dict[str, str]:
         """What is written in docker-compose.yaml or .env, and what stands for it here."""
@@ -82,6 +89,7 @@ class Place:
             "AIRFLOW_HOME": str(self.home(service)),
             "HOSTNAME": service,
             "AIRFLOW__API__HOST": "127.0.0.1",
+            "LEADCAST_SANDBOX_TOKEN": self.sandbox_token,
             "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT": str(self._health_port(service)),
             "AIRFLOW__LOGGING__TRIGGERER_LOG_SERVER_PORT": str(self.first_port + 8),
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(self.first_port + 9 + number),

@@ -102,7 +102,8 @@ class Stack:
     def sandbox(self, method: str, path: str, **kwargs: Any) -> Any:
         """The sandbox's control service."""
         url = f"http://127.0.0.1:{self.ports.sandbox.control}{path}"
-        answer = requests.request(method, url, timeout=10, **kwargs)
+        shown = {"Authorization": f"Bearer {self.keys().sandbox.get_secret_value()}"}
+        answer = requests.request(method, url, timeout=10, headers=shown, **kwargs)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 

@@ -50,8 +50,9 @@ class Browser:
 
     @property
     def sandbox(self) -> str:
-        """Where the sandbox's page is."""
-        return f"http://127.0.0.1:{self.stack.ports.sandbox.control}"
+        """Where the sandbox's page is, with the token, as the terminal shows it."""
+        token = self.stack.keys().sandbox.get_secret_value()
+        return f"http://127.0.0.1:{self.stack.ports.sandbox.control}/#token={token}"
 
     def open(self, path: str) -> None:
         """Goes to a page of Airflow's host, or to a whole address."""

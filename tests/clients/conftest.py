@@ -9,10 +9,13 @@ import pytest
 from leadcast.sandbox import Sandbox, SandboxPorts
 from tests.clients.postfix import Postfix, running_postfix
 
+SDK_HOSTS = ("example.bitrix24.ru", "renamed.bitrix24.ru", "oauth.bitrix24.tech")
+"""What Bitrix24's own SDK calls; a proxy leads it to the sandbox (tls_front.py)."""
+
 
 @pytest.fixture(scope="session")
 def _running_sandbox() -> Iterator[Sandbox]:
-    with Sandbox.start(ports=SandboxPorts.any_free()) as sandbox:
+    with Sandbox.start(ports=SandboxPorts.any_free(), names=SDK_HOSTS) as sandbox:
         yield sandbox
 
 

@@ -14,7 +14,7 @@ from leadcast.sandbox.received import Journal, Received
 
 
 def ask(sandbox: Sandbox, method: str, path: str, **more: Any) -> requests.Response:
-    return requests.request(method, f"{sandbox.control_url}{path}", timeout=5, **more)
+    return requests.request(method, f"{sandbox.control_url}{path}", headers=sandbox.authorization, timeout=5, **more)
 
 
 def test_received_calls_are_counted_listed_newest_last_and_forgotten(sandbox: Sandbox) -> None:
@@ -80,7 +80,7 @@ def test_health_tells_the_addresses(sandbox: Sandbox) -> None:
 
 
 def test_an_empty_page_says_what_to_do_next(sandbox: Sandbox) -> None:
-    page = ask(sandbox, "GET", "/").text
+    page = ask(sandbox, "GET", "/page").text
     assert page.count("Nothing has come in yet.") == 5
     assert f"{sandbox.bitrix24_url}/rest/1/any-code/" in page
 
@@ -93,7 +93,7 @@ def test_the_page_has_a_row_for_every_call_newest_first_with_its_fault(sandbox: 
     with smtplib.SMTP(sandbox.smtp_host, sandbox.smtp_port, timeout=5) as connection:
         connection.sendmail("a@x.ru", ["b@x.ru"], "Subject: Hello there\r\n\r\nx")
 
-    page = ask(sandbox, "GET", "/").text
+    page = ask(sandbox, "GET", "/page").text
     assert page.index("POST /second") < page.index("POST /first")
     assert "hung up" in page
     assert "hang_up_after" in page
@@ -102,7 +102,7 @@ def test_the_page_has_a_row_for_every_call_newest_first_with_its_fault(sandbox: 
 
 def test_the_page_shows_what_came_escaped_and_with_utc_on_hover(sandbox: Sandbox) -> None:
     requests.post(f"{sandbox.webhook_url}/hook", data=b"<script>alert(1)</script>", timeout=5)
-    page = ask(sandbox, "GET", "/").text
+    page = ask(sandbox, "GET", "/page").text
     assert "<script>alert(1)" not in page
     assert "&lt;script&gt;alert(1)" in page
     assert 'UTC"' in page

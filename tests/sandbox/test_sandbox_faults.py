@@ -95,7 +95,7 @@ def test_an_answer_may_come_after_an_interim_one(sandbox: Sandbox, service: Serv
     sandbox.fault(service=service.name, kind="interim")
     place = urlsplit(service.url(sandbox))
     with socket.create_connection((place.hostname, place.port), timeout=5) as connection:
-        connection.sendall(b"GET / HTTP/1.1\r\nHost: sandbox\r\nConnection: close\r\n\r\n")
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         said = connection.makefile("rb").read()
     assert said.startswith(b"HTTP/1.1 103 Early Hints\r\n")
     assert said.count(b"HTTP/1.1 ") == 2
@@ -209,5 +209,5 @@ def test_a_fault_that_makes_no_sense_is_refused_with_the_reason(
 ) -> None:
     with pytest.raises(ValidationError, match=why):
         sandbox.fault(**fault)
-    over_http = requests.post(f"{sandbox.control_url}/faults", json=fault, timeout=5)
+    over_http = requests.post(f"{sandbox.control_url}/faults", headers=sandbox.authorization, json=fault, timeout=5)
     assert over_http.status_code == 422

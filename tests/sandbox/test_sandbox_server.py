@@ -97,7 +97,7 @@ def test_it_stops_at_once_though_a_slow_answer_is_pending(service: str, send: Ca
         sandbox.fault(service=service, kind="slow", delay_s=600)
         client = threading.Thread(target=try_to_send)
         client.start()
-        while requests.get(f"{sandbox.control_url}/faults", timeout=5).json():
+        while requests.get(f"{sandbox.control_url}/faults", headers=sandbox.authorization, timeout=5).json():
             pass  # until the fault has been spent on the call
     client.join(timeout=20)
     assert not client.is_alive()

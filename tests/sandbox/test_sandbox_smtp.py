@@ -153,7 +153,8 @@ def test_with_a_password_set_only_who_knows_it_may_send(sandbox: Sandbox) -> Non
         connection.send_message(a_letter())
     (letter,) = sandbox.received("smtp")
     assert letter["credential"].startswith("sha256:")
-    assert "pass-word-1" not in str(letter) + requests.get(f"{sandbox.control_url}/settings", timeout=5).text
+    shown = requests.get(f"{sandbox.control_url}/settings", headers=sandbox.authorization, timeout=5).text
+    assert "pass-word-1" not in str(letter) + shown
 
 
 def test_without_a_password_set_any_login_will_do(sandbox: Sandbox) -> None:
@@ -176,7 +177,8 @@ def test_an_access_token_is_taken_however_long_it_is(sandbox: Sandbox) -> None:
         connection.send_message(a_letter())
     (letter,) = sandbox.received("smtp")
     assert letter["credential"].startswith("sha256:")
-    assert token not in str(letter) + requests.get(f"{sandbox.control_url}/settings", timeout=5).text
+    shown = requests.get(f"{sandbox.control_url}/settings", headers=sandbox.authorization, timeout=5).text
+    assert token not in str(letter) + shown
 
 
 @pytest.mark.parametrize(("user", "token"), [("leads@example.ru", "wrong"), ("eve@example.ru", "right")])
@@ -232,7 +234,7 @@ def test_starttls_is_offered_when_asked_for_with_a_certificate_that_can_be_trust
     with client(sandbox) as connection, pytest.raises(smtplib.SMTPNotSupportedError):
         connection.starttls()
     sandbox.configure("smtp", starttls=True)
-    pem = requests.get(f"{sandbox.control_url}/smtp/certificate.pem", timeout=5).text
+    pem = requests.get(f"{sandbox.control_url}/smtp/certificate.pem", headers=sandbox.authorization, timeout=5).text
     with client(sandbox) as connection:
         connection.starttls(context=ssl.create_default_context(cadata=pem))
         connection.login("anybody", "anything")

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import requests
 import yaml
 from sqlalchemy import create_engine, text
 
@@ -135,7 +134,7 @@ def received(place: Place) -> dict[str, int]:
     """How many calls each stand-in has carried out."""
     counts = {}
     for name in ServiceName:
-        entries = requests.get(f"{place.sandbox_url}/received/{name}", timeout=10).json()
+        entries = place.sandbox("GET", f"/received/{name}").json()
         counts[str(name)] = len([entry for entry in entries if entry["executed"]])
     return counts
 
@@ -195,7 +194,7 @@ def test_a_worker_that_is_told_to_stop_finishes_what_it_is_sending(
     worker = queues[registry.queue_of("telegram")]
     before = received(place)["telegram"]
     fault = {"service": "telegram", "kind": "slow", "delay_s": 4}
-    requests.post(f"{place.sandbox_url}/faults", json=fault, timeout=10).raise_for_status()
+    place.sandbox("POST", "/faults", json=fault)
     where = send(api, "telegram")
     containers.until(lambda: states(api.call("GET", where)) == {"telegram": "sending"})
     assert containers.stop(worker) == {worker: 0}

@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-import requests
 from sqlalchemy import Row, create_engine, text
 
 from leadcast.local.client import Api
@@ -133,7 +132,7 @@ def left(place: Place) -> list[Row[Any]]:
 
 def stored(place: Place, service: str, what: str) -> list[dict[str, Any]]:
     """What a service of the sandbox has made of what it got."""
-    found: list[dict[str, Any]] = requests.get(f"{place.sandbox_url}/stored/{service}", timeout=30).json()[what]
+    found: list[dict[str, Any]] = place.sandbox("GET", f"/stored/{service}").json()[what]
     return found
 
 
@@ -159,7 +158,7 @@ def test_nothing_is_lost_or_doubled_when_redis_a_worker_and_a_scheduler_fail_in_
     api: Api, containers: Containers, place: Place
 ) -> None:
     slow = {"service": "webhook", "kind": "slow", "delay_s": 3, "times": 12}
-    requests.post(f"{place.sandbox_url}/faults", json=slow, timeout=10).raise_for_status()
+    place.sandbox("POST", "/faults", json=slow)
 
     sent = send_many(api, 0)
     containers.until(lambda: place.waiting_in_redis() >= LOST)

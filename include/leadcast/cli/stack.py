@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -125,11 +126,30 @@ def token(user: User = "admin") -> None:
 
 
 @app.command()
-def sandbox(host: str = "127.0.0.1", base_port: int = 8090) -> None:
+def sandbox(
+    host: str = "127.0.0.1",
+    base_port: int = 8090,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(help="Where the token of the control service is. Default: what LEADCAST_SANDBOX_TOKEN holds."),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A host name under which others call it. May be repeated.")
+    ] = None,
+) -> None:
     """Run the stand-ins of amoCRM, Bitrix24, Telegram, a webhook receiver and a mail server until interrupted."""
     from leadcast.sandbox import SandboxPorts, run
+    from leadcast.sandbox.control_token import VARIABLE, TokenError, checked, read
 
-    run(host=host, ports=SandboxPorts.from_base(base_port))
+    try:
+        if token_file is not None:
+            token: str | None = read(token_file)
+        else:
+            token = checked(given, source=VARIABLE) if (given := os.environ.pop(VARIABLE, "")) else None
+    except TokenError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(EXIT_FAILED) from None
+    run(host=host, ports=SandboxPorts.from_base(base_port), token=token, names=allow_host or ())
 
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []})

@@ -93,6 +93,11 @@ class Home:
         return self.airflow / "passwords.json"
 
     @property
+    def sandbox_token_file(self) -> Path:
+        """The token of the sandbox's control service."""
+        return self.root / "sandbox-token"
+
+    @property
     def supervisor_conf(self) -> Path:
         """Generated at each start."""
         return self.run / "supervisord.conf"

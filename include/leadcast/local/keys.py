@@ -34,7 +34,7 @@ def _webhook_secret() -> SecretStr:
 
 
 class Keys(BaseModel):
-    """All secrets of a stack. The last four are those of the sandbox services' accounts."""
+    """All secrets of a stack. The last five are the sandbox's: its control service's token, its services' accounts."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -44,6 +44,7 @@ class Keys(BaseModel):
     jwt: SecretStr = Field(default_factory=_token(64))
     api_secret: SecretStr = Field(default_factory=_token(32))
     users: dict[str, SecretStr] = Field(default_factory=lambda: {user: _token(12)() for user in USERS})
+    sandbox: SecretStr = Field(default_factory=_token())
     amocrm: SecretStr = Field(default_factory=_token(48))
     bitrix24: SecretStr = Field(default_factory=lambda: SecretStr(secrets.token_hex(8)))
     telegram: SecretStr = Field(default_factory=_bot_token)
@@ -75,11 +76,12 @@ class Keys(BaseModel):
 
     @classmethod
     def ensure(cls, home: Home) -> Keys:
-        """The secrets of this home, generated where there are none yet; writes them and the users' passwords."""
+        """The secrets of this home, generated where there are none yet; writes them, and what others read of them."""
         keys = cls.read(home) if home.keys_file.exists() else cls()
         write_private(home.keys_file, keys.model_dump_json(indent=2))
         write_private(
             home.passwords_file,
             json.dumps({user: password.get_secret_value() for user, password in keys.users.items()}),
         )
+        write_private(home.sandbox_token_file, keys.sandbox.get_secret_value())
         return keys

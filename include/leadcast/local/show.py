@@ -19,6 +19,7 @@ from leadcast.core.waits import waited_for
 from leadcast.local.client import ApiError
 from leadcast.local.errors import StackError
 from leadcast.local.home import Home
+from leadcast.local.keys import Keys
 from leadcast.local.ports import Ports, loopback_url
 from leadcast.local.stack import Status
 
@@ -63,14 +64,15 @@ def addresses(ports: Ports, home: Home, console: Console, *, has_lead_123: bool 
     api = f"{ports.api_url}/api/integrations"
     program = "leadcast" if shutil.which("leadcast") else os.path.relpath(Path(sys.executable).with_name("leadcast"))
     next_one = "send examples/lead-123.json --wait" if has_lead_123 else "up --demo  sends lead 123 to all five"
+    sandbox = loopback_url(ports.sandbox.control)
+    if console.is_terminal:
+        # Elsewhere it would be kept, in a log of CI, say.
+        sandbox += f"/#token={Keys.read(home).sandbox.get_secret_value()}"
     for what, where in (
         ("Airflow", f"{ports.api_url}  users admin, user, viewer; passwords in {home.passwords_file}"),
         ("Monitor", f"{api}/ui"),
         ("API docs", f"{api}/docs"),
-        (
-            "Sandbox",
-            f"{loopback_url(ports.sandbox.control)}  what the services have received, and how to make them fail",
-        ),
+        ("Sandbox", f"{sandbox}  what the services have received; token in {home.sandbox_token_file}"),
         ("Logs", f"{home.logs}"),
         ("Next", f"{program} {next_one}"),
         ("", f"{program} status, doctor, token, down"),

@@ -64,7 +64,10 @@ def commands(home: Home, ports: Ports) -> dict[Program, list[str]]:
     no_log_server = "--skip-serve-logs"
     return {
         Program.POSTGRES: postgres.command(home, ports),
-        Program.SANDBOX: [*python, "leadcast", "sandbox", "--host=127.0.0.1", f"--base-port={ports.sandbox.control}"],
+        Program.SANDBOX: [
+            *(*python, "leadcast", "sandbox", "--host=127.0.0.1", f"--base-port={ports.sandbox.control}"),
+            f"--token-file={home.sandbox_token_file}",
+        ],
         Program.API_SERVER: [*python, "airflow", "api-server", "--host=127.0.0.1", f"--port={ports.api}"],
         Program.SCHEDULER: [*python, "airflow", "scheduler", no_log_server],
         Program.DAG_PROCESSOR: [*python, "airflow", "dag-processor"],

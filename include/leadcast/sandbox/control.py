@@ -1,4 +1,7 @@
-"""The control service: a page to look at, and JSON to read what was received and to set faults."""
+"""The control service: a page to look at, and JSON to read what was received and to set faults.
+
+All of it asks for the token, but for an empty page and its health: see `control_token`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import jinja2
 from fastapi import Body, FastAPI, HTTPException, Query, Response
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from pydantic import ValidationError
 from starlette.requests import Request
 
@@ -21,6 +24,14 @@ from leadcast.sandbox.received import MAX_ENTRIES, Received
 from leadcast.sandbox.services import Services
 
 ROWS_ON_PAGE = 100
+_TEMPLATES = Path(__file__).parent / "templates"
+_PAGE_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
 _CELL_CHARS = 4_000
 
 _HINTS = {
@@ -37,8 +48,21 @@ def control_app(services: Services, urls: dict[ServiceName, str]) -> FastAPI:
     app = FastAPI(title="Leadcast sandbox", docs_url=None, redoc_url=None)
     template = _template()
 
-    @app.get("/", response_class=HTMLResponse)
-    async def page() -> str:
+    @app.get("/")
+    async def empty_page() -> FileResponse:
+        return FileResponse(_TEMPLATES / "page.html", headers=_PAGE_HEADERS)
+
+    @app.get("/page.css")
+    async def style() -> FileResponse:
+        return FileResponse(_TEMPLATES / "page.css", headers=_PAGE_HEADERS)
+
+    @app.get("/page.js")
+    async def script() -> FileResponse:
+        return FileResponse(_TEMPLATES / "page.js", headers=_PAGE_HEADERS)
+
+    @app.get("/page", response_class=HTMLResponse)
+    async def page(response: Response) -> str:
+        response.headers.update(_PAGE_HEADERS)
         rows = {name: [_row(entry) for entry in services.journal.of(name)[: -ROWS_ON_PAGE - 1 : -1]] for name in urls}
         return template.render(
             services=[
@@ -125,7 +149,7 @@ def control_app(services: Services, urls: dict[ServiceName, str]) -> FastAPI:
 
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -1,4 +1,4 @@
-"""Puts the services on their ports, and serves in the foreground (`run`)."""
+"""Puts the services on their ports, behind what looks at who asks, and serves in the foreground (`run`)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import contextlib
 import signal
 import socket
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from leadcast.sandbox.control import control_app
+from leadcast.sandbox.control_token import VARIABLE, TokenCheck, new_token
 from leadcast.sandbox.doors import Door, follow_faults
 from leadcast.sandbox.gate import ReachableConnection
+from leadcast.sandbox.hosts import OnlyOurs
 from leadcast.sandbox.ports import PortTakenError, SandboxPorts, ServiceName, listen
 from leadcast.sandbox.services import Services
 
@@ -54,11 +56,24 @@ class Listeners:
             listener.close()
 
 
-async def serve(listeners: Listeners, services: Services, *, when_ready: Callable[[], None]) -> None:
-    """Serve until `services.stopping` is set."""
+async def serve(
+    listeners: Listeners,
+    services: Services,
+    *,
+    token: str | None,
+    names: Iterable[str] = (),
+    when_ready: Callable[[], None],
+) -> None:
+    """Serve until `services.stopping` is set.
+
+    Args:
+        token: of the control service; None: it lets nobody in.
+        names: host names under which the HTTP services may be asked, beside loopback's.
+    """
+    names = frozenset(names)
     urls = {name: listeners.url(name) for name in ServiceName}
-    control = _Server(_config(control_app(services, urls)))
-    servers = {name: _Server(_config(services.gate(name))) for name in services.http}
+    control = _Server(_config(OnlyOurs(TokenCheck(control_app(services, urls), token=token), names=names)))
+    servers = {name: _Server(_config(OnlyOurs(services.gate(name), names=names))) for name in services.http}
     tasks = [asyncio.create_task(server.serve(sockets=[])) for server in (control, *servers.values())]
     doors = {name: _http_door(listeners.sockets[name.value], server) for name, server in servers.items()}
     doors[ServiceName.SMTP] = Door(
@@ -109,27 +124,48 @@ def _config(app: ASGIApp) -> uvicorn.Config:
     )
 
 
-def run(host: str = "127.0.0.1", ports: SandboxPorts | None = None) -> None:
-    """Serve in the foreground until SIGTERM or SIGINT; prints the addresses. Exits with 1 when a port is taken."""
+def run(
+    host: str = "127.0.0.1",
+    ports: SandboxPorts | None = None,
+    *,
+    token: str | None = None,
+    names: Iterable[str] = (),
+) -> None:
+    """Serve in the foreground until SIGTERM or SIGINT; prints the addresses. Exits with 1 when a port is taken.
+
+    Args:
+        token: of the control service. None: on a terminal, one is made and shown; elsewhere, where it would be
+            kept in a log, the control service lets nobody in.
+        names: host names under which the HTTP services may be asked, beside loopback's.
+    """
     try:
         listeners = Listeners(host, ports or SandboxPorts())
     except PortTakenError as error:
         sys.exit(str(error))
+    shown = new_token() if token is None and sys.stdout.isatty() else None
     try:
-        asyncio.run(_serve_until_signal(listeners))
+        asyncio.run(_serve_until_signal(listeners, token=token or shown, names=names, shown=shown))
     finally:
         listeners.close()
 
 
-async def _serve_until_signal(listeners: Listeners) -> None:
+async def _serve_until_signal(
+    listeners: Listeners, *, token: str | None, names: Iterable[str], shown: str | None
+) -> None:
     services = Services()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, services.stopping.set)
-    await serve(listeners, services, when_ready=lambda: _print_addresses(listeners))
+    note = "" if token else f"  (nobody is let in: {VARIABLE} is not set)"
+
+    def tell() -> None:
+        _print_addresses(listeners, note=f"/#token={shown}" if shown else note)
+
+    await serve(listeners, services, token=token, names=names, when_ready=tell)
 
 
-def _print_addresses(listeners: Listeners) -> None:
-    lines = [f"  {name:<10} {listeners.url(name)}" for name in (CONTROL, *(name.value for name in ServiceName))]
+def _print_addresses(listeners: Listeners, *, note: str) -> None:
+    lines = [f"  {CONTROL:<10} {listeners.url(CONTROL)}{note}"]
+    lines += [f"  {name:<10} {listeners.url(name)}" for name in ServiceName]
     sys.stdout.write("\n".join(["Leadcast sandbox listens:", *lines, ""]))
     sys.stdout.flush()

@@ -42,6 +42,13 @@ class Connection(SMTP):
             assert isinstance(self.transport, asyncio.WriteTransport)
             self.transport.close()
 
+    async def smtp_POST(self, line: str) -> None:
+        """A web page's request, whatever its method: what stands in its body must not become commands."""
+        await self.push("421 4.7.0 This is a mail server")
+        raise asyncio.CancelledError  # ends aiosmtpd's task, which would go on with what has come in already
+
+    smtp_GET = smtp_HEAD = smtp_PUT = smtp_PATCH = smtp_DELETE = smtp_OPTIONS = smtp_CONNECT = smtp_POST
+
     def connection_lost(self, error: Exception | None) -> None:
         self.event_handler.closed(self._plain_transport)
         super().connection_lost(error)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from leadcast.sandbox.control_token import new_token
 from leadcast.sandbox.faults import Fault
 from leadcast.sandbox.ports import SandboxPorts, ServiceName
 from leadcast.sandbox.server import CONTROL, Listeners, serve
@@ -31,8 +32,11 @@ class Sandbox:
             assert len(sandbox.received("webhook")) == 1
     """
 
-    def __init__(self, listeners: Listeners) -> None:
+    def __init__(self, listeners: Listeners, *, names: Iterable[str] = ()) -> None:
         self._listeners = listeners
+        self._names = frozenset(names)
+        #: what the control service asks for
+        self.token = new_token()
         self._ready = threading.Event()
         self._failure: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop
@@ -40,9 +44,13 @@ class Sandbox:
         self._thread = threading.Thread(target=self._run, name="leadcast-sandbox", daemon=True)
 
     @classmethod
-    def start(cls, *, host: str = "127.0.0.1", ports: SandboxPorts | None = None) -> Self:
-        """Start all services and return when they listen. Raises `PortTakenError`."""
-        sandbox = cls(Listeners(host, ports or SandboxPorts()))
+    def start(cls, *, host: str = "127.0.0.1", ports: SandboxPorts | None = None, names: Iterable[str] = ()) -> Self:
+        """Start all services and return when they listen. Raises `PortTakenError`.
+
+        Args:
+            names: host names under which the HTTP services may be asked, beside loopback's.
+        """
+        sandbox = cls(Listeners(host, ports or SandboxPorts()), names=names)
         sandbox._thread.start()
         if not sandbox._ready.wait(START_TIMEOUT_S):
             raise TimeoutError(f"sandbox: not ready after {START_TIMEOUT_S:.0f} s")
@@ -74,6 +82,11 @@ class Sandbox:
     @property
     def control_url(self) -> str:
         return self._listeners.url(CONTROL)
+
+    @property
+    def authorization(self) -> dict[str, str]:
+        """The header that the control service asks for."""
+        return {"Authorization": f"Bearer {self.token}"}
 
     @property
     def amocrm_url(self) -> str:
@@ -143,4 +156,4 @@ class Sandbox:
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._services = Services()
-        await serve(self._listeners, self._services, when_ready=self._ready.set)
+        await serve(self._listeners, self._services, token=self.token, names=self._names, when_ready=self._ready.set)
