@@ -88,7 +88,7 @@ class Place:
         Raises:
             StackError: no free ports.
         """
-        project = find_project(Path.cwd())
+        project = find_project(Path.cwd(), environ=os.environ)
         root = Path(os.environ.get("LEADCAST_HOME") or project / ".leadcast-bench").resolve()
         return cls(root=root, project=project, ports=_free_ports())
 

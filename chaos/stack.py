@@ -153,7 +153,9 @@ def _pid_in(path: Path) -> int:
 
 def root() -> Path:
     """Where the stack of a chaos run lives: LEADCAST_HOME, else .leadcast-chaos in the project."""
-    return Path(os.environ.get("LEADCAST_HOME") or find_project(Path.cwd()) / ".leadcast-chaos").resolve()
+    return Path(
+        os.environ.get("LEADCAST_HOME") or find_project(Path.cwd(), environ=os.environ) / ".leadcast-chaos"
+    ).resolve()
 
 
 @contextmanager
@@ -164,7 +166,7 @@ def stage(console: Console, *, keep: bool, more: Mapping[str, str] | None = None
         keep: leave them running, for looking.
         more: further variables of the stack's environment.
     """
-    project = find_project(Path.cwd())
+    project = find_project(Path.cwd(), environ=os.environ)
     home, progress = Home(root=root(), project=project), Progress(console)
     stack.down(home, progress=progress)
     shutil.rmtree(home.root, ignore_errors=True)

@@ -95,7 +95,9 @@ OTHER_VARIABLES = """\
 | `LEADCAST_PORT` | `8080` | First port of the local stack. |
 | `LEADCAST_TIMEOUT_S` | `180` | Seconds that `leadcast up` waits for a part that does not get on. |
 | `LEADCAST_URL` | the local stack | Where `leadcast send` and `leadcast batch` go. |
-| `LEADCAST_TOKEN` | a token of the local stack | The Airflow token they show. |
+| `LEADCAST_TOKEN` | a token of the local stack | The Airflow token they show; or `--token-file FILE`. |
+| `LEADCAST_SAFE_DIRECTORY` | | Folders obeyed though others may write them: [running.md](running.md#whose-folder). |
+| `LEADCAST_SANDBOX_TOKEN` | | The token of `leadcast sandbox`, started alone: [sandbox.md](sandbox.md#who-may-ask). |
 """
 
 

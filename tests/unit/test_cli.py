@@ -77,7 +77,7 @@ def test_an_address_that_is_not_ours_never_gets_our_passwords() -> None:
 
 
 def test_an_address_where_nobody_answers_is_told_plainly() -> None:
-    result = runner.invoke(app, ["batch", "1", "--url", "http://127.0.0.1:9", "--token", "secret-token"])
+    result = runner.invoke(app, ["batch", "1", "--url", "http://127.0.0.1:9"], env={"LEADCAST_TOKEN": "secret-token"})
 
     assert result.exit_code == 1
     assert "http://127.0.0.1:9 does not answer" in result.stderr
@@ -120,7 +120,7 @@ def test_a_lead_that_gets_no_answer_is_sent_again_under_the_same_key(
     server, url = slow_server
     monkeypatch.setattr(server, "gives_up", 2)
     for _ in range(2):
-        result = runner.invoke(app, ["send", "-", "--url", url, "--token", "t"], input="{}")
+        result = runner.invoke(app, ["send", "-", "--url", url], input="{}", env={"LEADCAST_TOKEN": "t"})
         assert (result.exit_code, result.stdout.split()[:2]) == (0, ["b", "pending"])
     assert len(server.keys) == 4
     assert len(set(server.keys[:3])) == 1  # once for each command
@@ -132,7 +132,7 @@ def test_who_gets_no_answer_is_told_how_to_send_a_lead_once(
 ) -> None:
     server, url = slow_server
     monkeypatch.setattr(server, "gives_up", 99)
-    result = runner.invoke(app, ["send", "-", "--url", url, "--token", "t"], input="{}")
+    result = runner.invoke(app, ["send", "-", "--url", url], input="{}", env={"LEADCAST_TOKEN": "t"})
     assert result.exit_code == 1
     assert "504" in result.stderr
     assert f"--idempotency-key {server.keys[0]}" in result.stderr

@@ -45,7 +45,7 @@ def test_the_home_is_in_the_project_unless_said_otherwise(project: Path, tmp_pat
 def test_a_project_is_found_from_any_folder_below_it(project: Path) -> None:
     (project / "a" / "b").mkdir(parents=True)
 
-    assert find_project(project / "a" / "b") == project
+    assert find_project(project / "a" / "b", environ={}) == project
 
 
 @pytest.mark.parametrize("name", ["a ;b", "a #b", 'a"b', "a\nb"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -34,7 +35,7 @@ runner = CliRunner()
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    home = Home(root=tmp_path / "home", project=find_project(Path.cwd()))
+    home = Home(root=tmp_path / "home", project=find_project(Path.cwd(), environ=os.environ))
     home.prepare()
     Keys.ensure(home)
     return home

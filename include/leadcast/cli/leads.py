@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,8 +10,12 @@ import typer
 from leadcast.cli.root import EXIT_FAILED, app
 
 Url = Annotated[str, typer.Option(envvar="LEADCAST_URL", help="Airflow's api-server. Default: the local stack.")]
-Token = Annotated[
-    str, typer.Option(envvar="LEADCAST_TOKEN", show_envvar=True, help="Airflow token. Default: of the local stack.")
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Holds an Airflow token; - reads standard input. Default: LEADCAST_TOKEN, else of the local stack.",
+    ),
 ]
 User = Annotated[str, typer.Option(help="User of the local stack: admin, user or viewer.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait until the batch has ended and show its deliveries.")]
@@ -20,7 +25,7 @@ Wait = Annotated[bool, typer.Option("--wait", help="Wait until the batch has end
 def send(
     file: Annotated[typer.FileBinaryRead, typer.Argument(help="JSON body of send-batch; - reads standard input.")],
     url: Url = "",
-    token: Token = "",
+    token_file: TokenFile = None,
     user: User = "user",
     idempotency_key: Annotated[str, typer.Option(help="The same key sends the same body once.")] = "",
     wait: Wait = False,
@@ -32,7 +37,8 @@ def send(
 
     with session.plain_errors():
         session.refuse_wrong_settings()
-        api = session.connect(url, token=token, user=user)
+        session.refuse_two_readers(getattr(file, "name", "-"), token_file)
+        api = session.connect(url, token=session.given_token(token_file), user=user)
         answer = send_batch(api, file.read(), idempotency_key=idempotency_key)
         if not wait:
             typer.echo(f"{answer['batch_id']}  {answer['status']}  see: leadcast batch {answer['batch_id']}")
@@ -41,24 +47,26 @@ def send(
 
 
 @app.command()
-def batch(batch_id: str, url: Url = "", token: Token = "", user: User = "viewer", wait: Wait = False) -> None:
+def batch(
+    batch_id: str, url: Url = "", token_file: TokenFile = None, user: User = "viewer", wait: Wait = False
+) -> None:
     """Show a batch and its deliveries."""
     from leadcast.local import session
     from leadcast.local.batches import await_batch, read_batch
 
     with session.plain_errors():
-        api = session.connect(url, token=token, user=user)
+        api = session.connect(url, token=session.given_token(token_file), user=user)
         _show_batch(await_batch(api, batch_id) if wait else read_batch(api, batch_id))
 
 
 @app.command()
-def retry(batch_id: str, url: Url = "", token: Token = "", user: User = "user", wait: Wait = False) -> None:
+def retry(batch_id: str, url: Url = "", token_file: TokenFile = None, user: User = "user", wait: Wait = False) -> None:
     """Send what has failed of a batch, or is unknown, again; never what was delivered."""
     from leadcast.local import session
     from leadcast.local.batches import await_batch, retry_batch
 
     with session.plain_errors():
-        api = session.connect(url, token=token, user=user)
+        api = session.connect(url, token=session.given_token(token_file), user=user)
         answer = retry_batch(api, batch_id)
         if not wait:
             typer.echo(f"{batch_id}  {answer['status']}  see: leadcast batch {batch_id}")
@@ -67,14 +75,14 @@ def retry(batch_id: str, url: Url = "", token: Token = "", user: User = "user", 
 
 
 @app.command()
-def cancel(batch_id: str, url: Url = "", token: Token = "", user: User = "user") -> None:
+def cancel(batch_id: str, url: Url = "", token_file: TokenFile = None, user: User = "user") -> None:
     """Cancel what of a batch is not being sent yet."""
     from leadcast.core.model import BatchStatus
     from leadcast.local import session
     from leadcast.local.batches import cancel_batch
 
     with session.plain_errors():
-        answer = cancel_batch(session.connect(url, token=token, user=user), batch_id)
+        answer = cancel_batch(session.connect(url, token=session.given_token(token_file), user=user), batch_id)
         is_over = BatchStatus(answer["status"]).is_final
         typer.echo(f"{batch_id}  {answer['status']}{'' if is_over else '  what is just being sent goes to its end'}")
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from leadcast.local.errors import StackError
 from leadcast.local.ports import Ports
+from leadcast.local.trust import Trust
 
 _MARKER = Path("dags") / "send_lead.py"
 # sockaddr_un holds 108 bytes on Linux and 104 on macOS, and supervisord first binds "<path>.<pid>".
@@ -45,8 +46,9 @@ class Home:
 
         Raises:
             StackError: no project here, or the home's path cannot be written into a configuration file.
+            UntrustedFolder: somebody else may write the project, or the home.
         """
-        project = find_project(cwd)
+        project = find_project(cwd, environ=environ)
         root = Path(environ.get("LEADCAST_HOME") or project / ".leadcast")
         root = (root if root.is_absolute() else cwd / root).resolve()
         # Supervisor's configuration takes " ;" and " #" for the start of a comment, and knows no escape for it.
@@ -55,7 +57,11 @@ class Home:
                 f"The path {str(root)!r} holds one of: ' ;', ' #', '\"', a line break.",
                 mend="Set LEADCAST_HOME to a plainer path, or move the project.",
             )
-        return cls(root=root, project=project)
+        home = cls(root=root, project=project)
+        trust = Trust.of(environ)
+        if project not in trust.folders:
+            trust.require(root, (home.run, home.keys_file, home.run / "state.json"))
+        return home
 
     @property
     def postgres(self) -> Path:
@@ -175,19 +181,36 @@ class Home:
                 self.supervisor_socket.parent.rmdir()
 
 
-def find_project(cwd: Path) -> Path:
+def find_project(cwd: Path, *, environ: Mapping[str, str]) -> Path:
     """The folder with dags/send_lead.py: the working folder, one above it, or the one this package lies in.
+
+    Above it, not beyond the home folder, another file system's border, or a folder of somebody else's.
 
     Raises:
         StackError: there is none.
+        UntrustedFolder: somebody else may write it.
     """
+    trust = Trust.of(environ)
     beside_package = Path(__file__).resolve().parents[3]
-    for folder in (cwd, *cwd.parents, beside_package):
+    for folder in (*_upwards(cwd.resolve(), trust), beside_package):
         if (folder / _MARKER).is_file():
-            return folder.resolve()
+            trust.require(folder, (folder / "dags", folder / _MARKER, folder / "plugins", folder / "include"))
+            return folder
     raise StackError(
         f"No Leadcast project (a folder with {_MARKER}) at {cwd} or above.", mend="Go to the project's folder."
     )
+
+
+def _upwards(cwd: Path, trust: Trust) -> Iterator[Path]:
+    last = Path(os.path.expanduser("~"))  # Path's raises where there is no home folder
+    with suppress(PermissionError):
+        device = cwd.stat().st_dev
+        for folder in (cwd, *cwd.parents):
+            if folder.stat().st_dev != device:
+                return
+            yield folder
+            if folder == last or not trust.owns(folder):
+                return
 
 
 def write_private(path: Path, text: str) -> None:

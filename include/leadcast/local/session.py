@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,11 +17,61 @@ from leadcast.local.client import Api, ApiError
 from leadcast.local.errors import StackError
 from leadcast.local.home import Home
 from leadcast.local.ports import DEFAULT_PORT, loopback_url
+from leadcast.local.trust import UntrustedFolder
+
+_TOKEN = "LEADCAST_TOKEN"  # noqa: S105  # a name
+_LONGEST_TOKEN = 64 * 1024
 
 
 def home_here() -> Home:
     """The home that the environment and the working folder mean."""
     return Home.find(os.environ, cwd=Path.cwd())
+
+
+def given_token(file: Path | None) -> str:
+    """The token that a person has given: in a file, or in LEADCAST_TOKEN; empty: none.
+
+    Never as an argument: every account of a machine sees those of all processes.
+
+    Args:
+        file: `-` is standard input.
+
+    Raises:
+        StackError: the file cannot be read, or it holds no token.
+    """
+    if file is None:
+        return _checked(os.environ.get(_TOKEN, ""), source=_TOKEN)
+    try:
+        token = sys.stdin.read(_LONGEST_TOKEN) if str(file) == "-" else file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StackError(f"The token file {file} cannot be read ({type(error).__name__}).") from None
+    return _checked(token, source=str(file)) or _nothing(file)
+
+
+def refuse_two_readers(request: str, token_file: Path | None) -> None:
+    """Standard input holds one thing.
+
+    Raises:
+        StackError: both the request and the token are to come from it.
+    """
+    if token_file is not None and str(token_file) == "-" and request in ("-", "<stdin>"):
+        raise StackError(
+            "Request and token cannot both come from standard input.", mend=f"Set {_TOKEN}, or name a token file."
+        )
+
+
+def _checked(token: str, *, source: str) -> str:
+    token = token.strip()
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise StackError(
+            f"What is in {source} is no token: one is a single word of letters, digits, '.', '-' and '_'.",
+            mend="leadcast token prints one of the local stack; for another Airflow: POST /auth/token",
+        )
+    return token
+
+
+def _nothing(file: Path) -> str:
+    raise StackError(f"The token file {file} is empty.")
 
 
 def connect(url: str, *, token: str, user: str) -> Api:
@@ -57,11 +108,17 @@ def _has_stack() -> bool:
 
 
 def adopt_stack() -> None:
-    """Takes on the local stack's settings, where the environment names no store and a stack was started here."""
+    """Takes on the local stack's settings, where the environment names no store and a stack was started here.
+
+    Raises:
+        UntrustedFolder: somebody else may write the project, or what the stack keeps.
+    """
     if any(f"AIRFLOW__LEADCAST__STORE_URL{suffix}" in os.environ for suffix in ("", "_CMD", "_SECRET")):
         return
     try:
         os.environ.update(stack.environment(home_here(), inherited=os.environ))
+    except UntrustedFolder:
+        raise
     except StackError:
         return  # then Airflow's own configuration decides
 

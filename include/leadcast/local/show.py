@@ -161,10 +161,10 @@ def refusal(error: ApiError, console: Console) -> None:
 
 def trouble(error: StackError, console: Console) -> None:
     """What went wrong, the end of the log that tells why, and the mend."""
-    console.print(f"[red]✗[/] {escape(str(error))}", highlight=False)
+    console.print(f"[red]✗[/] {escape(str(error))}", highlight=False, soft_wrap=True)
     if error.log is not None:
         for line in error.log_tail:
             console.print(f"  [dim]│ {escape(line)}[/]", highlight=False, soft_wrap=True)
         console.print(f"  The whole log: {escape(str(error.log))}", highlight=False, soft_wrap=True)
     if error.mend:
-        console.print(f"  → {escape(error.mend)}", highlight=False)
+        console.print(f"  → {escape(error.mend)}", highlight=False, soft_wrap=True)
