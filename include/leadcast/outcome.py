@@ -23,10 +23,10 @@ from leadcast.core.errors import (
     UnknownOutcome,
 )
 from leadcast.core.model import Receipt
-from leadcast.core.redact import one_line, scrub
 from leadcast.core.settings import Settings
 from leadcast.core.verdict import Standing, Verdict, verdict
 from leadcast.integrations.base import Integration
+from leadcast.integrations.fit_to_show import fit_to_show
 from leadcast.integrations.personal_data import personal_data
 from leadcast.store import account_watch, claims, ledger, lost_answers
 from leadcast.store.persistent import persistent
@@ -131,8 +131,8 @@ class Outcome:
         Raises:
             AttemptFailed: with the decision about the next attempt.
         """
-        error.message = one_line(scrub(error.message, secrets=self.course.secrets))
-        error.detail = one_line(scrub(error.detail, secrets=self.course.secrets))
+        error.message = fit_to_show(error.message, secrets=self.course.secrets)
+        error.detail = fit_to_show(error.detail, secrets=self.course.secrets)
         decided = self.end(self.decided(error))
         if isinstance(error, RateLimited) and self.course.way is not None:
             with suppress(StoreError):  # the outcome is written, and others may still be told by the service itself

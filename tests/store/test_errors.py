@@ -119,7 +119,7 @@ class Attempted:
 def attempt(store: Store, courier: Courier, sandbox: Sandbox, clock: StoppedClock) -> Callable[..., Attempted]:
     """Accepts a batch with one delivery and makes its first attempt, while the service answers as the case says."""
 
-    def attempt(service: Service, case: Case) -> Attempted:
+    def attempt(service: Service, case: Case, *, lead: Mapping[str, Any] = LEAD) -> Attempted:
         settings = Settings.of(
             {
                 "amocrm_base_url": sandbox.amocrm_url,
@@ -130,7 +130,8 @@ def attempt(store: Store, courier: Courier, sandbox: Sandbox, clock: StoppedCloc
                 **case.leadcast,
             }
         )
-        accepted = _accept(Inbox(store, settings, clock=clock), service, credentials_of(service, case, sandbox), case)
+        inbox = Inbox(store, settings, clock=clock)
+        accepted = _accept(inbox, service, credentials_of(service, case, sandbox), case, lead=lead)
         if case.sandbox:
             sandbox.configure(service.sandbox, **case.sandbox)
         for fault in case.faults:
@@ -160,11 +161,13 @@ def attempt(store: Store, courier: Courier, sandbox: Sandbox, clock: StoppedCloc
     return attempt
 
 
-def _accept(inbox: Inbox, service: Service, credentials: Mapping[str, Any], case: Case) -> Accepted:
+def _accept(
+    inbox: Inbox, service: Service, credentials: Mapping[str, Any], case: Case, *, lead: Mapping[str, Any]
+) -> Accepted:
     return inbox.accept(
         {
             "lead_id": "7781",
-            "lead": LEAD,
+            "lead": lead,
             "integrations": [{"type": service.type, "settings": dict(case.settings)}],
             "credentials": {service.type: credentials},
         }
@@ -184,6 +187,29 @@ def test_an_answer(name: str, attempt: Callable[..., Attempted], seen: dict[str,
     for value in (SECRET, WEBHOOK_SECRET, *(value for value in LEAD.values() if isinstance(value, str))):
         assert value not in attempted.words
     assert not any("\n" in str(value) for value in attempted.error.values())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "telegram-403-forbidden-bot-was-blocked-by-the-user",
+        "telegram-400-bad-request-chat-not-found",
+        "amocrm-400-request-data-can-not-be-empty",
+        "bitrix24-400-with-an-empty-code-access-denied",
+        "email-rcpt-553-5-1-3-bad-address-for-all",
+    ],
+)
+def test_a_lead_made_of_what_is_answered_hides_nothing_of_it(name: str, attempt: Callable[..., Attempted]) -> None:
+    service, case = CASES[name]
+    fault = case.faults[-1]
+    said = str(fault.get("text") or fault.get("description") or fault["body"]["detail"])
+    said = said.replace(SECRET, "").replace(LEAD["phone"], "").strip(": ")
+    words = said.split()
+    lead = {"name": said, "company": words[-1], "comment": words[0], "custom": dict.fromkeys(words, words[-1])}
+
+    error = attempt(service, case, lead=lead).error
+
+    assert said.rstrip(".") in error["detail"] + error["message"]
 
 
 def test_the_page_says_what_was_seen(seen: dict[str, Seen]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import SecretStr
@@ -18,18 +18,20 @@ _MOST_CHARS = 20_000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
-def scrub(text: str, *, secrets: Iterable[str]) -> str:
+def scrub(text: str, *, secrets: Iterable[str], ours: Sequence[tuple[int, int]] = ()) -> str:
     """The first 20,000 characters of `text`, with `***` for every secret in them.
 
     A secret is found as it is and in base64, also as a part of what was coded, and either of them percent-encoded or
     escaped for JSON or HTML. Values shorter than 4 characters are left: they match all.
 
     Args:
-        secrets: among them may be a `Word` or a `Number`, for data of persons.
+        secrets: among them may be a `Word`, a `Phrase` or a `Number`, for data of persons.
+        ours: from where to before where our own words stand: what lies wholly within one of these stays.
     """
     text, hidden = text[:_MOST_CHARS], list(secrets)
     readings = readings_of(text)
-    found = sorted(reading.in_source(*place) for reading in readings for place in places(reading.text, hidden))
+    everywhere = (reading.in_source(*place) for reading in readings for place in places(reading.text, hidden))
+    found = sorted(place for place in everywhere if not any(at <= place[0] and place[1] <= end for at, end in ours))
     shown: list[str] = []
     at = 0
     for start, end in found:

@@ -25,6 +25,12 @@ class Word(str):
     __slots__ = ()
 
 
+class Phrase(str):
+    """What a person has typed: found as a secret is, but as it stands only where no longer word or number goes on."""
+
+    __slots__ = ()
+
+
 class Number(str):
     """The digits of a phone number: found however they are grouped, with its country or without."""
 
@@ -39,15 +45,28 @@ def places(text: str, secrets: Collection[str]) -> Iterator[tuple[int, int]]:
     """
     words = {secret for secret in secrets if isinstance(secret, Word)}
     numbers = {secret for secret in secrets if isinstance(secret, Number) and len(secret) >= _SHORTEST_NUMBER}
-    literals = {str(secret) for secret in secrets if not isinstance(secret, Word | Number) and len(secret) >= _SHORTEST}
-    fitting = [secret for secret in literals if len(secret) <= len(text)]
-    # in the query of a URL a blank is written as a plus
-    for form in {form for secret in fitting for form in (secret, secret.replace(" ", "+"))}:
-        yield from _everywhere(form, text)
+    literals = [secret for secret in secrets if not isinstance(secret, Word | Number) and len(secret) >= _SHORTEST]
+    fitting = {str(secret): isinstance(secret, Phrase) for secret in literals if len(secret) <= len(text)}
+    # where it is a secret, too, it is one
+    fitting |= {str(secret): False for secret in literals if str(secret) in fitting and not isinstance(secret, Phrase)}
+    for secret, stands_alone in fitting.items():
+        # in the query of a URL a blank is written as a plus
+        for form in {secret, secret.replace(" ", "+")}:
+            found = _everywhere(form, text)
+            yield from (place for place in found if not stands_alone or _is_whole(text, *place))
     yield from _in_base64(fitting, text)
     yield from _as_words(words, text)
     for number in {number[-_NATIONAL:] for number in numbers}:
         yield from (found.span() for found in re.finditer(r"[\W_]{0,3}".join(number), text))
+
+
+def _is_whole(text: str, start: int, end: int) -> bool:
+    return not _goes_on(text[max(start - 1, 0) : start] + text[start]) and not _goes_on(text[end - 1 : end + 1])
+
+
+def _goes_on(two: str) -> bool:
+    """Whether these two signs are of one word, or of one number. Letters without case part no words."""
+    return len(two) == 2 and (two.isdigit() or (two.isalpha() and all(one.lower() != one.upper() for one in two)))
 
 
 def _everywhere(part: str, text: str) -> Iterator[tuple[int, int]]:

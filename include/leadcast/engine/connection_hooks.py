@@ -15,10 +15,10 @@ from airflow.sdk.bases.hook import BaseHook
 
 from leadcast.core.clock import utc_now
 from leadcast.core.errors import DeliveryError, LeadcastError
-from leadcast.core.redact import one_line, scrub
 from leadcast.engine import config, connections
 from leadcast.integrations import registry
 from leadcast.integrations.base import Call, TokenPair
+from leadcast.integrations.fit_to_show import fit_to_show
 
 TEST_TIMEOUT_S = 20.0
 """For the whole test: somebody waits in front of a form, and a thread of the api-server with them."""
@@ -47,9 +47,11 @@ def try_out(integration_type: str, conn_id: str) -> Tried:
         secrets += account.secrets()
         if not integration.can_probe:
             return Tried(None, "It is complete; whether the service takes it cannot be tried without sending.")
-        return Tried(True, one_line(scrub(integration.probe(account, call=_call(integration_type)), secrets=secrets)))
+        return Tried(True, fit_to_show(integration.probe(account, call=_call(integration_type)), secrets=secrets))
     except DeliveryError as error:
-        return Tried(False, one_line(scrub(f"{error.message} {error.detail}".strip(), secrets=secrets)))
+        return Tried(
+            False, " ".join(fit_to_show(part, secrets=secrets) for part in (error.message, error.detail) if part)
+        )
     except LeadcastError as error:
         return Tried(False, str(error))
     except Exception as error:  # its text is not shown: a secret may be in it

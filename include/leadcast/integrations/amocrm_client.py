@@ -17,11 +17,12 @@ from leadcast.core.errors import (
     UnknownOutcome,
 )
 from leadcast.core.model import Lead
-from leadcast.core.redact import one_line, scrub, secrets_in
+from leadcast.core.redact import secrets_in
 from leadcast.integrations.amocrm_problems import account_problem, numbers_as_text, problems_in, told
 from leadcast.integrations.answer import Answer, pause_s
 from leadcast.integrations.base import Account, Call, TokenPair
 from leadcast.integrations.deadline import Deadline
+from leadcast.integrations.fit_to_show import fit_to_show
 from leadcast.integrations.oauth import AccessToken, account_name
 from leadcast.integrations.personal_data import personal_data
 
@@ -194,7 +195,7 @@ class AmoCrmClient:
         return self._fit_to_show(": ".join(words))
 
     def _fit_to_show(self, text: str) -> str:
-        return one_line(scrub(text, secrets=self._secrets))
+        return fit_to_show(text, secrets=self._secrets)
 
 
 _ABOUT_US = {

@@ -19,7 +19,7 @@ from leadcast.integrations.bitrix24_operating import Operating
 from leadcast.integrations.bitrix24_portal import Portal
 from leadcast.integrations.deadline import Deadline
 from leadcast.integrations.oauth import AccessToken, account_name
-from leadcast.integrations.personal_data import personal_data
+from leadcast.integrations.personal_data import personal_data, telling
 
 if TYPE_CHECKING:
     from leadcast.integrations.bitrix24_settings import Bitrix24Credentials
@@ -59,8 +59,8 @@ class Bitrix24Client:
         )
 
     def hide(self, texts: Iterable[str]) -> None:
-        """No error repeats these, either."""
-        self._secrets += texts
+        """No error repeats these, either, as far as they tell of somebody."""
+        self._secrets += telling(texts)
 
     def read(self, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
         """The `result` of a method that changes nothing."""

@@ -8,15 +8,17 @@ from itertools import islice
 from typing import Any
 
 from leadcast.core.model import Lead
-from leadcast.core.secret_forms import WORD, Number, Word
+from leadcast.core.secret_forms import WORD, Number, Phrase, Word
 from leadcast.core.values import text_of
+from leadcast.integrations.common_words import is_common
 from leadcast.integrations.ways import address_forms, digits_of, number_forms, phones_in
-from leadcast.integrations.wording import vocabulary
 
 _FEWEST_LETTERS = 3
 """Of a name's word: Анн, Лев, Kim. Two are too often another word."""
 _FEWEST_LETTERS_OF_A_COMPANY = 4
 """Three are mostly its legal form: ООО, LLC."""
+_FEWEST_DIGITS = 6
+"""In what was typed: a town's short number has six. Fewer are a status, a year, an amount."""
 _MOST_WORDS = 32
 _MOST_NUMBERS = 32
 _NUMBER = re.compile(r"\d(?:[ \u00a0().\-\u2011-\u2014/]{0,3}\d){6,19}")
@@ -24,8 +26,8 @@ _NUMBER = re.compile(r"\d(?:[ \u00a0().\-\u2011-\u2014/]{0,3}\d){6,19}")
 
 def personal_data(lead: Lead, *, region: str) -> list[str]:
     """For `scrub`: the lead's values as they were typed, its ways as they are sent, its numbers however they are
-    grouped, and each word of its name and company. Not the words that our own sentences are made of, which say nothing
-    of anybody.
+    grouped, and each word of its name and company. Not what is common: it says nothing of anybody, and a service's
+    words would say nothing any more.
 
     Args:
         region: where a phone number without its country is from.
@@ -34,13 +36,22 @@ def personal_data(lead: Lead, *, region: str) -> list[str]:
     phones = phones_in(lead.phone, region=region)
     words = [*_words(lead.name, _FEWEST_LETTERS), *_words(lead.company, _FEWEST_LETTERS_OF_A_COMPANY)]
     return [
-        *own,
+        *telling(own),
         *(form for number in phones for form in number_forms(number)),
         *address_forms(lead.email),
         *map(Number, phones),
         *_numbers(own),
         *words,
     ]
+
+
+def telling(texts: Iterable[str]) -> Iterator[Phrase]:
+    """Those of these texts that tell of somebody. A comment "blocked", a name "Bad Request", a phone "400" and a field
+    "true" do not."""
+    for text in texts:
+        is_way = "@" in text or sum(sign.isdigit() for sign in text) >= _FEWEST_DIGITS
+        if is_way or not all(len(word) < 2 or is_common(word) for word in WORD.findall(text)):
+            yield Phrase(text)
 
 
 def _texts(values: Iterable[Any]) -> Iterator[str]:
@@ -62,5 +73,5 @@ def _numbers(texts: Iterable[str]) -> Iterator[Number]:
 
 
 def _words(text: str, fewest: int) -> list[Word]:
-    words = [word for word in WORD.findall(text) if len(word) >= fewest and word.casefold() not in vocabulary()]
+    words = [word for word in WORD.findall(text) if len(word) >= fewest and not is_common(word)]
     return [Word(word) for word in words[:_MOST_WORDS]]

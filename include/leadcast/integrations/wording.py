@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -44,21 +44,27 @@ class _Sentence:
 
     def values_in(self, text: str) -> dict[str, str] | None:
         """What stands between its pieces in `text`; None: this is another sentence."""
+        places = self.places_in(text)
+        if places is None:
+            return None
+        return {name: text[at:end] for name, (at, end) in zip(self.names, places, strict=True)}
+
+    def places_in(self, text: str) -> list[tuple[int, int]] | None:
+        """From where to before where each of its values stands in `text`; None: this is another sentence."""
         if not self.names:
-            return {} if text == self.pieces[0] else None
+            return [] if text == self.pieces[0] else None
         first, *between, last = self.pieces
         if not text.startswith(first) or not text.endswith(last) or len(text) < len(first) + len(last):
             return None
         at, end = len(first), len(text) - len(last)
-        values: list[str] = []
+        places: list[tuple[int, int]] = []
         for piece in between:
             found = text.find(piece, at, end)
             if found < 0:
                 return None
-            values.append(text[at:found])
+            places.append((at, found))
             at = found + len(piece)
-        values.append(text[at:end])
-        return dict(zip(self.names, values, strict=True))
+        return [*places, (at, end)]
 
     def with_values(self, values: Mapping[str, str]) -> str:
         """The sentence, with these between its pieces."""
@@ -83,6 +89,16 @@ class Wording:
         """What is spoken in this language; English needs no catalogue."""
         return cls(catalogue(language))
 
+    @classmethod
+    @cache
+    def english(cls) -> Wording:
+        """Our sentences as they are kept."""
+        return cls({english: english for language in Language for english in catalogue(language)})
+
+    def fixed_in(self, text: str) -> list[tuple[int, int]]:
+        """From where to before where our own words stand in `text`, and so nothing of what they are about."""
+        return list(self._fixed(text, _DEEPEST)) if len(text) <= _LONGEST_CHARS else []
+
     def say(self, text: str) -> str:
         """`text` in this language, as far as it is ours."""
         return self._said(text, _DEEPEST) if len(text) <= _LONGEST_CHARS else text
@@ -95,6 +111,21 @@ class Wording:
             if values is not None:
                 return own.with_values({name: self._said(value, depth - 1) for name, value in values.items()})
         return text
+
+    def _fixed(self, text: str, depth: int, *, offset: int = 0) -> Iterator[tuple[int, int]]:
+        if not depth or not text.strip():
+            return
+        for english, _ in self._pairs:
+            places = english.places_in(text)
+            if places is None:
+                continue
+            at = 0
+            for start, end in [*places, (len(text), len(text))]:
+                if at < start:
+                    yield offset + at, offset + start
+                yield from self._fixed(text[start:end], depth - 1, offset=offset + start)
+                at = end
+            return
 
 
 @cache
