@@ -21,6 +21,7 @@ def send_batch(
     callback_url: str | None = None,
     priority: str = "normal",
     idempotency_key: str | None = None,
+    sent_by: str | None = None,
 ) -> Accepted:
     """Sends one lead to several integrations: `POST /api/integrations/send-batch` as a function.
 
@@ -43,6 +44,8 @@ def send_batch(
         callback_url: is told when the batch is over.
         priority: high, normal or low.
         idempotency_key: the same key and request return the first answer.
+        sent_by: name of the user of Airflow's whose batch it is: he may see its lead, retry, cancel and erase it. None:
+            only those who may see everybody's.
 
     Raises:
         InvalidRequest, LeadNotFound, IdempotencyConflict: nothing was stored; the error says what is wrong.
@@ -59,7 +62,7 @@ def send_batch(
         body["lead"] = dict(lead)
     if callback_url is not None:
         body["callback_url"] = callback_url
-    accepted = config.inbox().accept(body, idempotency_key=idempotency_key, caller="python")
+    accepted = config.inbox().accept(body, idempotency_key=idempotency_key, caller="python", sent_by=sent_by)
     if accepted.must_ring and accepted.run_id:
         bell.ring_from_here(accepted.run_id)
     return accepted

@@ -81,6 +81,7 @@ class Inbox:
         caller: str = "",
         run_id: str | None = None,
         lead: Tidied | None = None,
+        sent_by: str | None = None,
     ) -> Accepted:
         """Validates and stores a request, and answers the bell.
 
@@ -90,6 +91,7 @@ class Inbox:
             caller: who asks; two callers may use the same key for different requests.
             run_id: the run that is about to claim this batch, so that nobody needs to ring; None: whichever comes.
             lead: as its source had it when the caller looked; None: it is looked up now.
+            sent_by: the user of Airflow's whose batch it is, and whose lead, if the request brings it; None: nobody's.
 
         Raises:
             InvalidRequest, LeadNotFound, IdempotencyConflict: nothing was stored.
@@ -120,7 +122,7 @@ class Inbox:
         with self.store.begin() as connection:
             if from_source and lead is not None:
                 _refuse_erased(connection, request.lead_id, since=known_erasure)
-            lead = lead or self._lead(connection, request)
+            lead = lead or self._lead(connection, request, stored_by=sent_by)
             batch = batches.NewBatch(
                 id=self.new_id(),
                 lead=lead.lead(request.lead_id),
@@ -131,6 +133,7 @@ class Inbox:
                 body_sha256=body_sha256,
                 accepted_at=self.clock(),
                 deliveries=self._deliveries(request),
+                sent_by=sent_by,
             )
             known = batches.write(connection, batch)
             if known is not None:
@@ -153,9 +156,9 @@ class Inbox:
     def _answer_bell(self, connection: Connection) -> bell.Bell:
         return bell.answer(connection, now=self.clock(), timeout=timedelta(seconds=self.settings.bell_timeout_s))
 
-    def _lead(self, connection: Connection, request: SendBatch) -> Tidied:
+    def _lead(self, connection: Connection, request: SendBatch, *, stored_by: str | None) -> Tidied:
         if request.lead is not None:
-            leads.put(connection, request.lead.to_lead(request.lead_id))
+            leads.put(connection, request.lead.to_lead(request.lead_id), stored_by=stored_by)
             return Tidied(data=request.lead.model_dump(), notes=request.notes)
         found = leads.find(connection, request.lead_id, to_send=True)
         if found is None:

@@ -15,8 +15,8 @@ from sqlalchemy import Connection, func, select
 from leadcast.core.clock import in_utc
 from leadcast.core.errors import BatchNotFound, FieldError, InvalidRequest, LeadcastError, LeadNotFound
 from leadcast.core.model import BatchStatus, Lead
-from leadcast.inbox import LeadSource, look_up
-from leadcast.store import circuits, leads, outbox, views
+from leadcast.shown import Sees, as_seen, nobodys, words
+from leadcast.store import circuits, leads, outbox, views, whose
 from leadcast.store.circuits import Circuit
 from leadcast.store.database import Store
 from leadcast.store.listing import Filter, Place, listing
@@ -38,9 +38,11 @@ class Page:
 
 @dataclass(frozen=True)
 class LeadView:
-    """A lead with its newest batches."""
+    """A lead with its newest batches. `lead`: as it was stored or sent last, as far as whoever asks may see it; None:
+    he may not."""
 
-    lead: Lead
+    lead_id: str
+    lead: Lead | None
     batches: Sequence[BatchView]
 
     @property
@@ -78,10 +80,13 @@ def checked_id(batch_id: str) -> str:
 
 @dataclass(frozen=True)
 class Monitor:
-    """Reads the store. Every method may raise StoreError, but `health`."""
+    """Reads the store. Every method may raise StoreError, but `health`.
+
+    sees: whose leads whoever asks may see. Of others, he is shown how they went.
+    """
 
     store: Store
-    lead_source: LeadSource | None = None
+    sees: Sees = nobodys
 
     def batch(self, batch_id: str) -> BatchView:
         """One batch with its deliveries and their attempts.
@@ -93,7 +98,19 @@ class Monitor:
             found = views.batch(connection, checked_id(batch_id))
         if found is None:
             raise BatchNotFound(batch_id)
-        return found
+        return as_seen(found, self.sees)
+
+    def sender(self, batch_id: str) -> str | None:
+        """The user who has sent a batch; None: nobody knows.
+
+        Raises:
+            BatchNotFound: there is none of this id.
+        """
+        with self.store.begin() as connection:
+            found = whose.of_batch(connection, checked_id(batch_id))
+        if not found:
+            raise BatchNotFound(batch_id)
+        return found[0]
 
     def page(self, wanted: Filter, *, cursor: str | None = None) -> Page:
         """One page of batches.
@@ -104,21 +121,31 @@ class Monitor:
         before = None if cursor is None else _read_cursor(cursor)
         with self.store.begin() as connection:
             found = listing(connection, replace(wanted, before=before))
-        return Page(found.batches, None if found.ends_at is None else _cursor(found.ends_at))
+        return Page(self._seen(found.batches), None if found.ends_at is None else _cursor(found.ends_at))
 
     def lead(self, lead_id: str) -> LeadView:
-        """A lead with its newest batches.
+        """A lead with its newest batches. One of the user's own table is known here once it was sent, as it was sent:
+        nobody finds out by trying ids who is in that table.
 
         Raises:
-            LeadNotFound: nobody stored it.
+            LeadNotFound: it is not there for whoever asks. One that was only stored is there for those who may see it.
         """
-        given = look_up(self.lead_source, lead_id)
         with self.store.begin() as connection:
-            lead = given.lead(lead_id) if given is not None else leads.find(connection, lead_id)
-            if lead is None:
+            lead = leads.find(connection, lead_id) if self._sees_stored(connection, lead_id) else None
+            sent = whose.unerased_of_lead(connection, lead_id, limit=BATCHES_OF_LEAD)
+            if lead is None and not sent:
                 raise LeadNotFound(lead_id)
+            if lead is None:
+                his = next((batch_id for batch_id, sender in sent if self.sees(sender)), None)
+                lead = None if his is None else leads.as_sent(connection, lead_id, batch_id=his)
             found = listing(connection, Filter(lead_id=lead_id, limit=BATCHES_OF_LEAD))
-        return LeadView(lead, found.batches)
+        return LeadView(lead_id, lead, self._seen(found.batches))
+
+    def _sees_stored(self, connection: Connection, lead_id: str) -> bool:
+        return any(map(self.sees, whose.of_lead(connection, lead_id).stored))
+
+    def _seen(self, found: Sequence[BatchView]) -> list[BatchView]:
+        return [as_seen(batch, self.sees) for batch in found]
 
     def counts(self, *, since: datetime) -> Mapping[BatchStatus, int]:
         """How many batches accepted since then have each status."""
@@ -128,9 +155,11 @@ class Monitor:
         return {status: found.get(status, 0) for status in BatchStatus}
 
     def circuits(self) -> Sequence[Circuit]:
-        """The accounts that are left alone, at most 100, the newest first."""
+        """The accounts that are left alone, at most 100, the newest first. Why they are may have been said of any lead,
+        so whoever may not see them all is shown our own words of it."""
         with self.store.begin() as connection:
-            return circuits.listing(connection)
+            found = circuits.listing(connection)
+        return found if self.sees(None) else [_wordless(item) for item in found]
 
     def health(self) -> StoreHealth:
         """Whether the store answers, has the tables that this code needs, and keeps up."""
@@ -147,6 +176,10 @@ class Monitor:
                 )
         except LeadcastError:
             return StoreHealth(reachable=False, migrated=False, oldest_pending_at=None)
+
+
+def _wordless(circuit: Circuit) -> Circuit:
+    return replace(circuit, reason=words(circuit.account.type, circuit.reason) or "")
 
 
 def _is_migrated(connection: Connection) -> bool:

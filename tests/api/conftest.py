@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 
 from leadcast.api.app import create_app
 from leadcast.api.backend import Backend
-from leadcast.api.caller import Caller, bearer_of, refuse_cookie_alone, token_of
+from leadcast.api.caller import SAFE_METHODS, Caller, bearer_of, refuse_cookie_alone, token_of
 from leadcast.api.links import MOUNT
 from leadcast.api.trigger_guard import Asking
 from leadcast.core.settings import Settings
@@ -43,12 +43,21 @@ class Bell:
 
 
 def admit(request: Request) -> None:
-    """Stands for Airflow's users: the token's owner may do everything, nobody else anything."""
+    """Stands for Airflow's users: the token's owner may do everything, nobody else anything. A test names others in
+    `X-Test-User`: `viewer` looks on, whose name begins with `sender` has rights on what he has sent."""
     if token_of(request) != TOKEN:
         raise HTTPException(401, "Not authenticated")
     refuse_cookie_alone(request)
     user = request.headers.get("X-Test-User", "tester")
-    request.state.leadcast_caller = Caller(id=user, token=bearer_of(request), may_write=lambda: user != "viewer")
+    request.state.leadcast_caller = Caller(
+        id=user,
+        name=user,
+        token=bearer_of(request),
+        may_write=lambda: user != "viewer",
+        may=lambda right: user not in ("viewer",) and not user.startswith("sender"),
+    )
+    if user == "viewer" and request.method not in SAFE_METHODS:
+        raise HTTPException(403, "")
 
 
 @dataclass(frozen=True)

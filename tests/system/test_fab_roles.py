@@ -14,13 +14,16 @@ from tests.stack import ROOT
 
 pytestmark = pytest.mark.system
 FAB = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
-SENDER, VIEWER = "Leadcast sender", "Leadcast viewer"
+SENDER, VIEWER, OPERATOR = "Leadcast sender", "Leadcast viewer", "Leadcast operator"
+RESOURCE = "Leadcast leads"
 PASSWORD = "a-password-of-the-tests"
 MAKE_USERS = f"""
 from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
 with get_application_builder() as builder:
-    for role in ("{SENDER}", "{VIEWER}", "Public"):
-        name = role.split()[-1]
+    for name, role in (
+        ("sender", "{SENDER}"), ("other", "{SENDER}"), ("viewer", "{VIEWER}"), ("operator", "{OPERATOR}"),
+        ("Public", "Public"), ("root", "Admin"), ("op", "Op"),
+    ):
         held = builder.sm.find_role(role) or builder.sm.add_role(role)
         assert builder.sm.add_user(name, name, name, f"{{name}}@example.com", held, password="{PASSWORD}")
 print("null")
@@ -52,6 +55,7 @@ LOOK = [
     ("GET", "/api/v2/dags/send_lead/dagRuns", None),
     ("GET", "/api/v2/plugins", None),
 ]
+OVER_ALL = {"can_read", "can_edit", "can_delete"}
 NOT_THEIRS = [
     ("GET", "/api/v2/dags/their_own", None),
     ("GET", "/api/v2/dags/their_own/dagRuns", None),
@@ -101,11 +105,37 @@ def test_a_sender_sends_and_a_viewer_only_looks_on(with_fab: PlainAirflow) -> No
         assert {answer(user, call) for user in (sender, viewer) for call in NOT_THEIRS} == {403}
 
 
-def test_a_role_that_is_there_stays_as_it_is_and_uninstalling_removes_both(with_fab: PlainAirflow) -> None:
+def test_a_lead_is_for_its_sender_and_for_operators(with_fab: PlainAirflow) -> None:
+    with with_fab.serving("airflow api-server"):
+        names = ("sender", "other", "viewer", "operator", "root", "op")
+        users = {name: with_fab.api(name, PASSWORD) for name in names}
+        batch = users["sender"].call(*SEND[:2], json=BODY)["links"]["self"]
+        seen = {name: api.call("GET", batch) for name, api in users.items()}
+        assert {name for name, body in seen.items() if not body["masked"]} == {"sender", "operator", "root"}
+        assert {body["sent_by"] for body in seen.values()} == {"sender"}
+        leads = {name: api.call("GET", "/api/integrations/leads/1")["lead"] for name, api in users.items()}
+        assert {name for name, lead in leads.items() if lead and lead["name"] == "Ann Lee"} == {
+            "sender",
+            "operator",
+            "root",
+        }
+        for call in (("POST", f"{batch}/cancel", None), ("DELETE", "/api/integrations/leads/1", None)):
+            assert {name: answer(users[name], call) for name in ("viewer", "other", "op")} == dict.fromkeys(
+                ("viewer", "other", "op"), 403
+            )
+        assert answer(users["operator"], ("POST", f"{batch}/cancel", None)) == 200
+        assert answer(users["sender"], ("DELETE", "/api/integrations/leads/1", None)) == 200
+
+
+def test_a_role_that_is_there_stays_as_it_is_and_uninstalling_removes_all(with_fab: PlainAirflow) -> None:
     before = with_fab.python(RIGHTS)
     with_fab.type(f"airflow roles del-perms '{VIEWER}' --resource Plugins --action can_read")
     printed = with_fab.type("leadcast init").stdout
     assert f"role {SENDER}: is there; left as it is" in printed
+    assert {action for action, name in before["roles"]["Admin"] if name == RESOURCE} == OVER_ALL
+    assert {action for action, name in before["roles"][OPERATOR] if name == RESOURCE} == OVER_ALL
+    with_it = {role for role, rights in before["roles"].items() if any(name == RESOURCE for _, name in rights)}
+    assert with_it == {"Admin", OPERATOR}
     after = with_fab.python(RIGHTS)
     assert after["roles"][SENDER] == before["roles"][SENDER]
     assert [right for right in before["roles"][VIEWER] if right not in after["roles"][VIEWER]] == [
@@ -117,7 +147,8 @@ def test_a_role_that_is_there_stays_as_it_is_and_uninstalling_removes_both(with_
     assert "Batches that have not ended: 1." in refused.stderr
     with_fab.type("leadcast uninstall --yes")
     left = with_fab.python(RIGHTS)
-    assert not {SENDER, VIEWER} & set(left["roles"])
+    assert not {SENDER, VIEWER, OPERATOR} & set(left["roles"])
+    assert RESOURCE not in left["resources"]
     assert not [name for name in left["resources"] if name.endswith((":send_lead", ":sweep"))]
     assert {"DAG:send_lead", "DAG:their_own"} <= set(before["resources"])
     assert "DAG:their_own" in left["resources"]

@@ -39,7 +39,9 @@ class NoteAnswer(Answer):
     msg: str
 
 
-NOTES: Any = Field(description="What of the lead was mended when it was accepted; the last one may say how many more.")
+_NOTES = "What of the lead was mended when it was accepted; the last one may say how many more."
+NOTES: Any = Field(description=_NOTES)
+_WITHOUT_RIGHT = "Where `masked` is true"
 
 
 class AcceptedAnswer(Answer):
@@ -70,7 +72,7 @@ class AttemptAnswer(Answer):
     number: int
     outcome: str
     code: str | None
-    message: str | None
+    message: str | None = Field(description=f"{_WITHOUT_RIGHT}, our own words of it only (…: the rest).")
     worker: str | None
     started_at: Utc
     finished_at: Utc | None
@@ -84,8 +86,10 @@ class DeliveryAnswer(Answer):
     queue: str
     state: DeliveryState
     attempts: int
-    receipt: dict[str, Any] | None
-    error: dict[str, Any] | None
+    receipt: dict[str, Any] | None = Field(description=f"{_WITHOUT_RIGHT}, its `detail` is null.")
+    error: dict[str, Any] | None = Field(
+        description=f"{_WITHOUT_RIGHT}, its `detail` is null, and `message` has our own words only (…: the rest)."
+    )
     next_attempt_at: Utc | None
     waits_for: str | None = Field(
         description="limit, circuit, service, integration (its type is not installed): it waits without a run, until "
@@ -121,7 +125,12 @@ class BatchAnswer(Answer):
     finished_at: Utc | None
     cancelled_at: Utc | None = Field(description="When a person has cancelled what had not been sent; null: nobody.")
     duration_s: float | None = Field(description="Seconds from acceptance to the final status.")
-    notes: list[NoteAnswer] = NOTES
+    notes: list[NoteAnswer] | None = Field(description=f"{_NOTES} {_WITHOUT_RIGHT}, null.")
+    sent_by: str | None = Field(description="The user of Airflow's who has sent it; null: it is not known.")
+    masked: bool = Field(
+        description="You see how it goes, and nothing that may be personal: somebody else has sent it, or you may not "
+        "send, and you have no right to read Leadcast leads."
+    )
     links: BatchLinks
     deliveries: list[DeliveryAnswer]
 
@@ -151,25 +160,29 @@ class LeadLinks(Answer):
     self: str
 
 
-class StoredLead(Answer):
-    """A lead as it is stored."""
+class StoredAnswer(Answer):
+    """A lead was stored."""
 
     lead_id: str
     lead: LeadData
+    notes: list[NoteAnswer] = NOTES
     links: LeadLinks
 
 
-class StoredAnswer(StoredLead):
-    """A lead was stored."""
-
-    notes: list[NoteAnswer] = NOTES
-
-
-class LeadAnswer(StoredLead):
+class LeadAnswer(Answer):
     """A lead with its newest batches, up to 50. `status`: that of the newest one; null: it was never sent."""
 
+    lead_id: str
+    lead: LeadData | None = Field(
+        description=f"As it was stored or sent last, of what you may see. {_WITHOUT_RIGHT}, null."
+    )
+    masked: bool = Field(
+        description="There is such a lead, and you may not see it: others have stored and sent it, or you may not "
+        "send, and you have no right to read Leadcast leads."
+    )
     status: BatchStatus | None
     batches: list[BatchAnswer]
+    links: LeadLinks
 
 
 def batch_detail(view: BatchView, links: Links) -> BatchDetail:
@@ -188,13 +201,14 @@ def page(found: Page, request: Request, links: Links) -> PageAnswer:
 
 def lead(view: LeadView, links: Links) -> LeadAnswer:
     """A lead as the API tells it."""
-    data = LeadData.model_validate(view.lead, from_attributes=True, extra="ignore")
+    found = view.lead
     return LeadAnswer(
-        lead_id=view.lead.id,
+        lead_id=view.lead_id,
+        lead=None if found is None else LeadData.model_validate(found, from_attributes=True, extra="ignore"),
+        masked=found is None,
         status=view.status,
-        lead=data,
         batches=_batches(view.batches, links),
-        links=LeadLinks(self=links.lead(view.lead.id)),
+        links=LeadLinks(self=links.lead(view.lead_id)),
     )
 
 
@@ -225,6 +239,8 @@ def _of_batch(view: BatchView, links: Links) -> dict[str, Any]:
         "finished_at": view.finished_at,
         "cancelled_at": view.cancelled_at,
         "duration_s": view.duration_s,
-        "notes": list(map(NoteAnswer.model_validate, view.notes)),
+        "notes": None if view.is_masked else list(map(NoteAnswer.model_validate, view.notes)),
+        "sent_by": view.sent_by,
+        "masked": view.is_masked,
         "links": BatchLinks(self=links.batch(view.id), run=links.run(view.run_id)),
     }

@@ -14,6 +14,7 @@ from leadcast.erase import Eraser, InAirflow
 from leadcast.inbox import Inbox, LeadSource
 from leadcast.monitor import Monitor
 from leadcast.retry import Retrier
+from leadcast.shown import Sees, nobodys
 from leadcast.store.database import Store
 
 STORE_CONNECTIONS = 10
@@ -59,9 +60,9 @@ class Backend:
         """Where requests are accepted."""
         return Inbox(self.store(), self.settings(), lead_source=self.lead_source())
 
-    def monitor(self) -> Monitor:
-        """The read side."""
-        return Monitor(self.store(), lead_source=self.lead_source())
+    def monitor(self, sees: Sees = nobodys) -> Monitor:
+        """The read side, as it is for whoever may see these leads."""
+        return Monitor(self.store(), sees)
 
     def retrier(self) -> Retrier:
         """Puts batches back."""

@@ -13,7 +13,7 @@ from leadcast.api import answers, schema
 from leadcast.api.answers import AcceptedAnswer, BatchDetail, PageAnswer
 from leadcast.api.backend import Backend, BackendDep
 from leadcast.api.body import read_json, read_nothing
-from leadcast.api.caller import CallerDep
+from leadcast.api.caller import Caller, CallerDep
 from leadcast.api.links import Links, LinksDep
 from leadcast.api.threads import ThreadsDep
 from leadcast.core.absent import is_blank
@@ -21,8 +21,8 @@ from leadcast.core.clock import in_utc
 from leadcast.core.errors import FieldError, InvalidRequest
 from leadcast.core.model import BatchStatus
 from leadcast.integrations import registry
-from leadcast.monitor import checked_id
 from leadcast.request import MAX_KEY_LENGTH, LeadId
+from leadcast.retry import PutBack
 from leadcast.store.listing import Filter
 
 router = APIRouter(tags=["batches"])
@@ -92,7 +92,9 @@ async def send_batch(
     """
     data = await read_json(request)
     accepted = await threads.run(
-        lambda: backend.inbox().accept(data, idempotency_key=idempotency_key, caller=caller.id)
+        lambda: backend.inbox().accept(
+            data, idempotency_key=idempotency_key, caller=caller.id, sent_by=caller.name or None
+        )
     )
     if accepted.must_ring and accepted.run_id:
         _ring(backend, accepted.run_id, token=caller.token)
@@ -117,24 +119,35 @@ def _ring(backend: Backend, run_id: str, *, token: str) -> None:
 
 @router.get("/batches")
 async def list_batches(
-    request: Request, backend: BackendDep, links: LinksDep, threads: ThreadsDep, query: Annotated[ListQuery, Query()]
+    request: Request,
+    backend: BackendDep,
+    caller: CallerDep,
+    links: LinksDep,
+    threads: ThreadsDep,
+    query: Annotated[ListQuery, Query()],
 ) -> PageAnswer:
     """List batches, newest first, until `links.next` is null.
 
     Of two filters together, a page looks through 2,000 batches at most: it may be short, or empty, and have a next one.
     """
-    found = await threads.run(lambda: backend.monitor().page(query.filter(), cursor=query.cursor))
+    found = await threads.run(lambda: backend.monitor(caller.sees).page(query.filter(), cursor=query.cursor))
     return answers.page(found, request, links)
 
 
 @router.get("/batches/{batch_id}")
-async def get_batch(batch_id: str, backend: BackendDep, links: LinksDep, threads: ThreadsDep) -> BatchDetail:
-    """Look at one batch: its status, its deliveries, and every attempt made."""
-    return await threads.run(lambda: _detail(batch_id, backend, links))
+async def get_batch(
+    batch_id: str, backend: BackendDep, caller: CallerDep, links: LinksDep, threads: ThreadsDep
+) -> BatchDetail:
+    """Look at one batch: its status, its deliveries, and every attempt made.
+
+    `masked` says whether you see all of it: what may be personal is for whoever has sent it, and for those who may read
+    everybody's leads.
+    """
+    return await threads.run(lambda: _detail(batch_id, backend, caller, links))
 
 
-def _detail(batch_id: str, backend: Backend, links: Links) -> BatchDetail:
-    return answers.batch_detail(backend.monitor().batch(batch_id), links)
+def _detail(batch_id: str, backend: Backend, caller: Caller, links: Links) -> BatchDetail:
+    return answers.batch_detail(backend.monitor(caller.sees).batch(batch_id), links)
 
 
 @router.post("/batches/{batch_id}/retry", status_code=202)
@@ -146,27 +159,39 @@ async def retry_batch(
     links: LinksDep,
     threads: ThreadsDep,
 ) -> BatchDetail:
-    """Send what has failed or is unknown again, never what was delivered. Takes no body.
+    """Send what has failed or is unknown again, never what was delivered. Takes no body. For whoever has sent the
+    batch, and for those who may edit everybody's.
 
     409: it is on its way already (so it is after your first call, if you have not seen its answer), or nothing in it
     has failed. What may have arrived is asked for first, where the service can be asked; where it cannot, it is sent.
     """
     await read_nothing(request)
-    put_back = await threads.run(lambda: backend.retrier().batch(checked_id(batch_id)))
-    if put_back.must_ring and put_back.run_id:
-        _ring(backend, put_back.run_id, token=caller.token)
-    return await threads.run(lambda: _detail(batch_id, backend, links))
+
+    def put_back() -> PutBack:
+        caller.refuse_to_change(backend.monitor().sender(batch_id))
+        return backend.retrier().batch(batch_id)
+
+    found = await threads.run(put_back)
+    if found.must_ring and found.run_id:
+        _ring(backend, found.run_id, token=caller.token)
+    return await threads.run(lambda: _detail(batch_id, backend, caller, links))
 
 
 @router.post("/batches/{batch_id}/cancel")
 async def cancel_batch(
-    request: Request, batch_id: str, backend: BackendDep, links: LinksDep, threads: ThreadsDep
+    request: Request, batch_id: str, backend: BackendDep, caller: CallerDep, links: LinksDep, threads: ThreadsDep
 ) -> BatchDetail:
-    """Cancel what is not being sent yet. Takes no body; called again, it does no harm.
+    """Cancel what is not being sent yet. Takes no body; called again, it does no harm. For whoever has sent the batch,
+    and for those who may edit everybody's.
 
     What is being sent just now goes to the end of its attempt, which is the last one: until then the batch is
     `processing`. 409: the batch has ended.
     """
     await read_nothing(request)
-    await threads.run(lambda: backend.canceller().batch(checked_id(batch_id)))
-    return await threads.run(lambda: _detail(batch_id, backend, links))
+
+    def cancel() -> None:
+        caller.refuse_to_change(backend.monitor().sender(batch_id))
+        backend.canceller().batch(batch_id)
+
+    await threads.run(cancel)
+    return await threads.run(lambda: _detail(batch_id, backend, caller, links))

@@ -2,28 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
+
+from leadcast.engine.permissions import RESOURCE
 
 COOKIE = "_token"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 OWN_HEADER = "X-Requested-With"
 OWN_VALUE = "leadcast"
+_OTHERS_BATCH = (
+    "You may retry and cancel the batches that you have sent yourself. This one is not yours: it needs the right to "
+    f"edit {RESOURCE}, which the FAB role Leadcast operator has, and the simple auth manager's role op."
+)
+_OTHERS_LEAD = (
+    "You may erase a lead that nobody but you has stored or sent. This one is not known as such: it needs the right to "
+    f"delete {RESOURCE}, which the FAB role Leadcast operator has, and the simple auth manager's role op."
+)
+
+
+class OverAll(StrEnum):
+    """Rights on the leads of all senders, by the method that Airflow's auth manager is asked for."""
+
+    SEE = "GET"
+    CHANGE = "PUT"
+    ERASE = "DELETE"
+
+
+def _nothing(right: OverAll) -> bool:
+    return False
 
 
 @dataclass(frozen=True)
 class Caller:
-    """A signed-in user of Airflow.
+    """A signed-in user of Airflow, and what he may do. To ask may cost a query of Airflow's database.
 
-    may_write: asks Airflow whether he may send, retry and cancel: for a page. Who does it is asked anyway.
+    id: what his idempotency keys are known by.
+    name: what he is known by in a batch that he has sent.
+    may_write: whether he may send, and so see and change what he has sent.
+    may: whether he has a right on everybody's.
     """
 
     id: str
     token: str = field(repr=False)
+    name: str = ""
     may_write: Callable[[], bool] = lambda: True
+    may: Callable[[OverAll], bool] = _nothing
+
+    def sees(self, sender: str | None) -> bool:
+        """Whether he may see the leads that this user has sent or stored. None: nobody knows whose they are."""
+        return self._has(OverAll.SEE, {sender})
+
+    def changes(self, sender: str | None) -> bool:
+        """Whether he may retry and cancel the batches of this user."""
+        return self._has(OverAll.CHANGE, {sender})
+
+    def refuse_to_change(self, sender: str | None) -> None:
+        """Lets only those pass who may retry and cancel the batches of this user.
+
+        Raises:
+            HTTPException: 403, with the right that is missing.
+        """
+        if not self.changes(sender):
+            raise HTTPException(403, _OTHERS_BATCH)
+
+    def refuse_to_erase(self, owners: Collection[str | None], *, has_asked: bool) -> None:
+        """Lets only those pass who may erase a lead that these users have stored and sent.
+
+        Args:
+            has_asked: he has had it erased before; it may be known by nothing else any more.
+
+        Raises:
+            HTTPException: 403, with the right that is missing. It does not tell whether there is such a lead.
+        """
+        is_known = bool(owners) or has_asked
+        if not (self._has(OverAll.ERASE, owners) if is_known else self.may(OverAll.ERASE)):
+            raise HTTPException(403, _OTHERS_LEAD)
+
+    def _has(self, right: OverAll, owners: Collection[str | None]) -> bool:
+        is_own = all(owner and owner == self.name for owner in owners)
+        return (is_own and self.may_write()) or self.may(right)
 
 
 def bearer_of(request: Request) -> str:

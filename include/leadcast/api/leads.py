@@ -8,13 +8,13 @@ from leadcast.api import answers, schema
 from leadcast.api.answers import LeadAnswer, LeadLinks, NoteAnswer, StoredAnswer
 from leadcast.api.backend import Backend, BackendDep
 from leadcast.api.body import read_json
-from leadcast.api.caller import CallerDep
+from leadcast.api.caller import Caller, CallerDep
 from leadcast.api.erased import ErasedAnswer
 from leadcast.api.links import LinksDep
 from leadcast.api.threads import ThreadsDep
 from leadcast.core.model import Lead
 from leadcast.request import LeadData, LeadId, lead_of
-from leadcast.store import leads
+from leadcast.store import erasures, leads, whose
 
 router = APIRouter(tags=["leads"])
 
@@ -29,15 +29,16 @@ async def put_lead(
     request: Request,
     response: Response,
     backend: BackendDep,
+    caller: CallerDep,
     links: LinksDep,
     threads: ThreadsDep,
 ) -> StoredAnswer:
     """Store a lead, over the one of this id if there is one: 201 for a new one, 200 for a replaced one.
 
-    Batches accepted before keep the lead as it was then.
+    It is yours from then on. Batches accepted before keep the lead as it was then.
     """
     given = lead_of(await read_json(request, lead_at=()))
-    if await threads.run(lambda: _put(backend, given.lead(lead_id))):
+    if await threads.run(lambda: _put(backend, given.lead(lead_id), caller)):
         response.status_code = 201
     stored = StoredAnswer(
         lead_id=lead_id,
@@ -49,15 +50,21 @@ async def put_lead(
     return stored
 
 
-def _put(backend: Backend, lead: Lead) -> bool:
+def _put(backend: Backend, lead: Lead, caller: Caller) -> bool:
     with backend.store().begin() as connection:
-        return leads.put(connection, lead)
+        return leads.put(connection, lead, stored_by=caller.name or None)
 
 
 @router.get("/leads/{lead_id}")
-async def get_lead(lead_id: LeadId, backend: BackendDep, links: LinksDep, threads: ThreadsDep) -> LeadAnswer:
-    """Look at a lead, with its newest batches."""
-    return answers.lead(await threads.run(lambda: backend.monitor().lead(lead_id)), links)
+async def get_lead(
+    lead_id: LeadId, backend: BackendDep, caller: CallerDep, links: LinksDep, threads: ThreadsDep
+) -> LeadAnswer:
+    """Look at a lead, with its newest batches.
+
+    404 for one that was never sent, unless you have stored it, or may read everybody's leads. One of your own lead
+    table is shown as it was sent last.
+    """
+    return answers.lead(await threads.run(lambda: backend.monitor(caller.sees).lead(lead_id)), links)
 
 
 @router.delete(
@@ -69,11 +76,13 @@ async def get_lead(lead_id: LeadId, backend: BackendDep, links: LinksDep, thread
 async def erase_lead(
     lead_id: LeadId, response: Response, backend: BackendDep, caller: CallerDep, threads: ThreadsDep
 ) -> ErasedAnswer:
-    """Erase a person: all that is kept here of a lead, but its id, statuses, times and counts.
+    """Erase a person: all that is kept here of a lead, but its id, statuses, times and counts. For whoever alone has
+    stored and sent it, and for those who may delete everybody's leads.
 
     What waits to be sent is cancelled. 200 when nothing is left, 202 when something is; the request is on record either
     way, and gone on with. Send it again to see how it stands.
     """
+    await threads.run(lambda: _refuse_others(backend, lead_id, caller))
     # runs first: one that has not begun would bring the lead back
     in_airflow = await backend.erase_in_airflow(lead_id, token=caller.token)
     report = await threads.run(lambda: backend.eraser().lead(lead_id, asked_by=caller.id, in_airflow=in_airflow))
@@ -81,3 +90,9 @@ async def erase_lead(
     if not answer.done:
         response.status_code = 202
     return answer
+
+
+def _refuse_others(backend: Backend, lead_id: str, caller: Caller) -> None:
+    with backend.store().begin() as connection:
+        owners, erasure = whose.of_lead(connection, lead_id), erasures.find(connection, lead_id)
+    caller.refuse_to_erase(owners.all, has_asked=erasure is not None and erasure.asked_by == caller.id)

@@ -46,6 +46,7 @@ HEADERS = {
 async def batches(
     request: Request,
     backend: BackendDep,
+    caller: CallerDep,
     links: LinksDep,
     threads: ThreadsDep,
     status: str = "",
@@ -57,13 +58,14 @@ async def batches(
     query = _query(wanted)
 
     def look() -> HTMLResponse:
-        found = backend.monitor().page(query.filter(), cursor=cursor)
+        monitor = backend.monitor(caller.sees)
+        found = monitor.page(query.filter(), cursor=cursor)
         return render(
             "batches.html",
             links,
             batches=found.batches,
-            counts=backend.monitor().counts(since=utc_now() - COUNTED),
-            circuits=backend.monitor().circuits() if cursor is None else (),
+            counts=monitor.counts(since=utc_now() - COUNTED),
+            circuits=monitor.circuits() if cursor is None else (),
             statuses=list(BatchStatus),
             wanted=wanted,
             is_first=cursor is None,
@@ -96,7 +98,8 @@ async def batch(
     """One batch, with every attempt, and what can be done with it."""
 
     def look() -> HTMLResponse:
-        return render("batch.html", links, batch=backend.monitor().batch(batch_id), may_write=caller.may_write())
+        found = backend.monitor(caller.sees).batch(batch_id)
+        return render("batch.html", links, batch=found, may_change=caller.changes(found.sent_by))
 
     return await threads.run(look)
 

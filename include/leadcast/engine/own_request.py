@@ -67,12 +67,19 @@ def accept(run: Run) -> str | None:
     batch_id = _known(run, request)
     if batch_id is None:
         key = _key(run, request)
-        accepted = config.inbox().accept(request, idempotency_key=key, caller=RUN, run_id=run.run_id, lead=lead)
+        accepted = config.inbox().accept(
+            request, idempotency_key=key, caller=RUN, run_id=run.run_id, lead=lead, sent_by=_triggered_by(run)
+        )
         batch_id = accepted.batch_id
     # else the sweep finds that there is one
     with suppress(StoreError), config.store().begin() as connection:
         run_requests.forget(connection, run_id=run.run_id)
     return batch_id
+
+
+def _triggered_by(run: Run) -> str | None:
+    """The user who has triggered it, by the name that he has at the API; None: nobody did."""
+    return getattr(run, "triggering_user_name", None) or None
 
 
 def lead_id(run: Run) -> str:

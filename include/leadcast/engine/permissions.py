@@ -1,6 +1,7 @@
-"""Who may send and who may look on: Leadcast's two roles, where Airflow's auth manager has roles that can be made.
+"""Who may send, look on, and see everybody's leads: Leadcast's roles, where Airflow's auth manager can be given some.
 
-Leadcast itself only asks Airflow whether a user may read or trigger `send_lead` (api/access.py).
+Leadcast itself only asks Airflow whether a user may read or trigger `send_lead`, and what he may do to `Leadcast
+leads`, a resource of ours (api/access.py).
 """
 
 from __future__ import annotations
@@ -27,8 +28,16 @@ _SEND = (
     # FabAuthManager.is_authorized_dag wants it of whoever creates a run; it lets them pause the DAG, too
     ("can_edit", f"DAG:{DAG_ID}"),
 )
-ROLES = {"Leadcast sender": _READ + _SEND, "Leadcast viewer": _READ}
-"""Rights on our DAG alone, so that a role adds nothing to what a user may do elsewhere."""
+RESOURCE = "Leadcast leads"
+"""The leads of all senders."""
+_OVER_ALL = tuple((action, RESOURCE) for action in ("can_read", "can_edit", "can_delete"))
+ROLES = {
+    "Leadcast operator": _READ + _SEND + _OVER_ALL,
+    "Leadcast sender": _READ + _SEND,
+    "Leadcast viewer": _READ,
+}
+"""Rights on our DAG and our resource alone, so that a role adds nothing to what a user may do elsewhere."""
+_ADMIN = "Admin"
 
 
 def make_roles() -> list[str]:
@@ -39,11 +48,16 @@ def make_roles() -> list[str]:
     """
     manager = _auth_manager()
     if manager == SIMPLE:
-        return ["permissions: Airflow's simple auth manager; its users, ops and admins may send, viewers look on"]
+        return [
+            "permissions: Airflow's simple auth manager; its viewers look on, its users may send, and see their own "
+            "leads, ops and admins see all"
+        ]
     if manager != FAB:
         return [
             f"permissions: {manager} has no roles that can be made from here. Who sends needs the right to trigger "
-            f"(create runs of) the DAG {DAG_ID}, who looks on the right to read it; both need plugins for the menu"
+            f"(create runs of) the DAG {DAG_ID}, who looks on the right to read it; both need plugins for the menu. "
+            f"Of the custom view {RESOURCE!r}, who sees others' leads needs GET, who changes their batches PUT, who "
+            "erases them DELETE"
         ]
     lines = []
     with _security() as security:
@@ -55,11 +69,19 @@ def make_roles() -> list[str]:
             for action, resource in rights:
                 security.add_permission_to_role(role, security.create_permission(action, resource))
             lines.append(f"role {name}: made")
+        # Airflow gives its Admin what it finds, but only when it syncs
+        if (admin := security.find_role(_ADMIN)) is not None:
+            for action, resource in _OVER_ALL:
+                security.add_permission_to_role(admin, security.create_permission(action, resource))
     return lines
 
 
 def remove_roles(dag_ids: tuple[str, ...]) -> list[str]:
-    """Removes the two roles, and what the auth manager knows of these DAGs. Says what was done, a line each."""
+    """Removes the roles, our resource, and what the auth manager knows of these DAGs.
+
+    Returns:
+        What was done, a line each.
+    """
     if _auth_manager() != FAB:
         return []
     lines = []
@@ -69,7 +91,7 @@ def remove_roles(dag_ids: tuple[str, ...]) -> list[str]:
                 security.delete_role(name)
                 lines.append(f"role {name}: removed")
         # Airflow makes these when it parses a DAG, and leaves them when the DAG is deleted
-        for resource in [f"{kind}:{dag_id}" for kind in ("DAG", "DAG Run") for dag_id in dag_ids]:
+        for resource in [RESOURCE, *(f"{kind}:{dag_id}" for kind in ("DAG", "DAG Run") for dag_id in dag_ids)]:
             _forget(security, resource)
     return lines
 

@@ -15,6 +15,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from leadcast.core.model import BatchStatus, DeliveryState, Lead, Priority
 from leadcast.core.notes import Note
+from leadcast.store import whose
 from leadcast.store.leads import to_data
 from leadcast.store.schema import batches, deliveries
 
@@ -41,7 +42,7 @@ class NewDelivery:
 
 @dataclass(frozen=True, kw_only=True)
 class NewBatch:
-    """A batch to be written as `pending`, with its deliveries."""
+    """A batch to be written as `pending`, with its deliveries. `sent_by`: the user who sends it; None: nobody knows."""
 
     id: str
     lead: Lead
@@ -52,6 +53,7 @@ class NewBatch:
     accepted_at: datetime
     deliveries: Sequence[NewDelivery] = field(repr=False)
     notes: Sequence[Note] = ()
+    sent_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ def write(connection: Connection, batch: NewBatch) -> Known | None:
 
     Two requests with one key at the same moment: the second waits for the first to commit, then finds it.
     """
+    sender = {"sent_by": batch.sent_by} if whose.has_a_place(connection) else {}
     statement = upsert(batches).values(
         id=batch.id,
         lead_id=batch.lead.id,
@@ -81,6 +84,7 @@ def write(connection: Connection, batch: NewBatch) -> Known | None:
         idempotency_key=batch.idempotency_key,
         body_sha256=batch.body_sha256,
         accepted_at=batch.accepted_at,
+        **sender,
     )
     statement = statement.on_conflict_do_nothing(index_elements=[batches.c.idempotency_key])
     written = connection.execute(statement.returning(_KNOWS_LISTED_AT)).one_or_none()

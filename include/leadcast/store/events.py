@@ -21,6 +21,7 @@ from leadcast.store.schema import batches, deliveries, events
 from leadcast.store.views import BatchView
 
 _ANSWERS = ("receipt", "error")
+_OF_WHOEVER_LOOKS = {"sent_by", "is_masked"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,7 @@ def write(connection: Connection, batch_id: str, *, now: datetime) -> int:
     """
     batch = views.batch(connection, batch_id, history=False)
     assert batch is not None
-    snapshot = _form().dump_python(batch, mode="json")
+    snapshot = _form().dump_python(batch, mode="json", exclude=_OF_WHOEVER_LOOKS)
     answers = {item["id"]: {name: item.pop(name) for name in _ANSWERS} for item in snapshot["deliveries"]}
     latest = select(func.coalesce(func.max(events.c.sequence), 0) + 1).where(events.c.batch_id == batch_id)
     sequence: int = connection.execute(latest).scalar_one()

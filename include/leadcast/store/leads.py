@@ -9,7 +9,8 @@ from sqlalchemy import Connection, func, literal_column, select
 from sqlalchemy.dialects.postgresql import insert
 
 from leadcast.core.model import Lead
-from leadcast.store.schema import leads
+from leadcast.store import whose
+from leadcast.store.schema import batches, leads
 
 
 def find(connection: Connection, lead_id: str, *, to_send: bool = False) -> Lead | None:
@@ -23,12 +24,23 @@ def find(connection: Connection, lead_id: str, *, to_send: bool = False) -> Lead
     return None if data is None else from_data(lead_id, data)
 
 
-def put(connection: Connection, lead: Lead) -> bool:
-    """Stores the lead over what was there. True: it is new."""
-    statement = insert(leads).values(id=lead.id, data=to_data(lead))
-    statement = statement.on_conflict_do_update(
-        index_elements=[leads.c.id], set_={"data": statement.excluded.data, "updated_at": func.now()}
-    )
+def as_sent(connection: Connection, lead_id: str, *, batch_id: str) -> Lead:
+    """The lead as a batch of it has it."""
+    data = connection.execute(select(batches.c.lead).where(batches.c.id == batch_id)).scalar_one()
+    return from_data(lead_id, data)
+
+
+def put(connection: Connection, lead: Lead, *, stored_by: str | None = None) -> bool:
+    """Stores the lead over what was there. True: it is new.
+
+    Args:
+        stored_by: the user whose it is from now on; None: nobody's.
+    """
+    values: dict[str, Any] = {"data": to_data(lead)}
+    if whose.has_a_place(connection):
+        values["stored_by"] = stored_by
+    statement = insert(leads).values(id=lead.id, **values)
+    statement = statement.on_conflict_do_update(index_elements=[leads.c.id], set_={**values, "updated_at": func.now()})
     # xmax is 0 for a row that this statement inserted
     return bool(connection.execute(statement.returning(literal_column("xmax = 0"))).scalar())
 

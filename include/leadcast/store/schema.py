@@ -49,6 +49,8 @@ leads = Table(
     Column("id", Text, primary_key=True),
     # JSON, not JSONB, where people read it in the order in which it was written
     Column("data", JSON, nullable=False),
+    # the user of Airflow's who has stored it last. Null: an older version has stored it, or nobody knows who
+    Column("stored_by", Text),
     _time("created_at", required=True),
     _time("updated_at", required=True),
 )
@@ -70,6 +72,8 @@ batches = Table(
     Column("wave_id", Text),
     # what is open in it waits, and that wave holds it no longer: a later one may claim it
     Column("let_go", Boolean, nullable=False, server_default=text("false")),
+    # the user of Airflow's who has sent it. Null: an older version has written it, or nobody knows who
+    Column("sent_by", Text),
     Column("claims", Integer, nullable=False, server_default="0"),
     # how often the schedule has sent again what had failed, since a person last did
     Column("rounds", Integer, nullable=False, server_default="0"),

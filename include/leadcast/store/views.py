@@ -79,6 +79,10 @@ class BatchView:
     waits: bool = False
     """No run holds it: what is open in it waits."""
     is_erased: bool = False
+    sent_by: str | None = None
+    """The user of Airflow's who has sent it; None: nobody knows."""
+    is_masked: bool = False
+    """It is shown without what only those may see who may see its lead."""
     deliveries: Sequence[DeliveryView] = field(default_factory=tuple)
 
     @property
@@ -143,6 +147,7 @@ _BATCHES: Select[Any] = select(
     batches.c.erased_at,
     batches.c.let_go,
     batches.c.notes,
+    batches.c.sent_by,
 )
 # not `select(deliveries)`: sealed credentials are never read where nobody needs them
 _DELIVERIES: Select[Any] = select(*(column for column in deliveries.c if column.name != "credentials_sealed"))
@@ -207,6 +212,7 @@ def _batch(row: Row[Any], listed: Sequence[DeliveryView]) -> BatchView:
         cancelled_at=row.cancelled_at,
         waits=row.let_go and row.status == BatchStatus.PROCESSING,
         is_erased=row.erased_at is not None,
+        sent_by=row.sent_by,
         notes=[Note.of(note) for note in row.notes],
         deliveries=listed,
     )
