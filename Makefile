@@ -40,9 +40,9 @@ lint: $(VENV)/.installed-dev  ## Check style and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-docs: $(VENV)/.installed-dev  ## Write docs/settings.md and docs/errors.md anew
+docs: $(VENV)/.installed-dev  ## Write docs/settings.md, docs/errors.md and the tables of docs/security.md anew
 	$(BIN)/python docs/generate_settings.py
-	WRITE_DOCS=1 $(BIN)/pytest -q tests/store/test_errors.py
+	WRITE_DOCS=1 $(BIN)/pytest -q tests/store/test_errors.py tests/hostile/test_people.py
 
 format: $(VENV)/.installed-dev  ## Format the code
 	$(BIN)/ruff check --fix

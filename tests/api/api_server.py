@@ -19,7 +19,8 @@ from sqlalchemy import create_engine, make_url, text
 from tests.stack import free_port
 
 ROOT = Path(__file__).parents[2]
-USERS = ("admin", "user", "viewer")
+USERS = {"admin": "admin", "op": "op", "user": "user", "other": "user", "viewer": "viewer"}
+"""User → role of the simple auth manager."""
 TRIGGER = "/api/v2/dags/send_lead/dagRuns"
 START_TIMEOUT_S = 120
 
@@ -100,7 +101,7 @@ def api_server(
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__FERNET_KEY": fernet_key,
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{user}" for user in USERS),
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{role}" for user, role in USERS.items()),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
         "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
         "AIRFLOW__API__PORT": str(port),

@@ -110,6 +110,21 @@ def test_retry_and_cancel_need_the_right_to_send(server: ApiServer, store: Store
         assert server.call("POST", f"{batch}/{action}").status_code == after_all
 
 
+def test_a_lead_is_for_its_sender_and_for_those_who_operate(server: ApiServer, store: Store) -> None:
+    sent = server.call("POST", "/api/integrations/send-batch", json=BODY).json()
+    batch, lead = sent["links"]["self"], f"/api/integrations/leads/{sent['lead_id']}"
+    users = ("admin", "op", "user", "other", "viewer")
+    masked = {user for user in users if server.call("GET", batch, user=user).json()["masked"]}
+    assert masked == {user for user in users if server.call("GET", lead, user=user).json()["lead"] is None}
+    assert masked == {"other", "viewer"}
+    assert server.call("GET", batch, user="viewer").json()["sent_by"] == "user"
+    for method, path in (("POST", f"{batch}/retry"), ("POST", f"{batch}/cancel"), ("DELETE", lead)):
+        refused = server.call(method, path, user="other")
+        assert (refused.status_code, "Leadcast leads" in refused.json()["detail"]) == (403, True)
+    assert server.call("POST", f"{batch}/cancel", user="op").status_code == 200
+    assert server.call("DELETE", lead, user="admin").status_code in (200, 202)
+
+
 def test_airflows_own_rights_decide(server: ApiServer, store: Store) -> None:
     send, read = "/api/integrations/send-batch", "/api/integrations/batches"
     assert server.call("POST", send, user=None, json=BODY).status_code == 401

@@ -109,22 +109,22 @@ def test_a_lead_is_for_its_sender_and_for_operators(with_fab: PlainAirflow) -> N
     with with_fab.serving("airflow api-server"):
         names = ("sender", "other", "viewer", "operator", "root", "op")
         users = {name: with_fab.api(name, PASSWORD) for name in names}
-        batch = users["sender"].call(*SEND[:2], json=BODY)["links"]["self"]
+        batch = users["sender"].call(*SEND[:2], json=BODY | {"lead_id": "2"})["links"]["self"]
         seen = {name: api.call("GET", batch) for name, api in users.items()}
         assert {name for name, body in seen.items() if not body["masked"]} == {"sender", "operator", "root"}
         assert {body["sent_by"] for body in seen.values()} == {"sender"}
-        leads = {name: api.call("GET", "/api/integrations/leads/1")["lead"] for name, api in users.items()}
+        leads = {name: api.call("GET", "/api/integrations/leads/2")["lead"] for name, api in users.items()}
         assert {name for name, lead in leads.items() if lead and lead["name"] == "Ann Lee"} == {
             "sender",
             "operator",
             "root",
         }
-        for call in (("POST", f"{batch}/cancel", None), ("DELETE", "/api/integrations/leads/1", None)):
+        for call in (("POST", f"{batch}/cancel", None), ("DELETE", "/api/integrations/leads/2", None)):
             assert {name: answer(users[name], call) for name in ("viewer", "other", "op")} == dict.fromkeys(
                 ("viewer", "other", "op"), 403
             )
         assert answer(users["operator"], ("POST", f"{batch}/cancel", None)) == 200
-        assert answer(users["sender"], ("DELETE", "/api/integrations/leads/1", None)) == 200
+        assert answer(users["sender"], ("DELETE", "/api/integrations/leads/2", None)) == 200
 
 
 def test_a_role_that_is_there_stays_as_it_is_and_uninstalling_removes_all(with_fab: PlainAirflow) -> None:

@@ -19,7 +19,7 @@ STAGES = ("request", "inbox", "plan", *DELIVER, "settle", "retry", "cancel", "er
 """In the order of the flow."""
 FOUNDATIONS = ("core", "integrations", "store", "templates")
 """What stages stand on; they know no stage."""
-SURFACES = ("monitor", "engine", "api", "sandbox", "local", "cli", "__main__", "__init__")
+SURFACES = ("shown", "monitor", "engine", "api", "sandbox", "local", "cli", "__main__", "__init__")
 """What stands on the stages."""
 
 

@@ -47,9 +47,7 @@ def send(
 
 
 @app.command()
-def batch(
-    batch_id: str, url: Url = "", token_file: TokenFile = None, user: User = "user", wait: Wait = False
-) -> None:
+def batch(batch_id: str, url: Url = "", token_file: TokenFile = None, user: User = "user", wait: Wait = False) -> None:
     """Show a batch and its deliveries."""
     from leadcast.local import session
     from leadcast.local.batches import await_batch, read_batch
