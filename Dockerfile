@@ -6,20 +6,25 @@
 ARG AIRFLOW_IMAGE=apache/airflow:slim-3.3.2-python3.11
 
 FROM ${AIRFLOW_IMAGE} AS build
-COPY --chown=airflow:0 pyproject.toml README.md LICENSE /tmp/leadcast/
+COPY --chown=airflow:0 pyproject.toml requirements-build.txt README.md LICENSE /tmp/leadcast/
 COPY --chown=airflow:0 include /tmp/leadcast/include
 COPY --chown=airflow:0 dags /tmp/leadcast/dags
 # A wheel, not a copied folder: its entry points are how Airflow finds the connection types and the integrations.
-RUN pip wheel --no-cache-dir --no-deps --wheel-dir /tmp/dist /tmp/leadcast \
+RUN pip install --no-cache-dir --require-hashes --requirement /tmp/leadcast/requirements-build.txt \
+    && pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /tmp/dist /tmp/leadcast \
     && rm -r /tmp/leadcast/include/leadcast
 
 FROM ${AIRFLOW_IMAGE}
 # The image's own account, uid 50000; nothing below needs root.
 USER airflow
 COPY --chown=airflow:0 requirements.txt /tmp/requirements.txt
-# Further distributions: another auth manager, a notifier, an integration of your own.
+# Every file by its hash: nothing but what the tests ran with.
+RUN pip install --no-cache-dir --require-hashes --requirement /tmp/requirements.txt
+# Further distributions: another auth manager, a notifier, an integration of your own. They move none of our pins.
 ARG EXTRA_REQUIREMENTS=""
-RUN pip install --no-cache-dir --requirement /tmp/requirements.txt ${EXTRA_REQUIREMENTS}
+RUN if [ -n "${EXTRA_REQUIREMENTS}" ]; then \
+    sed -e '/^ *--hash/d' -e 's/ *\\$//' /tmp/requirements.txt > /tmp/constraints.txt \
+    && pip install --no-cache-dir --constraint /tmp/constraints.txt ${EXTRA_REQUIREMENTS}; fi
 COPY --from=build --chown=airflow:0 /tmp/dist /tmp/dist
 RUN pip install --no-cache-dir --no-deps /tmp/dist/*.whl
 COPY --chown=airflow:0 dags /opt/airflow/dags

@@ -2,7 +2,6 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-UV_VERSION := 0.13.9
 FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 # The first Python that fits; say another with: make up PYTHON=/path/to/python3.12
 PYTHON ?= $(firstword $(foreach python,python3 python3.13 python3.12 python3.11,\
@@ -10,6 +9,10 @@ PYTHON ?= $(firstword $(foreach python,python3 python3.13 python3.12 python3.11,
 
 # With it, each of Airflow's processes would compile a thousand modules anew at every start.
 unexport PYTHONDONTWRITEBYTECODE
+
+# For every Python that fits and every system, each file by its hash.
+PIN = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade
+INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 .DEFAULT_GOAL := help
 .PHONY: help up down status test bench chaos docs lint format requirements clean
@@ -49,14 +52,15 @@ format: $(VENV)/.installed-dev  ## Format the code
 	$(BIN)/ruff format
 
 requirements: $(VENV)/.uv  ## Pin the packages anew, from pyproject.toml
-	$(BIN)/uv pip compile pyproject.toml --extra local --extra celery -o requirements.txt --no-emit-index-url --upgrade
-	$(BIN)/uv pip compile pyproject.toml --extra dev -c requirements.txt -o requirements-dev.txt --no-emit-index-url --upgrade
+	$(PIN) pyproject.toml --extra local --extra celery -c requirements-limits.in -o requirements.txt
+	$(PIN) pyproject.toml --extra dev -c requirements.txt -o requirements-dev.txt
+	$(PIN) requirements-build.in -c requirements-dev.txt -o requirements-build.txt
 
 clean: down  ## End everything and remove all that `make` has made: packages, databases, logs
 	rm -rf $(VENV) .leadcast .leadcast-bench .leadcast-chaos build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/.uv:
+$(VENV)/.uv: requirements-build.txt
 	@$(PYTHON) -c '$(FITS)' 2>/dev/null || { \
 		echo "$(PYTHON) is $$($(PYTHON) --version 2>&1 || true)."; \
 		echo "Leadcast needs Python 3.11, 3.12 or 3.13 with venv (Debian, Ubuntu: apt install python3-venv)."; \
@@ -64,16 +68,16 @@ $(VENV)/.uv:
 		exit 1; }
 	@echo "Making $(VENV) with $$($(PYTHON) --version) …"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-build.txt
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.uv requirements.txt pyproject.toml
 	@echo "Installing packages …"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@$(INSTALL) --require-hashes -r requirements.txt
+	@$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 	@echo "Installing packages for development …"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-dev.txt
+	@$(INSTALL) --require-hashes -r requirements-dev.txt
 	@touch $@

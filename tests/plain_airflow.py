@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -212,7 +213,8 @@ def _constraints(folder: Path) -> Path:
         file.write_bytes(urllib.request.urlopen(CONSTRAINTS, timeout=5).read())
         print(f"constraints: {CONSTRAINTS}")  # noqa: T201  # the run's record says which
     except OSError as error:
-        pins = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+        # without their hashes, which would be asked of everything else, too
+        pins = re.findall(r"^(\w\S*==.*?)(?: \\)?$", (ROOT / "requirements.txt").read_text("utf-8"), flags=re.MULTILINE)
         # the FAB provider wants an older one
         file.write_text("\n".join(pin for pin in pins if not pin.startswith("python-dateutil==")), encoding="utf-8")
         print(f"constraints: requirements.txt; the published ones cannot be had ({error})")  # noqa: T201  # likewise
