@@ -27,6 +27,7 @@ from leadcast.store.circuits import AccountRef
 from leadcast.store.database import Store
 from leadcast.store.ledger import Due
 from leadcast.store.limits import LIMIT, StoredLimits
+from leadcast.store.sealing import credentials_of
 
 WAIT_FOR_SLOT_S = 10.0
 """How long an attempt may sleep in its process until a limit lets it go out; one that must wait longer lets it go."""
@@ -74,7 +75,8 @@ class Gate:
             CredentialsError, Blocked, SettingsError: it cannot.
         """
         own = self._own_settings(due, integration)
-        inline = self.store.sealer.open(due.credentials_sealed) if due.credentials_sealed else {}
+        sealed, for_ = due.credentials_sealed, credentials_of(due.delivery_id)
+        inline = self.store.sealer.open(sealed, for_=for_) if sealed else {}
         account = self.accounts(integration, inline)
         for secret in account.secrets():
             self.hide(secret)

@@ -20,6 +20,7 @@ from leadcast.core.tidy import Tidied, tidy
 from leadcast.request import SendBatch, fingerprint, validate
 from leadcast.store import batches, bell, erasures, leads
 from leadcast.store.database import Store
+from leadcast.store.sealing import callback_url_of, credentials_of
 
 log = structlog.get_logger("leadcast.inbox")
 
@@ -123,16 +124,17 @@ class Inbox:
             if from_source and lead is not None:
                 _refuse_erased(connection, request.lead_id, since=known_erasure)
             lead = lead or self._lead(connection, request, stored_by=sent_by)
+            batch_id = self.new_id()
             batch = batches.NewBatch(
-                id=self.new_id(),
+                id=batch_id,
                 lead=lead.lead(request.lead_id),
                 notes=lead.notes,
                 priority=request.priority,
-                callback_url_sealed=self._sealed({"url": request.callback_url}) if request.callback_url else None,
+                callback_url_sealed=self._callback_url(request, batch_id),
                 idempotency_key=key,
                 body_sha256=body_sha256,
                 accepted_at=self.clock(),
-                deliveries=self._deliveries(request),
+                deliveries=self._deliveries(request, batch_id),
                 sent_by=sent_by,
             )
             known = batches.write(connection, batch)
@@ -166,15 +168,19 @@ class Inbox:
         # an older version may have stored it as it came
         return tidy(leads.to_data(found))
 
-    def _deliveries(self, request: SendBatch) -> list[batches.NewDelivery]:
-        sealed = {kind: self._sealed(given) for kind, given in request.credentials.items() if given}
+    def _deliveries(self, request: SendBatch, batch_id: str) -> list[batches.NewDelivery]:
+        def sealed(kind: str, index: int) -> str | None:
+            given, for_ = request.credentials.get(kind), credentials_of(batches.delivery_id(batch_id, index))
+            return self.store.sealer.seal(given, for_=for_) if given else None
+
         return [
-            batches.NewDelivery(type=item.type, settings=item.settings, credentials_sealed=sealed.get(item.type))
-            for item in request.integrations
+            batches.NewDelivery(type=item.type, settings=item.settings, credentials_sealed=sealed(item.type, index))
+            for index, item in enumerate(request.integrations)
         ]
 
-    def _sealed(self, value: dict[str, Any]) -> str:
-        return self.store.sealer.seal(value)
+    def _callback_url(self, request: SendBatch, batch_id: str) -> str | None:
+        url, for_ = request.callback_url, callback_url_of(batch_id)
+        return self.store.sealer.seal({"url": url}, for_=for_) if url else None
 
 
 def _refuse_erased(connection: Connection, lead_id: str, *, since: datetime | None) -> None:

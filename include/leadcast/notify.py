@@ -37,6 +37,7 @@ from leadcast.store import events, receivers, sending, views
 from leadcast.store.database import Store
 from leadcast.store.paces import IN_HAND_S, PACES, Channel
 from leadcast.store.persistent import persistent
+from leadcast.store.sealing import callback_url_of
 from leadcast.store.sending import Row
 
 log = structlog.get_logger("leadcast.notify")
@@ -150,6 +151,7 @@ class Dispatcher:
     def _telling(self, connection: Connection, row: Row, *, try_s: float) -> Callable[[], None]:
         """What sends a row, all that it needs of the store in hand."""
         event = now = sealed = None
+        for_ = callback_url_of(row.batch_id or "")
         if row.batch_id is not None:
             event = events.find(connection, row.batch_id, row.sequence) if row.sequence else None
             # of no event: what is told is how it stands now
@@ -164,7 +166,7 @@ class Dispatcher:
                 batch=event.batch if event else now,
                 at=event.at if event else None,
                 sequence=event.sequence if event else 0,
-                callback_url=self.store.sealer.open(sealed)["url"] if sealed else "",
+                callback_url=self.store.sealer.open(sealed, for_=for_)["url"] if sealed else "",
             )
             self.senders[row.channel](story, timeout_s=try_s)
 

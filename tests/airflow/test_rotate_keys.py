@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from typer.testing import CliRunner
 
 from leadcast.cli import app
 from leadcast.core.clock import utc_now
+from leadcast.engine.sealed_conf import by_caller
 from leadcast.inbox import Accepted
 from leadcast.store.database import Store
 from leadcast.store.sealing import Sealer
+from tests.seals import content, inside, unbound
 
 pytestmark = [pytest.mark.airflow, pytest.mark.store]
 CONF = {
@@ -56,6 +59,60 @@ def run_id(send_lead: Any, store: Store) -> Iterator[str]:
         session.execute(delete(DagRun.__table__).where(DagRun.__table__.c.run_id == "rotated"))
 
 
+@pytest.fixture
+def logged(send_lead: Any, fernet_key: str) -> Iterator[None]:
+    """Airflow's audit log with the copy of a request: by an older version, and by this one under the same key."""
+    from airflow.models.log import Log
+    from airflow.utils.session import create_session
+
+    sealed = [unbound({"credentials": 1}, key=fernet_key), Sealer(fernet_key).seal({}, for_=by_caller("anna"))]
+    with create_session() as session:
+        for text in sealed:
+            conf = CONF | {"credentials": {"sealed": text}}
+            session.add(Log(event="test_rotate", dag_id="send_lead", extra=json.dumps({"conf": conf})))
+        session.add(Log(event="test_rotate", dag_id="send_lead", extra=json.dumps({"note": "gAAAA"})))
+    yield
+    with create_session() as session:
+        session.execute(delete(Log).where(Log.event == "test_rotate"))
+
+
+def audited() -> list[str]:
+    from airflow.models.log import Log
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        return [str(text) for text in session.scalars(select(Log.extra).where(Log.event == "test_rotate"))]
+
+
+def test_an_upgrade_is_followed_by_the_same_command(
+    run_id: str, logged: None, keys: Callable[[str], None], fernet_key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key stays; what an older version has left comes to its place, and out of the audit log."""
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+
+    monkeypatch.setenv("COLUMNS", "200")
+    old = CONF | {"credentials": {"sealed": unbound({"credentials": CONF["credentials"]}, key=fernet_key)}}
+    runs = DagRun.__table__
+    with create_session() as session:
+        session.execute(update(runs).where(runs.c.run_id == run_id).values(conf=old))
+    keys(fernet_key)
+
+    first = CliRunner().invoke(app, ["rotate-keys"])
+    monkeypatch.setenv("AIRFLOW__LEADCAST__ACCEPT_UNBOUND_SEALS", "False")
+    keys(fernet_key)
+    again = CliRunner().invoke(app, ["rotate-keys"])
+
+    assert (first.exit_code, again.exit_code) == (0, 0), first.output + again.output
+    assert row_of(first.output, "conf of runs") == ["1", "0", "0"]
+    assert [row_of(first.output, "audit log")[0], row_of(again.output, "audit log")[0]] == ["1", "0"]
+    assert row_of(again.output, "conf of runs") == ["0", "1", "0"]
+    assert content(stored(run_id).conf["credentials"]["sealed"], key=fernet_key)["for"] == {"run": run_id}
+    assert ["gAAAA" in text for text in audited()] == [False, True, True]
+    assert "accept_unbound_seals" in first.output
+    assert "accept_unbound_seals" not in again.output
+
+
 def stored(run_id: str) -> Any:
     from airflow.models.dagrun import DagRun
     from airflow.utils.session import create_session
@@ -92,7 +149,7 @@ def test_keys_are_changed_by_one_command_that_may_be_run_again(
         assert row_of(again.output, place) == ["0", "1", "0"]
     after = stored(run_id)
     sealed = after.conf["credentials"]["sealed"]
-    assert Sealer(new).open(sealed)["credentials"] == CONF["credentials"]
+    assert inside(sealed, key=new)["credentials"] == CONF["credentials"]
     assert after.conf | {"credentials": 0} == before.conf | {"credentials": 0}
     assert after.updated_at == before.updated_at
 

@@ -9,7 +9,8 @@ import pytest
 from cryptography.fernet import Fernet
 
 from leadcast.core.errors import InvalidRequest
-from leadcast.engine.conf_guard import body_of, checked, has_secrets, is_sealed, open_conf, seal_conf
+from leadcast.engine import conf_guard, sealed_conf
+from leadcast.engine.sealed_conf import body_of, by_caller, has_secrets, is_sealed
 from leadcast.store.sealing import Sealer
 from tests.api.conftest import BODY, BOT_TOKEN
 
@@ -20,9 +21,24 @@ FORM_LEFT_EMPTY = {
 }  # fmt: skip
 
 
+ANNA = by_caller("anna")
+
+
 @pytest.fixture
 def sealer(fernet_key: str) -> Sealer:
     return Sealer(fernet_key)
+
+
+def seal_conf(conf: dict[str, Any], sealer: Sealer) -> dict[str, Any]:
+    return sealed_conf.seal_conf(conf, sealer, for_=ANNA)
+
+
+def open_conf(conf: dict[str, Any], sealer: Sealer) -> dict[str, Any]:
+    return sealed_conf.open_conf(conf, sealer, for_=ANNA)
+
+
+def checked(conf: dict[str, Any], sealer: Sealer) -> dict[str, Any]:
+    return conf_guard.checked(conf, sealer, caller="anna")
 
 
 def test_a_sealed_conf_holds_no_secret_and_opens_to_the_same(sealer: Sealer) -> None:
@@ -35,10 +51,11 @@ def test_a_sealed_conf_holds_no_secret_and_opens_to_the_same(sealer: Sealer) -> 
     assert open_conf(sealed, sealer) == CONF
 
 
-def test_what_is_sealed_stays_as_it_is(sealer: Sealer) -> None:
+def test_what_is_sealed_stays_the_same_request(sealer: Sealer) -> None:
     sealed = seal_conf(CONF, sealer)
-    assert seal_conf(sealed, sealer) == sealed
-    assert checked(sealed, sealer) == sealed
+    again = checked(sealed, sealer)
+    assert again | {"credentials": 0} == sealed | {"credentials": 0}
+    assert open_conf(again, sealer) == CONF
 
 
 def test_a_callback_url_that_comes_later_is_sealed_too_and_wins(sealer: Sealer) -> None:
@@ -115,12 +132,12 @@ def test_a_wrong_request_is_refused_sealed_or_not(sealer: Sealer, wrong: dict[st
 
 
 def sealed_elsewhere() -> str:
-    return Sealer(Fernet.generate_key().decode()).seal({"credentials": {}})
+    return Sealer(Fernet.generate_key().decode()).seal({"credentials": {}}, for_=ANNA)
 
 
 @pytest.mark.parametrize("text", ["", "gAAAA", "not base64 at all", sealed_elsewhere()])
 def test_what_another_key_sealed_is_refused(sealer: Sealer, text: str) -> None:
-    with pytest.raises(InvalidRequest, match="another key"):
+    with pytest.raises(InvalidRequest, match="cannot be opened here"):
         checked(CONF | {"credentials": {"sealed": text}}, sealer)
 
 

@@ -18,6 +18,7 @@ from leadcast.store import migrate
 from leadcast.store.database import Store
 from leadcast.store.paces import Channel
 from leadcast.store.schema import events, notifications
+from tests.seals import unbound
 
 from .conftest import StoppedClock
 from .older import older_store
@@ -67,7 +68,7 @@ def upgraded(postgres_url: str, fernet_key: str) -> Iterator[Store]:
     with older_store(postgres_url, name="upgraded", revision="0007", fernet_key=fernet_key) as store:
         with store.begin() as connection:
             connection.exec_driver_sql(BATCHES)
-            url = store.sealer.seal({"url": "https://shop.example/done"})
+            url = unbound({"url": "https://shop.example/done"}, key=fernet_key)
             connection.execute(text("UPDATE batches SET callback_url_sealed = :url"), {"url": url})
         migrate.upgrade(store.engine)
         yield store

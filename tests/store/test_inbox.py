@@ -15,6 +15,7 @@ from leadcast.inbox import Accepted, Inbox
 from leadcast.store import leads, views
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, deliveries, metadata
+from leadcast.store.sealing import credentials_of
 
 pytestmark = pytest.mark.store
 Accept = Callable[..., Accepted]
@@ -81,7 +82,7 @@ def test_bad_input_stores_nothing(store: Store, inbox: Inbox) -> None:
 
 
 def test_no_secret_can_be_read_anywhere_in_the_store(store: Store, accept: Accept) -> None:
-    accept(
+    accepted = accept(
         "telegram",
         credentials={"telegram": {"bot_token": "123:clear-text-token", "chat_id": "@x"}},
         callback_url="https://example.com/hook?token=clear-text-token",
@@ -91,7 +92,8 @@ def test_no_secret_can_be_read_anywhere_in_the_store(store: Store, accept: Accep
             assert "clear-text-token" not in str(connection.execute(select(table)).all())
         sealed = connection.execute(select(deliveries.c.credentials_sealed)).scalar_one()
     assert sealed is not None
-    assert store.sealer.open(sealed)["bot_token"] == "123:clear-text-token"
+    opened = store.sealer.open(sealed, for_=credentials_of(f"{accepted.batch_id}-0"))
+    assert opened["bot_token"] == "123:clear-text-token"
 
 
 def test_the_same_key_and_body_get_the_first_answer(store: Store, inbox: Inbox) -> None:

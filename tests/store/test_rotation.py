@@ -8,19 +8,19 @@ from time import sleep
 from typing import Any
 
 import pytest
-from cryptography.fernet import Fernet
+from cryptography.fernet import Fernet, InvalidToken
 from pydantic import SecretStr
 from sqlalchemy import Column, insert, select, text, update
 
-from leadcast.core.errors import SettingsError
 from leadcast.inbox import Accepted
 from leadcast.integrations.base import TokenPair
 from leadcast.store import rotation
 from leadcast.store.database import Store
 from leadcast.store.rotation import Tally
 from leadcast.store.schema import batches, deliveries, leads, oauth_tokens
-from leadcast.store.sealing import Sealer
+from leadcast.store.sealing import Sealer, tokens_of
 from leadcast.store.tokens import StoredTokens
+from tests.seals import inside
 
 pytestmark = pytest.mark.store
 Accept = Callable[..., Accepted]
@@ -48,15 +48,16 @@ def sealed(store: Store, accept: Accept) -> None:
 
 def keep_token(store: Store, account: str, pair: Mapping[str, str]) -> None:
     with store.begin() as connection:
-        connection.execute(insert(oauth_tokens).values(account=account, sealed=store.sealer.seal(pair)))
+        connection.execute(
+            insert(oauth_tokens).values(account=account, sealed=store.sealer.seal(pair, for_=tokens_of(account)))
+        )
 
 
 def opened(store: Store, column: Column[Any], *, key: str) -> list[dict[str, Any]]:
     """What a column holds, opened with this key alone."""
-    sealer = Sealer(key)
     with store.begin() as connection:
         found = connection.execute(select(column).where(column.is_not(None), column != "")).scalars()
-        return [sealer.open(item) for item in found]
+        return [inside(item, key=key) for item in found]
 
 
 def tallies(found: list[Tally]) -> list[tuple[int, int, int]]:
@@ -137,7 +138,7 @@ def test_rows_that_others_hold_are_waited_for_and_the_rest_is_not(
         with store.begin() as other:
             held = select(deliveries.c.credentials_sealed).where(deliveries.c.batch_id == second)
             anew = other.execute(held.with_for_update(nowait=True)).scalar_one()
-        assert Sealer(NEW).open(anew) == CREDENTIALS["telegram"]
+        assert inside(anew, key=NEW) == CREDENTIALS["telegram"]
         connection.execute(
             update(deliveries).where(deliveries.c.batch_id == first).values(credentials_sealed=None, attempts=1)
         )
@@ -149,7 +150,7 @@ def test_rows_that_others_hold_are_waited_for_and_the_rest_is_not(
 
 
 def test_what_was_sealed_with_the_old_key_does_not_open_without_it(rotating: Store, sealed: None) -> None:
-    with pytest.raises(SettingsError, match="another fernet_key"):
+    with pytest.raises(InvalidToken):
         opened(rotating, deliveries.c.credentials_sealed, key=NEW)
 
 

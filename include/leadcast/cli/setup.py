@@ -61,7 +61,8 @@ def uninstall(
 
 @app.command("rotate-keys")
 def rotate_keys() -> None:
-    """After a change of fernet_key to "new,old": seal everything anew with the first key. Again is harmless."""
+    """After a change of fernet_key to "new,old", or an upgrade: seal everything anew with the first key, each for its
+    place. Again is harmless."""
     from rich.console import Console
     from rich.progress import Progress
     from rich.table import Table
@@ -83,12 +84,18 @@ def rotate_keys() -> None:
         lost = sum(tally.lost for tally in tallies)
         if lost:
             words = (
-                f"✗ {lost} cannot be opened with any key of fernet_key. Put the key that they were sealed with behind "
-                "the others and run this again. Without it, what is in them is lost: leads that have not gone out yet "
-                "must be sent again with their credentials, and OAuth accounts connected again."
+                f"✗ {lost} cannot be opened with any key of fernet_key, or not where they lie. Put the key that they "
+                "were sealed with behind the others and run this again. Without it, what is in them is lost: leads "
+                "that have not gone out yet must be sent again with their credentials, and OAuth accounts connected "
+                "again."
             )
             console.print(words, style="red", highlight=False, soft_wrap=True)
             raise typer.Exit(EXIT_FAILED)
+        if rotation.accepts_unbound():
+            typer.echo(
+                "All is sealed for its own place now. If every process of Airflow is of this version, set [leadcast] "
+                "accept_unbound_seals = False, so that nothing else opens any more."
+            )
 
 
 @app.command()

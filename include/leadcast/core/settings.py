@@ -99,6 +99,11 @@ class Settings(BaseModel):
         default=SecretStr(""),
         description="Key(s) that seal credentials, comma-separated, the first one seals. Empty: [core] fernet_key.",
     )
+    accept_unbound_seals: bool = Field(
+        default=True,
+        description="Whether what an older version has sealed, bound to no place of its own, still opens. Set it to "
+        "false when `leadcast rotate-keys` has run after the upgrade.",
+    )
     api_url: str = Field(
         default="http://127.0.0.1:8080", description="Where the api-server answers; the command line sends there."
     )

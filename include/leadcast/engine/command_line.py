@@ -13,7 +13,8 @@ import sys
 from collections.abc import Iterator
 
 from leadcast.core.errors import LeadcastError
-from leadcast.engine.conf_guard import DAG_ID, has_secrets, seal_conf
+from leadcast.engine.conf_guard import DAG_ID
+from leadcast.engine.sealed_conf import by_caller, has_secrets, open_conf, seal_conf
 from leadcast.engine.start_check import check_start
 
 _LONG_OPTIONS = ("--conf", "--dag-run-conf")
@@ -29,7 +30,7 @@ def seal_arguments(argv: list[str]) -> None:
     if argv[1:2] not in (["dags"], ["backfill"]) or not is_ours:
         return
     for index, before, conf in list(_confs(argv)):
-        argv[index] = before + _sealed(conf)
+        argv[index] = before + _sealed(conf, caller=_caller(argv))
 
 
 def _confs(argv: list[str]) -> Iterator[tuple[int, str, str]]:
@@ -50,7 +51,14 @@ def _is_conf_option(name: str) -> bool:
     return name == "-c" or (len(name) > len("--") and any(option.startswith(name) for option in _LONG_OPTIONS))
 
 
-def _sealed(text: str) -> str:
+def _caller(argv: list[str]) -> str | None:
+    """Whom Airflow will note beside the run (3.3.2)."""
+    from leadcast.engine.shell_user import shell_user
+
+    return "dag_test" if argv[2:3] == ["test"] else shell_user()
+
+
+def _sealed(text: str, *, caller: str | None) -> str:
     try:
         conf = json.loads(text)
     except ValueError:
@@ -63,7 +71,8 @@ def _sealed(text: str) -> str:
 
     keys = airflow_conf.get("leadcast", "fernet_key", fallback="") or airflow_conf.get("core", "fernet_key")
     try:
-        return json.dumps(seal_conf(conf, Sealer(keys)))
+        sealer, for_ = Sealer(keys), by_caller(caller)
+        return json.dumps(seal_conf(open_conf(conf, sealer, for_=for_, only_bound=True), sealer, for_=for_))
     except LeadcastError as error:
         sys.exit(f"leadcast: the credentials in --conf cannot be sealed, so nothing was triggered. {error}")
 

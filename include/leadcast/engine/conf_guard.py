@@ -1,12 +1,8 @@
 """Keeps inline secrets of a run's `conf` out of Airflow's database, whichever door the run comes through.
 
-A sealed conf is the same request with `"credentials": {"sealed": "gAAAA…"}`; the sealed text holds the credentials,
-the callback URL, which may have a token in it, and the lead's data, which is personal. A lead of the user's own table
-is kept in there, too, as it was when the run was accepted; and a priority that Airflow's own check would not take.
-
-Three guards put it so, each before Airflow writes anything: `api.trigger_guard` (REST, the trigger form),
-`engine.command_line` (what a shell sends, before its audit row), and `watch` here, below every door, the last one.
-Light to import: the plugin and every Airflow process load it.
+Three guards seal it, each before Airflow writes anything: `api.trigger_guard` (REST, the trigger form) and
+`engine.command_line` (what a shell sends, before its audit row), for who brings it; and below every door `watch` here,
+for the run. Light to import: the plugin and every Airflow process load it.
 """
 
 from __future__ import annotations
@@ -16,15 +12,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from leadcast.core.errors import (
-    FieldError,
-    InvalidRequest,
     LeadNotFound,
     LeadTableError,
     RequestRejected,
     SettingsError,
     StoreError,
 )
-from leadcast.core.model import Priority
+from leadcast.engine.sealed_conf import body_of, by_caller, of_run, open_conf, seal_conf
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -33,126 +27,40 @@ if TYPE_CHECKING:
     from leadcast.core.tidy import Tidied
     from leadcast.request import SendBatch
     from leadcast.store.database import Store
-    from leadcast.store.sealing import Sealer
+    from leadcast.store.sealing import Purpose, Sealer
 
 DAG_ID = "send_lead"
-SEALED = "sealed"
-_SECRET_FIELDS = ("credentials", "callback_url", "lead")
-_PRIORITY = "priority"
-_TABLE_LEAD = "table_lead"
-_NOTES = "notes"
-_AIRFLOWS_OWN = "airflow/"
 _NOTED_WITHIN_S = 1.0
+_A_PERSON = ("rest_api", "ui", "cli")
+"""Airflow's names of the doors at which the user whom it notes beside a run has brought the conf himself. A task that
+triggers a run hands on the name of who has started its own."""
 WHAT_TO_DO = (
     'Name Airflow connections instead, as in "credentials": {"amocrm": {"conn_id": "…"}}, '
     "or send the request to POST /api/integrations/send-batch."
 )
 
 
-def body_of(conf: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The request that a run's conf holds, or None for a bell: a run without a request of its own.
-
-    The trigger form sends every param, so what is null or empty counts as absent, and a priority alone is no request.
-    """
-    body = {
-        key: value
-        for key, value in (conf or {}).items()
-        if value is not None and value != {} and value != "" and not key.startswith(_AIRFLOWS_OWN)
-    }
-    return body if body.keys() - {_PRIORITY} else None
-
-
-def has_secrets(conf: Mapping[str, Any]) -> bool:
-    """Whether this conf holds, in clear, what must be sealed."""
-    return bool(_misfits(conf)) or any(
-        conf.get(key) for key in _SECRET_FIELDS if key != "credentials" or not is_sealed(conf)
-    )
-
-
-def _misfits(conf: Mapping[str, Any]) -> tuple[str, ...]:
-    """What Airflow's own check of the form would refuse, and we only note: it is sealed as it came."""
-    priority = conf.get(_PRIORITY)
-    return (_PRIORITY,) if priority and priority not in list(Priority) else ()
-
-
-def seal_conf(conf: Mapping[str, Any], sealer: Sealer, *, table_lead: Tidied | None = None) -> dict[str, Any]:
-    """The same conf with its secrets sealed. One without secrets, or sealed before, comes back as it is.
+def checked(conf: Mapping[str, Any], sealer: Sealer, *, caller: str | None) -> dict[str, Any]:
+    """The conf as Airflow may see it: validated like any request, and sealed for who brings it.
 
     Args:
-        table_lead: the lead as the user's own table has it, to be kept with the secrets.
+        caller: the user's name, as Airflow will write it beside the run.
 
     Raises:
-        InvalidRequest: part of it is sealed already, with another key.
+        InvalidRequest: with every field at fault; or it is sealed, and not by this user.
     """
-    if not has_secrets(conf) and table_lead is None:
-        return dict(conf)
-    opened = open_conf(conf, sealer)
-    secret = {key: opened[key] for key in (*_SECRET_FIELDS, *_misfits(opened)) if opened.get(key)}
-    rest = {key: value for key, value in opened.items() if key not in secret}
-    if table_lead is not None:
-        notes = [note.to_data() for note in table_lead.notes]
-        secret[_TABLE_LEAD] = {"id": str(opened["lead_id"]), **table_lead.data, _NOTES: notes}
-    return rest | {"credentials": {SEALED: sealer.seal(secret)}}
+    for_ = by_caller(caller)
+    opened = _checked(conf, sealer, opens_for=for_)
+    return dict(conf) if opened is None else seal_conf(opened, sealer, for_=for_)
 
 
-def open_conf(conf: Mapping[str, Any], sealer: Sealer) -> dict[str, Any]:
-    """The conf as it was before it was sealed. One that is not sealed comes back as it is.
-
-    Raises:
-        InvalidRequest: what is sealed cannot be opened here, or is not what we sealed.
-    """
-    if not is_sealed(conf):
-        return dict(conf)
-    secret = _opened(conf, sealer)
-    secret.pop(_TABLE_LEAD, None)
-    # what stands beside it in clear was given later, say in the trigger form of an old run's conf
-    later = {key: value for key, value in conf.items() if key != "credentials" and (value or key not in secret)}
-    return secret | later
-
-
-def table_lead(conf: Mapping[str, Any], sealer: Sealer) -> Tidied | None:
-    """The lead as the user's own table had it when the run was accepted; None: it came otherwise.
-
-    Raises:
-        InvalidRequest: what is sealed cannot be opened here.
-    """
-    kept = _opened(conf, sealer).get(_TABLE_LEAD) if is_sealed(conf) else None
-    if not kept or kept.pop("id") != str(conf.get("lead_id")):
-        return None
-    from leadcast.core.notes import Note
-    from leadcast.core.tidy import Tidied
-
-    return Tidied(notes=tuple(map(Note.of, kept.pop(_NOTES, ()))), data=kept)
-
-
-def _opened(conf: Mapping[str, Any], sealer: Sealer) -> dict[str, Any]:
-    secret: Any = None
-    with suppress(SettingsError, ValueError):
-        secret = sealer.open(conf["credentials"][SEALED])
-    if not isinstance(secret, dict) or not secret.keys() <= {*_SECRET_FIELDS, _PRIORITY, _TABLE_LEAD}:
-        msg = "cannot be opened here: it was sealed with another key. Send the credentials anew"
-        raise InvalidRequest(f"credentials.sealed: {msg}.", errors=[FieldError(("credentials", SEALED), msg)])
-    return dict(secret)
-
-
-def is_sealed(conf: Mapping[str, Any]) -> bool:
-    """Whether the credentials of this conf are sealed."""
-    credentials = conf.get("credentials")
-    return isinstance(credentials, Mapping) and isinstance(credentials.get(SEALED), str) and len(credentials) == 1
-
-
-def checked(conf: Mapping[str, Any], sealer: Sealer) -> dict[str, Any]:
-    """The conf as Airflow may store it: validated like any request, and sealed.
-
-    Raises:
-        InvalidRequest: with every field at fault.
-    """
+def _checked(conf: Mapping[str, Any], sealer: Sealer, *, opens_for: Purpose) -> dict[str, Any] | None:
+    """The conf, open, as Airflow's own check takes it; None: it is a bell."""
     from leadcast.request import validate
 
-    body = body_of(open_conf(conf, sealer))
-    if body is None:
-        return dict(conf)
-    return seal_conf(_as_its_form_takes_it(conf, validate(body)), sealer)
+    opened = open_conf(conf, sealer, for_=opens_for, only_bound=True)
+    body = body_of(opened)
+    return None if body is None else _as_its_form_takes_it(opened, validate(body))
 
 
 def _as_its_form_takes_it(conf: Mapping[str, Any], request: SendBatch) -> dict[str, Any]:
@@ -187,14 +95,15 @@ def _before_write(mapper: Mapper[Any], connection: Connection, target: Any) -> N
 
     if target.dag_id != DAG_ID:
         return
-    of_run = inspect(target)
-    is_given = of_run.attrs.conf.history.has_changes()
+    row = inspect(target)
+    is_given = row.attrs.conf.history.has_changes()
     # for the first time, or since somebody has cleared it
-    is_to_come = not of_run.persistent or "queued" in (of_run.attrs["_state"].history.added or ())
+    is_to_come = not row.persistent or "queued" in (row.attrs["_state"].history.added or ())
     if not (is_given or is_to_come) or not body_of(target.conf):
         return
     if is_given:
-        target.conf = _admitted(target.conf)
+        of_ours = of_run(target.run_id) if row.persistent else by_caller(target.triggering_user_name)
+        target.conf = _admitted(target.conf, opens_for=of_ours, seals_for=purpose_of(target))
     if is_to_come:
         _note(target.run_id)
 
@@ -217,8 +126,21 @@ def _write_note(run_id: str) -> None:
         run_requests.note(connection, run_id=run_id, now=utc_now())
 
 
-def _admitted(conf: Mapping[str, Any]) -> dict[str, Any]:
+def purpose_of(run: Any) -> Purpose:
+    """What the conf of this run, as Airflow's database has it, is sealed for.
+
+    Args:
+        run: has run_id, triggered_by, triggering_user_name.
+    """
+    door = getattr(run.triggered_by, "value", run.triggered_by)
+    return of_run(run.run_id, caller=run.triggering_user_name if door in _A_PERSON else None)
+
+
+def _admitted(conf: Mapping[str, Any], *, opens_for: Purpose, seals_for: Purpose) -> dict[str, Any]:
     """The conf as it may be stored.
+
+    Args:
+        opens_for: what it is sealed for where it came sealed.
 
     Raises:
         RequestRejected: which Airflow, since it is a ValueError, answers with 400 and the text.
@@ -227,11 +149,13 @@ def _admitted(conf: Mapping[str, Any]) -> dict[str, Any]:
 
     try:
         store = config.store()
-        admitted = checked(conf, store.sealer)
-        body = body_of(open_conf(admitted, store.sealer)) or {}
-        if "lead" in body:
-            return admitted
-        lead = _lead_of(str(body["lead_id"]), store)
+        opened = _checked(conf, store.sealer, opens_for=opens_for)
+        if opened is None:
+            return dict(conf)
+        brings_lead = "lead" in (body_of(opened) or {})
+        # by the time of the plan the table may be away, and the run would be lost
+        lead = None if brings_lead else _lead_of(str(opened["lead_id"]), store)
+        return seal_conf(opened, store.sealer, for_=seals_for, table_lead=lead)
     except (SettingsError, StoreError) as error:
         raise RequestRejected(f"This run cannot be accepted: {error} {WHAT_TO_DO}") from None
     except LeadTableError as error:
@@ -240,8 +164,6 @@ def _admitted(conf: Mapping[str, Any]) -> dict[str, Any]:
         structlog.get_logger("leadcast.conf_guard").error("lead table not available", reason=str(error))
         what = "The lead table cannot be read just now. Try again, or send the lead's data"
         raise RequestRejected(f"This run cannot be accepted: {what}. `leadcast doctor` says what is wrong.") from None
-    # by the time of the plan the table may be away, and the run would be lost
-    return admitted if lead is None else seal_conf(admitted, store.sealer, table_lead=lead)
 
 
 def _lead_of(lead_id: str, store: Store) -> Tidied | None:

@@ -55,15 +55,15 @@ def accept(run: Run) -> str | None:
     """
     from leadcast.core.errors import StoreError
     from leadcast.engine import config
-    from leadcast.engine.conf_guard import body_of, open_conf, table_lead
+    from leadcast.engine.sealed_conf import body_of, of_run, open_conf, table_lead
     from leadcast.store import run_requests
     from leadcast.store.batches import RUN
 
     body = body_of(run.conf)
     if body is None:
         return None
-    sealer = config.store().sealer
-    request, lead = open_conf(body, sealer), table_lead(body, sealer)
+    sealer, for_ = config.store().sealer, of_run(run.run_id)
+    request, lead = open_conf(body, sealer, for_=for_), table_lead(body, sealer, for_=for_)
     batch_id = _known(run, request)
     if batch_id is None:
         key = _key(run, request)
@@ -95,13 +95,14 @@ def is_lost(run: Run) -> bool:
     """
     from leadcast.core.errors import RequestRejected, SettingsError
     from leadcast.engine import config
-    from leadcast.engine.conf_guard import body_of, open_conf
+    from leadcast.engine.sealed_conf import body_of, of_run, open_conf
 
     body = body_of(run.conf)
     if body is None:
         return False
     try:
-        return _known(run, open_conf(body, config.store().sealer)) is None
+        request = open_conf(body, config.store().sealer, for_=of_run(run.run_id))
+        return _known(run, request) is None
     except (RequestRejected, SettingsError):
         return True
 

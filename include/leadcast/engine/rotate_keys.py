@@ -1,13 +1,15 @@
-"""`leadcast rotate-keys`: brings what is sealed under the first key, in the store and in Airflow's runs."""
+"""`leadcast rotate-keys`: brings what is sealed under the first key and binds it to its place, in the store and in
+Airflow's runs; and takes it out of Airflow's audit log."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from leadcast.engine import config
-from leadcast.engine.conf_guard import DAG_ID, SEALED, is_sealed
+from leadcast.engine import audited_seals, config
+from leadcast.engine.conf_guard import DAG_ID, purpose_of
 from leadcast.engine.init import in_airflows_database
+from leadcast.engine.sealed_conf import SEALED, is_sealed
 from leadcast.store import rotation
 from leadcast.store.rotation import Advance, Tally
 
@@ -26,18 +28,26 @@ def count() -> int:
     Raises:
         SettingsError, StoreError: the store or Airflow's database cannot be used.
     """
-    return rotation.count(config.store()) + in_airflows_database(_count_runs)
+    return rotation.count(config.store()) + in_airflows_database(lambda: _count_runs() + audited_seals.count())
 
 
 def rotate(advance: Advance) -> list[Tally]:
-    """Seals everything anew that is not sealed with the first key. May be run again, and while Airflow runs.
+    """Seals anew what is not sealed with the first key for its place. May be run again, and while Airflow runs.
 
     Raises:
         SettingsError, StoreError: the store or Airflow's database cannot be used; what was done stays done.
     """
     store = config.store()
     in_store = rotation.reseal(store, advance=advance)
-    return [*in_store, in_airflows_database(lambda: _reseal_runs(store.sealer, advance))]
+    in_airflow = in_airflows_database(
+        lambda: [_reseal_runs(store.sealer, advance), audited_seals.take_out(store.sealer, advance)]
+    )
+    return [*in_store, *in_airflow]
+
+
+def accepts_unbound() -> bool:
+    """Whether what an older version has sealed still opens."""
+    return config.settings().accept_unbound_seals
 
 
 def _count_runs() -> int:
@@ -57,7 +67,7 @@ def _reseal_runs(sealer: Sealer, advance: Advance) -> Tally:
             if not is_sealed(row.conf or {}):
                 continue
             seen = Tally(RUNS)
-            if _note(seen, sealer, row.conf):
+            if _note(seen, sealer, row):
                 _replace(tally, sealer, row.id)  # which counts what it finds there
             else:
                 tally.add(seen)
@@ -71,7 +81,7 @@ def _chunks() -> Iterator[Sequence[Any]]:
 
     runs, last = _runs(), 0
     while True:
-        page = select(runs.c.id, runs.c.conf).where(runs.c.dag_id == DAG_ID, runs.c.conf.is_not(None), runs.c.id > last)
+        page = select(*_looked_at(runs)).where(runs.c.dag_id == DAG_ID, runs.c.conf.is_not(None), runs.c.id > last)
         with create_session() as session:
             rows = session.execute(page.order_by(runs.c.id).limit(_CHUNK_ROWS)).all()
         if not rows:
@@ -87,16 +97,20 @@ def _replace(tally: Tally, sealer: Sealer, run: int) -> None:
 
     runs = _runs()
     with create_session() as session:
-        conf = session.execute(select(runs.c.conf).where(runs.c.id == run).with_for_update()).scalar() or {}
-        anew = _note(tally, sealer, conf) if is_sealed(conf) else None
-        if anew:
+        row = session.execute(select(*_looked_at(runs)).where(runs.c.id == run).with_for_update()).one_or_none()
+        anew = _note(tally, sealer, row) if row is not None and is_sealed(row.conf or {}) else None
+        if row is not None and anew:
             # updated_at tells people when the run last changed for them
-            values = {"conf": {**conf, "credentials": {SEALED: anew}}, "updated_at": runs.c.updated_at}
+            values = {"conf": {**row.conf, "credentials": {SEALED: anew}}, "updated_at": runs.c.updated_at}
             session.execute(update(runs).where(runs.c.id == run).values(values))
 
 
-def _note(tally: Tally, sealer: Sealer, conf: Mapping[str, Any]) -> str | None:
-    return tally.note(sealer, conf["credentials"][SEALED])
+def _note(tally: Tally, sealer: Sealer, row: Any) -> str | None:
+    return tally.note(sealer, row.conf["credentials"][SEALED], for_=purpose_of(row))
+
+
+def _looked_at(runs: Table) -> tuple[Any, ...]:
+    return runs.c.id, runs.c.conf, runs.c.run_id, runs.c.triggered_by, runs.c.triggering_user_name
 
 
 def _runs() -> Table:

@@ -68,6 +68,11 @@ class Known:
     notes: Sequence[Note] = ()
 
 
+def delivery_id(batch_id: str, index: int) -> str:
+    """Of the delivery at this place of a batch, counted from 0."""
+    return f"{batch_id}-{index}"
+
+
 def write(connection: Connection, batch: NewBatch) -> Known | None:
     """Writes the batch, or finds the one which came before with the same idempotency key.
 
@@ -95,7 +100,7 @@ def write(connection: Connection, batch: NewBatch) -> Known | None:
         insert(deliveries),
         [
             {
-                "id": f"{batch.id}-{index}",
+                "id": delivery_id(batch.id, index),
                 "batch_id": batch.id,
                 "index": index,
                 "type": item.type,

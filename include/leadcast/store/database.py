@@ -105,7 +105,8 @@ class Store:
         """The store that the settings name."""
         url = settings.store_url.get_secret_value()
         engine = open_engine(url, pool_size=pool_size, lock_timeout_s=lock_timeout_s)
-        return cls(engine, Sealer(settings.fernet_key.get_secret_value()))
+        keys = settings.fernet_key.get_secret_value()
+        return cls(engine, Sealer(keys, accepts_unbound=settings.accept_unbound_seals))
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:

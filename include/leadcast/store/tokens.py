@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from leadcast.integrations.base import TokenPair
 from leadcast.store.database import Store
 from leadcast.store.schema import oauth_tokens
+from leadcast.store.sealing import tokens_of
 
 
 class StoredTokens:
@@ -23,7 +24,8 @@ class StoredTokens:
         """The newest pair stored for this account, or None."""
         with self._store.begin() as connection:
             return self._open(
-                connection.execute(select(oauth_tokens.c.sealed).where(oauth_tokens.c.account == account)).scalar()
+                account,
+                connection.execute(select(oauth_tokens.c.sealed).where(oauth_tokens.c.account == account)).scalar(),
             )
 
     def renew(self, account: str, *, stale: str, exchange: Callable[[TokenPair | None], TokenPair]) -> TokenPair:
@@ -35,15 +37,17 @@ class StoredTokens:
                 .on_conflict_do_nothing(index_elements=["account"])
             )
             stored = self._open(
+                account,
                 connection.execute(
                     select(oauth_tokens.c.sealed).where(oauth_tokens.c.account == account).with_for_update()
-                ).scalar_one()
+                ).scalar_one(),
             )
             if stored is not None and stored.access.get_secret_value() != stale:
                 return stored
             pair = exchange(stored)
             sealed = self._store.sealer.seal(
-                {"access": pair.access.get_secret_value(), "refresh": pair.refresh.get_secret_value()}
+                {"access": pair.access.get_secret_value(), "refresh": pair.refresh.get_secret_value()},
+                for_=tokens_of(account),
             )
             connection.execute(
                 update(oauth_tokens)
@@ -52,8 +56,8 @@ class StoredTokens:
             )
         return pair
 
-    def _open(self, sealed: str | None) -> TokenPair | None:
+    def _open(self, account: str, sealed: str | None) -> TokenPair | None:
         if not sealed:
             return None
-        opened = self._store.sealer.open(sealed)
+        opened = self._store.sealer.open(sealed, for_=tokens_of(account))
         return TokenPair(access=SecretStr(opened["access"]), refresh=SecretStr(opened["refresh"]))

@@ -14,7 +14,7 @@ from leadcast.core.settings import Occasion, Settings
 from leadcast.store import batches, events, outbox
 from leadcast.store.paces import Channel
 from leadcast.store.receivers import EVERYBODY, Receiver
-from leadcast.store.sealing import Sealer
+from leadcast.store.sealing import Sealer, callback_url_of
 
 
 class Moment(StrEnum):
@@ -90,6 +90,7 @@ def _receiver(known: batches.Standing, sealer: Sealer) -> Receiver:
     if known.callback_url_sealed is None:
         return EVERYBODY
     try:
-        return Receiver.at(sealer.open(known.callback_url_sealed)["url"])
+        opened = sealer.open(known.callback_url_sealed, for_=callback_url_of(known.batch_id))
+        return Receiver.at(opened["url"])
     except SettingsError:
         return Receiver.at(known.batch_id)
