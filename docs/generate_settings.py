@@ -150,6 +150,8 @@ def _kind(field: FieldInfo) -> str:
             return "JSON"
         case Enum():
             return "one of " + ", ".join(type(default))
+        case bool():
+            return "true or false"
         case int() | float():
             return ("number" if field.annotation is float else "integer") + _range(field)
     return "text"

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from leadcast.engine.command_line import seal_arguments
-from leadcast.engine.conf_guard import is_sealed, open_conf
+from leadcast.engine.sealed_conf import by_caller, is_sealed, open_conf
+from leadcast.engine.shell_user import shell_user
 from leadcast.store.sealing import Sealer
 from tests.api.conftest import BODY, BOT_TOKEN
 
@@ -51,7 +52,8 @@ def test_inline_secrets_are_sealed_wherever_the_conf_stands(arguments: list[str]
     [text] = [argument[argument.index("{") :] for argument in argv if "{" in argument]
     sealed = json.loads(text)
     assert is_sealed(sealed)
-    assert open_conf(sealed, sealer) == BODY
+    caller = "dag_test" if "test" in arguments else shell_user()
+    assert open_conf(sealed, sealer, for_=by_caller(caller)) == BODY
 
 
 @pytest.mark.parametrize(

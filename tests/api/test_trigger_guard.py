@@ -14,7 +14,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from leadcast.api.trigger_guard import TriggerGuard
 from leadcast.core.errors import SettingsError
-from leadcast.engine.conf_guard import open_conf
+from leadcast.engine import sealed_conf
+from leadcast.engine.sealed_conf import by_caller, of_run
 from leadcast.request import validate
 from leadcast.store.sealing import Sealer
 from tests.api.conftest import ASKING, BODY, BOT_TOKEN, TOKEN
@@ -42,6 +43,10 @@ def sealer(fernet_key: str) -> Sealer:
 @pytest.fixture
 def client(sealer: Sealer) -> TestClient:
     return signed_in(TriggerGuard(airflow, sealer=lambda: sealer, asking=ASKING))
+
+
+def open_conf(conf: dict[str, Any], sealer: Sealer) -> dict[str, Any]:
+    return sealed_conf.open_conf(conf, sealer, for_=by_caller("tester"))
 
 
 def passed_on(client: TestClient, body: Any, path: str = TRIGGER) -> Any:
@@ -128,7 +133,23 @@ def test_what_is_mended_passes_airflows_own_check_of_its_form_and_is_the_same_re
     assert str(got["lead_id"]) == "123", "by which the run is found, to erase it"
     again, first = validate(open_conf(got, sealer)), validate(conf)
     assert (again, again.notes) == (first, first.notes)
-    assert passed_on(client, {"logical_date": None, "conf": got})["conf"] == got
+    once_more = passed_on(client, {"logical_date": None, "conf": got})["conf"]
+    assert once_more | {"credentials": 0} == got | {"credentials": 0}
+    assert open_conf(once_more, sealer) == open_conf(got, sealer)
+
+
+@pytest.mark.parametrize("run", [None, "run-1"], ids=["read in the audit log", "read in a run"])
+def test_the_forms_again_is_its_users_alone(client: TestClient, sealer: Sealer, run: str | None) -> None:
+    def read_of(caller: str) -> dict[str, Any]:
+        for_ = by_caller(caller) if run is None else of_run(run, caller=caller)
+        return sealed_conf.seal_conf(BODY, sealer, for_=for_) | {"callback_url": None, "lead": None}
+
+    again = passed_on(client, {"logical_date": None, "conf": read_of("tester")})["conf"]
+    assert open_conf(again, sealer) == BODY
+    answer = client.post(TRIGGER, json={"logical_date": None, "conf": read_of("boris")})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["loc"] == ["body", "conf", "credentials", "sealed"]
+    assert "anew" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("conf", [None, {}, {"lead_id": None, "credentials": {}, "priority": "normal"}])

@@ -119,7 +119,7 @@ class TriggerGuard:
         if not isinstance(conf, dict):
             raise InvalidRequest("conf: must be an object.", errors=[FieldError(("body", "conf"), "must be an object")])
         try:
-            return checked(conf, self._sealer())
+            return checked(conf, self._sealer(), caller=user_name)
         except InvalidRequest as error:
             errors = [FieldError(("body", "conf", *item.loc), item.msg) for item in error.errors]
             raise InvalidRequest(f"conf.{error.detail}", errors=errors) from None
