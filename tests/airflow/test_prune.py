@@ -16,7 +16,7 @@ from leadcast.cli import app
 from leadcast.core.clock import utc_now
 from leadcast.core.settings import Settings
 from leadcast.engine import lead_traces
-from leadcast.engine.sealed_conf import of_run, seal_conf
+from leadcast.engine.sealed_conf import by_caller, seal_conf
 from leadcast.erase import Eraser, InAirflow
 from leadcast.inbox import Accepted
 from leadcast.store import views
@@ -194,13 +194,17 @@ def test_what_airflow_holds_of_a_lead_goes_and_another_leads_stays(
 
     def conf(lead_id: Any) -> dict[str, Any]:
         telegram = {"type": "telegram", "settings": {"chat_id": "@in_clear"}}
-        body = {"lead_id": lead_id, "lead": {"name": "Анна"}, "integrations": [telegram]}
-        return seal_conf(body, store.sealer, for_=of_run("a run"))
+        return {"lead_id": lead_id, "lead": {"name": "Анна"}, "integrations": [telegram]}
+
+    def sealed(lead_id: Any) -> dict[str, Any]:
+        return seal_conf(conf(lead_id), store.sealer, for_=by_caller("anna"))
 
     def logged(lead_id: Any, *, by_command: bool = False) -> str:
         if not by_command:
-            return json.dumps({"logical_date": None, "conf": conf(lead_id), "method": "POST"})
-        return json.dumps({"full_command": str(["airflow", "dags", "trigger", f"--conf={json.dumps(conf(lead_id))}"])})
+            return json.dumps({"logical_date": None, "conf": sealed(lead_id), "method": "POST"})
+        return json.dumps(
+            {"full_command": str(["airflow", "dags", "trigger", f"--conf={json.dumps(sealed(lead_id))}"])}
+        )
 
     theirs = [add_run("send_lead", days=0, conf=conf(7)), add_run("send_lead", days=0, conf=conf("7"), state="queued")]
     running = add_run("send_lead", days=0, conf=conf(7), state="running")
@@ -231,7 +235,7 @@ def test_the_command_ends_an_erasure_that_waited_for_a_run(
     kept(leads=0, runs=30)
     accept({"type": "telegram"})
     body = {"lead_id": 123, "lead": {"name": "Анна"}, "integrations": [{"type": "telegram"}]}
-    run_id = add_run("send_lead", days=0, conf=seal_conf(body, store.sealer, for_=of_run("a run")))
+    run_id = add_run("send_lead", days=0, conf=body)
     eraser = Eraser(store=store, settings=Settings())
     eraser.lead("123", asked_by="officer", in_airflow=InAirflow(left={run_id: "no right"}))
     assert [erasure.runs for erasure in eraser.open_ones()] == [[run_id]]

@@ -17,7 +17,7 @@ import pytest
 import requests
 from sqlalchemy import create_engine, make_url, select, text
 
-from leadcast.engine.conf_guard import table_lead
+from leadcast.engine.sealed_conf import of_run, table_lead
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, inbox
 from tests.api.api_server import TRIGGER, ApiServer, api_server
@@ -166,6 +166,9 @@ def test_the_trigger_stores_and_logs_no_secret(server: ApiServer, store: Store) 
 
     again = server.trigger(answer.json()["conf"] | {"priority": "high"})
     assert again.status_code == 200, again.text
+    by_another = server.trigger(answer.json()["conf"], user="admin")
+    assert by_another.status_code == 422, by_another.text
+    assert "anew" in by_another.json()["detail"]
 
     written = server.everything_written()
     assert answer.json()["dag_run_id"] in written
@@ -203,11 +206,12 @@ def test_a_run_is_stored_with_the_lead_that_the_table_has_now_and_sealed(
 ) -> None:
     answer = server.trigger(IN_THE_TABLE)
     assert answer.status_code == 200, answer.text
-    kept = table_lead(answer.json()["conf"], store.sealer)
+    for_ = of_run(answer.json()["dag_run_id"])
+    kept = table_lead(answer.json()["conf"], store.sealer, for_=for_)
     assert kept is not None
     assert kept.data["name"] == "Анна из таблицы"
     other = answer.json()["conf"] | {"lead_id": 7002}
-    assert table_lead(other, store.sealer) is None, "it is no other lead's"
+    assert table_lead(other, store.sealer, for_=for_) is None, "it is no other lead's"
     assert "Анна из таблицы" not in server.everything_written()
     by_shell = server.airflow("dags", "trigger", "send_lead", "--conf", json.dumps(IN_THE_TABLE))
     assert by_shell.returncode == 0, by_shell.stderr

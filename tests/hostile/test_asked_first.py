@@ -14,7 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from leadcast.api.trigger_guard import Asking, TriggerGuard
 from leadcast.core.json_body import MAX_BODY_BYTES
-from leadcast.engine.conf_guard import seal_conf
+from leadcast.engine.sealed_conf import by_caller, seal_conf
 from leadcast.store.sealing import Sealer
 from tests.api.conftest import ASKING, BODY, TOKEN
 
@@ -35,15 +35,16 @@ def guard(fernet_key: str) -> TriggerGuard:
 @pytest.fixture
 def bodies(fernet_key: str) -> dict[str, bytes]:
     """What a stranger may want to have looked at."""
-    sealed = seal_conf(BODY, Sealer(fernet_key))
-    foreign = seal_conf(BODY, Sealer(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFG=".decode()))
+    sealed = seal_conf(BODY, Sealer(fernet_key), for_=by_caller("tester"))
+    foreign = Sealer(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFG=".decode())
+    foreign_seal = seal_conf(BODY, foreign, for_=by_caller("tester"))
 
     def triggering(conf: Any) -> bytes:
         return json.dumps({"logical_date": None, "conf": conf}).encode()
 
     return {
         "a good seal": triggering(sealed),
-        "a bad seal": triggering(foreign),
+        "a bad seal": triggering(foreign_seal),
         "no seal at all": triggering(sealed | {"credentials": {SEALED: "gAAAA"}}),
         "an installed integration": triggering(BODY),
         "another integration": triggering(BODY | {"integrations": [{"type": "fax"}]}),

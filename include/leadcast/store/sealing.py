@@ -130,7 +130,7 @@ class Sealer:
 def _bound(value: Mapping[str, Any], for_: Purpose) -> bytes:
     named = {what: word for what, word in for_.items() if word}
     if not named:
-        raise ValueError("A seal has to be for something.")
+        raise ValueError("for nothing")
     return json.dumps({"v": _VERSION, "for": named, "value": value}, separators=(",", ":")).encode()
 
 
