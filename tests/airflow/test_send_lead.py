@@ -194,6 +194,21 @@ def test_a_run_that_an_older_version_has_planned_is_the_same_request_after_the_u
     assert is_erased or accepted(made_at, lead_id=6) != older, "its conf is another"
 
 
+@pytest.mark.parametrize("triggered_by", ["ann", None])
+def test_a_runs_batch_and_lead_are_those_of_whoever_has_triggered_it(
+    environment: None, store: Store, triggered_by: str | None
+) -> None:
+    from leadcast.engine import own_request
+    from leadcast.store import whose
+
+    run = SimpleNamespace(run_id="order-5", conf=request(5), run_after=utc_now(), triggering_user_name=triggered_by)
+    batch_id = own_request.accept(run)
+    assert batch_id is not None
+    with store.begin() as connection:
+        assert whose.of_batch(connection, batch_id) == [triggered_by]
+        assert whose.of_lead(connection, "5") == whose.Owners(stored=[triggered_by], sent=[triggered_by])
+
+
 def test_a_run_whose_lead_was_erased_is_still_the_same_request(environment: None, store: Store) -> None:
     from leadcast.engine import own_request
 
