@@ -9,10 +9,11 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 from sqlalchemy import URL
 
 from leadcast.local import postgres
@@ -62,6 +63,21 @@ class OwnPostgres:
 
     def is_running(self) -> bool:
         return self.process is not None and self.process.poll() is None
+
+    @contextmanager
+    def stands_still(self) -> Iterator[None]:
+        """As a machine whose disk hangs: it takes connections and questions, and answers none of them meanwhile."""
+        assert self.process is not None
+        server = psutil.Process(self.process.pid)
+        stopped = [server, *server.children(recursive=True)]
+        for process in stopped:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in stopped:
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
 
     def stop(self) -> None:
         """At once, as `pg_ctl stop -m immediate`: every session breaks off, and the next start has to recover."""

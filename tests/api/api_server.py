@@ -35,13 +35,13 @@ class ApiServer:
     tokens: dict[str, str]
 
     def call(self, method: str, path: str, *, user: str | None = "user", **more: Any) -> requests.Response:
-        headers = dict(more.pop("headers", {}))
+        headers, timeout_s = dict(more.pop("headers", {})), more.pop("timeout_s", 30)
         if user:
             headers["Authorization"] = f"Bearer {self.tokens[user]}"
-        return requests.request(method, self.url + path, headers=headers, timeout=30, **more)
+        return requests.request(method, self.url + path, headers=headers, timeout=timeout_s, **more)
 
-    def trigger(self, conf: Any, *, user: str | None = "user") -> requests.Response:
-        return self.call("POST", TRIGGER, user=user, json={"logical_date": None, "conf": conf})
+    def trigger(self, conf: Any, *, user: str | None = "user", **more: Any) -> requests.Response:
+        return self.call("POST", TRIGGER, user=user, json={"logical_date": None, "conf": conf}, **more)
 
     def runs(self) -> list[str]:
         return [run["dag_run_id"] for run in self.call("GET", f"{TRIGGER}?limit=100").json()["dag_runs"]]

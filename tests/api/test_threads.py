@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from leadcast.api.app import create_app
 from leadcast.api.backend import Backend
 from leadcast.api.threads import THREADS, Threads
-from leadcast.core.errors import StoreError
+from leadcast.core.errors import NoAnswerYet, StoreError
 from leadcast.core.settings import Settings
 from leadcast.store.database import Store, open_engine
 from leadcast.store.schema import inbox
@@ -41,6 +41,41 @@ def test_who_finds_all_in_use_is_told_so_and_the_next_one_is_served() -> None:
         return await threads.run(lambda: "done")
 
     assert anyio.run(crowd) == "done"
+
+
+def test_who_waits_too_long_is_told_so_and_his_thread_stays_taken_until_it_is_done() -> None:
+    goes_on, over = threading.Event(), threading.Event()
+
+    def work() -> None:
+        goes_on.wait(60)
+        over.set()
+
+    async def one() -> str:
+        threads = Threads(1, waits_s=0.05, answers_within_s=0.05)
+        with pytest.raises(NoAnswerYet):
+            await threads.run(work)
+        with pytest.raises(StoreError, match="in use"):
+            await threads.run(lambda: "never begun")
+        goes_on.set()
+        while not over.is_set():
+            await anyio.sleep(0.01)
+        return await threads.run(lambda: "done")
+
+    assert anyio.run(one) == "done"
+
+
+def test_what_fails_in_there_is_raised_and_its_place_is_free_again() -> None:
+    def fails() -> None:
+        raise TimeoutError("of the work's own")
+
+    async def three() -> str:
+        threads = Threads(1, waits_s=1)
+        for _ in range(3):
+            with pytest.raises(TimeoutError, match="own"):
+                await threads.run(fails)
+        return await threads.run(lambda: "done")
+
+    assert anyio.run(three) == "done"
 
 
 @pytest.mark.store

@@ -22,6 +22,8 @@ STORE_CONNECTIONS = 10
 who asks for its health, ever waits."""
 LOCK_TIMEOUT_S = 2
 """A caller is better told to come again than kept waiting for what others hold: see `api.threads`."""
+STATEMENT_TIMEOUT_S = 10
+"""Nor for a statement. All of a caller's is small: what is large is counted and listed in pages."""
 
 
 class Ring(Protocol):
@@ -82,7 +84,7 @@ def airflow_backend() -> Backend:
     from leadcast.engine import bell, config, doctor, lead_traces
 
     return Backend(
-        store=lambda: config.store(STORE_CONNECTIONS, LOCK_TIMEOUT_S),
+        store=lambda: config.store(STORE_CONNECTIONS, LOCK_TIMEOUT_S, STATEMENT_TIMEOUT_S),
         settings=config.settings,
         ring=bell.ring,
         missing_pools=doctor.missing_pools,

@@ -16,7 +16,15 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from leadcast.core.errors import FieldError, LeadcastError, LeadTableError, RequestRejected, SettingsError, StoreError
+from leadcast.core.errors import (
+    FieldError,
+    LeadcastError,
+    LeadTableError,
+    NoAnswerYet,
+    RequestRejected,
+    SettingsError,
+    StoreError,
+)
 from leadcast.core.field_words import words_of
 
 log = structlog.get_logger("leadcast.api")
@@ -58,6 +66,13 @@ def of_error(error: LeadcastError) -> Problem:
     """Our own errors: their text is fit to be shown."""
     if isinstance(error, RequestRejected):
         return Problem(status=error.status, title=error.title, detail=error.detail, errors=error.errors)
+    if isinstance(error, NoAnswerYet):
+        return Problem(
+            status=503,
+            title="Store not answering",
+            detail="The store has not answered in time. What you asked for may still be done: look for it, or ask "
+            "again in a few seconds; send-batch is safe to repeat under the same Idempotency-Key.",
+        )
     if isinstance(error, StoreError):
         return Problem(
             status=503,

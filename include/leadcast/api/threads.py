@@ -6,18 +6,23 @@ that is slow or locked must not take them: whoever finds all of ours in use is t
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, TypeVar
 
 import anyio
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
 
-from leadcast.core.errors import StoreError
+from leadcast.core.errors import NoAnswerYet, StoreError
 
 THREADS = 16
 WAITS_S = 2.0
 """How long a caller waits for one: no longer than a statement of the door waits for a lock."""
+ANSWERS_WITHIN_S = 15.0
+"""How long a caller waits for what is done there. Nothing else bounds it where the store's machine stands still: it
+takes a question, and its time-outs stand still, too."""
 
 Answer = TypeVar("Answer")
 
@@ -27,10 +32,13 @@ class Threads:
 
     Args:
         waits_s: how long a caller waits for one.
+        answers_within_s: how long he waits for what is done there.
     """
 
-    def __init__(self, size: int = THREADS, *, waits_s: float = WAITS_S) -> None:
-        self._size, self._waits_s = size, waits_s
+    def __init__(
+        self, size: int = THREADS, *, waits_s: float = WAITS_S, answers_within_s: float = ANSWERS_WITHIN_S
+    ) -> None:
+        self._size, self._waits_s, self._answers_within_s = size, waits_s, answers_within_s
         self._places: CapacityLimiter | None = None
 
     async def run(self, work: Callable[[], Answer]) -> Answer:
@@ -38,18 +46,39 @@ class Threads:
 
         Raises:
             StoreError: none was free in time. Nothing was begun.
+            NoAnswerYet: it has not ended in time, and keeps its thread until it does.
         """
         places, place = self._opened(), object()
+        loop = asyncio.get_running_loop()
+
+        def let_go() -> None:
+            with suppress(RuntimeError):  # it has been let go of
+                places.release_on_behalf_of(place)
+
+        is_begun = False
+
+        def done() -> Answer:
+            nonlocal is_begun
+            is_begun = True
+            try:
+                return work()
+            finally:
+                with suppress(RuntimeError):  # the server has ended meanwhile
+                    loop.call_soon_threadsafe(let_go)
+
         try:
             with anyio.fail_after(self._waits_s):
                 await places.acquire_on_behalf_of(place)
         except TimeoutError:
             raise StoreError(f"All {self._size} threads that wait for the store are in use.") from None
         try:
-            # a limiter for it alone: it has its place
-            return await to_thread.run_sync(work, limiter=CapacityLimiter(1))
+            with anyio.move_on_after(self._answers_within_s):
+                # a limiter for it alone: it has its place
+                return await to_thread.run_sync(done, limiter=CapacityLimiter(1), abandon_on_cancel=True)
         finally:
-            places.release_on_behalf_of(place)
+            if not is_begun:
+                let_go()
+        raise NoAnswerYet(f"No answer within {self._answers_within_s:g} s.")
 
     def _opened(self) -> CapacityLimiter:
         # belongs to the event loop in which it is first used

@@ -28,6 +28,7 @@ LeadcastError
 ├── SettingsError            the installation is not set up right, and how to mend it
 ├── StoreError               the store could not be used; swept later
 │   ├── IndexesUnmade        it can be, only slower: indexes of large tables could not be made
+│   ├── NoAnswerYet          it takes too long; what was asked of it may still be done
 │   └── NotBegun             it was away before anything of an attempt was begun
 └── LeadTableError           the user's own lead table could not be used; again later
 """
@@ -351,6 +352,10 @@ class StoreError(LeadcastError):
 
 class NotBegun(StoreError):
     """The store was away before anything of an attempt was begun: that says nothing of the delivery."""
+
+
+class NoAnswerYet(StoreError):
+    """The store takes longer than anybody waits for it. What was asked of it may still be done."""
 
 
 class IndexesUnmade(StoreError):

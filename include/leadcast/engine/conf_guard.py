@@ -12,7 +12,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from leadcast.core.errors import (
-    LeadNotFound,
     LeadTableError,
     RequestRejected,
     SettingsError,
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
     from leadcast.core.tidy import Tidied
     from leadcast.request import SendBatch
-    from leadcast.store.database import Store
     from leadcast.store.sealing import Purpose, Sealer
 
 DAG_ID = "send_lead"
@@ -145,7 +143,7 @@ def _admitted(conf: Mapping[str, Any], *, opens_for: Purpose, seals_for: Purpose
     Raises:
         RequestRejected: which Airflow, since it is a ValueError, answers with 400 and the text.
     """
-    from leadcast.engine import config
+    from leadcast.engine import config, lead_of_run
 
     try:
         store = config.store()
@@ -154,9 +152,12 @@ def _admitted(conf: Mapping[str, Any], *, opens_for: Purpose, seals_for: Purpose
             return dict(conf)
         brings_lead = "lead" in (body_of(opened) or {})
         # by the time of the plan the table may be away, and the run would be lost
-        lead = None if brings_lead else _lead_of(str(opened["lead_id"]), store)
+        lead = None if brings_lead else lead_of_run.find(str(opened["lead_id"]), store)
         return seal_conf(opened, store.sealer, for_=seals_for, table_lead=lead)
-    except (SettingsError, StoreError) as error:
+    except StoreError as error:
+        what = "Try again in a few seconds, or send the lead's data"
+        raise RequestRejected(f"This run cannot be accepted: {error} {what}.") from None
+    except SettingsError as error:
         raise RequestRejected(f"This run cannot be accepted: {error} {WHAT_TO_DO}") from None
     except LeadTableError as error:
         import structlog  # every process of Airflow's imports this module
@@ -164,25 +165,3 @@ def _admitted(conf: Mapping[str, Any], *, opens_for: Purpose, seals_for: Purpose
         structlog.get_logger("leadcast.conf_guard").error("lead table not available", reason=str(error))
         what = "The lead table cannot be read just now. Try again, or send the lead's data"
         raise RequestRejected(f"This run cannot be accepted: {what}. `leadcast doctor` says what is wrong.") from None
-
-
-def _lead_of(lead_id: str, store: Store) -> Tidied | None:
-    """The lead, where there is a table of the user's own to ask for it; None: the plan finds it in the store.
-
-    Raises:
-        LeadNotFound: nobody has it.
-    """
-    from leadcast.core.tidy import tidy
-    from leadcast.engine import config
-    from leadcast.inbox import look_up
-    from leadcast.store import leads
-
-    table = config.lead_table()
-    found = look_up(table, lead_id)
-    if found is not None:
-        return found
-    with store.begin() as connection:
-        stored = leads.find(connection, lead_id)
-    if stored is None:
-        raise LeadNotFound(lead_id)
-    return tidy(leads.to_data(stored)) if table is not None else None

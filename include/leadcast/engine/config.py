@@ -28,18 +28,24 @@ def settings() -> Settings:
 
 
 @cache
-def store(pool_size: int = 5, lock_timeout_s: int | None = None) -> Store:
+def store(pool_size: int = 5, lock_timeout_s: int | None = None, statement_timeout_s: int | None = None) -> Store:
     """The store, opened once a process.
 
     Args:
         lock_timeout_s: how long a statement waits for what others hold; None: as long as usual.
+        statement_timeout_s: how long a statement may take; None: as long as usual.
 
     Raises:
         SettingsError: store_url or the Fernet key is missing or wrong.
     """
-    from leadcast.store.database import LOCK_TIMEOUT_S, Store
+    from leadcast.store.database import LOCK_TIMEOUT_S, STATEMENT_TIMEOUT_S, Store
 
-    return Store.of(settings(), pool_size=pool_size, lock_timeout_s=lock_timeout_s or LOCK_TIMEOUT_S)
+    return Store.of(
+        settings(),
+        pool_size=pool_size,
+        lock_timeout_s=lock_timeout_s or LOCK_TIMEOUT_S,
+        statement_timeout_s=statement_timeout_s or STATEMENT_TIMEOUT_S,
+    )
 
 
 @cache

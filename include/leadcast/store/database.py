@@ -58,11 +58,18 @@ def _connect_args(**other: int) -> dict[str, Any]:
     }
 
 
-def open_engine(url: str, *, pool_size: int = 5, lock_timeout_s: int = LOCK_TIMEOUT_S) -> Engine:
+def open_engine(
+    url: str,
+    *,
+    pool_size: int = 5,
+    lock_timeout_s: int = LOCK_TIMEOUT_S,
+    statement_timeout_s: int = STATEMENT_TIMEOUT_S,
+) -> Engine:
     """An engine for the store. Connects at first use.
 
     Args:
         lock_timeout_s: how long a statement waits for what others hold.
+        statement_timeout_s: how long a statement may take, the wait included.
 
     Raises:
         SettingsError: the URL is missing or not PostgreSQL's; never repeats it, it may hold a password.
@@ -82,7 +89,9 @@ def open_engine(url: str, *, pool_size: int = 5, lock_timeout_s: int = LOCK_TIME
             pool_recycle=1800,
             hide_parameters=True,
             json_serializer=as_json,
-            connect_args=_connect_args(lock_timeout=lock_timeout_s * 1000),
+            connect_args=_connect_args(
+                lock_timeout=lock_timeout_s * 1000, statement_timeout=statement_timeout_s * 1000
+            ),
         )
     except (ArgumentError, ImportError, TypeError):
         raise SettingsError("[leadcast] store_url is not a SQLAlchemy URL of a PostgreSQL database.") from None
@@ -101,10 +110,19 @@ class Store:
         self.sealer = sealer
 
     @classmethod
-    def of(cls, settings: Settings, *, pool_size: int = 5, lock_timeout_s: int = LOCK_TIMEOUT_S) -> Store:
+    def of(
+        cls,
+        settings: Settings,
+        *,
+        pool_size: int = 5,
+        lock_timeout_s: int = LOCK_TIMEOUT_S,
+        statement_timeout_s: int = STATEMENT_TIMEOUT_S,
+    ) -> Store:
         """The store that the settings name."""
         url = settings.store_url.get_secret_value()
-        engine = open_engine(url, pool_size=pool_size, lock_timeout_s=lock_timeout_s)
+        engine = open_engine(
+            url, pool_size=pool_size, lock_timeout_s=lock_timeout_s, statement_timeout_s=statement_timeout_s
+        )
         keys = settings.fernet_key.get_secret_value()
         return cls(engine, Sealer(keys, accepts_unbound=settings.accept_unbound_seals))
 
