@@ -159,5 +159,6 @@ def airflow(context: typer.Context) -> None:
 
     with session.plain_errors():
         env = stack.environment(session.home_here(), inherited=os.environ)
-        done = subprocess.run([sys.executable, "-m", "airflow", *context.args], env=env, check=False)  # noqa: S603
+        command = [sys.executable, "-m", "airflow", *context.args]
+        done = subprocess.run(command, env=env, check=False)  # noqa: S603 - as its user has typed it
         raise typer.Exit(done.returncode)

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.orm import Mapper
 
-    from leadcast.core.tidy import Tidied
     from leadcast.request import SendBatch
     from leadcast.store.sealing import Purpose, Sealer
 
