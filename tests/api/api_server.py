@@ -22,7 +22,9 @@ ROOT = Path(__file__).parents[2]
 USERS = {"admin": "admin", "op": "op", "user": "user", "other": "user", "viewer": "viewer"}
 """User → role of the simple auth manager."""
 TRIGGER = "/api/v2/dags/send_lead/dagRuns"
-START_TIMEOUT_S = 120
+START_TIMEOUT_S = 300
+COMMAND_TIMEOUT_S = 300
+"""Bounds for a machine that many tests share."""
 
 
 @dataclass
@@ -68,7 +70,9 @@ class ApiServer:
 
 def airflow(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "airflow", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False
+    )
 
 
 def installed(folder: Path) -> Path:
