@@ -18,6 +18,8 @@ from dotenv import dotenv_values
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "docker-compose.yaml"
 EXAMPLE = ROOT / ".env.example"
+OWN_FILES = ("settings.env", "connections.env")
+"""What a person writes beside .env, by copying an example each; the services name them in `env_file`."""
 
 NOT_DESCRIBED = {("scheduler", "num_stuck_in_queued_retries")}
 """Options, by section, that Airflow 3.3.2 reads and does not describe."""
@@ -55,13 +57,25 @@ def filled_in_example() -> str:
 
 
 def with_secrets() -> str:
-    """.env.example as a person fills it in: with new secrets, and with the lines for the sandbox."""
+    """.env.example as a person fills it in: with new secrets."""
     written = EXAMPLE.read_text(encoding="utf-8")
     written = re.sub(r"^FERNET_KEY=$", f"FERNET_KEY={Fernet.generate_key().decode()}", written, flags=re.MULTILINE)
     required = r"^(\w+_(?:PASSWORD|SECRET|KEY))=$"
-    written = re.sub(required, lambda found: f"{found[1]}={secrets.token_hex(24)}", written, flags=re.MULTILINE)
-    ours, heading, sandbox = written.partition("# With the profile `sandbox`")
-    return ours + heading + sandbox.replace("\n# AIRFLOW", "\nAIRFLOW")
+    return re.sub(required, lambda found: f"{found[1]}={secrets.token_hex(24)}", written, flags=re.MULTILINE)
+
+
+def own_files(*, sandbox: bool = False) -> dict[str, str]:
+    """The other files, each as its example is; with the lines for the sandbox."""
+    files = {}
+    for name in OWN_FILES:
+        ours, heading, theirs = example_of(name).partition("# With the profile `sandbox`")
+        files[name] = ours + heading + (theirs.replace("\n# AIRFLOW", "\nAIRFLOW") if sandbox else theirs)
+    return files
+
+
+def example_of(name: str) -> str:
+    """The example that one of them is copied from."""
+    return (ROOT / f"{name}.example").read_text(encoding="utf-8")
 
 
 def read_env(text: str) -> dict[str, str]:
@@ -69,10 +83,22 @@ def read_env(text: str) -> dict[str, str]:
     return {name: value or "" for name, value in dotenv_values(stream=StringIO(text)).items()}
 
 
-def read(env: Mapping[str, str]) -> dict[str, Service]:
-    """The services, with the variables of .env filled in. `env` also stands for the file that `env_file` names."""
-    written = interpolate(yaml.safe_load(FILE.read_text(encoding="utf-8"))["services"], env)
-    return {name: _service(name, service, env) for name, service in written.items()}
+def written() -> dict[str, dict[str, Any]]:
+    """The services as the file has them, nothing filled in."""
+    services: dict[str, dict[str, Any]] = yaml.safe_load(FILE.read_text(encoding="utf-8"))["services"]
+    return services
+
+
+def read(env: Mapping[str, str], files: Mapping[str, str] | None = None) -> dict[str, Service]:
+    """The services.
+
+    Args:
+        env: the variables of .env, which are filled in; no service gets them otherwise.
+        files: the text of what `env_file` names. Default: the examples.
+    """
+    filled = interpolate(written(), env)
+    given = {name: read_env(text) for name, text in (own_files() if files is None else files).items()}
+    return {name: _service(name, service, given) for name, service in filled.items()}
 
 
 def scaled(services: Mapping[str, Service], **counts: int) -> dict[str, Service]:
@@ -108,8 +134,8 @@ def _value(found: re.Match[str], env: Mapping[str, str]) -> str:
     raise LookupError(f"{found['name']} is not set and has no default")
 
 
-def _service(name: str, written: Mapping[str, Any], env: Mapping[str, str]) -> Service:
-    from_file = env if "env_file" in written else {}
+def _service(name: str, written: Mapping[str, Any], files: Mapping[str, Mapping[str, str]]) -> Service:
+    from_file = {key: value for file in written.get("env_file", []) for key, value in files[file].items()}
     return Service(
         name=name,
         command=[*words(written.get("entrypoint", [])), *words(written.get("command", []))],

@@ -28,7 +28,8 @@ class Place:
     """Where things are on this machine. Ports, in a row: api-server, the sandbox's six, scheduler, triggerer, workers;
     further schedulers from the end of the row.
 
-    role, airflow_database, store_database: on the machine's PostgreSQL. redis, rabbitmq: URLs on the machine's brokers.
+    role, airflow_database, store_database, results_database: on the machine's PostgreSQL; the role stands for the
+    superuser, and the databases' accounts are called as the databases. redis, rabbitmq: URLs on the machine's brokers.
     """
 
     folder: Path
@@ -36,6 +37,7 @@ class Place:
     role: str
     airflow_database: str
     store_database: str
+    results_database: str
     redis: str
     rabbitmq: str
     sandbox_token: str = field(default_factory=new_token)
@@ -60,11 +62,15 @@ class Place:
             # other containers, by host name: the machine's servers, where we have databases, a role and a corner
             f"redis://:{broker_password}@redis:6379/0": self.redis,
             f"amqp://leadcast:{broker_password}@rabbitmq:5672/leadcast": self.rabbitmq,
-            "//leadcast:": f"//{self.role}:",
+            "//airflow:": f"//{self.airflow_database}:",
+            "//leadcast_store:": f"//{self.store_database}:",
+            "//celery_results:": f"//{self.results_database}:",
             "@postgres/airflow": f"@127.0.0.1:5432/{self.airflow_database}",
             "@postgres/leadcast": f"@127.0.0.1:5432/{self.store_database}",
-            "DATABASE leadcast": f"DATABASE {self.store_database}",
-            "datname = 'leadcast'": f"datname = '{self.store_database}'",
+            "@postgres/celery_results": f"@127.0.0.1:5432/{self.results_database}",
+            "made airflow airflow ": f"made {self.airflow_database} {self.airflow_database} ",
+            "made leadcast leadcast_store ": f"made {self.store_database} {self.store_database} ",
+            "made celery_results celery_results ": f"made {self.results_database} {self.results_database} ",
             "api-server:8080": api,
             **{f"sandbox:{8090 + i}": f"127.0.0.1:{self.first_port + 1 + i}" for i in range(5)},
             '"sandbox","port":8095': f'"127.0.0.1","port":{self.first_port + 6}',
@@ -95,7 +101,7 @@ class Place:
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(self.first_port + 9 + number),
             "PGHOST": "127.0.0.1",
             "PGUSER": self.role,
-            "PGDATABASE": self.airflow_database,
+            "PGDATABASE": "postgres",
         }
 
     def _health_port(self, service: str) -> int:
@@ -145,6 +151,7 @@ def borrowed(folder: Path, *, redis_url: str, rabbitmq_url: str = "") -> Iterato
         role=name,
         airflow_database=f"{name}_airflow",
         store_database=f"{name}_store",
+        results_database=f"{name}_results",
         redis=f"{redis_url}/{_take_number(redis_url)}",
         rabbitmq=f"{rabbitmq_url}{name}",
     )
@@ -154,14 +161,13 @@ def borrowed(folder: Path, *, redis_url: str, rabbitmq_url: str = "") -> Iterato
             undo.callback(_rabbitmq, "delete_vhost", name)
             _rabbitmq("add_vhost", name)
             _rabbitmq("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
-        for statement in (
-            f"DROP ROLE IF EXISTS {name}",
-            f"DROP DATABASE IF EXISTS {place.store_database} WITH (FORCE)",
-            f"DROP DATABASE IF EXISTS {place.airflow_database} WITH (FORCE)",
-        ):
-            undo.callback(_postgres, statement)
+        databases = (place.airflow_database, place.store_database, place.results_database)
+        for one in (name, *databases):
+            undo.callback(_postgres, f"DROP ROLE IF EXISTS {one}")
+        for one in databases:
+            undo.callback(_postgres, f"DROP DATABASE IF EXISTS {one} WITH (FORCE)")
         # as the image makes them of POSTGRES_USER and POSTGRES_DB
-        _postgres(f"CREATE ROLE {name} LOGIN CREATEDB")
+        _postgres(f"CREATE ROLE {name} LOGIN SUPERUSER")
         _postgres(f"CREATE DATABASE {place.airflow_database} OWNER {name}")
         yield place
 

@@ -17,7 +17,7 @@ from sqlalchemy import create_engine, text
 from leadcast.integrations import registry
 from leadcast.local.client import Api
 from leadcast.sandbox.ports import ServiceName
-from tests.compose import ROOT, Service, read, read_env, with_secrets
+from tests.compose import ROOT, Service, own_files, read, read_env, with_secrets
 from tests.containers import Containers, has_own_host_names
 from tests.place import Place, borrowed
 from tests.servers import POSTGRES, missing, require
@@ -49,14 +49,14 @@ def dotenv() -> str:
 
 @pytest.fixture(scope="module")
 def on_redis(dotenv: str) -> dict[str, Service]:
-    return read(read_env(dotenv))
+    return read(read_env(dotenv), own_files(sandbox=True))
 
 
 @pytest.fixture(scope="module")
 def on_rabbitmq(dotenv: str) -> dict[str, Service]:
     """With the one line of .env that .env.example offers for it."""
     other_line = dotenv.replace("\nBROKER_URL", "\n# BROKER_URL").replace("# BROKER_URL=amqp", "BROKER_URL=amqp")
-    return read(read_env(other_line))
+    return read(read_env(other_line), own_files(sandbox=True))
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import Row, create_engine, text
 
 from leadcast.local.client import Api
-from tests.compose import read, read_env, scaled, with_secrets
+from tests.compose import own_files, read, read_env, scaled, with_secrets
 from tests.containers import Containers, has_own_host_names
 from tests.place import Place, borrowed
 from tests.servers import POSTGRES, missing, require
@@ -45,15 +45,16 @@ def dotenv() -> str:
 
     The pools are larger than the workers, so that there is something to lose in Redis.
     """
-    told = "\nAIRFLOW__LEADCAST__NOTIFY_EMAILS=sales@example.com\n"
     fitting = with_secrets().replace("LEADCAST_CONCURRENCY=8", "LEADCAST_CONCURRENCY=4")
-    return fitting.replace("POOL_SLOTS=3", "POOL_SLOTS=10") + told
+    return fitting.replace("POOL_SLOTS=3", "POOL_SLOTS=10")
 
 
 @pytest.fixture(scope="module")
 def containers(dotenv: str, place: Place) -> Iterator[Containers]:
     """`docker compose --profile sandbox up --scale scheduler=2 --scale worker=2`."""
-    with Containers(scaled(read(read_env(dotenv)), scheduler=2, worker=2), place) as running:
+    files = own_files(sandbox=True)
+    files["settings.env"] += "AIRFLOW__LEADCAST__NOTIFY_EMAILS=sales@example.com\n"
+    with Containers(scaled(read(read_env(dotenv), files), scheduler=2, worker=2), place) as running:
         running.up("api-server", "sandbox", "dag-processor", *SCHEDULERS, *WORKERS)
         yield running
 

@@ -67,6 +67,8 @@ def composed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("compose")
     (folder / "docker-compose.yaml").write_text(TEXT, encoding="utf-8")
     (folder / ".env").write_text(FILLED_IN, encoding="utf-8")
+    for name, text in compose.own_files().items():
+        (folder / name).write_text(text, encoding="utf-8")
     done = subprocess.run(
         ["docker-compose", "config"], cwd=folder, capture_output=True, text=True, timeout=60, check=False
     )
@@ -116,13 +118,17 @@ def test_every_task_that_needs_a_worker_goes_into_a_queue_that_one_listens_to() 
     assert {task.queue for task in tasks if not task.inherits_from_empty_operator} == QUEUES
 
 
-def test_all_workers_differ_in_their_command_only() -> None:
+def test_all_workers_differ_in_their_command_and_in_who_may_prune() -> None:
     def rest(service: dict[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in service.items() if key not in ("command", "profiles")}
+        kept = {key: value for key, value in service.items() if key not in ("command", "profiles")}
+        given = {key: value for key, value in kept["environment"].items() if key != "AIRFLOW_CONN_LEADCAST_AIRFLOW"}
+        return kept | {"environment": given}
 
     workers = [rest(SERVICES[name]) for name, item in RUN.items() if item.queues]
     assert len(workers) == len(QUEUES) + 1
     assert all(worker == workers[0] for worker in workers)
+    prune = {name for name, item in RUN.items() if "AIRFLOW_CONN_LEADCAST_AIRFLOW" in item.environment}
+    assert prune == {name for name, item in RUN.items() if registry.NOTIFICATIONS_QUEUE in item.queues}
 
 
 def test_every_image_is_pinned_to_the_last_digit() -> None:
@@ -254,7 +260,7 @@ def test_the_image_is_the_official_one_and_does_not_run_as_root() -> None:
     lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
     assert "ARG AIRFLOW_IMAGE=apache/airflow:slim-3.3.2-python3.11" in lines
     pinned = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    assert "apache-airflow==3.3.2" in pinned
+    assert "apache-airflow==3.3.2 \\" in pinned
     assert any(line.startswith("apache-airflow-providers-celery==") for line in pinned)
     assert [line for line in lines if line.startswith("USER ")] == ["USER airflow"]
 
