@@ -38,11 +38,13 @@ class InAirflow:
     """What Airflow held of a lead.
 
     erased: kind → how many it holds no longer.
-    left: run id → why it could not be deleted; None: they could not be looked for.
+    left: run id → why it could not be deleted; None: they could not all be looked for.
+    audit_log_left: whether some of its audit log could not be looked at; None: it has not been tried.
     """
 
     erased: Mapping[str, int] = field(default_factory=dict)
     left: Mapping[str, str] | None = field(default_factory=dict)
+    audit_log_left: bool | None = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +92,7 @@ class Eraser:
                 asked_by=asked_by,
                 erased_elsewhere=in_airflow.erased,
                 runs=None if in_airflow.left is None else sorted(in_airflow.left),
+                audit_log_left=in_airflow.audit_log_left is not False,
                 now=self.clock(),
             )
         if asked is None:
@@ -112,7 +115,9 @@ class Eraser:
         """Writes down what became of the runs that hold a lead which is to be erased."""
         left = None if found.left is None else sorted(found.left)
         with self.store.begin() as connection:
-            erasures.runs_left(connection, lead_id, left, erased=found.erased)
+            erasures.left_in_airflow(
+                connection, lead_id, left, audit_log_left=found.audit_log_left, erased=found.erased
+            )
 
     def _go_on(self, erasure: Erasure) -> Report:
         lead_id = erasure.lead_id

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from typer.testing import CliRunner
 from leadcast.cancel import Canceller
 from leadcast.cli import app
 from leadcast.core.clock import utc_now
+from leadcast.core.errors import StoreError
 from leadcast.core.settings import Settings
 from leadcast.engine import lead_traces
 from leadcast.engine.sealed_conf import by_caller, seal_conf
@@ -210,8 +213,9 @@ def test_what_airflow_holds_of_a_lead_goes_and_another_leads_stays(
     running = add_run("send_lead", days=0, conf=conf(7), state="running")
     others = [add_run("send_lead", days=0, conf=conf(77)), add_run(OTHER, days=0, conf={"lead_id": 7})]
     with create_session() as session:
-        for extra in (logged(7), logged(7, by_command=True), logged(77), logged("7-7", by_command=True)):
-            session.add(Log(event="test_prune", dag_id="send_lead", extra=extra))
+        for lead_id, by_command in ((7, False), (7, True), (77, False), ("7-7", True)):
+            event = "cli_test_prune" if by_command else "test_prune"
+            session.add(Log(event=event, dag_id="send_lead", extra=logged(lead_id, by_command=by_command)))
     try:
         found = lead_traces.erase_in_database("7")
         assert found.erased == {"runs": 2, "audit_log_rows": 2}
@@ -219,14 +223,59 @@ def test_what_airflow_holds_of_a_lead_goes_and_another_leads_stays(
         assert list(found.left) == [running]
         assert there([*theirs, running, *others]) == [running, *others]
         with create_session() as session:
-            rows = session.scalars(select(Log.extra).where(Log.event == "test_prune").order_by(Log.id)).all()
+            rows = session.scalars(select(Log.extra).where(Log.event.endswith("test_prune")).order_by(Log.id)).all()
         for words in ("gAAAA", "@in_clear"):
             assert [words in str(extra) for extra in rows] == [False, False, True, True]
         assert ["POST" in str(rows[0]), "trigger" in str(rows[1])] == [True, True], "what was done is left"
         assert lead_traces.erase_in_database("7").erased == {"runs": 0, "audit_log_rows": 0}
     finally:
         with create_session() as session:
-            session.execute(delete(Log).where(Log.event == "test_prune"))
+            session.execute(delete(Log).where(Log.event.endswith("test_prune")))
+
+
+class Api:
+    """Airflow's, as far as runs are deleted by it."""
+
+    def __init__(self) -> None:
+        self.deleted: list[str] = []
+
+    async def delete_run(self, dag_id: str, run_id: str) -> str:
+        self.deleted.append(run_id)
+        return ""
+
+
+def test_in_the_api_server_runs_are_found_by_their_own_lead_up_to_a_time(
+    add_run: Callable[..., str], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def conf(lead_id: Any) -> dict[str, Any]:
+        return {"lead_id": lead_id, "integrations": [{"type": "telegram", "settings": {"chat_id": "7", "lead_id": 7}}]}
+
+    theirs = [add_run("send_lead", days=0, conf=conf(7)), add_run("send_lead", days=0, conf=conf("7"), state="queued")]
+    for other in (77, "7-7", "17"):
+        add_run("send_lead", days=0, conf=conf(other))
+    add_run(OTHER, days=0, conf=conf(7))
+    api = Api()
+
+    @asynccontextmanager
+    async def here(*, token: str) -> AsyncIterator[Api]:
+        yield api
+
+    async def in_thread(work: Callable[[], Any]) -> Any:
+        return await asyncio.to_thread(work)
+
+    async def none_is_free(work: Callable[[], Any]) -> Any:
+        raise StoreError("All threads are in use.")
+
+    monkeypatch.setattr(lead_traces, "in_process", here)
+    monkeypatch.setattr(lead_traces, "ERASE_TIMEOUT_S", 0.0)
+    late = asyncio.run(lead_traces.erase("7", token="", in_thread=in_thread))
+    assert (late.left, late.audit_log_left) == (dict.fromkeys(theirs, "There was no time for it."), True)
+    monkeypatch.undo()
+    monkeypatch.setattr(lead_traces, "in_process", here)
+    nobody = asyncio.run(lead_traces.erase("7", token="", in_thread=none_is_free))
+    assert (nobody.left, nobody.audit_log_left, api.deleted) == (None, True, [])
+    done = asyncio.run(lead_traces.erase("7", token="", in_thread=in_thread))
+    assert (done.left, done.audit_log_left, api.deleted) == ({}, False, theirs)
 
 
 def test_the_command_ends_an_erasure_that_waited_for_a_run(

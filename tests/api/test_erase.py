@@ -141,6 +141,24 @@ def test_runs_that_could_not_be_looked_for_are_not_forgotten(client: TestClient,
     assert client.delete(LEAD).status_code == 200
 
 
+def test_an_audit_log_that_was_not_looked_at_to_its_end_is_not_done(client: TestClient, airflow: Airflow) -> None:
+    send(client)
+    airflow.holds = InAirflow(erased={"runs": 0, "audit_log_rows": 5}, audit_log_left=True)
+    answer = client.delete(LEAD)
+    (left,) = answer.json()["left"]
+    assert (answer.status_code, left["kind"], left["id"], answer.json()["done"]) == (202, "audit_log", None, False)
+    airflow.holds = InAirflow(erased={"runs": 0, "audit_log_rows": 2})
+    answer = client.delete(LEAD)
+    assert (answer.status_code, answer.json()["erased"]["audit_log_rows"]) == (200, 7)
+
+
+def test_what_was_not_looked_for_is_named(client: TestClient) -> None:
+    send(client)
+    elsewhere = " ".join(client.delete(LEAD).json()["elsewhere"])
+    for words in ("rendered fields", "task logs", "Notes", "Backups"):
+        assert words in elsewhere
+
+
 def test_it_needs_what_every_write_needs(client: TestClient, airflow: Airflow) -> None:
     send(client)
     assert client.delete(LEAD, headers={"Authorization": ""}).status_code == 401

@@ -601,3 +601,16 @@ def test_a_lead_that_was_only_stored_goes_as_well(store: Store, eraser: Eraser, 
     age(store, clock, days=31)
     assert eraser.old().leads == 1
     assert found_in(store) == []
+
+
+def test_who_cannot_look_at_the_audit_log_does_not_say_that_nothing_is_left_there(
+    sender: Sender, eraser: Eraser
+) -> None:
+    sender.through(RECEIPT, REFUSED)
+    assert ask(eraser, audit_log_left=True).erasure.done_at is None
+    eraser.in_airflow("person-1", InAirflow(erased={"runs": 0}, audit_log_left=None))
+    (report,) = eraser.go_on()
+    assert report.erasure.done_at is None
+    eraser.in_airflow("person-1", InAirflow(erased={"audit_log_rows": 1}))
+    (report,) = eraser.go_on()
+    assert report.erasure.done_at is not None

@@ -57,7 +57,9 @@ class Runs:
                 del self.confs[run_id]
             return httpx.Response(200, json={"delete": {"success": gone, "errors": []}})
         offset, limit = (int(request.url.params.get(name, 0)) for name in ("offset", "limit"))
-        listed = [{"dag_run_id": run_id, "conf": conf} for run_id, conf in self.confs.items()]
+        text = request.url.params.get("conf_contains", "")
+        chosen = {run_id: conf for run_id, conf in self.confs.items() if text in json.dumps(conf)}
+        listed = [{"dag_run_id": run_id, "conf": conf} for run_id, conf in chosen.items()]
         return httpx.Response(200, json={"dag_runs": listed[offset : offset + limit]})
 
 
@@ -76,6 +78,29 @@ def test_the_runs_of_a_lead_are_those_whose_conf_names_it_and_no_other() -> None
     assert (found.erased, found.left) == ({"runs": 2}, {})
     assert not {"as-number", "as-text"} & runs.confs.keys()
     assert len(runs.confs) == 152
+
+
+def test_runs_of_others_are_not_read_for_a_lead_with_a_short_id() -> None:
+    others: dict[str, Any] = {f"other-{number}": {"lead_id": f"1{number}", "note": "1" * 9} for number in range(2000)}
+    runs = Runs(others | {"as-number": {"lead_id": 1}, "as-text": {"lead_id": "1", "integrations": []}})
+    found = ask(runs, lambda api: lead_traces.erase_through(api, "1"))
+    assert (found.erased, found.left) == ({"runs": 2}, {})
+    assert runs.calls.count("GET") <= 4
+
+
+def test_what_is_read_for_one_lead_is_bounded_and_said_not_to_be_all() -> None:
+    confs: dict[str, Any] = {f"decoy-{number}": {"settings": {"lead_id": "x1"}} for number in range(6000)}
+    runs = Runs(confs | {"its": {"lead_id": "x1"}})
+    found = ask(runs, lambda api: lead_traces.erase_through(api, "x1"))
+    assert found.left is None
+    assert runs.calls.count("GET") == airflow_api.MOST_PAGES
+
+
+def test_what_there_is_no_time_for_is_left() -> None:
+    runs = Runs({f"manual-{number}": {"lead_id": 123} for number in range(3)})
+    found = ask(runs, lambda api: lead_traces.erase_through(api, "123", until=0.0))
+    assert (found.erased, sorted(found.left or {})) == ({"runs": 0}, sorted(runs.confs))
+    assert "DELETE" not in runs.calls
 
 
 def test_a_run_that_runs_is_left_and_said_to_run() -> None:

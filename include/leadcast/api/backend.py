@@ -81,6 +81,9 @@ class Backend:
 
 def airflow_backend() -> Backend:
     """The backend of a real api-server."""
+    from functools import partial
+
+    from leadcast.api.threads import Threads
     from leadcast.engine import bell, config, doctor, lead_traces
 
     return Backend(
@@ -90,7 +93,9 @@ def airflow_backend() -> Backend:
         missing_pools=doctor.missing_pools,
         paused_dags=doctor.paused_dags,
         lead_source=config.lead_table,
-        erase_in_airflow=lead_traces.erase,
+        erase_in_airflow=partial(
+            lead_traces.erase, in_thread=Threads(lead_traces.AT_ONCE, waits_s=lead_traces.WAITS_S).run
+        ),
     )
 
 

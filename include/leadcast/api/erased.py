@@ -13,15 +13,30 @@ from leadcast.erase import Report
 _SENDING = "It is just being sent. It is erased in the moment that ends."
 _RUN = "The DAG prune, or leadcast prune, deletes it when it has ended; or send this request again."
 _NOT_LOOKED_FOR = (
-    "Runs of send_lead that were triggered with this lead: they could not be looked for as this user. The DAG prune "
-    "does, or leadcast prune; or send this request again as a user who may see and delete runs."
+    "Runs of send_lead that were triggered with this lead: they could not all be looked for. The DAG prune does, or "
+    "leadcast prune; or send this request again."
 )
-_IDS_ONLY = "Airflow's logs, XComs and task labels, and the record of this: the lead's id, and nothing else of it."
+_AUDIT_LOG = (
+    "Rows of Airflow's audit log in which a request for this lead may stand: they could not all be looked at in time. "
+    "Send this request again, or run leadcast prune where Airflow's database can be reached."
+)
+_IDS_ONLY = (
+    "Airflow's logs, XComs and task labels of Leadcast's DAGs, and the record of this: the lead's id, and nothing else "
+    "of it."
+)
+_OTHER_DAGS = (
+    "DAGs of your own that handle this lead, say to trigger send_lead: the conf of their runs, their rendered fields, "
+    "XComs and task logs. They were not looked for."
+)
+_MISTAKEN = (
+    "Notes that people wrote on runs, and rows of Airflow's audit log in which a request stands without its lead_id, "
+    "or for an endpoint that takes none. They were not looked for."
+)
 _BACKUPS = "Backups of both databases, and what PostgreSQL keeps of deleted rows until its next vacuum."
 
 
 class Left(Answer):
-    """Something that holds the lead still. `kind`: batch or run; id null: it is not known which."""
+    """Something that holds the lead still, or may. `kind`: batch, run or audit_log; id null: it is not known which."""
 
     kind: str
     id: str | None
@@ -32,7 +47,7 @@ class ErasedAnswer(Answer):
     """How the erasure of a lead stands; asked for again, it is the same."""
 
     lead_id: str
-    done: bool = Field(description="Nothing is left but ids.")
+    done: bool = Field(description="Nothing is left but ids, of what Leadcast looks for; `elsewhere` names the rest.")
     asked_at: Utc = Field(description="When it was last asked for.")
     asked_by: str
     done_at: Utc | None
@@ -68,6 +83,8 @@ def _left(report: Report, refusals: Mapping[str, str]) -> Iterator[Left]:
         yield Left(kind="run", id=None, why=_NOT_LOOKED_FOR)
     for run_id in runs or ():
         yield Left(kind="run", id=run_id, why=" ".join(filter(None, (refusals.get(run_id), _RUN))))
+    if report.erasure.audit_log_left:
+        yield Left(kind="audit_log", id=None, why=_AUDIT_LOG)
 
 
 def _elsewhere(report: Report, settings: Settings) -> Iterator[str]:
@@ -76,4 +93,6 @@ def _elsewhere(report: Report, settings: Settings) -> Iterator[str]:
     if settings.leads_conn_id:
         yield f"Your own lead table, by the connection {settings.leads_conn_id}."
     yield _IDS_ONLY
+    yield _OTHER_DAGS
+    yield _MISTAKEN
     yield _BACKUPS

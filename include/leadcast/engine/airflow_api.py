@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 PAGE = 100
 """Runs in one answer; Airflow gives no more at once, unless it is told to."""
+PAGE_WITH_CONFS = 25
+"""The same where their confs are read, each of which may have a megabyte."""
+MOST_PAGES = 200
+"""Read for one lead and one way to write its id."""
 CALL_TIMEOUT_S = 30.0
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -38,22 +42,29 @@ class AirflowApi:
         self._client = client
         self._headers = {"Authorization": f"Bearer {token}"}
 
-    async def runs_of_lead(self, dag_id: str, lead_id: str) -> list[str]:
-        """Ids of the runs whose `conf` is a request for this lead, whatever state they are in.
+    async def runs_of_lead(self, dag_id: str, lead_id: str, *, forms: Sequence[str]) -> tuple[list[str], bool]:
+        """Ids of the runs whose `conf` is a request for this lead, whatever their state; and whether they are all.
+
+        Args:
+            forms: how its id may stand in the conf as JSON.
 
         Raises:
             AirflowApiError: they could not be looked for.
         """
-        found: list[str] = []
-        offset = 0
-        while True:
-            query = {"conf_contains": lead_id, "limit": PAGE, "offset": offset, "order_by": "id"}
-            page = (await self._call("GET", _runs(dag_id), params=query))["dag_runs"]
-            # the search is for a text anywhere in the conf
-            found += [run["dag_run_id"] for run in page if str((run["conf"] or {}).get("lead_id")) == lead_id]
-            if len(page) < PAGE:
-                return found
-            offset += PAGE
+        found: dict[str, None] = {}
+        is_all = True
+        for form in forms:
+            for number in range(MOST_PAGES):
+                offset = number * PAGE_WITH_CONFS
+                query = {"conf_contains": form, "limit": PAGE_WITH_CONFS, "offset": offset, "order_by": "id"}
+                page = (await self._call("GET", _runs(dag_id), params=query))["dag_runs"]
+                # the search is for a text anywhere in the conf
+                found |= {run["dag_run_id"]: None for run in page if _lead_id(run["conf"]) == lead_id}
+                if len(page) < PAGE_WITH_CONFS:
+                    break
+            else:
+                is_all = False
+        return list(found), is_all
 
     async def delete_run(self, dag_id: str, run_id: str) -> str:
         """Deletes one run. Returns why it could not be; empty: it is gone."""
@@ -97,6 +108,10 @@ class AirflowApi:
         if not answer.is_success and answer.status_code != but:
             raise AirflowApiError(f"Airflow answered {answer.status_code} to {method} dagRuns.")
         return answer.json() if answer.content and answer.is_success else None
+
+
+def _lead_id(conf: Any) -> str | None:
+    return str(conf.get("lead_id")) if isinstance(conf, dict) else None
 
 
 def _runs(dag_id: str) -> str:

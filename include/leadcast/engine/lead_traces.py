@@ -1,105 +1,143 @@
 """What Airflow itself holds of a lead: runs triggered with it as their `conf`, and the audit log's rows of that.
 
 Both hold it sealed, and the settings beside it in clear. Tasks, XComs, labels and logs hold its id and nothing else.
+What is looked for in one call is bounded: in the api-server by a time, after which the rest is said to be left.
 """
 
 from __future__ import annotations
 
-import ast
-import json
-import re
-from typing import Any
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from time import monotonic
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
+from leadcast.engine import audit_log
 from leadcast.engine.airflow_api import AirflowApi, AirflowApiError, in_process
 from leadcast.engine.conf_guard import DAG_ID
 from leadcast.erase import InAirflow
 
 log = structlog.get_logger("leadcast.lead_traces")
+T = TypeVar("T")
 
 RUNS = "runs"
 AUDIT_ROWS = "audit_log_rows"
-ERASE_TIMEOUT_S = 60.0
-_ERASED = {"erased": True}
+ERASE_TIMEOUT_S = 40.0
+"""Of all that is done in the api-server for one caller."""
+AT_ONCE = 2
+"""So many callers at once; another one waits for `WAITS_S`."""
+WAITS_S = 10.0
+MOST_RUNS = 10_000
+"""Looked for in one call."""
+RUNS_PAGE = 200
+"""Deleted in one transaction."""
 _RUNS_STILL = "It runs. Delete it when it has ended."
+_NO_TIME = "There was no time for it."
 
 
-async def erase(lead_id: str, *, token: str) -> InAirflow:
+class InThread(Protocol):
+    """Does something in a thread, of which there are few."""
+
+    def __call__(self, work: Callable[[], T]) -> Coroutine[Any, Any, T]: ...
+
+
+async def erase(lead_id: str, *, token: str, in_thread: InThread) -> InAirflow:
     """In the api-server: deletes the lead's runs, as far as the caller with this token may, and takes the requests
     out of the audit log's rows of them.
 
     Never raises: what could not be done is in the answer.
     """
-    import asyncio
-
+    until = monotonic() + ERASE_TIMEOUT_S
+    left: dict[str, str] | None = None
+    erased: dict[str, int] = {}
+    audit_log_left = True
     try:
-        # what the API's in-process transport does not know: an end to it
-        async with asyncio.timeout(ERASE_TIMEOUT_S), in_process(token=token) as api:
-            found = await erase_through(api, lead_id)
-        rows = await asyncio.to_thread(_erase_audit_rows, lead_id)
+        runs = await in_thread(partial(_runs_of_lead, lead_id, until=until))
+        async with in_process(token=token) as api:
+            left = await _delete(api, runs, until=until)
+        erased[RUNS] = len(runs) - len(left)
+        rows = await in_thread(partial(audit_log.erase, lead_id, until=until))
+        erased[AUDIT_ROWS], audit_log_left = rows.rows, not rows.is_all
+        if len(runs) == MOST_RUNS:
+            left = None
     except Exception as error:
         log.warning("not looked for in Airflow", lead_id=lead_id, reason=type(error).__name__)
-        return InAirflow(left=None)
-    return InAirflow(erased={**found.erased, AUDIT_ROWS: rows}, left=found.left)
+    return InAirflow(erased=erased, left=left, audit_log_left=audit_log_left)
 
 
-async def erase_through(api: AirflowApi, lead_id: str) -> InAirflow:
-    """Deletes the lead's runs through Airflow's API. A run that has not begun is deleted, too, and sends nothing."""
+async def erase_through(api: AirflowApi, lead_id: str, *, until: float | None = None) -> InAirflow:
+    """Deletes the lead's runs through Airflow's API. A run that has not begun is deleted, too, and sends nothing. Its
+    audit log cannot be changed so.
+
+    Args:
+        until: when to end, by the monotonic clock.
+    """
+    until = monotonic() + ERASE_TIMEOUT_S if until is None else until
     try:
-        runs = await api.runs_of_lead(DAG_ID, lead_id)
+        runs, is_all = await api.runs_of_lead(DAG_ID, lead_id, forms=audit_log.written_forms(lead_id))
     except AirflowApiError as error:
         log.warning("runs not looked for", lead_id=lead_id, reason=str(error))
-        return InAirflow(left=None)
-    refusals = {run_id: await api.delete_run(DAG_ID, run_id) for run_id in runs}
-    left = {run_id: why for run_id, why in refusals.items() if why}
-    return InAirflow(erased={RUNS: len(runs) - len(left)}, left=left)
+        return InAirflow(left=None, audit_log_left=None)
+    left = await _delete(api, runs, until=until)
+    return InAirflow(erased={RUNS: len(runs) - len(left)}, left=left if is_all else None, audit_log_left=None)
+
+
+async def _delete(api: AirflowApi, runs: Sequence[str], *, until: float) -> dict[str, str]:
+    """Deletes these runs. Returns those that are left, each with the reason."""
+    left: dict[str, str] = {}
+    for run_id in runs:
+        why = await api.delete_run(DAG_ID, run_id) if monotonic() < until else _NO_TIME
+        if why:
+            left[run_id] = why
+    return left
 
 
 def erase_in_database(lead_id: str) -> InAirflow:
-    """Where Airflow's database can be reached: the same, past its API."""
+    """Where Airflow's database can be reached: the same, past its API, to the end, in small transactions."""
     from airflow.models.dagrun import DagRun
     from airflow.utils.session import create_session
     from airflow.utils.state import DagRunState
-    from sqlalchemy import Text, cast, delete, select
+    from sqlalchemy import delete, select
 
     runs: Any = DagRun.__table__
-    with create_session() as session:
-        query = select(runs.c.run_id, runs.c.state, runs.c.conf).where(
-            runs.c.dag_id == DAG_ID, cast(runs.c.conf, Text).contains(lead_id, autoescape=True)
-        )
-        theirs = [row for row in session.execute(query) if str((row.conf or {}).get("lead_id")) == lead_id]
-        left = {row.run_id: _RUNS_STILL for row in theirs if row.state == DagRunState.RUNNING}
-        over = [row.run_id for row in theirs if row.run_id not in left]
-        session.execute(delete(runs).where(runs.c.dag_id == DAG_ID, runs.c.run_id.in_(over)))
-    return InAirflow(erased={RUNS: len(over), AUDIT_ROWS: _erase_audit_rows(lead_id)}, left=left)
+    erased, last = 0, 0
+    left: dict[str, str] = {}
+    while True:
+        with create_session() as session:
+            query = select(runs.c.id, runs.c.run_id, runs.c.state).where(runs.c.id > last, _is_request_for(lead_id))
+            # locked, so that none begins to run in between
+            page = session.execute(query.order_by(runs.c.id).limit(RUNS_PAGE).with_for_update()).all()
+            left |= {row.run_id: _RUNS_STILL for row in page if row.state == DagRunState.RUNNING}
+            over = [row.id for row in page if row.run_id not in left]
+            erased += len(over)
+            session.execute(delete(runs).where(runs.c.id.in_(over)))
+        if len(page) < RUNS_PAGE:
+            break
+        last = page[-1].id
+    rows = audit_log.erase(lead_id)
+    return InAirflow(erased={RUNS: erased, AUDIT_ROWS: rows.rows}, left=left)
 
 
-def _erase_audit_rows(lead_id: str) -> int:
-    """Takes the requests out of the audit log's rows of runs for this lead. Returns how many there were."""
-    from airflow.models.log import Log
+def _runs_of_lead(lead_id: str, *, until: float) -> list[str]:
+    """Ids of runs whose `conf` is a request for this lead, the oldest first, up to a number."""
+    from airflow.models.dagrun import DagRun
     from airflow.utils.session import create_session
-    from sqlalchemy import select, update
+    from sqlalchemy import select
 
-    # in a command line that was logged, its quotes may be escaped
-    names_lead = re.compile(rf'\\*"lead_id\\*"\s*:\s*\\*"?{re.escape(lead_id)}(?![\w.:@-])')
+    from leadcast.engine.statement_time import bounded
+
+    runs: Any = DagRun.__table__
+    query = select(runs.c.run_id).where(_is_request_for(lead_id)).order_by(runs.c.id).limit(MOST_RUNS)
     with create_session() as session:
-        query = select(Log.id, Log.extra).where(Log.dag_id == DAG_ID, Log.extra.contains(lead_id, autoescape=True))
-        bare = {row.id: _bare(row.extra) for row in session.execute(query) if names_lead.search(row.extra)}
-        for row_id, extra in bare.items():
-            session.execute(update(Log).where(Log.id == row_id).values(extra=extra))
-    return len(bare)
+        return list(session.scalars(bounded(session, query, seconds=until - monotonic())))
 
 
-def _bare(extra: str) -> str:
-    """What was logged, without the request: its settings are in clear, the rest of it sealed."""
-    try:
-        logged = json.loads(extra)
-        if "conf" in logged:
-            logged["conf"] = _ERASED
-        else:
-            command = ast.literal_eval(logged["full_command"])
-            logged["full_command"] = str([re.sub(r"\{.*", json.dumps(_ERASED), word, flags=re.S) for word in command])
-    except (ValueError, SyntaxError, TypeError, KeyError):
-        return json.dumps(_ERASED)
-    return json.dumps(logged)
+def _is_request_for(lead_id: str) -> Any:
+    """Compares the one member of the `conf`: no other text in it is looked at."""
+    from airflow.models.dagrun import DagRun
+    from sqlalchemy import Text, and_, cast
+
+    runs: Any = DagRun.__table__
+    # SQLite gives a number where the conf has one
+    return and_(runs.c.dag_id == DAG_ID, cast(runs.c.conf["lead_id"].as_string(), Text) == lead_id)

@@ -62,6 +62,8 @@ class DeleteRunsOperator(BaseOperator):
 
 
 async def _delete_runs(connection: ConnectionFields) -> dict[str, int]:
+    from time import monotonic
+
     from leadcast.core.clock import utc_now
     from leadcast.engine import config
     from leadcast.engine.airflow_api import over_network
@@ -72,8 +74,11 @@ async def _delete_runs(connection: ConnectionFields) -> dict[str, int]:
     now = utc_now()
     eraser = _eraser()
     async with over_network(connection) as api:
+        until = monotonic() + LONGEST_S
         for erasure in eraser.open_ones():
-            eraser.in_airflow(erasure.lead_id, await erase_through(api, erasure.lead_id))
+            if monotonic() >= until:
+                break
+            eraser.in_airflow(erasure.lead_id, await erase_through(api, erasure.lead_id, until=until))
         eraser.go_on()
         listed = rules(config.settings(), dag_ids=DAGS, now=now)
         return dict(await delete_through(api, listed, until=now + timedelta(seconds=LONGEST_S)))

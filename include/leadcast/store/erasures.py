@@ -28,7 +28,8 @@ class Erasure:
 
     asked_at, asked_by: the last time.
     erased: kind of row → how many, in all.
-    runs: ids of Airflow's runs that hold the lead still; None: they have not been looked for.
+    runs: ids of Airflow's runs that hold the lead still; None: they have not all been looked for.
+    audit_log_left: rows of Airflow's audit log have not all been looked at.
     done_at: since when nothing is left; None: something is.
     """
 
@@ -37,6 +38,7 @@ class Erasure:
     asked_by: str
     erased: Mapping[str, int]
     runs: Sequence[str] | None
+    audit_log_left: bool
     done_at: datetime | None
 
 
@@ -48,13 +50,14 @@ def ask(
     erased_elsewhere: Mapping[str, int],
     runs: Sequence[str] | None,
     now: datetime,
+    audit_log_left: bool = False,
 ) -> Erasure | None:
     """Deletes the lead, marks its batches, and writes down that they are to be erased.
 
     Args:
         asked_by: a user of Airflow's.
         erased_elsewhere: what Airflow held of it and holds no longer: kind → how many.
-        runs: as in `Erasure`.
+        runs, audit_log_left: as in `Erasure`.
 
     Returns:
         None where nothing is known of the lead: nothing was written.
@@ -66,7 +69,13 @@ def ask(
     _mark(connection, batches.c.lead_id == lead_id, now=now)
     if not (known or gone or runs or any(erased_elsewhere.values()) or find(connection, lead_id)):
         return None
-    values = {"asked_at": now, "asked_by": asked_by, "runs": None if runs is None else list(runs), "done_at": None}
+    values = {
+        "asked_at": now,
+        "asked_by": asked_by,
+        "runs": None if runs is None else list(runs),
+        "audit_log_left": audit_log_left,
+        "done_at": None,
+    }
     connection.execute(
         insert(erasures)
         .values(lead_id=lead_id, erased={}, **values)
@@ -88,8 +97,8 @@ def asked_at(connection: Connection, lead_id: str) -> datetime | None:
 
 
 def hold_off(connection: Connection, lead_id: str) -> None:
-    """Whoever asks for this lead to be erased waits until this transaction ends. For a lead that is no row of ours: one
-    that is, is locked itself."""
+    """Whoever asks for this lead to be erased waits until this transaction ends. For a lead that may be no row of ours
+    yet: one that is, is locked itself."""
     connection.execute(select(func.pg_advisory_xact_lock_shared(_key(lead_id))))
 
 
@@ -149,9 +158,22 @@ def erase(connection: Connection, lead_id: str, batch_ids: Sequence[str], *, now
         _count(connection, lead_id, Counter(asdict(found)))
 
 
-def runs_left(connection: Connection, lead_id: str, runs: Sequence[str] | None, *, erased: Mapping[str, int]) -> None:
-    """Writes down which runs hold the lead still, and what Airflow holds no longer."""
-    values = {"runs": None if runs is None else list(runs)}
+def left_in_airflow(
+    connection: Connection,
+    lead_id: str,
+    runs: Sequence[str] | None,
+    *,
+    audit_log_left: bool | None,
+    erased: Mapping[str, int],
+) -> None:
+    """Writes down which runs hold the lead still, whether the audit log may, and what Airflow holds no longer.
+
+    Args:
+        audit_log_left: None: nobody has looked there; it stays as it was.
+    """
+    values: dict[str, Any] = {"runs": None if runs is None else list(runs)}
+    if audit_log_left is not None:
+        values["audit_log_left"] = audit_log_left
     connection.execute(update(erasures).where(erasures.c.lead_id == lead_id).values(values))
     _count(connection, lead_id, Counter(erased))
 
@@ -159,7 +181,9 @@ def runs_left(connection: Connection, lead_id: str, runs: Sequence[str] | None, 
 def close(connection: Connection, lead_id: str, *, now: datetime) -> Erasure | None:
     """Writes down that it is done, if nothing is left. Returns how it stands."""
     erasure = find(connection, lead_id)
-    if erasure is None or erasure.done_at or erasure.runs is None or erasure.runs or unfinished(connection, lead_id):
+    if erasure is None or erasure.done_at or erasure.runs is None or erasure.runs or erasure.audit_log_left:
+        return erasure
+    if unfinished(connection, lead_id):
         return erasure
     connection.execute(update(erasures).where(erasures.c.lead_id == lead_id).values(done_at=now))
     return find(connection, lead_id)
@@ -189,5 +213,6 @@ def _erasure(row: Row[Any]) -> Erasure:
         asked_by=row.asked_by,
         erased=row.erased,
         runs=row.runs,
+        audit_log_left=row.audit_log_left,
         done_at=row.done_at,
     )

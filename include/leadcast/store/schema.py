@@ -232,8 +232,10 @@ erasures = Table(
     Column("asked_by", Text, nullable=False),
     # what was erased, in all: kind of row → how many
     Column("erased", JSONB, nullable=False),
-    # ids of Airflow's runs that hold the lead still, sealed; null: they have not been looked for
+    # ids of Airflow's runs that hold the lead still, sealed; null: they have not all been looked for
     Column("runs", JSONB(none_as_null=True)),
+    # rows of Airflow's audit log have not all been looked at
+    Column("audit_log_left", Boolean, nullable=False, server_default=text("false")),
     # nothing is left
     _time("done_at"),
     Index("ix_erasures_open", "asked_at", postgresql_where=text("done_at IS NULL")),
