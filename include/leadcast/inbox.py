@@ -83,6 +83,7 @@ class Inbox:
         run_id: str | None = None,
         lead: Tidied | None = None,
         sent_by: str | None = None,
+        made_at: datetime | None = None,
     ) -> Accepted:
         """Validates and stores a request, and answers the bell.
 
@@ -93,6 +94,7 @@ class Inbox:
             run_id: the run that is about to claim this batch, so that nobody needs to ring; None: whichever comes.
             lead: as its source had it when the caller looked; None: it is looked up now.
             sent_by: the user of Airflow's whose batch it is, and whose lead, if the request brings it; None: nobody's.
+            made_at: when that run was made; None: there is none.
 
         Raises:
             InvalidRequest, LeadNotFound, IdempotencyConflict: nothing was stored.
@@ -121,6 +123,7 @@ class Inbox:
                 known_erasure = erasures.asked_at(connection, request.lead_id)
             lead = look_up(self.lead_source, request.lead_id)
         with self.store.begin() as connection:
+            erasures.hold_off(connection, request.lead_id)
             if from_source and lead is not None:
                 _refuse_erased(connection, request.lead_id, since=known_erasure)
             lead = lead or self._lead(connection, request, stored_by=sent_by)
@@ -142,7 +145,12 @@ class Inbox:
                 return first_answer(connection, known)
             if run_id is not None:
                 erasures.mark_if_asked(
-                    connection, batch_id=batch.id, lead_id=batch.lead.id, run_id=run_id, now=self.clock()
+                    connection,
+                    batch_id=batch.id,
+                    lead_id=batch.lead.id,
+                    run_id=run_id,
+                    made_at=made_at,
+                    now=self.clock(),
                 )
             rung = bell.Bell(run_id, must_ring=False) if run_id else self._answer_bell(connection)
         _note("batch accepted", batch_id=batch.id, lead_id=batch.lead.id, jobs_count=len(batch.deliveries))
@@ -185,7 +193,6 @@ class Inbox:
 
 def _refuse_erased(connection: Connection, lead_id: str, *, since: datetime | None) -> None:
     """What was read before the lead was erased must not come back after it."""
-    erasures.hold_off(connection, lead_id)
     if erasures.asked_at(connection, lead_id) != since:
         raise StoreError(f"Lead {lead_id!r} was erased while it was being accepted.")
 

@@ -5,28 +5,52 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
-from leadcast.core.errors import StoreError
-from leadcast.core.model import BatchStatus
+from leadcast.cancel import Canceller
+from leadcast.core.errors import (
+    BatchErased,
+    LeadNotFound,
+    NothingToCancel,
+    NothingToErase,
+    RejectedError,
+    StoreError,
+    TransientError,
+)
+from leadcast.core.model import BatchStatus, Lead
 from leadcast.core.settings import Settings
-from leadcast.erase import Eraser, InAirflow
+from leadcast.deliver import Courier
+from leadcast.erase import Eraser, InAirflow, Report
 from leadcast.inbox import Inbox
+from leadcast.plan import plan
+from leadcast.retry import Retrier
+from leadcast.settle import Settler
+from leadcast.store import erasures
+from leadcast.store import leads as stored_leads
 from leadcast.store.database import Store
-from leadcast.store.schema import batches
+from leadcast.store.schema import batches, leads
 
-from .conftest import StoppedClock, waits_or_ends
-from .mortal_store import Place, Point, Process
+from .conftest import Service, StoppedClock, waits_or_ends
+from .mortal_store import Died, Place, Point, Process, dies
+from .test_erase import Sender
 
 pytestmark = pytest.mark.store
 
 LEAD = {"name": "Needle Personov", "phone": "+79995551234"}
 BODY: dict[str, Any] = {"lead_id": "person-1", "integrations": [{"type": "telegram"}]}
 HANGS_S = 60
+REFUSED = RejectedError("refused", code="refused")
+
+
+@pytest.fixture
+def sender(store: Store, settings: Settings, inbox: Inbox, courier: Courier, settler: Settler) -> Sender:
+    return Sender(store, settings, inbox, courier, settler)
 
 
 @pytest.fixture
@@ -104,3 +128,157 @@ def test_an_erasure_waits_for_what_is_accepted_from_an_own_table(store: Store, i
         replace(inbox, store=process.store, lead_source=OwnTable(lambda: None)).accept(BODY)
         erasing[0].result(timeout=HANGS_S)
     assert kept(store) == [(BatchStatus.CANCELLED, False)] * 2
+
+
+def beside(store: Store, work: Callable[[Store], object], eraser: Eraser, *, at: Point) -> Report:
+    """Somebody does something with the store, and an erasure is asked for when he is at this point."""
+
+    def erase() -> None:
+        asked = pool.submit(ask, eraser)
+        waits_or_ends(store, asked)
+        erasing.append(asked)
+
+    with ThreadPoolExecutor(1) as pool:
+        erasing: list[Any] = []
+        with suppress(LeadNotFound, BatchErased):
+            work(Process(store, at, erase).store)
+        report: Report = erasing[0].result(timeout=HANGS_S)
+    return report
+
+
+def ask(eraser: Eraser, **in_airflow: Any) -> Report:
+    return eraser.lead("person-1", asked_by="tester", in_airflow=InAirflow(**in_airflow))
+
+
+def rows_of(store: Store) -> str:
+    with store.begin() as connection:
+        return str([connection.execute(select(table)).all() for table in (batches, leads)])
+
+
+POINTS = [Point(place, number) for number in (1, 2) for place in (Place.BEFORE, Place.UNCOMMITTED, Place.AFTER)]
+
+
+@pytest.mark.parametrize("at", POINTS[:3], ids=str)
+@pytest.mark.parametrize("is_again", [False, True], ids=["first", "again"])
+@pytest.mark.parametrize("way", ["inline", "put"])
+def test_a_lead_that_is_just_coming_for_the_first_time_comes_before_or_after_and_not_beside(
+    store: Store, inbox: Inbox, eraser: Eraser, at: Point, is_again: bool, way: str
+) -> None:
+    def come(beside: Store) -> None:
+        if way == "inline":
+            replace(inbox, store=beside).accept(BODY | {"lead": LEAD})
+            return
+        with beside.begin() as connection:
+            stored_leads.put(connection, Lead(id="person-1", name="Needle Personov"))
+
+    if is_again:
+        inbox.accept(BODY | {"lead": LEAD})
+        ask(eraser)
+    comes_first = at.place is not Place.BEFORE
+    if not is_again and not comes_first:
+        with pytest.raises(NothingToErase):
+            beside(store, come, eraser, at=at)
+    else:
+        assert beside(store, come, eraser, at=at).erasure.done_at is not None
+    assert ("Needle" in rows_of(store)) is not comes_first
+
+
+@pytest.mark.parametrize("at", POINTS, ids=str)
+@pytest.mark.parametrize("what", ["retry", "retry_leads", "plan", "settle", "cancel"])
+def test_whatever_is_done_with_its_batches_meanwhile_nothing_of_it_is_left_or_sent(
+    store: Store, settings: Settings, sender: Sender, eraser: Eraser, what: str, at: Point
+) -> None:
+    failed = REFUSED if what == "retry" else TransientError("away", code="away")
+    batch_id = sender.accept() if what == "plan" else sender.through(failed, failed)
+    clock = eraser.clock
+
+    def act(beside: Store) -> object:
+        if what == "plan":
+            return plan(beside, settings, run_id="beside", clock=clock)
+        if what == "settle":
+            return replace(sender.settler, store=beside).batch(batch_id, run_id="run-1", over=True)
+        if what == "cancel":
+            with suppress(NothingToCancel):
+                Canceller(store=beside, settings=settings, clock=clock).batch(batch_id)
+            return None
+        retrier = Retrier(store=beside, settings=settings, clock=clock)
+        if what == "retry":
+            return retrier.batch(batch_id)
+        return retrier.window(since=clock() - timedelta(days=1), until=clock() + timedelta(days=1), wanted=True)
+
+    passed: list[object] = []
+
+    def erase() -> None:
+        passed.append(pool.submit(ask, eraser))
+        waits_or_ends(store, passed[0])  # type: ignore[arg-type]
+
+    with ThreadPoolExecutor(1) as pool:
+        with suppress(BatchErased):
+            act(Process(store, at, erase).store)
+        if not passed:
+            passed.append(pool.submit(ask, eraser))
+        report: Report = passed[0].result(timeout=HANGS_S)  # type: ignore[attr-defined]
+    assert report.erasure.done_at is not None
+    assert "Needle" not in rows_of(store)
+    service, run_id = Service(), sender.plan()
+    for run in ("beside", run_id):
+        sender.send(batch_id, service, run_id=run)
+    assert service.got == []
+    assert "Needle" not in rows_of(store)
+
+
+def test_a_run_that_is_older_than_the_erasure_and_was_not_found_brings_nothing_back(
+    store: Store, inbox: Inbox, sender: Sender, eraser: Eraser, clock: StoppedClock
+) -> None:
+    made_at = clock()
+    clock.pass_s(1)
+    inbox.accept(BODY | {"lead": LEAD})
+    assert ask(eraser).erasure.done_at is not None
+    more: dict[str, Any] = {"caller": "dag_run", "made_at": made_at}
+    old = inbox.accept(BODY | {"lead": LEAD}, idempotency_key="old", run_id="old", **more).batch_id
+    service = Service()
+    sender.plan()
+    sender.send(old, service, run_id="run-1")
+    assert service.got == []
+    (report,) = eraser.go_on()
+    assert report.erasure.done_at is not None
+    assert len(kept(store)) == 2
+    assert not any(holds for _, holds in kept(store))
+
+
+def test_a_run_that_was_made_after_the_erasure_is_a_new_request(
+    store: Store, inbox: Inbox, eraser: Eraser, clock: StoppedClock
+) -> None:
+    inbox.accept(BODY | {"lead": LEAD})
+    ask(eraser)
+    clock.pass_s(1)
+    inbox.accept(BODY | {"lead": LEAD}, idempotency_key="new", caller="dag_run", run_id="new", made_at=clock())
+    assert (BatchStatus.PENDING, True) in kept(store)
+    assert eraser.open_ones() == []
+
+
+def test_two_at_once_are_one(store: Store, inbox: Inbox, eraser: Eraser) -> None:
+    inbox.accept(BODY | {"lead": LEAD})
+    for point in (Point(place, number) for number in range(1, 5) for place in (Place.UNCOMMITTED, Place.AFTER)):
+        inbox.accept(BODY | {"lead": LEAD})
+        reports = [beside(store, lambda beside: ask(replace(eraser, store=beside)), eraser, at=point), ask(eraser)]
+        assert all(report.erasure.done_at is not None for report in reports)
+        assert "Needle" not in rows_of(store)
+    # each batch and lead was counted by one of them
+    assert (reports[-1].erasure.erased["batches"], reports[-1].erasure.erased["leads"]) == (9, 8)
+
+
+@pytest.mark.parametrize("number", range(1, 8))
+@pytest.mark.parametrize("place", [Place.BEFORE, Place.UNCOMMITTED, Place.AFTER])
+def test_one_that_is_killed_is_gone_on_with_or_was_never_asked_for(
+    store: Store, inbox: Inbox, eraser: Eraser, place: Place, number: int
+) -> None:
+    inbox.accept(BODY | {"lead": LEAD})
+    with suppress(Died):
+        ask(replace(eraser, store=Process(store, Point(place, number), dies).store))
+    eraser.go_on()
+    is_asked = place is Place.AFTER or number > 1
+    assert ("Needle" in rows_of(store)) is not is_asked
+    with store.begin() as connection:
+        found = erasures.find(connection, "person-1")
+    assert (found is not None and found.done_at is not None) is is_asked

@@ -68,7 +68,13 @@ def accept(run: Run) -> str | None:
     if batch_id is None:
         key = _key(run, request)
         accepted = config.inbox().accept(
-            request, idempotency_key=key, caller=RUN, run_id=run.run_id, lead=lead, sent_by=_triggered_by(run)
+            request,
+            idempotency_key=key,
+            caller=RUN,
+            run_id=run.run_id,
+            lead=lead,
+            sent_by=_triggered_by(run),
+            made_at=run.run_after,
         )
         batch_id = accepted.batch_id
     # else the sweep finds that there is one

@@ -120,11 +120,23 @@ def mark_of_runs(connection: Connection, erasure: Erasure, *, now: datetime) -> 
         _mark(connection, theirs, now=now)
 
 
-def mark_if_asked(connection: Connection, *, batch_id: str, lead_id: str, run_id: str, now: datetime) -> None:
-    """The same for a batch that is just being accepted: it may be another run's by the time that we look again."""
+def mark_if_asked(
+    connection: Connection, *, batch_id: str, lead_id: str, run_id: str, made_at: datetime | None, now: datetime
+) -> None:
+    """The same for a batch that is just being accepted: it may be another run's by the time that we look again.
+
+    Args:
+        made_at: when that run was made; None: nobody knows. One that is older than the erasure, and was found by nobody
+            who looked for it, opens it again, so that it is gone on with.
+    """
     erasure = find(connection, lead_id)
-    if erasure is not None and erasure.done_at is None and run_id in (erasure.runs or ()):
+    if erasure is None:
+        return
+    is_known = erasure.done_at is None and run_id in (erasure.runs or ())
+    is_older = made_at is not None and made_at < erasure.asked_at
+    if is_known or is_older:
         _mark(connection, batches.c.id == batch_id, now=now)
+        connection.execute(update(erasures).where(erasures.c.lead_id == lead_id).values(done_at=None))
 
 
 def marked(connection: Connection, lead_id: str) -> list[str]:

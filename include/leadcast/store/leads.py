@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, literal_column, select
 from sqlalchemy.dialects.postgresql import insert
 
 from leadcast.core.model import Lead
-from leadcast.store import whose
+from leadcast.store import erasures, whose
 from leadcast.store.schema import batches, leads
 
 
@@ -31,11 +31,12 @@ def as_sent(connection: Connection, lead_id: str, *, batch_id: str) -> Lead:
 
 
 def put(connection: Connection, lead: Lead, *, stored_by: str | None = None) -> bool:
-    """Stores the lead over what was there. True: it is new.
+    """Stores the lead over what was there. True: it is new. Whoever asks for it to be erased waits for this.
 
     Args:
         stored_by: the user whose it is from now on; None: nobody's.
     """
+    erasures.hold_off(connection, lead.id)
     values: dict[str, Any] = {"data": to_data(lead)}
     if whose.has_a_place(connection):
         values["stored_by"] = stored_by
