@@ -248,7 +248,7 @@ def test_in_the_api_server_runs_are_found_by_their_own_lead_up_to_a_time(
     add_run: Callable[..., str], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def conf(lead_id: Any) -> dict[str, Any]:
-        return {"lead_id": lead_id, "integrations": [{"type": "telegram", "settings": {"chat_id": "7", "lead_id": 7}}]}
+        return {"lead_id": lead_id, "integrations": [{"type": "telegram", "settings": {"chat_id": "7"}}]}
 
     theirs = [add_run("send_lead", days=0, conf=conf(7)), add_run("send_lead", days=0, conf=conf("7"), state="queued")]
     for other in (77, "7-7", "17"):
