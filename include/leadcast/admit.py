@@ -22,6 +22,7 @@ from leadcast.core.redact import one_line
 from leadcast.core.settings import Settings
 from leadcast.integrations.base import Account, Integration
 from leadcast.integrations.mapping import merged
+from leadcast.integrations.operators_words import in_label
 from leadcast.store import circuits
 from leadcast.store.circuits import AccountRef
 from leadcast.store.database import Store
@@ -140,4 +141,5 @@ class Gate:
 def _ref(integration: Integration[Any, Any], account: Account[Any]) -> AccountRef:
     parts = (integration.type, *integration.identity(account))
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:40]
-    return AccountRef(id=digest, type=integration.type, label=one_line(integration.label(account), limit=200))
+    label = in_label(integration.label(account), integration, account)
+    return AccountRef(id=digest, type=integration.type, label=one_line(label, limit=200))

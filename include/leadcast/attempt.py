@@ -192,6 +192,7 @@ class Attempt:
 
     def _postponed(self, early: Postponed, decided: Verdict) -> AttemptFailed:
         assert self.course.way is not None
+        self.course.make_fit(early)
         account_id = self.course.way.ref.id
         wait_s, gives_up_in_s = decided.wait_s or 0.0, self._gives_up_in_s()
         if gives_up_in_s is not None:

@@ -100,7 +100,7 @@ class Inbox:
             InvalidRequest, LeadNotFound, IdempotencyConflict: nothing was stored.
             StoreError, LeadTableError: the store, or the lead source, could not be used; nothing was stored.
         """
-        request = validate(data, defaults=self.settings.integration_settings)
+        request = validate(data, defaults=self.settings.integration_settings, conn_ids=self.settings.conn_ids())
         body_sha256 = fingerprint(data)
         key = None if idempotency_key is None else batches.scoped_key(caller, idempotency_key)
 

@@ -27,6 +27,7 @@ from leadcast.core.settings import Settings
 from leadcast.core.verdict import Standing, Verdict, verdict
 from leadcast.integrations.base import Integration
 from leadcast.integrations.fit_to_show import fit_to_show
+from leadcast.integrations.operators_words import in_error
 from leadcast.integrations.personal_data import personal_data
 from leadcast.store import account_watch, claims, ledger, lost_answers
 from leadcast.store.persistent import persistent
@@ -74,6 +75,13 @@ class Course:
         # a service's words may repeat the lead, and go into the log
         self.secrets += personal_data(begun.lead, region=self.settings.phone_region)
         self.log = self.log.bind(batch_id=begun.batch_id, lead_id=begun.lead.id, attempt=begun.attempt)
+
+    def make_fit(self, error: DeliveryError) -> None:
+        """Takes out of an error's texts what must not be kept: secrets, personal data, addresses of the operator's."""
+        if self.way is not None:
+            in_error(error, self.integration, self.way.account)
+        error.message = fit_to_show(error.message, secrets=self.secrets)
+        error.detail = fit_to_show(error.detail, secrets=self.secrets)
 
     def waited_s(self, now: datetime) -> float | None:
         """Seconds since the first attempt of this round; None: none has begun."""
@@ -131,8 +139,7 @@ class Outcome:
         Raises:
             AttemptFailed: with the decision about the next attempt.
         """
-        error.message = fit_to_show(error.message, secrets=self.course.secrets)
-        error.detail = fit_to_show(error.detail, secrets=self.course.secrets)
+        self.course.make_fit(error)
         decided = self.end(self.decided(error))
         if isinstance(error, RateLimited) and self.course.way is not None:
             with suppress(StoreError):  # the outcome is written, and others may still be told by the service itself

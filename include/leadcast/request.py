@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, String
 
 from leadcast.core import blanks
 from leadcast.core.absent import as_object, filled_in, is_none, without_blanks
+from leadcast.core.conn_ids import ConnIds, is_conn_id, unusable
 from leadcast.core.errors import FieldError
 from leadcast.core.meant import AsMeant, as_meant
 from leadcast.core.model import Lead, Priority
@@ -129,11 +130,14 @@ class SendBatch(AsMeant):
         return tuple(dict.fromkeys(item.type for item in self.integrations))
 
 
-def validate(data: Any, *, defaults: Mapping[str, Mapping[str, Any]] = _NO_DEFAULTS) -> SendBatch:
+def validate(
+    data: Any, *, defaults: Mapping[str, Mapping[str, Any]] = _NO_DEFAULTS, conn_ids: ConnIds | None = None
+) -> SendBatch:
     """The request in `data`, checked down to each integration's own settings and credentials.
 
     Args:
         defaults: by type, the settings that the installation has deliveries start from; both must fit together.
+        conn_ids: which connections it may name; None: that is not looked at here, but when it is sent.
 
     Raises:
         InvalidRequest: with every field at fault.
@@ -142,7 +146,7 @@ def validate(data: Any, *, defaults: Mapping[str, Mapping[str, Any]] = _NO_DEFAU
     errors = [
         error
         for index, item in enumerate(request.integrations)
-        for error in _item_errors(index, item, request, defaults.get(item.type, {}))
+        for error in _item_errors(index, item, request, defaults.get(item.type, {}), conn_ids)
     ]
     asked = set(request.types())
     errors += [
@@ -197,7 +201,7 @@ def lead_of(data: Any, *, above: Way = ()) -> Tidied:
 
 
 def _item_errors(
-    index: int, item: IntegrationRequest, request: SendBatch, defaults: Mapping[str, Any]
+    index: int, item: IntegrationRequest, request: SendBatch, defaults: Mapping[str, Any], conn_ids: ConnIds | None
 ) -> list[FieldError]:
     from leadcast.integrations import registry
     from leadcast.integrations.mapping import merged
@@ -217,28 +221,41 @@ def _item_errors(
             error, integration.settings_model, data=together, prefix=(*here, "settings"), elsewhere=elsewhere
         )
     if index == next(i for i, other in enumerate(request.integrations) if other.type == item.type):
-        errors += _credential_errors(item.type, request.credentials.get(item.type))
+        errors += _credential_errors(item.type, request.credentials.get(item.type), conn_ids)
     return errors
 
 
-def _credential_errors(integration_type: str, given: Mapping[str, Any] | None) -> list[FieldError]:
+def _credential_errors(
+    integration_type: str, given: Mapping[str, Any] | None, conn_ids: ConnIds | None
+) -> list[FieldError]:
     from leadcast.integrations import registry
 
     here = ("credentials", integration_type)
     if not given:
         return []
-    if "conn_id" in given:
-        conn_id = given["conn_id"]
-        fits = isinstance(conn_id, str) and re.fullmatch(r"[\w.-]{1,250}", conn_id)
-        return [] if fits else [FieldError((*here, "conn_id"), "must be the name of an Airflow connection")]
     integration = registry.get(integration_type)
     model = integration.credentials_model
+    elsewhere = {"settings": integration.settings_model.model_fields}
+    if "conn_id" not in given:
+        try:
+            model.model_validate(given)
+        except ValidationError as error:
+            return field_errors(error, model, data=as_meant(model, given), prefix=here, elsewhere=elsewhere)
+        return []
+    conn_id, errors = given["conn_id"], []
+    if not is_conn_id(conn_id):
+        errors = [FieldError((*here, "conn_id"), "must be the name of an Airflow connection")]
+    elif conn_ids is not None and not conn_ids.may_be_named(conn_id, default=integration.conn_id()):
+        errors = [FieldError((*here, "conn_id"), unusable(conn_id, integration_type))]
+    rest = as_meant(model, {name: value for name, value in given.items() if name != "conn_id"})
+    fields = model.model_fields if integration.beside_connection is None else integration.beside_connection
+    errors += [FieldError((*here, name), "does not go with conn_id") for name in rest if name not in fields]
+    beside = {name: value for name, value in rest.items() if name in fields}
     try:
-        model.model_validate(given)
+        model.model_validate(beside)
     except ValidationError as error:
-        elsewhere = {"settings": integration.settings_model.model_fields}
-        return field_errors(error, model, data=as_meant(model, given), prefix=here, elsewhere=elsewhere)
-    return []
+        errors += field_errors(error, model, data=beside, prefix=here, is_part=True)
+    return errors
 
 
 def fingerprint(data: Any) -> str:

@@ -22,7 +22,7 @@ from leadcast.core.errors import TransientError, UnknownOutcome
 from leadcast.core.model import Lead
 from leadcast.integrations import registry, smtp
 from leadcast.integrations.base import Account, Call, Integration
-from leadcast.integrations.egress import Egress
+from tests.anywhere import Anywhere
 from leadcast.integrations.mail_server import MailServer, TlsMode
 from leadcast.integrations.smtp import Sent
 
@@ -103,7 +103,7 @@ def ends(deed: Callable[[], Any]) -> Any:
 
 
 def post(url: str, *, size_bytes: int = 10) -> None:
-    ends(lambda: Egress().send("POST", url, body=b"x" * size_bytes, timeout_s=TIMEOUT_S))
+    ends(lambda: Anywhere().send("POST", url, body=b"x" * size_bytes, timeout_s=TIMEOUT_S))
 
 
 def http(*, after_request: Callable[[Slow, socket.socket], None]) -> Callable[[Slow, socket.socket], None]:

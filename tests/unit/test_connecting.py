@@ -20,7 +20,7 @@ from leadcast.core.circuit import is_against_account
 from leadcast.core.errors import Blocked, TransientError
 from leadcast.core.settings import Settings
 from leadcast.integrations import tls
-from leadcast.integrations.egress import Egress
+from tests.anywhere import Anywhere
 from leadcast.integrations.proxy import Proxy
 from leadcast.sandbox.smtp_tls import Certificate
 from tests.proxy_server import LOGIN, ProxyServer
@@ -66,15 +66,15 @@ def shop(certificate: Certificate, trusted: None) -> Iterator[RawServer]:
         yield server
 
 
-def egress(proxy: ProxyServer, *, scheme: str = "http", login: bool = False) -> Egress:
+def egress(proxy: ProxyServer, *, scheme: str = "http", login: bool = False) -> Anywhere:
     user = f"{quote(LOGIN[0], safe='')}:{quote(LOGIN[1], safe='')}@" if login else ""
-    return Egress(proxy=f"{scheme}://{user}127.0.0.1:{proxy.port}")
+    return Anywhere(proxy=f"{scheme}://{user}127.0.0.1:{proxy.port}")
 
 
 def test_a_host_whose_first_addresses_are_dead_is_reached(names: Names) -> None:
     names["many.example"] = [*(f"127.0.0.{number}" for number in range(21, 26)), "127.0.0.1"]
     with answering(OK) as server:
-        assert Egress().send("POST", f"http://many.example:{server.port}/").status == 200
+        assert Anywhere().send("POST", f"http://many.example:{server.port}/").status == 200
     assert len(server.requests) == 1
 
 
@@ -84,7 +84,7 @@ def test_an_address_that_answers_and_then_does_not_speak_tls_is_followed_by_the_
     names[SHOP] = ["127.0.0.2", "127.0.0.1"]
     with socket.create_server(("127.0.0.2", shop.port)) as listener:
         threading.Thread(target=lambda: listener.accept()[0].close(), daemon=True).start()
-        assert Egress().send("POST", f"https://{SHOP}:{shop.port}/").status == 200
+        assert Anywhere().send("POST", f"https://{SHOP}:{shop.port}/").status == 200
     assert len(shop.requests) == 1
 
 
@@ -174,7 +174,7 @@ def test_every_address_of_a_strangers_host_is_tried_through_the_proxy(names: Nam
 
 def test_what_is_not_outside_is_called_directly(names: Names, closed_port: int) -> None:
     names["inside.example"] = ["127.0.0.1"]
-    by_proxy = Egress(
+    by_proxy = Anywhere(
         allowed_networks=Settings.of({"allowed_networks": "127.0.0.0/8"}).allowed_networks,
         proxy=f"http://127.0.0.1:{closed_port}",
     )
@@ -227,9 +227,9 @@ def test_a_proxy_that_does_not_know_us_means_nothing_was_sent(scheme: str) -> No
 
 def test_where_there_is_no_proxy_nothing_was_sent_and_the_words_say_that_it_was_the_proxy(closed_port: int) -> None:
     with pytest.raises(TransientError, match=r"the proxy http://127.0.0.1:\d+ cannot be reached: connection refused"):
-        Egress(proxy=f"http://u:s3cret@127.0.0.1:{closed_port}").send("POST", "https://api.telegram.org/")
+        Anywhere(proxy=f"http://u:s3cret@127.0.0.1:{closed_port}").send("POST", "https://api.telegram.org/")
     with pytest.raises(TransientError, match="its name cannot be resolved; nothing was sent"):
-        Egress(proxy="http://nobody.invalid:3128").send("POST", "https://api.telegram.org/")
+        Anywhere(proxy="http://nobody.invalid:3128").send("POST", "https://api.telegram.org/")
 
 
 def test_a_proxy_that_answers_byte_by_byte_is_left_in_time() -> None:
@@ -238,7 +238,7 @@ def test_a_proxy_that_answers_byte_by_byte_is_left_in_time() -> None:
             connection.sendall(b"1")
 
     with RawServer(drip) as server, pytest.raises(TransientError, match=r"no connection in time.*nothing was sent"):
-        Egress(proxy=f"http://127.0.0.1:{server.port}").send("POST", "https://api.telegram.org/", timeout_s=0.5)
+        Anywhere(proxy=f"http://127.0.0.1:{server.port}").send("POST", "https://api.telegram.org/", timeout_s=0.5)
 
 
 def test_the_environments_proxies_count_only_where_the_setting_says_so(
@@ -249,10 +249,10 @@ def test_the_environments_proxies_count_only_where_the_setting_says_so(
             monkeypatch.setenv(name, f"127.0.0.1:{proxy.port}")
         monkeypatch.setenv("NO_PROXY", "other.invalid")
         monkeypatch.setenv("no_proxy", "other.invalid")
-        assert Egress(proxy="env").send("POST", f"https://{SHOP}/").status == 200
+        assert Anywhere(proxy="env").send("POST", f"https://{SHOP}/").status == 200
         for url, setting in ((f"https://{SHOP}.invalid/", ""), ("https://other.invalid/", "env")):
             with pytest.raises(TransientError, match="cannot be resolved"):
-                Egress(proxy=setting).send("POST", url)
+                Anywhere(proxy=setting).send("POST", url)
     assert proxy.places == [f"{SHOP}:443"]
 
 
@@ -266,7 +266,7 @@ def test_a_socks_proxy_of_the_environment_looks_names_up_as_any_other(
     with ProxyServer(to_port=shop.port) as proxy:
         for name in ("ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, f"{scheme}://127.0.0.1:{proxy.port}")
-        assert Egress(proxy="env").send("POST", f"https://{SHOP}/").status == 200
+        assert Anywhere(proxy="env").send("POST", f"https://{SHOP}/").status == 200
     assert proxy.places == [f"{SHOP}:443"]
 
 
@@ -318,7 +318,7 @@ def test_the_authorities_are_read_once_a_process(
     build = ssl.create_default_context
     monkeypatch.setattr(ssl, "create_default_context", lambda: [built.append(context := build()), context][1])
     for _ in range(3):
-        assert Egress().send("POST", f"https://{SHOP}:{shop.port}/").status == 200
+        assert Anywhere().send("POST", f"https://{SHOP}:{shop.port}/").status == 200
     assert len(built) == 1
     assert tls.http_context() is tls.http_context()
     assert tls.mail_context() is not tls.http_context()

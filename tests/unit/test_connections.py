@@ -37,20 +37,22 @@ def test_without_credentials_the_connection_of_that_type_is_used(monkeypatch: py
 
 def test_a_connection_may_have_an_address_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     extra = {"base_url": "http://my-bots.internal"}
-    connect(monkeypatch, "mine", conn_type="telegram", password="1:stored-token", host="@sales", extra=extra)
-    account = connections.account(registry.get("telegram"), {"conn_id": "mine"}, settings=SETTINGS)
+    connect(monkeypatch, "leadcast_mine", conn_type="telegram", password="1:stored-token", host="@sales", extra=extra)
+    account = connections.account(registry.get("telegram"), {"conn_id": "leadcast_mine"}, settings=SETTINGS)
     assert account.base_url == "http://my-bots.internal"
 
 
 def test_a_caller_cannot_send_a_connections_token_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    connect(monkeypatch, "mine", conn_type="amocrm", password="stored-token", host="https://example.amocrm.ru")
+    connect(monkeypatch, "leadcast_mine", conn_type="amocrm", password="stored-token", host="https://example.amocrm.ru")
     with pytest.raises(CredentialsError):
-        connections.account(registry.get("amocrm"), {"conn_id": "mine", "subdomain": "attacker"}, settings=SETTINGS)
+        connections.account(registry.get("amocrm"), {"conn_id": "leadcast_mine", "subdomain": "attacker"}, settings=SETTINGS)
 
 
-def test_a_connection_that_is_not_there_is_named_with_the_mend() -> None:
-    with pytest.raises(CredentialsError, match=r"'leadcast_webhook'.*AIRFLOW_CONN_LEADCAST_WEBHOOK"):
+def test_a_connection_that_is_not_there_is_named_and_who_can_mend_it_is_told_how() -> None:
+    with pytest.raises(CredentialsError, match=r"'leadcast_webhook'.*leadcast test-connection webhook"):
         connections.account(registry.get("webhook"), {}, settings=SETTINGS)
+    with pytest.raises(CredentialsError, match=r"'leadcast_webhook'.*AIRFLOW_CONN_LEADCAST_WEBHOOK"):
+        connections.of_connection(registry.get("webhook"), "leadcast_webhook", {}, settings=SETTINGS)
 
 
 def test_what_does_not_suffice_is_named_and_never_shown() -> None:
@@ -73,8 +75,8 @@ def test_the_mail_server_comes_from_its_connection_and_the_recipients_from_the_r
 @pytest.mark.parametrize("kind", registry.SHIPPED)
 def test_what_airflows_form_saves_suffices(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     form = forms(SandboxPorts.from_base(9000))[kind]
-    connect(monkeypatch, "made_in_the_form", **form.fields)
-    inline = {"conn_id": "made_in_the_form", **form.credentials}
+    connect(monkeypatch, "leadcast_made_in_the_form", **form.fields)
+    inline = {"conn_id": "leadcast_made_in_the_form", **form.credentials}
     account = connections.account(registry.get(kind), inline, settings=SETTINGS)
     assert form.standard.get("password", "") in account.secrets()
 
@@ -91,8 +93,8 @@ ADDED = {
 
 @pytest.mark.parametrize("kind", registry.SHIPPED)
 def test_what_is_added_as_a_uri_suffices(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_MINE", ADDED[kind])
-    inline = {"conn_id": "mine"} | ({"emails": ["a@example.com"]} if kind == "email" else {})
+    monkeypatch.setenv("AIRFLOW_CONN_LEADCAST_MINE", ADDED[kind])
+    inline = {"conn_id": "leadcast_mine"} | ({"emails": ["a@example.com"]} if kind == "email" else {})
     account = connections.account(registry.get(kind), inline, settings=Settings())
     urls = {"amocrm": "https://example.amocrm.ru", "bitrix24": "https://b24.example.com"}
     assert account.base_url == urls.get(kind, "")
@@ -101,5 +103,5 @@ def test_what_is_added_as_a_uri_suffices(monkeypatch: pytest.MonkeyPatch, kind: 
 @pytest.mark.parametrize("extra", ["null", "[]", '""', "{}", "", "not JSON"])
 def test_an_extra_that_is_no_object_is_empty(monkeypatch: pytest.MonkeyPatch, extra: str) -> None:
     fields: dict[str, Any] = {"conn_type": "amocrm", "password": TOKEN, "host": "https://example.amocrm.ru"}
-    connect(monkeypatch, "mine", **fields, extra=extra)
-    assert connections.fields("mine").extra == {}
+    connect(monkeypatch, "leadcast_mine", **fields, extra=extra)
+    assert connections.fields("leadcast_mine").extra == {}

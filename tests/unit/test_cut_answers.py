@@ -14,7 +14,8 @@ import pytest
 
 from leadcast.core.errors import UnknownOutcome
 from leadcast.integrations import racing
-from leadcast.integrations.egress import Answer, Egress
+from leadcast.integrations.egress import Answer
+from tests.anywhere import Anywhere
 from tests.unit.test_egress import RawServer, answering, localhost_certificate
 
 __all__ = ["localhost_certificate"]
@@ -23,7 +24,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def sent(server: RawServer, *, timeout_s: float = 5, body_s: float | None = None) -> Answer:
-    return Egress().send("POST", f"http://127.0.0.1:{server.port}/", timeout_s=timeout_s, body_s=body_s)
+    return Anywhere().send("POST", f"http://127.0.0.1:{server.port}/", timeout_s=timeout_s, body_s=body_s)
 
 
 @pytest.mark.parametrize(
@@ -51,8 +52,8 @@ def test_an_answer_that_is_there_is_whole() -> None:
         assert sent(server).whole
     with answering(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n123456789") as server:
         url = f"http://127.0.0.1:{server.port}/"
-        cut = Egress().send("GET", url, max_answer_bytes=8)
-        fits = Egress().send("GET", url, max_answer_bytes=9)
+        cut = Anywhere().send("GET", url, max_answer_bytes=8)
+        fits = Anywhere().send("GET", url, max_answer_bytes=9)
     assert (cut.body, cut.whole, fits.body, fits.whole) == (b"12345678", False, b"123456789", True)
 
 
@@ -164,7 +165,7 @@ def server_tls(localhost_certificate: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_an_answer_to_half_a_request_is_heard(status: int, lingers_s: float) -> None:
     raw = f"HTTP/1.1 {status} No\r\nRetry-After: 120\r\nContent-Length: 0\r\n\r\n".encode()
     with HeadReader(raw, lingers_s=lingers_s) as server:
-        answer = Egress().send("POST", f"http://127.0.0.1:{server.port}/", body=b"x" * 900_000, timeout_s=10)
+        answer = Anywhere().send("POST", f"http://127.0.0.1:{server.port}/", body=b"x" * 900_000, timeout_s=10)
 
     assert (answer.status, answer.retry_after_s()) == (status, 120.0)
 
@@ -172,7 +173,7 @@ def test_an_answer_to_half_a_request_is_heard(status: int, lingers_s: float) -> 
 @pytest.mark.usefixtures("_small_buffers")
 def test_an_answer_to_half_a_request_is_heard_through_tls(server_tls: ssl.SSLContext) -> None:
     with HeadReader(b"HTTP/1.1 413 No\r\nContent-Length: 0\r\n\r\n", tls=server_tls) as server:
-        answer = Egress().send("POST", f"https://localhost:{server.port}/", body=b"x" * 900_000, timeout_s=10)
+        answer = Anywhere().send("POST", f"https://localhost:{server.port}/", body=b"x" * 900_000, timeout_s=10)
 
     assert answer.status == 413
 
@@ -180,7 +181,7 @@ def test_an_answer_to_half_a_request_is_heard_through_tls(server_tls: ssl.SSLCon
 @pytest.mark.usefixtures("_small_buffers")
 def test_who_answers_and_reads_no_further_without_hanging_up_is_heard_in_the_end() -> None:
     with HeadReader(b"HTTP/1.1 413 No\r\nContent-Length: 0\r\n\r\n", lingers_s=2) as server:
-        answer = Egress().send("POST", f"http://127.0.0.1:{server.port}/", body=b"x" * 900_000, timeout_s=1)
+        answer = Anywhere().send("POST", f"http://127.0.0.1:{server.port}/", body=b"x" * 900_000, timeout_s=1)
 
     assert answer.status == 413
 
@@ -188,4 +189,4 @@ def test_who_answers_and_reads_no_further_without_hanging_up_is_heard_in_the_end
 @pytest.mark.usefixtures("_small_buffers")
 def test_half_a_request_without_an_answer_may_have_been_taken() -> None:
     with HeadReader(b"") as server, pytest.raises(UnknownOutcome, match="broke off before it had answered"):
-        Egress().send("POST", f"http://127.0.0.1:{server.port}/", body=b"x" * 900_000, timeout_s=10)
+        Anywhere().send("POST", f"http://127.0.0.1:{server.port}/", body=b"x" * 900_000, timeout_s=10)

@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from leadcast.core.circuit import is_against_account
 from leadcast.core.errors import Blocked, DeliveryError, RejectedError, TransientError, UnknownOutcome
-from leadcast.integrations.egress import Egress
+from tests.anywhere import Anywhere
 
 LOOPBACK = ip_network("127.0.0.0/8")
 SECRET_WAY = "/hook/s3cret-path?token=s3cret-query"
@@ -90,7 +90,7 @@ def closed_port() -> Iterator[int]:
 
 def test_an_answer_holds_status_headers_in_any_case_and_body() -> None:
     with answering(OK) as server:
-        answer = Egress().send("GET", f"http://127.0.0.1:{server.port}/")
+        answer = Anywhere().send("GET", f"http://127.0.0.1:{server.port}/")
 
     assert (answer.status, answer.body, answer.text) == (200, b"ok", "ok")
     assert answer.headers["x-kind"] == answer.headers["X-KIND"] == "test"
@@ -99,7 +99,7 @@ def test_an_answer_holds_status_headers_in_any_case_and_body() -> None:
 
 def test_json_is_sent_as_utf_8_on_a_connection_of_its_own() -> None:
     with answering(OK) as server:
-        Egress().send("POST", f"http://127.0.0.1:{server.port}/leads?a=1", json={"name": "Анна"})
+        Anywhere().send("POST", f"http://127.0.0.1:{server.port}/leads?a=1", json={"name": "Анна"})
 
     head, _, body = server.requests[0].partition(b"\r\n\r\n")
     lines = head.decode().lower().split("\r\n")
@@ -110,7 +110,7 @@ def test_json_is_sent_as_utf_8_on_a_connection_of_its_own() -> None:
 
 def test_the_exact_bytes_of_a_body_are_sent_with_the_headers_given() -> None:
     with answering(OK) as server:
-        Egress().send(
+        Anywhere().send(
             "POST", f"http://127.0.0.1:{server.port}/", body=b'{"a": 1}', headers={"content-type": "text/plain"}
         )
 
@@ -124,7 +124,7 @@ def test_the_exact_bytes_of_a_body_are_sent_with_the_headers_given() -> None:
 )
 def test_a_header_that_would_change_the_request_is_refused(name: str, value: str) -> None:
     with answering(OK) as server, pytest.raises(RejectedError) as refused:
-        Egress().send("POST", f"http://127.0.0.1:{server.port}/", headers={name: value})
+        Anywhere().send("POST", f"http://127.0.0.1:{server.port}/", headers={name: value})
 
     assert server.requests == []
     assert value not in str(refused.value)
@@ -132,22 +132,22 @@ def test_a_header_that_would_change_the_request_is_refused(name: str, value: str
 
 def test_where_nobody_listens_nothing_was_sent(closed_port: int) -> None:
     with pytest.raises(TransientError, match=f"http://127.0.0.1:{closed_port}: connection refused; nothing was sent"):
-        Egress().send("POST", f"http://127.0.0.1:{closed_port}{SECRET_WAY}")
+        Anywhere().send("POST", f"http://127.0.0.1:{closed_port}{SECRET_WAY}")
 
 
 def test_a_name_that_nobody_knows_means_nothing_was_sent() -> None:
     with pytest.raises(TransientError, match="cannot be resolved; nothing was sent"):
-        Egress().send("POST", f"https://nobody.invalid{SECRET_WAY}")
+        Anywhere().send("POST", f"https://nobody.invalid{SECRET_WAY}")
 
 
 def test_a_failed_tls_handshake_means_nothing_was_sent() -> None:
     with answering(b"this is not TLS") as server, pytest.raises(TransientError, match="TLS handshake failed"):
-        Egress().send("POST", f"https://127.0.0.1:{server.port}{SECRET_WAY}")
+        Anywhere().send("POST", f"https://127.0.0.1:{server.port}{SECRET_WAY}")
 
 
 def test_no_time_left_means_nothing_was_sent_and_nothing_against_the_host() -> None:
     with answering(OK) as server, pytest.raises(TransientError, match="nothing was sent") as late:
-        Egress().send("POST", f"http://127.0.0.1:{server.port}/", timeout_s=0)
+        Anywhere().send("POST", f"http://127.0.0.1:{server.port}/", timeout_s=0)
 
     assert server.requests == []
     assert not is_against_account(late.value)
@@ -155,11 +155,11 @@ def test_no_time_left_means_nothing_was_sent_and_nothing_against_the_host() -> N
 
 def test_a_host_can_be_reached_without_sending_it_anything() -> None:
     with answering(OK) as server:
-        Egress(allowed_networks=[LOOPBACK]).reach(f"http://127.0.0.1:{server.port}{SECRET_WAY}", public_only=True)
+        Anywhere(allowed_networks=[LOOPBACK]).reach(f"http://127.0.0.1:{server.port}{SECRET_WAY}", public_only=True)
         with pytest.raises(Blocked, match="not a public address"):
-            Egress().reach(f"http://127.0.0.1:{server.port}{SECRET_WAY}", public_only=True)
+            Anywhere().reach(f"http://127.0.0.1:{server.port}{SECRET_WAY}", public_only=True)
         with pytest.raises(TransientError, match="TLS handshake failed"):
-            Egress().reach(f"https://127.0.0.1:{server.port}{SECRET_WAY}")
+            Anywhere().reach(f"https://127.0.0.1:{server.port}{SECRET_WAY}")
     assert all(request.strip() == b"" or request.startswith(b"\x16") for request in server.requests)
 
 
@@ -173,7 +173,7 @@ def test_a_host_can_be_reached_without_sending_it_anything() -> None:
 )
 def test_a_request_without_status_and_headers_may_have_been_executed(cut: bytes) -> None:
     with answering(cut) as server, pytest.raises(UnknownOutcome, match="may have taken the request"):
-        Egress().send("POST", f"http://127.0.0.1:{server.port}{SECRET_WAY}")
+        Anywhere().send("POST", f"http://127.0.0.1:{server.port}{SECRET_WAY}")
 
     assert len(server.requests) == 1
 
@@ -185,7 +185,7 @@ def test_the_time_holds_against_a_server_whose_headers_come_byte_by_byte() -> No
             connection.sendall(b"1")
 
     with RawServer(drip) as server, pytest.raises(UnknownOutcome, match="did not answer in time"):
-        Egress().send("POST", f"http://127.0.0.1:{server.port}/", timeout_s=0.3)
+        Anywhere().send("POST", f"http://127.0.0.1:{server.port}/", timeout_s=0.3)
 
 
 def test_a_server_that_never_answers_is_left_in_time() -> None:
@@ -193,19 +193,19 @@ def test_a_server_that_never_answers_is_left_in_time() -> None:
         RawServer(lambda _: server.stopping.wait(5)) as server,
         pytest.raises(UnknownOutcome, match="did not answer in time"),
     ):
-        Egress().send("POST", f"http://127.0.0.1:{server.port}/", timeout_s=0.2)
+        Anywhere().send("POST", f"http://127.0.0.1:{server.port}/", timeout_s=0.2)
 
 
 def test_a_long_answer_is_cut() -> None:
     with answering(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 200_000) as server:
-        answer = Egress().send("GET", f"http://127.0.0.1:{server.port}/", max_answer_bytes=1000)
+        answer = Anywhere().send("GET", f"http://127.0.0.1:{server.port}/", max_answer_bytes=1000)
 
     assert answer.body == b"x" * 1000
 
 
 def test_a_redirect_is_an_answer_and_is_not_followed() -> None:
     with answering(b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n") as server:
-        answer = Egress().send("POST", f"http://127.0.0.1:{server.port}/")
+        answer = Anywhere().send("POST", f"http://127.0.0.1:{server.port}/")
 
     assert (answer.status, len(server.requests)) == (302, 1)
 
@@ -213,7 +213,7 @@ def test_a_redirect_is_an_answer_and_is_not_followed() -> None:
 def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch, closed_port: int) -> None:
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed_port}")
     with answering(OK) as server:
-        assert Egress().send("GET", f"http://127.0.0.1:{server.port}/").status == 200
+        assert Anywhere().send("GET", f"http://127.0.0.1:{server.port}/").status == 200
 
 
 @pytest.mark.parametrize(
@@ -233,12 +233,12 @@ def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch
 )
 def test_a_strangers_url_reaches_no_private_address(url: str) -> None:
     with pytest.raises(Blocked, match="not a public address"):
-        Egress().send("POST", url, public_only=True)
+        Anywhere().send("POST", url, public_only=True)
 
 
 def test_a_private_network_that_the_operator_has_opened_is_reached() -> None:
     with answering(OK) as server:
-        egress = Egress(allowed_networks=[LOOPBACK])
+        egress = Anywhere(allowed_networks=[LOOPBACK])
         assert egress.send("POST", f"http://localhost:{server.port}/", public_only=True).status == 200
 
     assert f"Host: localhost:{server.port}\r\n".encode() in server.requests[0]
@@ -259,7 +259,7 @@ def test_a_private_network_that_the_operator_has_opened_is_reached() -> None:
 )
 def test_what_is_not_a_plain_http_url_is_refused_without_being_repeated(url: str) -> None:
     with pytest.raises(Blocked) as refused:
-        Egress().send("GET", url)
+        Anywhere().send("GET", url)
 
     assert "pa55word" not in str(refused.value)
     assert "passwd" not in str(refused.value)
@@ -275,7 +275,7 @@ def test_no_error_tells_more_of_the_url_than_its_origin(closed_port: int) -> Non
         ]
         for url in urls:
             with pytest.raises(DeliveryError) as failed:
-                Egress().send("POST", url, headers={"Authorization": "s3cret-header"}, json={"a": "s3cret-body"})
+                Anywhere().send("POST", url, headers={"Authorization": "s3cret-header"}, json={"a": "s3cret-body"})
             assert "s3cret" not in f"{failed.value} {failed.value.detail} {failed.value.code}"
             assert failed.value.__suppress_context__ or failed.value.__context__ is None
 
@@ -315,7 +315,7 @@ def tls_server(localhost_certificate: Path) -> Iterator[RawServer]:
 
 def test_a_certificate_that_nobody_vouches_for_means_nothing_was_sent(tls_server: RawServer) -> None:
     with pytest.raises(TransientError, match=r"its certificate is not trusted \(it is self-signed\)"):
-        Egress().send("POST", f"https://localhost:{tls_server.port}{SECRET_WAY}")
+        Anywhere().send("POST", f"https://localhost:{tls_server.port}{SECRET_WAY}")
 
     assert tls_server.requests == []
 
@@ -324,7 +324,7 @@ def test_the_certificate_must_be_for_the_name_though_the_checked_address_is_conn
     tls_server: RawServer, localhost_certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(localhost_certificate))
-    egress = Egress(allowed_networks=[LOOPBACK])
+    egress = Anywhere(allowed_networks=[LOOPBACK])
 
     assert egress.send("POST", f"https://localhost:{tls_server.port}/", public_only=True).status == 200
     with pytest.raises(TransientError, match="its certificate is not trusted"):

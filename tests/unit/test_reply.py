@@ -9,7 +9,8 @@ import zlib
 import pytest
 
 from leadcast.core.errors import UnknownOutcome
-from leadcast.integrations.egress import Answer, Egress
+from leadcast.integrations.egress import Answer
+from tests.anywhere import Anywhere
 from leadcast.integrations.reply import MAX_HEAD_BYTES, MAX_INTERIM, unpacked
 from tests.unit.test_egress import answering
 
@@ -22,7 +23,7 @@ LONG = b"x" * 70_000
 def answered(raw: bytes, *, max_answer_bytes: int = 65536) -> Answer:
     with answering(raw) as server:
         url = f"http://127.0.0.1:{server.port}/"
-        answer = Egress().send("POST", url, timeout_s=10, max_answer_bytes=max_answer_bytes)
+        answer = Anywhere().send("POST", url, timeout_s=10, max_answer_bytes=max_answer_bytes)
     assert len(server.requests) == 1
     return answer
 

@@ -27,9 +27,12 @@ def try_connection(
 
             conn_id = conn_id or registry.get(integration).conn_id()
             tried = connection_hooks.try_out(integration, conn_id)
+            may_be_named = connection_hooks.may_be_named(integration, conn_id)
         style = {True: "green", False: "red", None: "yellow"}[tried.works]
         mark = {True: "✓", False: "✗", None: "–"}[tried.works]
         line = f"{mark} {integration}, connection {conn_id!r}: {tried.words}"
         Console(stderr=tried.works is False).print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+        if not may_be_named:
+            typer.echo(f"Requests may not name {conn_id!r}: see [leadcast] allowed_conn_ids.", err=True)
         if tried.works is False:
             raise typer.Exit(EXIT_FAILED)

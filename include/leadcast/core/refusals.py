@@ -41,6 +41,7 @@ def field_errors(
     data: Any,
     prefix: Way = (),
     elsewhere: Mapping[str, Collection[str]] = MappingProxyType({}),
+    is_part: bool = False,
 ) -> list[FieldError]:
     """Pydantic's findings as ours: without the values, and without the names of types on the way to them.
 
@@ -49,8 +50,11 @@ def field_errors(
         data: what was validated.
         prefix: the way to it.
         elsewhere: the fields that stand in other places of the request, by the name of the place.
+        is_part: the rest comes from elsewhere: what is missing here, or does not fit together, is no fault.
     """
     found = error.errors(include_input=False, include_url=False)
+    if is_part:
+        found = [item for item in found if item["loc"] and item["type"] != "missing"]
     ways = [_way(item["loc"], data, is_missing=item["type"] == "missing") for item in found]
 
     def words(index: int, item: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from leadcast.core.conn_ids import OF_AIRFLOW, ConnIds, Pattern
 from leadcast.core.errors import SettingsError
 from leadcast.core.host_name import ehlo_name
 from leadcast.core.lead_mapping import LeadMapping, checked
@@ -207,7 +208,16 @@ class Settings(BaseModel):
         examples=["worker1.example.com"],
     )
     allowed_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(comma_separated)] = Field(
-        default=(), description="Private networks that webhooks may reach.", examples=["10.1.0.0/16,192.168.7.0/24"]
+        default=(),
+        description="Private networks that HTTP calls may reach: webhooks, callbacks, and services of your own. "
+        "Only there may a token go without TLS. Mail servers may be anywhere.",
+        examples=["10.1.0.0/16,192.168.7.0/24"],
+    )
+    allowed_conn_ids: Annotated[tuple[Pattern, ...], BeforeValidator(comma_separated)] = Field(
+        default=("leadcast_*",),
+        description="Airflow connections that requests may name (conn_id), with * for anything, beside each "
+        "integration's default one. Never leadcast_airflow and leads_conn_id; notify_conn_id by its full name only.",
+        examples=["leadcast_*,portal_moscow"],
     )
     proxy_url: SecretStr = Field(
         default=SecretStr(""),
@@ -298,6 +308,11 @@ class Settings(BaseModel):
                 status_time_column=self.status_time_column,
             )
         )
+
+    def conn_ids(self) -> ConnIds:
+        """Which Airflow connections requests may name."""
+        kept = [name for name in (OF_AIRFLOW, self.leads_conn_id) if name]
+        return ConnIds(allowed=self.allowed_conn_ids, kept=kept, notifying=self.notify_conn_id)
 
     def delivering(self, integration_type: str) -> Delivering:
         """How deliveries of one integration are tried: the general settings with that type's overrides.

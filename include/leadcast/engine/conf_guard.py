@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.orm import Mapper
 
+    from leadcast.core.conn_ids import ConnIds
     from leadcast.request import SendBatch
     from leadcast.store.sealing import Purpose, Sealer
 
@@ -51,13 +52,19 @@ def checked(conf: Mapping[str, Any], sealer: Sealer, *, caller: str | None) -> d
     return dict(conf) if opened is None else seal_conf(opened, sealer, for_=for_)
 
 
-def _checked(conf: Mapping[str, Any], sealer: Sealer, *, opens_for: Purpose) -> dict[str, Any] | None:
-    """The conf, open, as Airflow's own check takes it; None: it is a bell."""
+def _checked(
+    conf: Mapping[str, Any], sealer: Sealer, *, opens_for: Purpose, conn_ids: ConnIds | None = None
+) -> dict[str, Any] | None:
+    """The conf, open, as Airflow's own check takes it; None: it is a bell.
+
+    Args:
+        conn_ids: which connections it may name; None: that is not looked at.
+    """
     from leadcast.request import validate
 
     opened = open_conf(conf, sealer, for_=opens_for, only_bound=True)
     body = body_of(opened)
-    return None if body is None else _as_its_form_takes_it(opened, validate(body))
+    return None if body is None else _as_its_form_takes_it(opened, validate(body, conn_ids=conn_ids))
 
 
 def _as_its_form_takes_it(conf: Mapping[str, Any], request: SendBatch) -> dict[str, Any]:
@@ -146,7 +153,7 @@ def _admitted(conf: Mapping[str, Any], *, opens_for: Purpose, seals_for: Purpose
 
     try:
         store = config.store()
-        opened = _checked(conf, store.sealer, opens_for=opens_for)
+        opened = _checked(conf, store.sealer, opens_for=opens_for, conn_ids=config.settings().conn_ids())
         if opened is None:
             return dict(conf)
         brings_lead = "lead" in (body_of(opened) or {})

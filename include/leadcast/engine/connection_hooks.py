@@ -42,8 +42,8 @@ def try_out(integration_type: str, conn_id: str) -> Tried:
     secrets: list[str] = []
     try:
         integration, settings = registry.get(integration_type), config.settings()
-        inline = {"conn_id": conn_id, **BESIDE_THE_CONNECTION.get(integration_type, {})}
-        account = connections.account(integration, inline, settings=settings)
+        beside = BESIDE_THE_CONNECTION.get(integration_type, {})
+        account = connections.of_connection(integration, conn_id, beside, settings=settings)
         secrets += account.secrets()
         if not integration.can_probe:
             return Tried(None, "It is complete; whether the service takes it cannot be tried without sending.")
@@ -57,6 +57,12 @@ def try_out(integration_type: str, conn_id: str) -> Tried:
     except Exception as error:  # its text is not shown: a secret may be in it
         at = traceback.extract_tb(error.__traceback__)[-1]
         return Tried(False, f"The test itself failed: {type(error).__name__} at {Path(at.filename).name}:{at.lineno}.")
+
+
+def may_be_named(integration_type: str, conn_id: str) -> bool:
+    """Whether requests may name this connection for this integration."""
+    default = registry.get(integration_type).conn_id()
+    return config.settings().conn_ids().may_be_named(conn_id, default=default)
 
 
 def probe_account(integration_type: str, conn_id: str) -> tuple[bool, str]:

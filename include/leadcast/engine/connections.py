@@ -10,13 +10,21 @@ from typing import Any
 
 from pydantic import SecretStr, ValidationError
 
+from leadcast.core.conn_ids import unusable
 from leadcast.core.errors import CredentialsError
 from leadcast.core.field_words import Fault
 from leadcast.core.settings import Settings
+from leadcast.integrations import operators_words
 from leadcast.integrations.base import Account, ConnectionFields, Integration
 
 NO_CONNECTION = "no_connection"
 """The code of an error: there is no connection of that name."""
+OTHER_TYPE = "connection_type"
+"""The same: it is one for something else."""
+UNUSABLE = "connection_unusable"
+"""The code that those who may not see connections get in their place."""
+_SAYS_NOTHING = ("", "generic")
+"""Types of a connection that was made without one, or by Airflow's command line with one that it did not know."""
 
 
 def fields(conn_id: str) -> ConnectionFields:
@@ -26,12 +34,12 @@ def fields(conn_id: str) -> ConnectionFields:
         CredentialsError: there is none of this name.
     """
     from airflow.sdk import Connection
-    from airflow.sdk.exceptions import AirflowNotFoundException
+    from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSecretsBackendAccessDenied
 
     _include_airflows_database()
     try:
         found = Connection.get(conn_id)
-    except AirflowNotFoundException:
+    except (AirflowNotFoundException, AirflowSecretsBackendAccessDenied):
         raise CredentialsError(
             f"There is no Airflow connection {conn_id!r}. Make it (Admin → Connections, or "
             f"AIRFLOW_CONN_{conn_id.upper()}), or send credentials with the request.",
@@ -57,23 +65,71 @@ def _include_airflows_database() -> None:
 
 
 def account(integration: Integration[Any, Any], inline: Mapping[str, Any], *, settings: Settings) -> Account[Any]:
-    """The account for one delivery.
+    """The account for one delivery. Whatever door its request has come through, and however long ago, this is where it
+    is decided which connection it may use.
 
     Args:
         inline: the request's `credentials.<type>`: the integration's own, `{"conn_id": …}`, or empty.
 
     Raises:
-        CredentialsError: they do not suffice; names the field, never a value.
+        CredentialsError: they do not suffice; names the field, never a value. A connection that is not there, is for
+            something else or may not be named by requests is refused with the same words.
     """
     rest = {key: value for key, value in inline.items() if key != "conn_id"}
     if rest and "conn_id" not in inline and not integration.needs_connection:
-        return integration.from_inline(_credentials(integration, rest), base_url=_base_url(integration, settings))
+        found = integration.from_inline(_credentials(integration, rest), base_url=_base_url(integration, settings))
+        return operators_words.of_setting(found, _setting(integration)) if found.base_url else found
     conn_id = inline.get("conn_id") or integration.conn_id()
+    if inline.get("conn_id") and not settings.conn_ids().may_be_named(conn_id, default=integration.conn_id()):
+        raise _unusable(conn_id, integration)
     try:
-        found = integration.from_connection(fields(conn_id), rest)
+        return of_connection(integration, conn_id, rest, settings=settings)
+    except CredentialsError as error:
+        if error.code not in (NO_CONNECTION, OTHER_TYPE):
+            raise
+        raise _unusable(conn_id, integration) from None
+
+
+def of_connection(
+    integration: Integration[Any, Any], conn_id: str, beside: Mapping[str, Any], *, settings: Settings
+) -> Account[Any]:
+    """The account of a connection, whoever may name it: for the operator, who is told what is wrong with it.
+
+    Args:
+        beside: what a request's credentials hold besides `conn_id`.
+
+    Raises:
+        CredentialsError: it is not there, is for something else, or does not suffice.
+    """
+    connection = fields(conn_id)
+    _check_type(connection, integration)
+    try:
+        found = operators_words.of_connection(integration.from_connection(connection, beside), connection)
     except ValidationError as error:
         raise _unfit(f"Connection {conn_id!r} does not suffice for {integration.type}", error) from None
-    return found if found.base_url else replace(found, base_url=_base_url(integration, settings))
+    if found.base_url or not (base_url := _base_url(integration, settings)):
+        return found
+    return replace(found, base_url=base_url, addresses=(*found.addresses, base_url))
+
+
+def _check_type(connection: ConnectionFields, integration: Integration[Any, Any]) -> None:
+    found = connection.conn_type.lower().replace("-", "_")
+    types = integration.connection_types or (integration.type,)
+    if found in types:
+        return
+    # its name says that it is for this integration, and nothing says otherwise
+    is_default = connection.conn_id == integration.conn_id()
+    if is_default and (found in _SAYS_NOTHING or not integration.connection_types):
+        return
+    raise CredentialsError(
+        f"Connection {connection.conn_id!r} is of the type {found or 'none'}; {integration.type} takes "
+        f"{' or '.join(types)}.",
+        code=OTHER_TYPE,
+    )
+
+
+def _unusable(conn_id: str, integration: Integration[Any, Any]) -> CredentialsError:
+    return CredentialsError(unusable(conn_id, integration.type), code=UNUSABLE)
 
 
 def _credentials(integration: Integration[Any, Any], given: Mapping[str, Any]) -> Any:
@@ -84,7 +140,11 @@ def _credentials(integration: Integration[Any, Any], given: Mapping[str, Any]) -
 
 
 def _base_url(integration: Integration[Any, Any], settings: Settings) -> str:
-    return str(getattr(settings, f"{integration.type}_base_url", ""))
+    return str(getattr(settings, _setting(integration), ""))
+
+
+def _setting(integration: Integration[Any, Any]) -> str:
+    return f"{integration.type}_base_url"
 
 
 def _unfit(what: str, error: ValidationError) -> CredentialsError:

@@ -185,9 +185,9 @@ def _connections() -> Iterator[Finding]:
     for kind in registry.types():
         integration = registry.get(kind)
         conn_id = integration.conn_id()
-        inline = {"conn_id": conn_id, **BESIDE_THE_CONNECTION.get(kind, {})}
+        beside = BESIDE_THE_CONNECTION.get(kind, {})
         try:
-            connections.account(integration, inline, settings=config.settings())
+            connections.of_connection(integration, conn_id, beside, settings=config.settings())
         except LeadcastError as error:
             if isinstance(error, CredentialsError) and error.code == connections.NO_CONNECTION:
                 what = f"connection {conn_id}: none, so requests must bring credentials for {kind}"
@@ -197,6 +197,15 @@ def _connections() -> Iterator[Finding]:
             yield Finding(Level.WARN, what, mend)
         else:
             yield Finding(Level.OK, f"connection {conn_id}: there, and complete")
+    yield _named_by_requests()
+
+
+def _named_by_requests() -> Finding:
+    patterns = config.settings().allowed_conn_ids
+    if "*" in patterns:
+        mend = "Name those that are meant in [leadcast] allowed_conn_ids, or begin their names alike"
+        return Finding(Level.WARN, "requests may use every connection of a fitting type", mend)
+    return Finding(Level.OK, f"requests may name, beside these: {', '.join(patterns) or 'no connection'}")
 
 
 def _notifications() -> Iterator[Finding]:

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 from airflow.sdk import BaseOperator
 
+from leadcast.core.conn_ids import OF_AIRFLOW
+
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
     from leadcast.erase import Eraser
     from leadcast.integrations.base import ConnectionFields
 
-CONN_ID = "leadcast_airflow"
+CONN_ID = OF_AIRFLOW
 LONGEST_S = 900.0
 """How long runs are deleted in one day."""
 HOW_TO_HAVE_IT = (

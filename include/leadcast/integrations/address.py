@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from urllib3.exceptions import LocationParseError
@@ -95,6 +96,21 @@ class Target:
         elif "%" in host:  # a zone is a part of one machine's network, and of no certificate
             raise UnfitUrlError("has an impossible host name")
         return cls(scheme=parts.scheme, host=host, port=parts.port or _PORTS[parts.scheme], path=parts.request_uri)
+
+
+def is_vendors(url: str, public_hosts: Sequence[str]) -> bool:
+    """Whether it is at one of a vendor's own hosts (a name, or with a dot before it all names below it), and by TLS."""
+    try:
+        target = Target.parsed(url)
+    except UnfitUrlError:
+        return False
+    return target.scheme == "https" and is_host_of(target.host, public_hosts)
+
+
+def is_host_of(host: str, public_hosts: Sequence[str]) -> bool:
+    """Whether this host is one of these."""
+    name = host.lower().removesuffix(".")
+    return any(name.endswith(own) if own.startswith(".") else name == own for own in public_hosts)
 
 
 def callable_url(url: str) -> str:

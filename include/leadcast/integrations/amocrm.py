@@ -14,7 +14,7 @@ from leadcast.core.field_words import Fault
 from leadcast.core.limits import Limit
 from leadcast.core.model import Lead, Priority, Receipt
 from leadcast.core.redact import one_line
-from leadcast.integrations.amocrm_client import AmoCrmClient, base_url_of_account
+from leadcast.integrations.amocrm_client import PUBLIC_HOSTS, AmoCrmClient, base_url_of_account
 from leadcast.integrations.amocrm_contacts import find_contact
 from leadcast.integrations.amocrm_fields import CONTACT_TARGETS, LEAD_TARGETS, check_targets, given_price
 from leadcast.integrations.amocrm_filing import CONTACT_FOUND, file_incoming, file_new, file_with, form_of
@@ -102,6 +102,9 @@ class AmoCrm(Integration[AmoCrmSettings, AmoCrmCredentials]):
     """Creates a lead. amoCRM has no idempotency key: the delivery's key is kept on the lead, to be found by."""
 
     type: ClassVar[str] = "amocrm"
+    connection_types: ClassVar[tuple[str, ...]] = ("amocrm",)
+    beside_connection: ClassVar[tuple[str, ...]] = ()
+    public_hosts: ClassVar[tuple[str, ...]] = PUBLIC_HOSTS
     can_find: ClassVar[bool] = True
     can_probe: ClassVar[bool] = True
     # neither a limit of its own nor the lag of its search is published; 504 is what too slow a call ends in

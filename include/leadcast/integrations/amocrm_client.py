@@ -18,6 +18,7 @@ from leadcast.core.errors import (
 )
 from leadcast.core.model import Lead
 from leadcast.core.redact import secrets_in
+from leadcast.integrations.address import is_vendors
 from leadcast.integrations.amocrm_problems import account_problem, numbers_as_text, problems_in, told
 from leadcast.integrations.answer import Answer, pause_s
 from leadcast.integrations.base import Account, Call, TokenPair
@@ -29,6 +30,7 @@ from leadcast.integrations.personal_data import personal_data
 if TYPE_CHECKING:
     from leadcast.integrations.amocrm import AmoCrmCredentials
 
+PUBLIC_HOSTS = (".amocrm.ru", ".amocrm.com", ".kommo.com")
 CALL_TIMEOUT_S = 30.0
 """For one call. amoCRM's own library waits 20 s (vendors.md 1.1); a gateway's 504 comes later than that."""
 RATE_LIMIT_PAUSE_S = 60.0
@@ -52,6 +54,7 @@ class AmoCrmClient:
         self._credentials = own
         self._base_url = base_url_of_account(account)
         self._egress = call.egress
+        self._is_operators = not is_vendors(self._base_url, PUBLIC_HOSTS)
         self._pace = call.pace
         self._deadline = Deadline(call.timeout_s)
         self._secrets = [
@@ -111,6 +114,8 @@ class AmoCrmClient:
             json=json,
             timeout_s=self._deadline.left_s(CALL_TIMEOUT_S),
             max_answer_bytes=MAX_ANSWER_BYTES,
+            public_only=self._is_operators,
+            operators=self._is_operators,
         )
 
     def _exchange(self, refresh: str) -> TokenPair:
@@ -126,7 +131,14 @@ class AmoCrmClient:
             body["redirect_uri"] = own.redirect_uri
         timeout_s = self._deadline.left_s(CALL_TIMEOUT_S)
         try:
-            answer = self._egress.send("POST", f"{self._base_url}/oauth2/access_token", json=body, timeout_s=timeout_s)
+            answer = self._egress.send(
+                "POST",
+                f"{self._base_url}/oauth2/access_token",
+                json=body,
+                timeout_s=timeout_s,
+                public_only=self._is_operators,
+                operators=self._is_operators,
+            )
         except UnknownOutcome as error:
             raise TransientError(f"The token was not renewed: {error.message}", code=error.code) from None
         code = str(answer.status)

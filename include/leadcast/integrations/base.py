@@ -71,10 +71,15 @@ class Account(Generic[CredentialsT]):
     """Credentials ready for use, and where they may be sent.
 
     base_url: the address that the operator of the system chose (a connection or a setting); empty: the vendor's own.
+    source: where the operator has said so, as people may read it: the connection's id, or the setting's name; empty:
+        the account is the request's own, and so is its address.
+    addresses: what the operator has said there of where it is; `operators_words` has the rule.
     """
 
     credentials: CredentialsT
     base_url: str = ""
+    source: str = ""
+    addresses: tuple[str, ...] = field(default=(), repr=False)
 
     def secrets(self) -> list[str]:
         """Every secret of the account, opened: what logs and errors must not show."""
@@ -177,6 +182,14 @@ class Integration(ABC, Generic[SettingsT, CredentialsT]):
     """Name of pool and Celery queue; empty: `integration-<type>`."""
     default_conn_id: ClassVar[str] = ""
     """The Airflow connection used when the request brings no credentials; empty: `leadcast_<type>`."""
+    connection_types: ClassVar[tuple[str, ...]] = ()
+    """The types of Airflow connections that may be used, as their forms and URIs have them. Empty: those of the name
+    `<type>`; and the default connection of whatever type, since its name says what it is for."""
+    beside_connection: ClassVar[tuple[str, ...] | None] = None
+    """Which fields of the credentials a request may give beside `conn_id`; None: all of them."""
+    public_hosts: ClassVar[tuple[str, ...]] = ()
+    """The vendor's own hosts: a name, or with a dot before it all names below it. Everybody knows them, so errors may
+    show them, and no private address is behind them."""
     needs_connection: ClassVar[bool] = False
     """Whether a connection is needed even when the request brings credentials (e-mail: the mail server)."""
     repeatable: ClassVar[bool] = False

@@ -18,7 +18,7 @@ from leadcast.integrations.bitrix24_client import Bitrix24Client
 from leadcast.integrations.bitrix24_contact import FIND, is_about_more_than_the_search, known_contact
 from leadcast.integrations.bitrix24_fields import contact_fields, item_fields, mapped_fields
 from leadcast.integrations.bitrix24_items import ADD, EntityType, Item, added, found, id_of
-from leadcast.integrations.bitrix24_portal import is_vendors_host, portal_host
+from leadcast.integrations.bitrix24_portal import ZONES, is_vendors_host, portal_host
 from leadcast.integrations.bitrix24_settings import Bitrix24Credentials, Bitrix24Settings, Entity
 from leadcast.integrations.connection import base_url_of, expired, given, refuse_inline
 
@@ -35,6 +35,9 @@ class Bitrix24(Integration[Bitrix24Settings, Bitrix24Credentials]):
     """Creates a lead or a deal. Bitrix24 keeps `originId` and does not look at it: we ask before sending again."""
 
     type: ClassVar[str] = "bitrix24"
+    connection_types: ClassVar[tuple[str, ...]] = ("bitrix24",)
+    beside_connection: ClassVar[tuple[str, ...]] = ()
+    public_hosts: ClassVar[tuple[str, ...]] = ZONES
     can_find: ClassVar[bool] = True
     can_probe: ClassVar[bool] = True
     # the cloud cuts a call after 60 s (vendors.md 2.4)

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from json import dumps
 from typing import TYPE_CHECKING, Any, NoReturn
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from pydantic import SecretStr
 
 from leadcast.core.errors import CredentialsError, RejectedError, TransientError, UnknownOutcome
 from leadcast.core.model import Lead
 from leadcast.core.redact import one_line, scrub, secrets_in
+from leadcast.integrations.address import is_vendors
 from leadcast.integrations.answer import Answer
 from leadcast.integrations.base import Account, Call, TokenPair
 from leadcast.integrations.bitrix24_codes import NOBODY_OF_OURS, code_of, error_of, has_error, says
 from leadcast.integrations.bitrix24_operating import Operating
-from leadcast.integrations.bitrix24_portal import Portal
+from leadcast.integrations.bitrix24_portal import ZONES, Portal
 from leadcast.integrations.deadline import Deadline
 from leadcast.integrations.oauth import AccessToken, account_name
 from leadcast.integrations.personal_data import personal_data, telling
@@ -171,12 +172,15 @@ class Bitrix24Client:
 
     def _sent(self, method: str, params: Mapping[str, Any]) -> Answer:
         self._pace()
+        is_operators = _is_operators(self._portal.origin)
         return self._egress.send(
             "POST",
             f"{self._portal.origin}{self._portal.path}/{method}.json",
             json=params,
             timeout_s=self._deadline.left_s(CALL_TIMEOUT_S),
             max_answer_bytes=1024 * 1024,
+            public_only=is_operators,
+            operators=is_operators,
         )
 
     def _exchange(self, refresh: str) -> TokenPair:
@@ -188,9 +192,13 @@ class Bitrix24Client:
             "refresh_token": refresh,
         }
         server = self._portal.chosen or OAUTH_SERVER
+        is_operators = _is_operators(server)
         timeout_s = self._deadline.left_s(CALL_TIMEOUT_S)
         try:
-            answer = self._egress.send("GET", f"{server}/oauth/token/?{urlencode(query)}", timeout_s=timeout_s)
+            url = f"{server}/oauth/token/?{urlencode(query)}"
+            answer = self._egress.send(
+                "GET", url, timeout_s=timeout_s, public_only=is_operators, operators=is_operators
+            )
         except UnknownOutcome as error:
             raise TransientError(f"The token was not renewed: {error.message}", code=error.code) from None
         given = answer.json()
@@ -212,6 +220,11 @@ class Bitrix24Client:
             f"Bitrix24 did not renew the token ({code}). Install the application again and store its new tokens.",
             code=code,
         )
+
+
+def _is_operators(origin: str) -> bool:
+    """Whether this address is the operator's choice, and not the cloud's own."""
+    return not is_vendors(origin, (*ZONES, urlsplit(OAUTH_SERVER).netloc))
 
 
 def _query(params: Mapping[str, Any]) -> str:

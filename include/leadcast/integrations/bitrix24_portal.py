@@ -20,7 +20,7 @@ MOVED_TO = "moved to"
 MOVED_FOR_S = 7 * 86400.0
 """Then the configured address is asked again."""
 # The zones of Bitrix24's cloud portals: each portal is a name under one of them.
-_ZONES = (
+ZONES = (
     *(".bitrix24.ru", ".bitrix24.com", ".bitrix24.by", ".bitrix24.kz", ".bitrix24.ua", ".bitrix24.eu", ".bitrix24.de"),
     *(".bitrix24.fr", ".bitrix24.it", ".bitrix24.es", ".bitrix24.pl", ".bitrix24.in", ".bitrix24.cn", ".bitrix24.jp"),
     *(".bitrix24.vn", ".bitrix24.id", ".bitrix24.com.br", ".bitrix24.com.tr"),
@@ -29,7 +29,7 @@ _ZONES = (
 
 def is_vendors_host(host: str) -> bool:
     """Whether this is a portal in Bitrix24's cloud."""
-    return host.lower().endswith(_ZONES)
+    return host.lower().endswith(ZONES)
 
 
 def origin_of(url: str) -> str:

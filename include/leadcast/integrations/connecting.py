@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 from functools import partial
+from ipaddress import ip_address
 from time import monotonic
 
 from leadcast.core.errors import Blocked, TransientError
@@ -32,11 +33,12 @@ class Connector:
         self._connect_timeout_s = connect_timeout_s
         self._proxy = proxy
 
-    def connect(self, target: Target, *, public_only: bool, deadline: float) -> Line:
+    def connect(self, target: Target, *, public_only: bool, deadline: float, operators: bool = False) -> Line:
         """A line to the target, TLS included.
 
         Args:
-            public_only: the URL is a stranger's: reach public addresses and `allowed_networks` only.
+            public_only: reach public addresses and `allowed_networks` only.
+            operators: the address is the operator's, and a token goes there: see `Egress.send`.
             deadline: when to give up, by the monotonic clock.
 
         Raises:
@@ -50,11 +52,16 @@ class Connector:
         except ValueError as wrong:
             raise TransientError(f"The proxy's URL {wrong}; nothing was sent.", code="unreachable") from None
         if proxy is None:
-            return self._direct(target, self._fit(target, public_only=public_only), deadline)
+            return self._direct(target, self._fit(target, public_only=public_only, operators=operators), deadline)
         if not public_only:
             # what the network here knows of the outside may be nothing, or false: the proxy looks the name up
             return self._through(proxy, target, [target.host], deadline)
-        fit = self._fit(target, public_only=True)
+        try:
+            fit = self._fit(target, public_only=True, operators=operators)
+        except TransientError:
+            if not operators or target.scheme != "https":
+                raise
+            return self._through(proxy, target, [target.host], deadline)
         inside = [address for address in fit if not may_reach(address, allowed_networks=())]
         return self._direct(target, inside, deadline) if inside else self._through(proxy, target, fit, deadline)
 
@@ -95,7 +102,7 @@ class Connector:
                 why = f"{line_faults.why(error)}, through the proxy {proxy.origin}"
         raise TransientError(f"Cannot reach {target.origin}: {why}; nothing was sent.", code="unreachable")
 
-    def _fit(self, target: Target, *, public_only: bool) -> list[str]:
+    def _fit(self, target: Target, *, public_only: bool, operators: bool = False) -> list[str]:
         try:
             found = resolve(target.host, target.port)
         except OSError:
@@ -110,6 +117,18 @@ class Connector:
                 f"{target.origin} is not a public address; nothing was sent. "
                 "To allow it, add its network to [leadcast] allowed_networks.",
                 code="private_address",
+            )
+        if operators and target.scheme == "http":
+            return self._fit_in_clear(target, fit)
+        return fit
+
+    def _fit_in_clear(self, target: Target, found: Sequence[str]) -> list[str]:
+        fit = [text for text in found if any(ip_address(text) in network for network in self._allowed_networks)]
+        if not fit:
+            raise Blocked(
+                f"{target.origin} has no TLS, and a token would go there in clear; nothing was sent. "
+                "Use https, or add its network to [leadcast] allowed_networks.",
+                code="clear_text",
             )
         return fit
 

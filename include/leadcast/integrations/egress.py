@@ -56,7 +56,8 @@ class Egress:
         timeout_s: float = 60.0,
         max_answer_bytes: int = 65536,
         body_s: float | None = None,
-        public_only: bool = False,
+        public_only: bool = True,
+        operators: bool = False,
     ) -> Answer:
         """Sends once and returns the answer, whatever its status, and whether or not its body is `whole`.
 
@@ -66,7 +67,10 @@ class Egress:
             max_answer_bytes: what is longer is cut.
             body_s: who needs no more than status and headers says how long the rest is waited for; None: as long as
                 there is time.
-            public_only: the URL is a stranger's: reach public addresses and `allowed_networks` only.
+            public_only: reach public addresses and `allowed_networks` only. False only for a host that is fixed, as a
+                vendor's own.
+            operators: the address is the operator's choice, and his token goes there: without TLS to `allowed_networks`
+                only; and what no name server here knows, his proxy may look up.
 
         Raises:
             TransientError: nothing was sent.
@@ -77,13 +81,13 @@ class Egress:
         target = Target.of(url)
         content, all_headers = prepared(target, headers, json, body)
         deadline = monotonic() + timeout_s
-        line = self._connector.connect(target, public_only=public_only, deadline=deadline)
+        line = self._connector.connect(target, public_only=public_only, operators=operators, deadline=deadline)
         try:
             return exchange(line, target, method, all_headers, content, deadline, max_answer_bytes, body_s)
         finally:
             line.close()
 
-    def reach(self, url: str, *, timeout_s: float = 20.0, public_only: bool = False) -> None:
+    def reach(self, url: str, *, timeout_s: float = 20.0, public_only: bool = True) -> None:
         """Connects, TLS included, as `send` would, and sends nothing.
 
         Raises:

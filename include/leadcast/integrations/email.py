@@ -85,6 +85,8 @@ class Email(Integration[EmailSettings, EmailCredentials]):
     """A lead by e-mail."""
 
     type = "email"
+    # the second is what Airflow's own pages on its e-mail say
+    connection_types = ("smtp", "email")
     default_conn_id = "smtp_default"
     needs_connection = True
     repeatable = True
@@ -95,7 +97,7 @@ class Email(Integration[EmailSettings, EmailCredentials]):
     def identity(self, account: Account[EmailCredentials]) -> Sequence[str]:
         """The mail server and who signs in there. Recipients are no account's."""
         server = _server_of(account)
-        return (str(server), server.user, *server.secrets())
+        return (server.place, server.user, *server.secrets())
 
     def label(self, account: Account[EmailCredentials]) -> str:
         """The mail server's name."""
@@ -140,9 +142,8 @@ class Email(Integration[EmailSettings, EmailCredentials]):
         call.pace()
         smtp.sign_in(server, timeout_s=call.timeout_s / 2)
         who = f"as {server.identity}" if server.signs_in else "without a login"
-        return (
-            f"Mail server {server} lets us in {who}; letters go out from {server.sender.addr_spec}. Nobody was mailed."
-        )
+        sender = server.sender.addr_spec
+        return f"Mail server {server.place} lets us in {who}; letters go out from {sender}. Nobody was mailed."
 
     @classmethod
     def from_connection(cls, connection: ConnectionFields, inline: Mapping[str, Any]) -> EmailAccount:

@@ -106,6 +106,7 @@ class OAuth2:
                 headers={"Content-Type": "application/x-www-form-urlencoded"},
                 body=urlencode(form).encode(),
                 timeout_s=timeout_s,
+                public_only=False,
             )
         except UnknownOutcome as error:
             raise TransientError(f"No access token: {error.message}", code=error.code) from None

@@ -70,6 +70,7 @@ class MailServer:
     ehlo_name: what we call ourselves to it; empty: this machine's full name, or else the domain of who writes.
     oauth2: sign in by an access token instead of the password.
     timeout_s: for connecting and for each step of the dialogue.
+    conn_id: the connection that it is from.
     verify: whether its certificate must be good. Only the operator can say no, for a server in a laboratory.
     """
 
@@ -82,9 +83,15 @@ class MailServer:
     ehlo_name: str = ""
     timeout_s: float = 30.0
     verify: bool = True
+    conn_id: str = ""
     oauth2: OAuth2 | None = None
 
     def __str__(self) -> str:
+        return repr(self.conn_id) if self.conn_id else self.place
+
+    @property
+    def place(self) -> str:
+        """Host and port, for the operator alone: to all others it has the name of its connection."""
         return f"{self.host}:{self.port}"
 
     @property
@@ -170,6 +177,7 @@ class MailServer:
             ehlo_name=_ehlo_name(extra.get("ehlo_name"), conn_id=conn_id),
             timeout_s=_timeout_s(extra.get("timeout"), conn_id=conn_id),
             verify=extra.get("ssl_context") != "none",
+            conn_id=conn_id,
             oauth2=OAuth2.from_extra(extra, conn_id=conn_id) if auth_type == "oauth2" else None,
         )
         try:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -84,6 +85,9 @@ class Telegram(Integration[TelegramSettings, TelegramCredentials]):
     """A lead as a message in a Telegram chat."""
 
     type = "telegram"
+    connection_types = ("telegram",)
+    beside_connection = ("chat_id",)
+    public_hosts = (urlsplit(API).netloc,)
     can_probe = True
     settings_model: ClassVar[ModelClass] = TelegramSettings
     credentials_model: ClassVar[ModelClass] = TelegramCredentials
@@ -155,11 +159,6 @@ class Telegram(Integration[TelegramSettings, TelegramCredentials]):
     @classmethod
     def from_connection(cls, connection: ConnectionFields, inline: Mapping[str, Any]) -> Account[TelegramCredentials]:
         """A `telegram` connection: password = bot token, host = chat, extra `base_url` = one's own Bot API server."""
-        if connection.conn_type not in ("", "telegram"):  # its password would go to Telegram, whatever it is for
-            raise CredentialsError(
-                f"Connection {connection.conn_id!r} is of another type than telegram: its password is not for a bot.",
-                code="conn_type",
-            )
         token = connection.token.get_secret_value()
         stored = {"bot_token": token or None, "chat_id": connection.host or None}
         values = {name: value for name, value in (stored | dict(inline)).items() if value is not None}

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -18,6 +19,7 @@ from leadcast.core.errors import (
     UnknownOutcome,
 )
 from leadcast.core.redact import one_line
+from leadcast.integrations.address import is_vendors
 from leadcast.integrations.answer import Answer, pause_s
 from leadcast.integrations.base import Call
 from leadcast.integrations.deadline import Deadline
@@ -77,6 +79,7 @@ class BotApi:
 
     def __init__(self, base_url: str, token: SecretStr, *, call: Call) -> None:
         self._url = f"{(base_url or API).rstrip('/')}/bot{token.get_secret_value()}"
+        self._is_operators = not is_vendors(self._url, (urlsplit(API).netloc,))
         self._call = call
         self._deadline = Deadline(call.timeout_s)
 
@@ -88,7 +91,12 @@ class BotApi:
         """
         self._call.pace()
         answer = self._call.egress.send(
-            "POST", f"{self._url}/{method}", json=params, timeout_s=self._deadline.left_s(TIMEOUT_S)
+            "POST",
+            f"{self._url}/{method}",
+            json=params,
+            timeout_s=self._deadline.left_s(TIMEOUT_S),
+            public_only=self._is_operators,
+            operators=self._is_operators,
         )
         return Reply(answer, _mapping(answer.json()))
 

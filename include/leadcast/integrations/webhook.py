@@ -103,6 +103,9 @@ class Webhook(Integration[WebhookSettings, WebhookCredentials]):
     """A lead as a Standard Webhooks message."""
 
     type = "webhook"
+    # the second is what a URL makes of itself in AIRFLOW_CONN_…
+    connection_types = ("http", "https")
+    beside_connection = ("secret", "previous_secret", "headers")
     queue = "integration-webhooks"
     repeatable = True
     can_probe = True
