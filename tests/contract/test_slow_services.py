@@ -17,12 +17,12 @@ from email.message import EmailMessage
 from typing import Any
 
 import pytest
+from tests.anywhere import Anywhere
 
 from leadcast.core.errors import TransientError, UnknownOutcome
 from leadcast.core.model import Lead
 from leadcast.integrations import registry, smtp
 from leadcast.integrations.base import Account, Call, Integration
-from tests.anywhere import Anywhere
 from leadcast.integrations.mail_server import MailServer, TlsMode
 from leadcast.integrations.smtp import Sent
 

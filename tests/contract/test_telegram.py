@@ -489,13 +489,6 @@ def test_sending_again_after_silence_is_a_choice(own: OnUnknown | None, general:
     assert may == ((own or general) is OnUnknown.RESEND)
 
 
-def test_another_services_password_is_not_sent_to_telegram() -> None:
-    database = ConnectionFields(conn_id="crm", conn_type="mysql", host="10.0.0.5", password=SecretStr("hunter2hunter2"))
-    with pytest.raises(CredentialsError, match="another type") as refused:
-        Telegram.from_connection(database, {"chat_id": "1"})
-    assert "hunter2" not in str(refused.value)
-
-
 def test_a_connection_holds_token_chat_and_ones_own_server() -> None:
     fields = ConnectionFields(
         conn_id="c", host="-1001", password=SecretStr(TOKEN), extra={"base_url": "http://127.0.0.1:8081"}

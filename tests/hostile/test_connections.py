@@ -7,10 +7,6 @@ from ipaddress import ip_network
 from typing import Any
 
 import pytest
-from tests.contract.conftest import make_call, vault  # noqa: F401  # fixtures
-from tests.contract.error_cases import LEAD
-from tests.store.conftest import Service
-from tests.unit.test_egress import OK, answering
 
 from leadcast.core.conn_ids import ConnIds, fits, unusable
 from leadcast.core.errors import (
@@ -36,6 +32,10 @@ from leadcast.request import validate
 from leadcast.store import views
 from leadcast.store.database import Store
 from leadcast.store.tokens import StoredTokens
+from tests.contract.conftest import make_call, vault  # noqa: F401  # fixtures
+from tests.contract.error_cases import LEAD
+from tests.store.conftest import Service
+from tests.unit.test_egress import OK, answering
 
 INTERNAL = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 30\r\n\r\nINTERNAL-SECRET-REPORT salaries"
 PASSWORD = "S3CRET-of-somebody-else"

@@ -20,9 +20,9 @@ from leadcast.core.circuit import is_against_account
 from leadcast.core.errors import Blocked, TransientError
 from leadcast.core.settings import Settings
 from leadcast.integrations import tls
-from tests.anywhere import Anywhere
 from leadcast.integrations.proxy import Proxy
 from leadcast.sandbox.smtp_tls import Certificate
+from tests.anywhere import Anywhere
 from tests.proxy_server import LOGIN, ProxyServer
 from tests.unit.test_egress import OK, RawServer, answering, closed_port
 
@@ -226,7 +226,7 @@ def test_a_proxy_that_does_not_know_us_means_nothing_was_sent(scheme: str) -> No
 
 
 def test_where_there_is_no_proxy_nothing_was_sent_and_the_words_say_that_it_was_the_proxy(closed_port: int) -> None:
-    with pytest.raises(TransientError, match=r"the proxy http://127.0.0.1:\d+ cannot be reached: connection refused"):
+    with pytest.raises(TransientError, match=r"the proxy cannot be reached: connection refused"):
         Anywhere(proxy=f"http://u:s3cret@127.0.0.1:{closed_port}").send("POST", "https://api.telegram.org/")
     with pytest.raises(TransientError, match="its name cannot be resolved; nothing was sent"):
         Anywhere(proxy="http://nobody.invalid:3128").send("POST", "https://api.telegram.org/")

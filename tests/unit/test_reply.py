@@ -10,8 +10,8 @@ import pytest
 
 from leadcast.core.errors import UnknownOutcome
 from leadcast.integrations.egress import Answer
-from tests.anywhere import Anywhere
 from leadcast.integrations.reply import MAX_HEAD_BYTES, MAX_INTERIM, unpacked
+from tests.anywhere import Anywhere
 from tests.unit.test_egress import answering
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

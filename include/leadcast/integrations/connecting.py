@@ -91,15 +91,15 @@ class Connector:
             try:
                 sock = _to_proxy(proxy, ends_at)
             except OSError as error:
-                why = f"the proxy {proxy.origin} cannot be reached: {line_faults.why(error)}"
+                why = f"the proxy cannot be reached: {line_faults.why(error)}"
                 break
             try:
                 within(ends_at, sock, partial(open_tunnel, sock, proxy, host=place, port=target.port))
                 return Line.over(sock, target, ends_at=ends_at)
             except TunnelError as error:
-                why = f"the proxy {proxy.origin} {error.strerror}"
+                why = f"the proxy {error.strerror}"
             except OSError as error:
-                why = f"{line_faults.why(error)}, through the proxy {proxy.origin}"
+                why = f"{line_faults.why(error)}, through the proxy"
         raise TransientError(f"Cannot reach {target.origin}: {why}; nothing was sent.", code="unreachable")
 
     def _fit(self, target: Target, *, public_only: bool, operators: bool = False) -> list[str]:
