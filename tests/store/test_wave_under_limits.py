@@ -51,7 +51,7 @@ def strict() -> Iterator[Sandbox]:
 
 def carry(store_url: str, key: str, base_urls: dict[str, str], kind: str, delivery_ids: list[str]) -> int:
     """What a worker does, without Airflow: attempts, and pauses where it is told to. How many deliveries it made."""
-    settings = Settings(**base_urls)
+    settings = Settings.of({**base_urls, "allowed_networks": "127.0.0.0/8"})
     store = Store(open_engine(store_url), Sealer(key))
     integration = registry.get(kind)
     courier = Courier(

@@ -44,10 +44,9 @@ def test_a_connection_may_have_an_address_of_its_own(monkeypatch: pytest.MonkeyP
 
 def test_a_caller_cannot_send_a_connections_token_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     connect(monkeypatch, "leadcast_mine", conn_type="amocrm", password="stored-token", host="https://example.amocrm.ru")
+    inline = {"conn_id": "leadcast_mine", "subdomain": "attacker"}
     with pytest.raises(CredentialsError):
-        connections.account(
-            registry.get("amocrm"), {"conn_id": "leadcast_mine", "subdomain": "attacker"}, settings=SETTINGS
-        )
+        connections.account(registry.get("amocrm"), inline, settings=SETTINGS)
 
 
 def test_a_connection_that_is_not_there_is_named_and_who_can_mend_it_is_told_how() -> None:
