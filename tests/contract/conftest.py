@@ -68,7 +68,8 @@ def make_call(vault: MemoryVault) -> Callable[..., Call]:
             "batch_id": KEY.rpartition("-")[0],
             "accepted_at": datetime(2026, 1, 1, tzinfo=UTC),
             "attempt": 1,
-            "egress": Egress(allowed_networks=settings.allowed_networks),  # the sandbox is on loopback, whatever is tried
+            # the sandbox is on loopback, whatever is tried
+            "egress": Egress(allowed_networks=settings.allowed_networks),
             "templates": Templates(language=own_settings.language),
             "tokens": tokens,
             "settings": own_settings,
