@@ -22,6 +22,7 @@ _NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 _DOTS = str.maketrans("\u3002\uff0e\uff61", "...")
 """Dots of other keyboards, which IDNA reads as dots (RFC 3490 3.1, UTS 46)."""
 _MAX_NAME_CHARS = 253
+_MAX_AUTHORITY_CHARS = 1024
 _JOINERS = "\u200c\u200d"
 """Invisible, and yet a part of words in some scripts. In a host's name, IDNA says where."""
 
@@ -149,6 +150,8 @@ def _composed(url: str) -> str:
     authority = _AUTHORITY.match(url)
     if authority is None:
         return url
+    if len(authority[0]) > _MAX_AUTHORITY_CHARS:  # many marks on one letter take the square of their number
+        raise UnfitUrlError("has an impossible host name")
     return unicodedata.normalize("NFC", authority[0]).translate(_DOTS) + url[authority.end() :]
 
 
