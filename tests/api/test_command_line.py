@@ -59,10 +59,14 @@ def test_inline_secrets_are_sealed_wherever_the_conf_stands(arguments: list[str]
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["dags", "trigger", "another", "--conf", CONF],
+        ["dags", "trigger", "another", "--conf", '{"lead_id": 1, "integrations": [{"type": "telegram"}]}'],
+        ["dags", "trigger", "another", "--conf", '{"lead": {"name": "x"}, "credentials": {"a": "b"}}'],
+        ["dags", "trigger", "another", "--conf", "{broken"],
         ["dags", "trigger", "send_lead"],
         ["dags", "trigger", "send_lead", "--conf"],
-        ["dags", "trigger", "send_lead", "--conf", '{"lead_id": 1}'],
+        ["dags", "trigger", "send_lead", "--conf", ""],
+        ["dags", "trigger", "-rabc", "send_lead"],
+        ["dags", "trigger", "send_lead", "--conf", "{}"],
         ["dags", "trigger", "send_lead", "--conf", "[]"],
         ["connections", "add", "send_lead", "--conf", "x"],
         ["standalone"],

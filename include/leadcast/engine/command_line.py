@@ -1,9 +1,10 @@
 """What Airflow's command line is looked at for: seals what a shell hands to `airflow dags trigger send_lead --conf …`.
 
 Airflow writes the whole command line into its audit log before the command runs, so the arguments themselves are
-sealed, as early as Airflow is imported: this module is an entry point of the group `airflow.policy`. For any other
-command, and in every process that is no command, it compares two words and is done. Commands that start a server have
-their settings checked here, too (`start_check`).
+sealed, as early as Airflow is imported: this module is an entry point of the group `airflow.policy`. What looks like a
+request and is not for `send_lead` (a DAG's id mistyped, say) goes no further. For any other command, and in every
+process that is no command, it compares two words and is done. Commands that start a server have their settings checked
+here, too (`start_check`), and tasks of DAG files are looked at by `triggering_tasks`.
 """
 
 from __future__ import annotations
@@ -11,44 +12,87 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
 
 from leadcast.core.errors import LeadcastError
-from leadcast.engine.conf_guard import DAG_ID
-from leadcast.engine.sealed_conf import by_caller, has_secrets, open_conf, seal_conf
+from leadcast.core.request_shape import holds_request
+from leadcast.engine.conf_guard import DAG_ID, checked
+from leadcast.engine.sealed_conf import body_of
 from leadcast.engine.start_check import check_start
+from leadcast.engine.triggering_tasks import task_policy
 
+__all__ = ["seal_arguments", "task_policy"]
+
+_GROUPS = ("assets", "backfill", "dags", "tasks", "variables")
+"""Commands that take JSON, for where the program has a name of its own."""
+_TAKES_CONF = ("backfill", "dags")
 _LONG_OPTIONS = ("--conf", "--dag-run-conf")
+_FLAGS = "hv"
+"""Short options without a value: others may follow in the same argument."""
+_NOTHING_DONE = "Nothing was triggered."
 
 
 def seal_arguments(argv: list[str]) -> None:
-    """Replaces, in place, the conf among the arguments of a command for `send_lead` by a sealed one.
+    """Seals, in place, the conf among the arguments of a command for `send_lead`.
 
     Raises:
-        SystemExit: it cannot be sealed, and goes no further.
+        SystemExit: it is wrong or cannot be sealed, or a request is among the arguments of another command. Nothing
+            goes any further.
     """
-    is_ours = any(argument == DAG_ID or argument.endswith(f"={DAG_ID}") for argument in argv)
-    if argv[1:2] not in (["dags"], ["backfill"]) or not is_ours:
+    if not _is_airflows(argv):
         return
-    for index, before, conf in list(_confs(argv)):
-        argv[index] = before + _sealed(conf, caller=_caller(argv))
-
-
-def _confs(argv: list[str]) -> Iterator[tuple[int, str, str]]:
-    """Where confs stand: the index, what stands before it in the same argument, and the conf."""
+    is_ours = any(_names_us(argument) for argument in argv)
+    confs = dict(_confs(argv)) if is_ours and argv[1] in _TAKES_CONF else {}
     for index, argument in enumerate(argv):
-        name, equals, value = argument.partition("=")
-        if _is_conf_option(name):
-            if equals:
-                yield index, name + equals, value
-            elif index + 1 < len(argv):
-                yield index + 1, "", argv[index + 1]
-        elif argument.startswith("-c") and not argument.startswith("--"):
-            yield index, "-c", argument[2:]
+        start = confs.get(index, _json_start(argument))
+        if start is None or not argument[start:].strip():
+            continue
+        if index in confs:
+            argv[index] = argument[:start] + _sealed(argument[start:], caller=_caller(argv))
+        elif holds_request(argument[start:]):
+            _refuse(is_ours)
 
 
-def _is_conf_option(name: str) -> bool:
-    # argparse takes any beginning of a long option for the whole
-    return name == "-c" or (len(name) > len("--") and any(option.startswith(name) for option in _LONG_OPTIONS))
+def _is_airflows(argv: list[str]) -> bool:
+    """Whether these are the arguments of Airflow's command, which may have been started by a module or another name."""
+    program = Path(argv[0]) if argv else Path()
+    is_module = program.name == "__main__.py" and program.parent.name == "airflow"
+    return len(argv) > 2 and (argv[1] in _GROUPS or is_module or program.stem == "airflow")
+
+
+def _names_us(argument: str) -> bool:
+    return argument in (DAG_ID, f"-d{DAG_ID}") or argument.endswith(f"={DAG_ID}")
+
+
+def _confs(argv: list[str]) -> Iterator[tuple[int, int]]:
+    """Where confs stand: the index of the argument, and where in it the conf begins."""
+    for index, argument in enumerate(argv):
+        if (start := _conf_start(argument)) is None:
+            continue
+        if start < len(argument):
+            yield index, start
+        elif index + 1 < len(argv):
+            yield index + 1, 0
+
+
+def _conf_start(argument: str) -> int | None:
+    """Where the conf begins in an option for one; its length: it is the next argument. None: it is no such option."""
+    name, equals, _ = argument.partition("=")
+    if name.startswith("--"):
+        # argparse takes any beginning of a long option for the whole
+        is_conf = len(name) > len("--") and any(option.startswith(name) for option in _LONG_OPTIONS)
+        return len(name) + len(equals) if is_conf else None
+    options = argument[1:].lstrip(_FLAGS)
+    if not argument.startswith("-") or not options.startswith("c"):
+        return None
+    start = len(argument) - len(options) + 1
+    return start + argument[start:].startswith("=")
+
+
+def _json_start(argument: str) -> int | None:
+    found = [at for at in (argument.find("{"), argument.find("[")) if at >= 0]
+    return min(found) if found else None
 
 
 def _caller(argv: list[str]) -> str | None:
@@ -59,22 +103,46 @@ def _caller(argv: list[str]) -> str | None:
 
 
 def _sealed(text: str, *, caller: str | None) -> str:
+    from leadcast.core.json_body import parse_body
+
     try:
-        conf = json.loads(text)
-    except ValueError:
-        sys.exit("leadcast: --conf is not JSON. Nothing was triggered.")
-    if not isinstance(conf, dict) or not has_secrets(conf):
+        conf: Any = parse_body(text.encode("utf-8", "surrogateescape"))
+    except LeadcastError as error:
+        _end(f"--conf cannot be read: {error} {_NOTHING_DONE}")
+    if not isinstance(conf, dict):
+        if holds_request(conf):
+            _end(f"--conf must be an object. {_NOTHING_DONE}")
         return text
+    try:
+        # what was checked, not what else the text may mean
+        return json.dumps(conf if body_of(conf) is None else checked(conf, _sealer(), caller=caller))
+    except LeadcastError as error:
+        _end(f"--conf: {error} {_NOTHING_DONE}")
+
+
+def _sealer() -> Any:
     from airflow.configuration import conf as airflow_conf
 
+    from leadcast.core.errors import SettingsError
     from leadcast.store.sealing import Sealer
 
     keys = airflow_conf.get("leadcast", "fernet_key", fallback="") or airflow_conf.get("core", "fernet_key")
     try:
-        sealer, for_ = Sealer(keys), by_caller(caller)
-        return json.dumps(seal_conf(open_conf(conf, sealer, for_=for_, only_bound=True), sealer, for_=for_))
-    except LeadcastError as error:
-        sys.exit(f"leadcast: the credentials in --conf cannot be sealed, so nothing was triggered. {error}")
+        return Sealer(keys)
+    except SettingsError as error:
+        _end(f"the credentials in --conf cannot be sealed, so nothing was triggered. {error}")
+
+
+def _refuse(is_ours: bool) -> NoReturn:
+    what = "an argument other than --conf holds" if is_ours else f"this command is not for {DAG_ID}, and holds"
+    _end(
+        f"{what} what looks like a request to Leadcast. Airflow would write it into its audit log, secrets and all, so "
+        f"nothing was done. To send it: airflow dags trigger {DAG_ID} --conf …, or POST /api/integrations/send-batch."
+    )
+
+
+def _end(what: str) -> NoReturn:
+    sys.exit(f"leadcast: {what}")
 
 
 seal_arguments(sys.argv)

@@ -32,6 +32,8 @@ _NOTED_WITHIN_S = 1.0
 _A_PERSON = ("rest_api", "ui", "cli")
 """Airflow's names of the doors at which the user whom it notes beside a run has brought the conf himself. A task that
 triggers a run hands on the name of who has started its own."""
+_BY_TASK = "operator"
+"""Airflow's word for a run that a task has triggered."""
 WHAT_TO_DO = (
     'Name Airflow connections instead, as in "credentials": {"amocrm": {"conn_id": "…"}}, '
     "or send the request to POST /api/integrations/send-batch."
@@ -106,10 +108,19 @@ def _before_write(mapper: Mapper[Any], connection: Connection, target: Any) -> N
     if not (is_given or is_to_come) or not body_of(target.conf):
         return
     if is_given:
+        _refuse_from_task(target)
         of_ours = of_run(target.run_id) if row.persistent else by_caller(target.triggering_user_name)
         target.conf = _admitted(target.conf, opens_for=of_ours, seals_for=purpose_of(target))
     if is_to_come:
         _note(target.run_id)
+
+
+def _refuse_from_task(run: Any) -> None:
+    """Raises RequestRejected where a task hands on what Airflow shows with the task."""
+    from leadcast.engine.triggering_tasks import refuse_inline_secrets
+
+    if getattr(run.triggered_by, "value", run.triggered_by) == _BY_TASK:
+        refuse_inline_secrets(run.conf)
 
 
 def _note(run_id: str) -> None:

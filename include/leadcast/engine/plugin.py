@@ -37,9 +37,10 @@ class LeadcastPlugin(AirflowPlugin):
     @classmethod
     def on_load(cls, *args: Any, **kwargs: Any) -> None:
         """Called in each process, before it can write a run."""
-        from leadcast.engine import conf_guard, preload
+        from leadcast.engine import conf_guard, preload, shown_rows
 
         conf_guard.watch()
+        shown_rows.watch()
         preload.for_forked_tasks()
 
     @cached_property

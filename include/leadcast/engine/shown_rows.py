@@ -1,0 +1,46 @@
+"""The last look at what Airflow keeps for people to see: rendered fields of tasks, and rows of its audit log.
+
+What looks like a request of ours and came where none belongs (a DAG of the user's own that hands one on, a body that
+was too large to be looked at before) is written without its secrets and its person. Runs themselves: `conf_guard`.
+Light to import: the plugin and every Airflow process load it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from leadcast.core.request_shape import holds_request, masked, may_hold_request
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+    from sqlalchemy.orm import Mapper
+
+_AUDIT_LOG = "log"
+_RENDERED_FIELDS = "RenderedTaskInstanceFields"
+"""Airflow's class for them (3.3.2), which writes itself by a statement of its own: it is looked at as it is made."""
+
+
+def watch() -> None:
+    """From now on this process writes no such row with a request in clear. May be repeated."""
+    from sqlalchemy import event
+    from sqlalchemy.orm import Mapper
+
+    for moment, look in (("before_insert", _before_insert), ("init", _as_made)):
+        if not event.contains(Mapper, moment, look):
+            event.listen(Mapper, moment, look)
+
+
+def _before_insert(mapper: Mapper[Any], connection: Connection, target: Any) -> None:
+    if getattr(mapper.local_table, "name", "") == _AUDIT_LOG:
+        target.extra = _shown(target.extra)
+
+
+def _as_made(target: Any, args: Any, kwargs: dict[str, Any]) -> None:
+    if type(target).__name__ == _RENDERED_FIELDS and "rendered_fields" in kwargs:
+        kwargs["rendered_fields"] = _shown(kwargs["rendered_fields"])
+
+
+def _shown(value: Any) -> Any:
+    text = value if isinstance(value, str) else json.dumps(value, default=str) if value else ""
+    return masked(value) if may_hold_request(text) and holds_request(value) else value
