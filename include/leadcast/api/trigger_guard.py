@@ -30,6 +30,17 @@ if TYPE_CHECKING:
 
 _TRIGGER = f"/api/v2/dags/{DAG_ID}/dagRuns"
 _BACKFILLS = ("/api/v2/backfills", "/api/v2/backfills/dry_run")
+_AIRFLOWS_OWN = {
+    "conf",
+    "dag_run_id",
+    "data_interval_end",
+    "data_interval_start",
+    "logical_date",
+    "note",
+    "partition_key",
+    "run_after",
+}
+"""What Airflow's trigger takes (3.3.2)."""
 _THREADS = 8
 
 
@@ -64,7 +75,7 @@ class TriggerGuard:
     def __init__(self, app: ASGIApp, *, sealer: Callable[[], Sealer], asking: Asking | None = None) -> None:
         self._app = app
         self._sealer = sealer
-        self._asking = asking or _airflow()
+        self._asking = asking or of_airflow()
         self._threads = Threads(_THREADS)
         self._guarding = ReadOn(self._guard)
 
@@ -90,7 +101,7 @@ class TriggerGuard:
             return
         headers = [item for item in scope["headers"] if item[0] not in (b"content-length", b"transfer-encoding")]
         headers.append((b"content-length", str(len(guarded)).encode()))
-        await self._app({**scope, "headers": headers}, _replay(guarded, receive), send)
+        await self._app({**scope, "headers": headers}, replay(guarded, receive), send)
 
     async def _admitted(self, request: Request) -> User:
         """Who calls, if he may go on: to trigger by our own question; about backfills Airflow asks, by their DAG.
@@ -100,13 +111,13 @@ class TriggerGuard:
             StoreError: all threads are in use.
         """
         user: User = await self._asking.user_of(request)
-        if _is_trigger(request.scope["path"]):
+        if is_trigger(request.scope["path"]):
             await self._threads.run(lambda: self._asking.refuse_who_may_not_trigger(request, user))
         return user
 
     def _guarded(self, path: str, body: bytes, charset: str, *, user_name: str) -> bytes:
         data = parse_body(body, charset=charset, lead_at=("conf", "lead"))
-        if isinstance(data, dict) and not _is_trigger(path):
+        if isinstance(data, dict) and not is_trigger(path):
             _refuse_backfill(data)
         elif isinstance(data, dict):
             _refuse_misplaced(data)
@@ -127,7 +138,8 @@ class TriggerGuard:
             raise InvalidRequest(f"This conf cannot be sealed here: {error} {WHAT_TO_DO}") from None
 
 
-def _airflow() -> Asking:
+def of_airflow() -> Asking:
+    """Airflow, asked."""
     from leadcast.api.airflow_user import refuse_who_may_not_trigger, user_of
 
     return Asking(user_of, refuse_who_may_not_trigger)
@@ -135,19 +147,22 @@ def _airflow() -> Asking:
 
 def _is_guarded(path: str) -> bool:
     return path.endswith(("/dagRuns", "/backfills", "/dry_run", "/")) and (
-        _is_trigger(path) or path.rstrip("/").endswith(_BACKFILLS)
+        is_trigger(path) or path.rstrip("/").endswith(_BACKFILLS)
     )
 
 
-def _is_trigger(path: str) -> bool:
+def is_trigger(path: str) -> bool:
+    """Whether this is the address at which Airflow makes runs of `send_lead`."""
     return path.rstrip("/").endswith(_TRIGGER)
 
 
 def _refuse_misplaced(data: dict[str, Any]) -> None:
     """Airflow would refuse these too, but only after it wrote them into its audit log."""
-    misplaced = data.keys() & SendBatch.model_fields.keys()
+    misplaced = data.keys() - _AIRFLOWS_OWN
     if misplaced:
-        errors = [FieldError(("body", name), "belongs into conf") for name in sorted(misplaced)]
+        said = {True: "belongs into conf", False: "there is no such field; is conf meant?"}
+        ours = SendBatch.model_fields
+        errors = [FieldError(("body", name), said[name in ours]) for name in sorted(misplaced)]
         raise InvalidRequest('Put the request into "conf": {"logical_date": null, "conf": {…}}.', errors=errors)
 
 
@@ -163,9 +178,13 @@ def _as_json(data: Any) -> bytes:
     return json.dumps(data, separators=(",", ":")).encode()
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives this body first, and then what the real one gives."""
-    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+def replay(body: bytes, receive: Receive, *, more: bool = False) -> Receive:
+    """A `receive` that gives this body first, and then what the real one gives.
+
+    Args:
+        more: whether the body goes on there.
+    """
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": more}]
 
     async def replayed() -> Message:
         return messages.pop() if messages else await receive()

@@ -14,7 +14,7 @@ MASKED = "***"
 _TEXTS_WITHIN_TEXTS = 3
 """JSON within a text within JSON: how far it is followed."""
 _ASKED = "integrations"
-_SECRET = frozenset({"credentials", "callback_url", "lead"})
+SECRET_MEMBERS = frozenset({"credentials", "callback_url", "lead"})
 _SECRET_IN_TEXT = ("credentials", "callback_url", "lead'", 'lead"', "lead:")
 _OPEN = frozenset({_ASKED, "lead_id", "priority"})
 """What a request may show."""
@@ -60,7 +60,7 @@ def looks_like_request(value: Mapping[Any, Any]) -> bool:
     if _ASKED not in members:
         return False
     given = {name for name, inner in members.items() if inner not in _NOTHING and not _is_sealed(inner)}
-    return bool(given & _SECRET) or (_lists_types(members[_ASKED]) and bool(given - _OPEN - _AIRFLOWS))
+    return bool(given & SECRET_MEMBERS) or (_lists_types(members[_ASKED]) and bool(given - _OPEN - _AIRFLOWS))
 
 
 def masked(data: Any) -> Any:
@@ -99,9 +99,7 @@ def _read(text: str) -> Any:
 def _reads_like_request(text: str) -> bool:
     """Of what is no JSON: a piece of it, or the way in which Python writes it."""
     low = text.lower()
-    return (
-        _ASKED in low and "{" in low and any(name in low for name in _SECRET - {"lead"} | {"lead'", 'lead"', "lead:"})
-    )
+    return _ASKED in low and "{" in low and any(name in low for name in _SECRET_IN_TEXT)
 
 
 def _lists_types(asked: Any) -> bool:

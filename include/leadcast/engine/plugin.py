@@ -54,11 +54,15 @@ class LeadcastPlugin(AirflowPlugin):
     @cached_property
     def fastapi_root_middlewares(self) -> list[dict[str, Any]]:  # type: ignore[override]  # lazy, too
         """What looks at Airflow's own trigger before Airflow does."""
+        from leadcast.api.foreign_bodies import ForeignBodies
         from leadcast.api.trigger_guard import TriggerGuard
         from leadcast.engine import config
 
         seal = {"sealer": lambda: config.store().sealer}
-        return [{"middleware": TriggerGuard, "kwargs": seal, "name": "Leadcast: seals conf"}]
+        return [
+            {"middleware": TriggerGuard, "kwargs": seal, "name": "Leadcast: seals conf"},
+            {"middleware": ForeignBodies, "name": "Leadcast: refuses what Airflow would log"},
+        ]
 
 
 def __getattr__(name: str) -> type[LeadcastPlugin] | None:

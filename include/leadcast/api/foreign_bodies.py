@@ -1,0 +1,137 @@
+"""Airflow's other calls: a request of ours that is sent to one of them is refused before Airflow logs it.
+
+Airflow writes the body and the query of nearly every call that changes something into its audit log, also where it
+then refuses the call: a DAG's id mistyped, a PATCH of a run, an asset, a backfill. Such a call is none of ours, and
+what it is about costs it a look for one word. Its own trigger, where a request belongs: `trigger_guard`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+from fastapi import HTTPException, Request
+from sqlalchemy.exc import SQLAlchemyError
+
+from leadcast.api import problems
+from leadcast.api.threads import Threads
+from leadcast.api.trigger_guard import Asking, is_trigger, of_airflow, replay
+from leadcast.core.errors import InvalidRequest, LeadcastError
+from leadcast.core.json_body import MAX_BODY_BYTES
+from leadcast.core.request_shape import SECRET_MEMBERS, holds_request, may_hold_request
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_READS = ("GET", "HEAD", "OPTIONS")
+_AIRFLOWS = ("/api/v2/", "/ui/")
+_OURS = "/api/integrations"
+_SEALED_BY_AIRFLOW = {"/variables": ("val", "value"), "/connections": ("extra",)}
+"""By route: members that Airflow encrypts, and masks in its log."""
+_IN_A_QUERY = SECRET_MEMBERS | {"conf", "integrations"}
+_THREADS = 4
+_WHERE_TO = (
+    "This call does not take a request to Leadcast: Airflow would write it into its audit log, secrets and all. Send "
+    "it to POST /api/integrations/send-batch, or as the conf of POST /api/v2/dags/send_lead/dagRuns."
+)
+_NO_QUERY = "Send the request in the body: Airflow writes what stands behind the ? of an address into its logs."
+
+
+class ForeignBodies:
+    """Around the routes of the api-server.
+
+    Args:
+        asking: who is asked about callers; None: Airflow.
+    """
+
+    def __init__(self, app: ASGIApp, *, asking: Asking | None = None) -> None:
+        self._app = app
+        self._asking = asking or of_airflow()
+        self._threads = Threads(_THREADS)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes on all but a request of ours from somebody whom Airflow knows."""
+        if scope["type"] != "http" or scope["method"] in _READS or not _is_watched(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        try:
+            if _asks_by_query(scope["query_string"]):
+                await self._asking.user_of(request)
+                # Airflow's access log has it otherwise
+                scope["query_string"] = b""
+                raise InvalidRequest(_NO_QUERY)
+            if not is_trigger(scope["path"]):
+                body, receive = await _read(scope, receive)
+                if _may_hold_request(body) and await self._is_known(request):
+                    await self._threads.run(lambda: _refuse_request(scope["path"], body))
+        except (LeadcastError, HTTPException, SQLAlchemyError) as error:
+            problem, with_it = problems.told(error)
+            await problem.response(with_it)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    async def _is_known(self, request: Request) -> bool:
+        """A stranger is left to Airflow, which tells him so and logs nothing of his."""
+        try:
+            await self._asking.user_of(request)
+        except HTTPException:
+            return False
+        return True
+
+
+def _is_watched(path: str) -> bool:
+    return any(part in path for part in _AIRFLOWS) and _OURS not in path
+
+
+def _asks_by_query(query: bytes) -> bool:
+    if not query:
+        return False
+    given = parse_qsl(query.decode("latin-1"), max_num_fields=1000)
+    return any(
+        name.lower().replace(".", "[").partition("[")[0] in _IN_A_QUERY or holds_request(value) for name, value in given
+    )
+
+
+async def _read(scope: Scope, receive: Receive) -> tuple[bytes, Receive]:
+    """The body, as far as a request of ours may be one, and all of it once more, for Airflow. Nobody waits for it
+    longer than Airflow would."""
+    announced = dict(scope["headers"]).get(b"content-length", b"")
+    if announced.isdigit() and not 0 < int(announced[:20]) <= MAX_BODY_BYTES:
+        return b"", receive
+    body, is_over = bytearray(), False
+    while not is_over:
+        message: Message = await receive()
+        if message["type"] != "http.request":
+            return b"", _first(message, receive)
+        body += message.get("body", b"")
+        is_over = not message.get("more_body", False)
+        if len(body) > MAX_BODY_BYTES:
+            return b"", replay(bytes(body), receive, more=not is_over)
+    return bytes(body), replay(bytes(body), receive)
+
+
+def _first(message: Message, receive: Receive) -> Receive:
+    messages = [message]
+
+    async def received() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return received
+
+
+def _may_hold_request(body: bytes) -> bool:
+    # UTF-16 and UTF-32, which Airflow reads as well, have NUL between ASCII
+    return may_hold_request(body.replace(b"\0", b"").decode("latin-1"))
+
+
+def _refuse_request(path: str, body: bytes) -> None:
+    """Raises InvalidRequest; what is no JSON is left to Airflow, which does not log it."""
+    try:
+        data: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        return
+    but = next((members for part, members in _SEALED_BY_AIRFLOW.items() if part in path), ())
+    if holds_request(data, but=but):
+        raise InvalidRequest(_WHERE_TO)

@@ -1,0 +1,193 @@
+"""A request of ours that is sent to another call of Airflow's: refused before Airflow, which would log it, sees it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import Message, Receive, Scope, Send
+
+from leadcast.api.foreign_bodies import ForeignBodies
+from leadcast.api.trigger_guard import TriggerGuard
+from leadcast.core.json_body import MAX_BODY_BYTES
+from leadcast.store.sealing import Sealer
+from tests.api.conftest import ASKING, BODY, BOT_TOKEN, TOKEN
+
+TRIGGER = "/api/v2/dags/send_lead/dagRuns"
+TEXT = json.dumps(BODY)
+SEALED = BODY | {"credentials": {"sealed": "gAAAAAB"}}
+del SEALED["lead"]
+
+
+async def airflow(scope: Scope, receive: Receive, send: Send) -> None:
+    """Stands for Airflow: answers with what it got, and notes that it did."""
+    body = await Request(scope, receive).body()
+    await JSONResponse({"got": body.decode(errors="replace"), "query": scope["query_string"].decode()})(
+        scope, receive, send
+    )
+
+
+@pytest.fixture
+def client(fernet_key: str) -> TestClient:
+    guard = TriggerGuard(airflow, sealer=lambda: Sealer(fernet_key), asking=ASKING)
+    return TestClient(ForeignBodies(guard, asking=ASKING), headers={"Authorization": f"Bearer {TOKEN}"})
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/api/v2/dags/send_laed/dagRuns", {"logical_date": None, "conf": BODY}),
+        ("POST", "/airflow/api/v2/dags/another/dagRuns", {"logical_date": None, "conf": BODY}),
+        ("POST", "/api/v2/dags/~/dagRuns/list", {"conf": BODY}),
+        ("PATCH", f"{TRIGGER}/some-run", {"state": "success", "conf": BODY}),
+        ("PATCH", f"{TRIGGER}/some-run", {"note": TEXT}),
+        ("PATCH", f"{TRIGGER}/some-run", BODY),
+        ("POST", f"{TRIGGER}/some-run/clear", {"dry_run": False, "conf": BODY}),
+        ("PATCH", "/api/v2/dags/~/dagRuns", {"actions": [{"action": "update", "entities": [{"conf": BODY}]}]}),
+        ("POST", "/api/v2/assets/1/materialize", {"conf": BODY}),
+        ("POST", "/api/v2/assets/events", {"asset_id": 1, "extra": BODY}),
+        ("POST", "/api/v2/backfills", {"dag_id": "retry_leads", "dag_run_conf": BODY}),
+        ("POST", "/api/v2/backfills/dry_run", {"dag_id": "retry_leads", "dag_run_conf": TEXT}),
+        ("POST", f"{TRIGGER}/some-run/taskInstances/plan/xcomEntries", {"key": "x", "value": BODY}),
+        ("POST", "/api/v2/dags/send_lead/clearTaskInstances", {"dry_run": False, "note": json.dumps([TEXT])}),
+        ("POST", "/api/v2/pools", {"name": "p", "slots": 1, "description": TEXT}),
+        ("POST", "/api/v2/variables", {"key": "x", "value": "y", "description": TEXT}),
+        ("POST", "/api/v2/connections", {"connection_id": "x", "description": TEXT}),
+        ("POST", "/ui/dags/send_lead", {"conf": BODY}),
+        ("DELETE", "/api/v2/dags/another", {"conf": BODY}),
+        ("POST", "/api/v2/dags/send_laed/dagRuns", {"conf": BODY | {"Integrations": 1}}),
+        ("POST", "/api/v2/dags/send_laed/dagRuns", {"conf": {" Integrations": BODY["integrations"], "LEAD": {"a": 1}}}),
+        ("POST", "/api/v2/dags/send_laed/dagRuns", {"conf": BODY | {"credentials": None, "lead": None, "creds": "x"}}),
+    ],
+)
+def test_it_is_refused_with_the_way_to_send_it(client: TestClient, method: str, path: str, body: Any) -> None:
+    answer = client.request(method, path, json=body)
+    assert answer.status_code == 422, answer.text
+    assert "/api/integrations/send-batch" in answer.text or "retry_leads" in answer.text
+    assert BOT_TOKEN not in answer.text
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32", "utf-16-le"])
+def test_it_is_found_as_airflow_reads_it(client: TestClient, encoding: str) -> None:
+    for text in (TEXT, TEXT.replace("integrations", "\\u0069ntegrations")):
+        body = json.dumps({"conf": json.loads(text)}) if text == TEXT else f'{{"conf": {text}}}'
+        answer = client.post(
+            "/api/v2/dags/send_laed/dagRuns",
+            content=body.encode(encoding),
+            headers={"Content-Type": "application/json"},
+        )
+        assert answer.status_code == 422
+
+
+def test_it_is_found_in_parts_without_a_length(client: TestClient) -> None:
+    text = json.dumps({"conf": BODY}).encode()
+    parts = (text[at : at + 7] for at in range(0, len(text), 7))
+    assert client.post("/api/v2/dags/send_laed/dagRuns", content=parts).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "name", ["config", "Conf", "dag_run_conf", "conf ", "credentials", "lead", "callback_url", "x", "integrations"]
+)
+def test_beside_conf_the_trigger_takes_airflows_own_fields_only(client: TestClient, name: str) -> None:
+    answer = client.post(TRIGGER, json={"logical_date": None, name: BODY})
+    assert answer.status_code == 422
+    assert BOT_TOKEN not in answer.text
+
+
+def test_airflows_own_fields_are_all_that_its_trigger_takes() -> None:
+    from airflow.api_fastapi.core_api.datamodels.dag_run import TriggerDAGRunPostBody
+
+    from leadcast.api import trigger_guard
+
+    assert set(TriggerDAGRunPostBody.model_fields) == trigger_guard._AIRFLOWS_OWN
+
+
+@pytest.mark.parametrize("path", [TRIGGER, "/api/v2/dags/send_laed/dagRuns", "/api/v2/variables/x"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"conf": TEXT},
+        {"x": json.dumps({"conf": BODY})},
+        {"credentials[telegram][bot_token]": BOT_TOKEN},
+        {"lead.name": "Анна"},
+        {"Callback_URL": "https://receiver.example/x"},
+    ],
+)
+def test_nothing_of_a_request_stands_in_an_address(client: TestClient, path: str, query: dict[str, str]) -> None:
+    scopes = []
+
+    async def outer(scope: Scope, receive: Receive, send: Send) -> None:
+        scopes.append(scope)
+        await client.app(scope, receive, send)
+
+    answer = TestClient(outer, headers=client.headers).post(path, params=query, json={"logical_date": None})
+    assert answer.status_code == 422
+    assert BOT_TOKEN not in answer.text
+    assert scopes[0]["query_string"] == b"", "which Airflow's access log has of it"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/api/v2/dags/another/dagRuns", {"logical_date": None, "conf": {"integrations": ["billing"]}}),
+        ("POST", "/api/v2/dags/another/dagRuns", {"logical_date": None, "conf": {"lead": {"name": "x"}}}),
+        ("POST", "/api/v2/dags/another/dagRuns", {"conf": {"integrations": [{"type": "x"}], "lead_id": 1}}),
+        ("POST", "/api/v2/dags/another/dagRuns", {"conf": SEALED}),
+        ("POST", "/api/v2/variables", {"key": "request", "value": TEXT}),
+        ("PATCH", "/api/v2/variables/request", {"key": "request", "value": BODY}),
+        ("PATCH", "/api/v2/variables", {"actions": [{"action": "create", "entities": [{"key": "x", "value": TEXT}]}]}),
+        ("POST", "/api/v2/connections", {"connection_id": "x", "extra": TEXT}),
+        ("POST", "/api/integrations/send-batch", BODY),
+        ("POST", "/api/integrations/ui/batches/x/retry", BODY),
+        ("PUT", "/execution/xcoms/a/b/c/return_value", BODY),
+        ("GET", "/api/v2/dags/another/dagRuns", BODY),
+        ("POST", "/elsewhere", BODY),
+    ],
+)
+def test_what_is_none_of_ours_passes_as_it_came(client: TestClient, method: str, path: str, body: Any) -> None:
+    answer = client.request(method, path, json=body, params={"limit": "1"})
+    assert answer.status_code == 200, answer.text
+    assert json.loads(answer.json()["got"]) == body
+    assert answer.json()["query"] == "limit=1"
+
+
+@pytest.mark.parametrize("content", [b"", b"integrations", TEXT.encode()[:-1], b"\xff" * 100])
+def test_what_is_no_json_is_airflows_to_refuse(client: TestClient, content: bytes) -> None:
+    answer = client.post("/api/v2/dags/send_laed/dagRuns", content=content)
+    assert answer.json()["got"] == content.decode(errors="replace")
+
+
+@pytest.mark.parametrize("in_parts", [True, False])
+def test_what_is_larger_than_any_request_passes_as_it_comes(client: TestClient, in_parts: bool) -> None:
+    text = json.dumps({"conf": BODY, "padding": "x" * MAX_BODY_BYTES}).encode()
+    parts = (text[at : at + 50_000] for at in range(0, len(text), 50_000))
+    answer = client.post("/api/v2/dags/send_laed/dagRuns", content=parts if in_parts else text)
+    assert answer.json()["got"] == text.decode()
+
+
+@pytest.mark.parametrize("headers", [{"Authorization": ""}, {"Authorization": "Bearer another"}])
+def test_a_stranger_is_airflows_to_refuse_and_costs_nothing(client: TestClient, headers: dict[str, str]) -> None:
+    answer = client.post("/api/v2/dags/send_laed/dagRuns", json={"conf": BODY}, headers=headers)
+    assert json.loads(answer.json()["got"]) == {"conf": BODY}
+
+
+@pytest.mark.anyio
+async def test_who_leaves_before_the_end_is_told_of_to_airflow() -> None:
+    seen: list[Message] = []
+
+    async def noting(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(await receive())
+
+    async def gone() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def nobody(message: Message) -> None:
+        raise AssertionError(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/api/v2/pools", "query_string": b"", "headers": []}
+    await ForeignBodies(noting, asking=ASKING)(scope, gone, nobody)
+    assert seen == [{"type": "http.disconnect"}]
