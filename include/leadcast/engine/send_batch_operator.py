@@ -25,7 +25,7 @@ CALLER = "task"
 
 class SendBatchOperator(BaseOperator):
     """Accepts a request for `send_lead`. Done again, be it as a retry or after a clear, it finds the batch of before,
-    and sends nothing twice.
+    and sends nothing twice. The batch is of the user who has triggered the run, or of nobody.
 
     Args:
         request: what `POST /api/integrations/send-batch` takes. Its texts may hold Jinja templates, and its parts be
@@ -72,7 +72,7 @@ class SendBatchOperator(BaseOperator):
 
         key, request = _key(context), self._filled_in(context)
         try:
-            accepted = _accept(request, key)
+            accepted = _accept(request, key, sent_by=getattr(context["dag_run"], "triggering_user_name", None))
         except IdempotencyConflict:
             return self._sent_before(key)
         except (RequestRejected, SettingsError) as error:
@@ -105,10 +105,10 @@ class SendBatchOperator(BaseOperator):
         return found.batch_id
 
 
-def _accept(request: Any, key: str) -> Accepted:
+def _accept(request: Any, key: str, *, sent_by: str | None) -> Accepted:
     from leadcast.engine import config
 
-    return config.inbox().accept(request, idempotency_key=key, caller=CALLER)
+    return config.inbox().accept(request, idempotency_key=key, caller=CALLER, sent_by=sent_by or None)
 
 
 def _key(context: Context) -> str:
