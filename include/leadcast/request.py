@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, String
 
 from leadcast.core import blanks
 from leadcast.core.absent import as_object, filled_in, is_none, without_blanks
+from leadcast.core.budget import measured, spend_on_values
 from leadcast.core.conn_ids import ConnIds, is_conn_id, unusable
 from leadcast.core.errors import FieldError
 from leadcast.core.meant import AsMeant, as_meant
@@ -140,8 +141,13 @@ def validate(
         conn_ids: which connections it may name; None: that is not looked at here, but when it is sent.
 
     Raises:
-        InvalidRequest: with every field at fault.
+        InvalidRequest: with every field at fault, or there is too much in it to be checked.
     """
+    with measured():
+        return _validated(data, defaults)
+
+
+def _validated(data: Any, defaults: Mapping[str, Mapping[str, Any]]) -> SendBatch:
     request = _read(data)
     errors = [
         error
@@ -163,6 +169,7 @@ def _read(data: Any) -> SendBatch:
     """The request in `data`, as far as it can be told without asking the integrations."""
     if not isinstance(data, Mapping):
         return check(SendBatch, data)
+    spend_on_values({name: value for name, value in data.items() if name != "lead"})
     refuse_deep(data, than=MAX_DEPTH_OF_BODY)
     given = as_meant(SendBatch, data)
     notes = _take_unknown_priority(given)

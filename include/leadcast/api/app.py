@@ -13,6 +13,7 @@ from leadcast.api.backend import Backend, airflow_backend
 from leadcast.api.health import Health, health
 from leadcast.api.read_on import ReadOn
 from leadcast.api.threads import Threads
+from leadcast.api.unkept import Unkept
 
 
 def create_app(backend: Backend | None = None, *, admit: Callable[..., Any] | None = None) -> FastAPI:
@@ -35,6 +36,8 @@ def create_app(backend: Backend | None = None, *, admit: Callable[..., Any] | No
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        # it would send the body on to the address that the caller's Host names, and by http behind a proxy with TLS
+        redirect_slashes=False,
     )
     app.state.backend = backend
     app.state.threads = Threads()
@@ -43,5 +46,6 @@ def create_app(backend: Backend | None = None, *, admit: Callable[..., Any] | No
         app.include_router(module.router)
     app.openapi = lambda: schema.openapi(app)  # type: ignore[method-assign]  # as FastAPI documents it
     app.add_middleware(ReadOn)
+    app.add_middleware(Unkept)
     problems.handle_with(app, page=pages.problem_page)
     return app

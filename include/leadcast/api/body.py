@@ -47,12 +47,14 @@ async def read_json(request: Request, *, lead_at: Way = ("lead",)) -> Any:
         BodyTooLarge: over 1 MiB, whatever Content-Length says.
         BodyTooSlow: it did not come in time.
         InvalidRequest: it is not JSON.
+        StoreError: all threads are in use.
     """
     said = request.headers.get("Content-Type", "")
     media_type = said.partition(";")[0].partition(",")[0].strip().lower()
     if not _JSON.fullmatch(media_type) or _is_packed(request.headers.get("Content-Encoding", "")):
         raise HTTPException(415, "Send JSON, uncompressed: Content-Type: application/json.")
-    return parse_body(await read(request), charset=charset_of(said), lead_at=lead_at)
+    body, threads = await read(request), request.app.state.threads
+    return await threads.run(lambda: parse_body(body, charset=charset_of(said), lead_at=lead_at))
 
 
 def charset_of(content_type: str) -> str:

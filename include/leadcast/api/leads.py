@@ -37,7 +37,8 @@ async def put_lead(
 
     It is yours from then on. Batches accepted before keep the lead as it was then.
     """
-    given = lead_of(await read_json(request, lead_at=()))
+    data = await read_json(request, lead_at=())
+    given = await threads.run(lambda: lead_of(data))
     if await threads.run(lambda: _put(backend, given.lead(lead_id), caller)):
         response.status_code = 201
     stored = StoredAnswer(

@@ -36,9 +36,7 @@ HEADERS = {
         "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
     ),
-    "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
-    "Cache-Control": "no-store",
 }
 
 
@@ -116,7 +114,7 @@ def script() -> FileResponse:
     return FileResponse(FOLDER / "leadcast.js", headers=_ASSET_HEADERS)
 
 
-_ASSET_HEADERS = {"Cache-Control": "private, max-age=300", "X-Content-Type-Options": "nosniff"}
+_ASSET_HEADERS = {"Cache-Control": "private, max-age=300"}
 
 
 def render(template: str, links: Links, *, code: int = 200, **values: Any) -> HTMLResponse:

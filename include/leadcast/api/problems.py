@@ -26,11 +26,17 @@ from leadcast.core.errors import (
     StoreError,
 )
 from leadcast.core.field_words import words_of
+from leadcast.core.redact import one_line
 
 log = structlog.get_logger("leadcast.api")
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5
+MAX_ERRORS = 50
+"""In one answer; `detail` says how many more there are."""
+MAX_NAME_CHARS = 64
+"""Of each step of the way to a field: it may be the caller's own."""
+_MAX_DETAIL_CHARS = 2000
 _SIGN_IN = (
     "Send an Airflow token, as in Authorization: Bearer …; "
     "POST /auth/token gives one for a user name and a password, `leadcast token` one of the local stack."
@@ -53,13 +59,19 @@ class Problem:
             "type": f"urn:leadcast:problem:{slug}",
             "title": self.title,
             "status": self.status,
-            "detail": self.detail,
-            "errors": [{"loc": list(error.loc), "msg": error.msg} for error in self.errors],
+            "detail": self.detail[:_MAX_DETAIL_CHARS],
+            "errors": [
+                {"loc": list(map(_shown, error.loc)), "msg": one_line(error.msg)} for error in self.errors[:MAX_ERRORS]
+            ],
         }
 
     def response(self, headers: Mapping[str, str] | None = None) -> Response:
         """The HTTP answer."""
         return JSONResponse(self.as_json(), status_code=self.status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def _shown(step: str | int) -> str | int:
+    return one_line(step, limit=MAX_NAME_CHARS) if isinstance(step, str) else step
 
 
 def of_error(error: LeadcastError) -> Problem:
@@ -94,7 +106,7 @@ def of_error(error: LeadcastError) -> Problem:
 def of_validation(error: RequestValidationError) -> Problem:
     """FastAPI's findings in path, query and headers, without the values."""
     errors = [FieldError(tuple(item["loc"]), words_of(item)) for item in error.errors()]
-    where = ".".join(str(part) for part in errors[0].loc)
+    where = ".".join(str(_shown(part)) for part in errors[0].loc)
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return Problem(status=422, title="Invalid request", detail=f"{where}: {errors[0].msg}{more}", errors=errors)
 

@@ -18,6 +18,8 @@ from leadcast.api import problems
 from leadcast.api.body import charset_of, read
 from leadcast.api.read_on import ReadOn
 from leadcast.api.threads import Threads
+from leadcast.api.unkept import Unkept
+from leadcast.core.budget import measured
 from leadcast.core.errors import FieldError, InvalidRequest, LeadcastError
 from leadcast.core.json_body import parse_body
 from leadcast.engine.conf_guard import DAG_ID, WHAT_TO_DO, checked
@@ -97,7 +99,7 @@ class TriggerGuard:
             )
         except (LeadcastError, HTTPException, SQLAlchemyError) as error:
             problem, with_it = problems.told(error)
-            await problem.response(with_it)(scope, receive, send)
+            await Unkept(problem.response(with_it))(scope, receive, send)
             return
         headers = [item for item in scope["headers"] if item[0] not in (b"content-length", b"transfer-encoding")]
         headers.append((b"content-length", str(len(guarded)).encode()))
@@ -116,7 +118,10 @@ class TriggerGuard:
         return user
 
     def _guarded(self, path: str, body: bytes, charset: str, *, user_name: str) -> bytes:
-        data = parse_body(body, charset=charset, lead_at=("conf", "lead"))
+        with measured():
+            return self._checked_body(path, parse_body(body, charset=charset, lead_at=("conf", "lead")), user_name)
+
+    def _checked_body(self, path: str, data: Any, user_name: str) -> bytes:
         if isinstance(data, dict) and not is_trigger(path):
             _refuse_backfill(data)
         elif isinstance(data, dict):

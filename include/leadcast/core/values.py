@@ -17,6 +17,8 @@ _MOST_DIGITS = 1000
 """Of a whole number."""
 _MOST_BITS = 3322
 """The same."""
+_ALONE = (str, int, float, type(None))
+"""In which nothing else can be."""
 _EXACT = 2**53
 """From here on, floats lack digits."""
 
@@ -79,7 +81,8 @@ def _at_depth(value: Any, depth: int) -> list[Any]:
 
 
 def _within(values: list[Any]) -> list[Any]:
-    return [value for value in values if isinstance(value, Mapping | list | tuple)]
+    # there may be very many, most of them plain: what is dear is asked last
+    return [value for value in values if not isinstance(value, _ALONE) and isinstance(value, Mapping | list | tuple)]
 
 
 def text_of(value: Any) -> str:

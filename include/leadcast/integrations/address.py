@@ -120,6 +120,8 @@ def callable_url(url: str) -> str:
     Raises:
         ValueError: it cannot; says why, and repeats nothing of it, which may be a secret.
     """
+    if len(url) > 2 * MAX_URL_CHARS:  # before each character of it is looked at
+        raise ValueError(f"must be a URL of at most {MAX_URL_CHARS} characters")
     ends = [place for place, char in enumerate(url) if not (_is_invisible(char) or char in _JOINERS)]
     url = url[ends[0] : ends[-1] + 1] if ends else ""
     if len(url) > MAX_URL_CHARS:

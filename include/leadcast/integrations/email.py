@@ -26,6 +26,7 @@ from leadcast.core.model import Lead, Receipt
 from leadcast.core.settings import Language
 from leadcast.integrations import smtp
 from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, ModelClass, RequestModel
+from leadcast.integrations.caller_lines import MAX_LINE_CHARS, Line
 from leadcast.integrations.connection import given, parsed
 from leadcast.integrations.deadline import Deadline
 from leadcast.integrations.email_progress import Progress
@@ -33,7 +34,7 @@ from leadcast.integrations.mail_headers import INTACT
 from leadcast.integrations.mail_oauth import with_token
 from leadcast.integrations.mail_server import MailServer, header_text, mail_address
 from leadcast.integrations.mapping import Fields, filled
-from leadcast.integrations.templating import MAX_LINE_CHARS, NEW_LEAD, EmailText, Line, TemplateName
+from leadcast.integrations.templating import NEW_LEAD, EmailText, TemplateName
 
 MAX_RECIPIENTS = 50
 _NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9._-]")

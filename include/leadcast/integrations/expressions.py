@@ -16,6 +16,7 @@ from typing import Any
 
 from jinja2 import Environment, TemplateSyntaxError, nodes
 
+from leadcast.core.budget import PER_EXPRESSION, spend
 from leadcast.core.model import Lead
 from leadcast.core.redact import one_line
 from leadcast.core.tidy import FIELDS
@@ -45,24 +46,32 @@ _PLAIN = (
     nodes.Const, nodes.List, nodes.Tuple, nodes.Compare, nodes.Operand, nodes.And, nodes.Or, nodes.Not, nodes.CondExpr,
     nodes.Concat, nodes.Add, nodes.Sub, nodes.Neg, nodes.Pos, nodes.Keyword,
 )  # fmt: skip
-_JINJA = Environment(keep_trailing_newline=True)  # noqa: S701 - it only parses: nothing is rendered, nothing to escape
+JINJA = Environment(keep_trailing_newline=True)  # noqa: S701 - it only parses: nothing is rendered, nothing to escape
+"""Reads what callers write. What it has read is walked, never compiled."""
 
 Part = str | nodes.Expr
 
 
-@lru_cache(maxsize=256)
 def parsed(source: str) -> tuple[Part, ...]:
     """The text as its constant parts and its expressions, in order.
 
     Raises:
         ValueError: it is none that can be filled in; says what is in the way.
+        SpentError: there is too much of them in this request.
     """
     if "{" not in source:
         return (source,) if source else ()
+    # also for one that is remembered: what a request may bring does not depend on others
+    spend(PER_EXPRESSION + len(source))
+    return _parsed(source)
+
+
+@lru_cache(maxsize=256)
+def _parsed(source: str) -> tuple[Part, ...]:
     if len(source) > MAX_SOURCE_CHARS:
         raise ValueError(f"at most {MAX_SOURCE_CHARS} characters with braces in them")
     try:
-        parts = tuple(_parts(_JINJA.parse(placeholders_to_jinja(source))))
+        parts = tuple(_parts(JINJA.parse(placeholders_to_jinja(source))))
         steps = sum(_steps(part) for part in parts if not isinstance(part, str))
     except TemplateSyntaxError as error:
         raise ValueError(f"not an expression: {one_line(error.message or '', limit=160)}") from None

@@ -12,22 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from jinja2 import ChainableUndefined, Environment, Template, TemplateError, TemplateNotFound, nodes
+from jinja2 import ChainableUndefined, Environment, Template, TemplateNotFound
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from pydantic import AfterValidator, StringConstraints
+from pydantic import StringConstraints
 
 from leadcast.core.errors import Unsendable
 from leadcast.core.model import Lead
 from leadcast.core.redact import one_line
 from leadcast.core.settings import Language, Occasion
 from leadcast.integrations import telegram_text, template_values
-from leadcast.integrations.template_files import UNSENDABLE, TemplateFiles, placeholders_to_jinja
+from leadcast.integrations.caller_lines import MAX_LINE_CHARS, filled_line
+from leadcast.integrations.template_files import TemplateFiles
 from leadcast.integrations.template_filters import FILTERS, OWN_LABELS, printed
 from leadcast.integrations.wording import Wording
 
 NEW_LEAD = "new_lead"
-MAX_LINE_CHARS = 998
-_LINE_NODES = (nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Getattr, nodes.Getitem, nodes.Const)
 
 
 @dataclass(frozen=True)
@@ -119,11 +118,9 @@ class Templates:
             Unsendable: it is too long, or holds more than placeholders and expressions like `{{ lead.name }}`.
         """
         try:
-            check_line(source)
-            text = self._environment.from_string(placeholders_to_jinja(source)).render(template_values.values_of(lead))
-        except (ValueError, TemplateError) as error:
+            return filled_line(source, lead=lead)
+        except ValueError as error:
             raise Unsendable(f"The line cannot be filled in: {error}", code="template") from None
-        return one_line(text, limit=MAX_LINE_CHARS)
 
     def notification(
         self, occasion: Occasion, *, values: Mapping[str, Any], language: Language | None = None
@@ -170,30 +167,6 @@ class Templates:
             ) from None
 
 
-def check_line(source: str) -> str:
-    """`source` itself, if `Templates.line` takes it: at most 998 characters, placeholders and plain lookups only.
-
-    Raises:
-        ValueError: says what is in the way.
-    """
-    if len(source) > MAX_LINE_CHARS:
-        raise ValueError(f"at most {MAX_LINE_CHARS} characters")
-    try:
-        tree = _SYNTAX.parse(placeholders_to_jinja(source))
-        for node in tree.find_all(nodes.Node):
-            if not isinstance(node, _LINE_NODES):
-                what = type(node).__name__.lower()
-                raise ValueError(f"only placeholders like {{lead_name}} and {{{{ lead.name }}}}: no {what} here")
-            if isinstance(node, nodes.Const) and UNSENDABLE.search(str(node.value)):
-                raise ValueError("holds a NUL character or half a surrogate pair")
-        _SYNTAX.compile(tree)
-    except TemplateError as error:
-        raise ValueError(f"not a line with placeholders like {{lead_name}}: {error}") from None
-    except (RecursionError, MemoryError, SyntaxError):
-        raise ValueError("nested too deeply") from None
-    return source
-
-
 def _in_words_of(language: Language, values: Mapping[str, Any]) -> Mapping[str, Any]:
     """The values of a notification, with our own sentences in them in this language."""
     say = Wording.of(language).say
@@ -201,7 +174,7 @@ def _in_words_of(language: Language, values: Mapping[str, Any]) -> Mapping[str, 
     return {**values, "deliveries": deliveries, "reason": say(values.get("reason") or "")}
 
 
-def _environment(files: TemplateFiles | None) -> Environment:
+def _environment(files: TemplateFiles) -> Environment:
     environment = ImmutableSandboxedEnvironment(
         loader=files,
         undefined=ChainableUndefined,
@@ -214,8 +187,5 @@ def _environment(files: TemplateFiles | None) -> Environment:
     return environment
 
 
-_SYNTAX = _environment(None)
-Line = Annotated[str, StringConstraints(max_length=MAX_LINE_CHARS), AfterValidator(check_line)]
-"""A caller's line with placeholders, checked at the door."""
 TemplateName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,64}$")]
 """A template's name; whether it exists is known only where it is rendered."""
