@@ -23,7 +23,7 @@ from tests.hostile.dear_bodies import FORMS, TEXTS, as_bytes
 
 MAX_CALLS = 2_000_000
 CALLS_A_UNIT = 75
-SHARE = 10
+SHARE = 25
 """What is told of a whole budget here, is shown with this part of it: it takes less time."""
 IN_TEXTS = [name for name in FORMS if name.startswith(("lines", "mappings"))]
 MAX_ANSWER_BYTES = 32 * 1024
