@@ -19,7 +19,7 @@ from leadcast.api.body import charset_of, read
 from leadcast.api.read_on import ReadOn
 from leadcast.api.threads import Threads
 from leadcast.api.unkept import Unkept
-from leadcast.core.budget import measured
+from leadcast.core.budget import SpentError, measured
 from leadcast.core.errors import FieldError, InvalidRequest, LeadcastError
 from leadcast.core.json_body import parse_body
 from leadcast.engine.conf_guard import DAG_ID, WHAT_TO_DO, checked
@@ -139,6 +139,8 @@ class TriggerGuard:
         except InvalidRequest as error:
             errors = [FieldError(("body", "conf", *item.loc), item.msg) for item in error.errors]
             raise InvalidRequest(f"conf.{error.detail}", errors=errors) from None
+        except SpentError:
+            raise  # for all of the body, not for what is sealed of it
         except LeadcastError as error:
             raise InvalidRequest(f"This conf cannot be sealed here: {error} {WHAT_TO_DO}") from None
 
