@@ -144,10 +144,10 @@ def validate(
         InvalidRequest: with every field at fault, or there is too much in it to be checked.
     """
     with measured():
-        return _validated(data, defaults)
+        return _validated(data, defaults, conn_ids)
 
 
-def _validated(data: Any, defaults: Mapping[str, Mapping[str, Any]]) -> SendBatch:
+def _validated(data: Any, defaults: Mapping[str, Mapping[str, Any]], conn_ids: ConnIds | None) -> SendBatch:
     request = _read(data)
     errors = [
         error
