@@ -16,13 +16,13 @@ from sqlalchemy import update
 from leadcast.api.app import create_app
 from leadcast.core.clock import utc_now
 from leadcast.core.errors import RejectedError
-from leadcast.core.model import AttemptOutcome, DeliveryState, Receipt
+from leadcast.core.model import AttemptOutcome, DeliveryState
 from leadcast.core.settings import Settings
-from leadcast.settle import Settler
 from leadcast.store import claims, ledger, migrate
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, leads
 from tests.api.conftest import TOKEN, admit, anonymous, bell, serve  # noqa: F401  # fixtures
+from tests.hostile.ended import end_partially
 from tests.hostile.rights import BATCH, CALLS, FIELDS, LEAD, WHO, Call, Field, calls_table, fields_table
 from tests.store.older import older_store
 
@@ -44,20 +44,8 @@ def send(client: TestClient, user: str = "sender-own", **changed: object) -> str
 
 def partial(client: TestClient, store: Store, user: str = "sender-own") -> str:
     """A batch of this user's that has ended; its services have repeated the lead."""
-    batch_id, now = send(client, user), utc_now()
-    error = RejectedError("Telegram refuses the message: needle said Bad Request.", code="400", detail="needle detail")
-    receipt = Receipt(external_id="<42@example.com>", detail={"accepted": ["needle of a receipt"]})
-    ends = (
-        ledger.Ended(state=DeliveryState.FAILED, outcome=AttemptOutcome.REJECTED, error=error),
-        ledger.Ended(state=DeliveryState.DELIVERED, outcome=AttemptOutcome.DELIVERED, receipt=receipt),
-    )
-    with store.begin() as connection:
-        claims.claim(connection, run_id="wave__1", own_batch_id=batch_id, limit=1, now=now)
-        for index, ended in enumerate(ends):
-            begun = ledger.begin(connection, f"{batch_id}-{index}", worker="worker-1:42", now=now)
-            assert begun is not None
-            ledger.end(connection, begun, ended, now=now)
-    Settler(store=store, settings=Settings()).batch(batch_id, run_id="wave__1", over=True)
+    batch_id = send(client, user)
+    end_partially(store, batch_id)
     return batch_id
 
 

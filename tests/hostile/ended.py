@@ -1,0 +1,31 @@
+"""A batch that has ended, one of its two services having refused the lead in words that repeat it."""
+
+from __future__ import annotations
+
+from leadcast.core.clock import utc_now
+from leadcast.core.errors import RejectedError
+from leadcast.core.model import AttemptOutcome, DeliveryState, Receipt
+from leadcast.core.settings import Settings
+from leadcast.settle import Settler
+from leadcast.store import claims, ledger
+from leadcast.store.database import Store
+
+_ERROR = RejectedError("Telegram refuses the message: needle said Bad Request.", code="400", detail="needle detail")
+_RECEIPT = Receipt(external_id="<42@example.com>", detail={"accepted": ["needle of a receipt"]})
+ENDS = (
+    ledger.Ended(state=DeliveryState.FAILED, outcome=AttemptOutcome.REJECTED, error=_ERROR),
+    ledger.Ended(state=DeliveryState.DELIVERED, outcome=AttemptOutcome.DELIVERED, receipt=_RECEIPT),
+)
+"""One attempt of each of its deliveries."""
+
+
+def end_partially(store: Store, batch_id: str) -> None:
+    """Ends a batch of two deliveries: the first has failed, the second is delivered."""
+    now = utc_now()
+    with store.begin() as connection:
+        claims.claim(connection, run_id="wave__1", own_batch_id=batch_id, limit=1, now=now)
+        for index, ended in enumerate(ENDS):
+            begun = ledger.begin(connection, f"{batch_id}-{index}", worker="worker-1:42", now=now)
+            assert begun is not None
+            ledger.end(connection, begun, ended, now=now)
+    Settler(store=store, settings=Settings()).batch(batch_id, run_id="wave__1", over=True)
