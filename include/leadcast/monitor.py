@@ -134,7 +134,7 @@ class Monitor:
             lead = leads.find(connection, lead_id) if self._sees_stored(connection, lead_id) else None
             sent = whose.unerased_of_lead(connection, lead_id, limit=BATCHES_OF_LEAD)
             if lead is None and not sent:
-                raise LeadNotFound(lead_id)
+                raise LeadNotFound(lead_id, is_looked_at=True)
             if lead is None:
                 his = next((batch_id for batch_id, sender in sent if self.sees(sender)), None)
                 lead = None if his is None else leads.as_sent(connection, lead_id, batch_id=his)

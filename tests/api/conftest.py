@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 
 from leadcast.api.app import create_app
 from leadcast.api.backend import Backend
-from leadcast.api.caller import SAFE_METHODS, Caller, bearer_of, refuse_cookie_alone, token_of
+from leadcast.api.caller import MAY_NOT_SEND, SAFE_METHODS, Caller, bearer_of, refuse_cookie_alone, token_of
 from leadcast.api.links import MOUNT
 from leadcast.api.trigger_guard import Asking
 from leadcast.core.settings import Settings
@@ -57,7 +57,7 @@ def admit(request: Request) -> None:
         may=lambda right: user not in ("viewer",) and not user.startswith("sender"),
     )
     if user == "viewer" and request.method not in SAFE_METHODS:
-        raise HTTPException(403, "")
+        raise HTTPException(403, MAY_NOT_SEND)
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ async def user_of(request: Request) -> User:
 
 def refuse_who_may_not_trigger(request: Request, user: User) -> None:
     if user.name == "viewer":
-        raise HTTPException(403)
+        raise HTTPException(403, MAY_NOT_SEND)
 
 
 ASKING = Asking(user_of, refuse_who_may_not_trigger)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from html.parser import HTMLParser
+from urllib.parse import parse_qs
 
 import pytest
 from fastapi.testclient import TestClient
@@ -157,9 +159,14 @@ def test_people_get_errors_as_pages_and_programs_as_problems(client: TestClient)
 
 
 def test_who_is_not_signed_in_is_told_where(anonymous: TestClient) -> None:
-    page = anonymous.get("/ui", headers={"Accept": "text/html"})
+    page = anonymous.get("/ui?status=failed&lead_id=7", headers={"Accept": "text/html", "Host": "elsewhere.example"})
     assert page.status_code == 401
-    assert 'href="/"' in page.text
+    link = re.search(r'href="([^"]+)">Sign in', page.text)
+    assert link
+    address, _, query = unescape(link[1]).partition("?")
+    assert address == "/api/v2/auth/login"
+    assert parse_qs(query) == {"next": ["/api/integrations/ui?status=failed&lead_id=7"]}
+    assert "elsewhere.example" not in page.text
     assert page.text.index("Sign in to Airflow") < page.text.index("Send an Airflow token")
 
 

@@ -211,6 +211,43 @@ def test_whoever_had_a_lead_erased_may_ask_again(anonymous: TestClient) -> None:
     assert call(anonymous, "sender-other", "DELETE", "/leads/9").status_code == 403
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/send-batch"), ("PUT", "/leads/9"), ("DELETE", "/leads/9"), ("POST", "/batches/b/retry")],
+)
+def test_who_looks_on_is_told_what_sending_takes(anonymous: TestClient, method: str, path: str) -> None:  # noqa: F811
+    refused = call(anonymous, "viewer", method, path)
+    assert refused.status_code == 403
+    for words in ("may look on, not send", "create runs of the DAG send_lead", "Leadcast sender", "role user"):
+        assert words in refused.json()["detail"]
+
+
+def test_who_may_not_see_a_lead_is_not_told_to_store_it(anonymous: TestClient) -> None:  # noqa: F811
+    call(anonymous, "sender-own", "PUT", "/leads/9", json={"name": "Ann"})
+    told = [
+        call(anonymous, user, "GET", f"/leads/{lead}") for user in ("viewer", "sender-other") for lead in ("9", "8")
+    ]
+    assert {answer.status_code for answer in told} == {404}
+    for answer in told:
+        assert "PUT" not in answer.text
+        assert "shown to whoever has stored it" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("sender", ["sender-own", None])
+def test_the_page_of_a_batch_says_whom_to_ask(
+    anonymous: TestClient,  # noqa: F811
+    store: Store,
+    sender: str | None,
+) -> None:
+    batch_id = send(anonymous)
+    with store.begin() as connection:
+        connection.execute(update(batches).values(sent_by=sender))
+    page = call(anonymous, "viewer", "GET", f"/ui/batches/{batch_id}").text
+    assert ("<b>sender-own</b>, who has sent it" in page) == (sender is not None)
+    assert "Leadcast operator" in page
+    assert "ask one of them" in page
+
+
 @pytest.mark.parametrize("action", ["retry", "cancel"])
 def test_a_refusal_says_which_right_is_missing(anonymous: TestClient, action: str) -> None:  # noqa: F811
     batch_id = send(anonymous)

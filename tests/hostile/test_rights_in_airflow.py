@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fastapi import HTTPException
 
 from leadcast.api.caller import Caller, OverAll
 
@@ -23,7 +24,7 @@ def caller(monkeypatch: pytest.MonkeyPatch, manager: object, user: object) -> Ca
     """Who is let in, as our dependency makes him; the rights on the DAG are not asked for here."""
     from leadcast.api import access
 
-    for name in ("_may_read", "_may_send"):
+    for name in ("refuse_who_may_not_look", "refuse_who_may_not_trigger"):
         monkeypatch.setattr(access, name, lambda request, user: None)
     monkeypatch.setattr(access, "get_auth_manager", lambda: manager)
     request = SimpleNamespace(method="GET", headers={}, cookies={}, state=SimpleNamespace())
@@ -55,6 +56,37 @@ def test_any_other_is_asked_for_our_resource_by_method(monkeypatch: pytest.Monke
     ann = caller(monkeypatch, Stranger(), user)
     assert [other for other in OverAll if ann.may(other)] == [right]
     assert (ann.sees("bob"), ann.changes("bob")) == (right is OverAll.SEE, right is OverAll.CHANGE)
+
+
+@pytest.mark.parametrize(
+    ("granted", "method", "words"),
+    [
+        ((), "GET", "may not look on: that takes the right to read runs"),
+        ((), "POST", "may not look on: that takes the right to read runs"),
+        (("GET",), "POST", "may look on, not send: that takes the right to create runs"),
+    ],
+)
+def test_who_lacks_a_right_on_the_dag_is_told_which(
+    monkeypatch: pytest.MonkeyPatch, granted: tuple[str, ...], method: str, words: str
+) -> None:
+    from leadcast.api import access, airflow_user
+
+    def asked(right: str) -> Any:
+        def ask(request: object, user: object) -> None:
+            if right not in granted:
+                raise HTTPException(403, "Forbidden")
+
+        return ask
+
+    monkeypatch.setattr(airflow_user, "_may_read", asked("GET"))
+    monkeypatch.setattr(airflow_user, "_may_trigger", asked("POST"))
+    request = SimpleNamespace(method=method, headers={"Authorization": "Bearer t"}, cookies={}, state=SimpleNamespace())
+    for refuse in (access.admit, *([airflow_user.refuse_who_may_not_trigger] if method == "POST" else [])):
+        with pytest.raises(HTTPException) as refused:
+            refuse(request, SimpleNamespace())  # type: ignore[arg-type]  # what it looks at
+        assert refused.value.status_code == 403
+        assert words in str(refused.value.detail)
+        assert "FAB role Leadcast" in str(refused.value.detail)
 
 
 @pytest.mark.parametrize("name", ["", "ann"])

@@ -7,17 +7,13 @@ from typing import Any
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.base_auth_manager import BaseAuthManager
-from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
-from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
+from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import HTTPException, Request
 
+from leadcast.api.airflow_user import refuse_who_may_not_look, refuse_who_may_not_trigger
 from leadcast.api.caller import SAFE_METHODS, Caller, OverAll, refuse_cookie_alone, token_of
-from leadcast.engine.conf_guard import DAG_ID
 from leadcast.engine.permissions import RESOURCE
-
-_may_read = requires_access_dag("GET", DagAccessEntity.RUN, param_dag_id=DAG_ID)
-_may_send = requires_access_dag("POST", DagAccessEntity.RUN, param_dag_id=DAG_ID)
 
 
 def admit(request: Request, user: GetUserDep) -> None:
@@ -28,15 +24,15 @@ def admit(request: Request, user: GetUserDep) -> None:
         HTTPException: 401 without a valid token, 403 without the right.
     """
     if request.method in SAFE_METHODS:
-        _may_read(request, user)
+        refuse_who_may_not_look(request, user)
     else:
         refuse_cookie_alone(request)
-        _may_send(request, user)
+        refuse_who_may_not_trigger(request, user)
 
     @cache
     def may_write() -> bool:
         try:
-            _may_send(request, user)
+            refuse_who_may_not_trigger(request, user)
         except HTTPException:
             return False
         return True

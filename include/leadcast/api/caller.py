@@ -9,12 +9,21 @@ from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
 
+from leadcast.engine.conf_guard import DAG_ID
 from leadcast.engine.permissions import RESOURCE
 
 COOKIE = "_token"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 OWN_HEADER = "X-Requested-With"
 OWN_VALUE = "leadcast"
+MAY_NOT_LOOK = (
+    f"Your user may not look on: that takes the right to read runs of the DAG {DAG_ID}, which the FAB role Leadcast "
+    "viewer gives, and any role of the simple auth manager, viewer too. Ask whoever administers this Airflow."
+)
+MAY_NOT_SEND = (
+    f"Your user may look on, not send: that takes the right to create runs of the DAG {DAG_ID}, which the FAB role "
+    "Leadcast sender gives, and the simple auth manager's role user. Ask whoever administers this Airflow."
+)
 _OTHERS_BATCH = (
     "You may retry and cancel the batches that you have sent yourself. This one is not yours: it needs the right to "
     f"edit {RESOURCE}, which the FAB role Leadcast operator has, and the simple auth manager's role op."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Annotated
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from fastapi import Depends, Request
 
@@ -47,6 +47,11 @@ class Links:
     def run(self, run_id: str | None) -> str | None:
         """The page of a run in Airflow."""
         return None if run_id is None else f"{self.airflow}/dags/{DAG_ID}/runs/{quote(run_id, safe='')}"
+
+    def sign_in(self, path: str, *, query: str) -> str:
+        """Where Airflow lets a person sign in, and sends him back to this address of ours."""
+        back = quote(f"{self.root}{path}") + (f"?{query}" if query else "")
+        return f"{self.airflow}/api/v2/auth/login?{urlencode({'next': back})}"
 
     def page(self, path: str = "") -> str:
         """A page of the monitor."""

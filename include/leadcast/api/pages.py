@@ -130,7 +130,13 @@ def problem_page(request: Request, problem: Problem, headers: Mapping[str, str] 
     is_page = path.split("/")[1:2] in (["ui"], ["docs"])
     if not is_page or "text/html" not in request.headers.get("Accept", ""):
         return None
-    page = render("problem.html", links, code=problem.status, problem=problem)
+    page = render(
+        "problem.html",
+        links,
+        code=problem.status,
+        problem=problem,
+        sign_in=links.sign_in(path, query=request.url.query),
+    )
     page.headers.update(headers or {})
     return page
 

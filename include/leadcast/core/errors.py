@@ -81,9 +81,13 @@ class LeadNotFound(RequestRejected):
     status = 404
     title = "Lead not found"
 
-    def __init__(self, lead_id: str) -> None:
+    def __init__(self, lead_id: str, *, is_looked_at: bool = False) -> None:
+        """is_looked_at: it was to be shown, not sent; who may only look is not told to store it."""
         super().__init__(
-            f"There is no lead {lead_id!r}. Send its data in the request's `lead`, "
+            f"There is no lead {lead_id!r} that was sent. One that was only stored is shown to whoever has stored it, "
+            "and to those who may see everybody's leads."
+            if is_looked_at
+            else f"There is no lead {lead_id!r}. Send its data in the request's `lead`, "
             f"or store it first with PUT /api/integrations/leads/{lead_id}.",
             errors=[FieldError(("lead_id",), "unknown lead")],
         )
