@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 import subprocess
 import sys
 import time
@@ -20,6 +21,8 @@ from leadcast.cli import EXIT_NOT_RUNNING, app
 from leadcast.local import client, show
 from leadcast.local.client import ApiError
 from leadcast.local.errors import StackError
+from leadcast.local.home import Home
+from leadcast.local.ports import Ports
 
 runner = CliRunner()
 
@@ -45,6 +48,26 @@ def test_asking_for_help_loads_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("below", ["elsewhere", "."])
+def test_what_to_try_next_is_a_line_that_works_where_one_is(
+    tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch, below: str
+) -> None:
+    project = tmp_path / "pro ject"
+    (tmp_path / "elsewhere").mkdir()
+    (project / "examples").mkdir(parents=True)
+    (project / "examples" / "lead-123.json").touch()
+    monkeypatch.chdir(tmp_path / "elsewhere" if below == "elsewhere" else project)
+    monkeypatch.setattr(show.shutil, "which", lambda name: None)
+
+    show.addresses(Ports(api=9000), Home(root=tmp_path / "home", project=project), console, has_lead_123=True)
+
+    line = next(line for line in console.export_text().splitlines() if line.startswith("Next"))
+    _, program, _, file, _ = shlex.split(line)
+    assert Path(program) == Path(sys.executable).with_name("leadcast") or below == "."
+    assert Path(file).is_file()
+    assert Path(file).is_absolute() == (below == "elsewhere")
 
 
 def test_down_is_harmless_where_nothing_runs_and_makes_nothing(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -82,6 +83,28 @@ def test_status_asks_a_slow_stack_again_and_does_not_call_it_unwell(
     assert result.output.count("It is slow to answer; asking again…") == min(slow_answers, 2)
     assert asked == sorted(asked)
     assert ("too slow to say how it is" in result.output) == (exit_code == EXIT_SLOW)
+
+
+@pytest.mark.parametrize(("hinted", "asked_in_all", "is_healthy"), [(0, 1, True), (2, 3, True), (99, 5, False)])
+def test_what_health_wants_done_is_believed_when_it_says_so_again_and_again(
+    home: Home, monkeypatch: pytest.MonkeyPatch, hinted: int, asked_in_all: int, is_healthy: bool
+) -> None:
+    asked: list[float] = []
+
+    def status(home: Home, *, timeout_s: float = 5) -> Status:
+        asked.append(timeout_s)
+        hints = ("The store cannot be reached.",) if len(asked) <= hinted else ()
+        return replace(state_of(home, is_slow=False), hints=hints)
+
+    monkeypatch.setattr(stack, "status", status)
+    no_programs: Callable[[], list[ProgramState]] = list
+    watch = Watch(home, states=no_programs, sleep=lambda seconds: None)
+    shown = io.StringIO()
+
+    now = stack.await_health(home, progress=Progress(Console(file=shown)), watch=watch, sleep=lambda seconds: None)
+
+    assert (len(asked), now.is_healthy) == (asked_in_all, is_healthy)
+    assert "well" not in shown.getvalue(), "what is wrong may stand right below"
 
 
 class Forgetful(BaseHTTPRequestHandler):

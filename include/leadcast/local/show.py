@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -59,11 +59,18 @@ def programs(status: Status) -> Table:
     return table
 
 
+def from_here(path: Path) -> str:
+    """A path as it can be typed in the working folder: relative below it, else absolute."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
 def addresses(ports: Ports, home: Home, console: Console, *, has_lead_123: bool = False) -> None:
     """Where to look, and what to try next. Lines are not broken, so that addresses can be copied."""
     api = f"{ports.api_url}/api/integrations"
-    program = "leadcast" if shutil.which("leadcast") else os.path.relpath(Path(sys.executable).with_name("leadcast"))
-    next_one = "send examples/lead-123.json --wait" if has_lead_123 else "up --demo  sends lead 123 to all five"
+    program = "leadcast" if shutil.which("leadcast") else from_here(Path(sys.executable).with_name("leadcast"))
+    lead_123 = shlex.quote(from_here(home.project / "examples" / "lead-123.json"))
+    next_one = f"send {lead_123} --wait" if has_lead_123 else "up --demo  sends lead 123 to all five"
     sandbox = loopback_url(ports.sandbox.control)
     if console.is_terminal:
         # Elsewhere it would be kept, in a log of CI, say.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from leadcast.local import checks, processes
@@ -21,6 +22,11 @@ from leadcast.local.wait import Watch, watch_of
 
 _QUICK_S = 5.0
 _PATIENT_S = 30.0
+_LOOKS = 5
+"""How often Leadcast's health is asked for before what it says is believed: on a busy machine its first look at the
+store may take longer than it waits for."""
+_PAUSE_S = 3.0
+"""Longer than its answer is kept (`api.health`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +82,11 @@ def status(home: Home, *, timeout_s: float = _QUICK_S) -> Status:
     return Status(home=home, ports=state.ports, programs=programs, health=health, hints=hints)
 
 
-def await_health(home: Home, *, progress: Progress, watch: Watch) -> Status:
-    """How the stack is once it is well. A slow one is asked again.
+def await_health(
+    home: Home, *, progress: Progress, watch: Watch, sleep: Callable[[float], None] = time.sleep
+) -> Status:
+    """How the stack is once it is well. A slow one is asked again, and so is one that wants something done: it may be
+    none of that once it has begun.
 
     Raises:
         StackError: a program has been stopped or keeps ending, or there is no progress any more.
@@ -94,8 +103,14 @@ def await_health(home: Home, *, progress: Progress, watch: Watch) -> Status:
             )
         return last[0].is_well
 
-    with progress.step("All parts are well") as step:
-        watch.until(is_well, program=Program.SCHEDULER, what="Airflow calls all of its parts healthy", step=step)
+    with progress.step("Health of all parts") as step:
+        for looks in range(_LOOKS):
+            if looks:
+                step.waits(f"until Leadcast finds nothing to be done; it says: {last[0].hints[0]}")
+                sleep(_PAUSE_S)
+            watch.until(is_well, program=Program.SCHEDULER, what="Airflow calls all of its parts healthy", step=step)
+            if last[0].is_healthy:
+                break
     return last[0]
 
 
