@@ -5,11 +5,14 @@ Who writes a DAG can read what the workers and the dag-processor hold, so that m
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
 import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, create_engine, text
@@ -95,6 +98,32 @@ def test_no_secret_is_an_argument(name: str) -> None:
     for line in words.splitlines():
         if any(f"${key}" in line for key in secret_variables):
             assert re.match(r"made \w+ \w+ ", line) or line.startswith("requirepass "), line
+
+
+@pytest.mark.parametrize("more", ["", ",anna:op,boris:user"])
+def test_each_user_gets_a_password_of_his_own_from_a_variable_of_his_own(tmp_path: Path, more: str) -> None:
+    service = SERVICES["api-server"]
+    script, _, last = service.command[-1].strip().rpartition("\n")
+    assert last.startswith("exec airflow api-server")
+    file = tmp_path / "passwords.json"
+    environment = service.environment | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": service.environment["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"]
+        + more,
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(file),
+        "ANNA_PASSWORD": "hers",
+    }
+    command = ["bash", "-c", f"{script}\ntrue"]
+    without = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert ("BORIS_PASSWORD" in without.stderr) == (without.returncode != 0) == bool(more)
+
+    subprocess.run(command, env=environment | {"BORIS_PASSWORD": "his"}, check=True)
+
+    found = json.loads(file.read_text(encoding="utf-8"))
+    assert found == {name: f"NEEDLE-{name.upper()}_PASSWORD" for name in ("admin", "sender", "viewer")} | (
+        {"anna": "hers", "boris": "his"} if more else {}
+    )
+    assert file.stat().st_mode & 0o077 == 0
 
 
 NEW = ("AIRFLOW_DB_PASSWORD", "STORE_DB_PASSWORD", "RESULTS_DB_PASSWORD", "FLOWER_PASSWORD")

@@ -13,7 +13,7 @@ import pytest
 
 from leadcast.local.errors import StackError
 from leadcast.local.home import Home, State, find_project, write_private
-from leadcast.local.keys import USERS, Keys
+from leadcast.local.keys import USERS, Keys, passwords
 from leadcast.local.ports import Ports
 
 
@@ -116,6 +116,18 @@ def test_airflow_gets_a_password_for_each_user(home: Home) -> None:
 
     assert passwords == {user: keys.users[user].get_secret_value() for user in USERS}
     assert len(set(passwords.values())) == len(USERS)
+
+
+def test_a_user_of_ones_own_keeps_the_password_that_airflow_made(home: Home) -> None:
+    keys = Keys.ensure(home)
+    assert set(passwords(home)) == set(USERS)
+    home.passwords_file.write_text(json.dumps(passwords(home) | {"anna": "made by Airflow", "admin": "another"}))
+    Keys.ensure(home)
+    assert passwords(home)["anna"] == "made by Airflow"
+    assert passwords(home)["admin"] == keys.users["admin"].get_secret_value()
+    home.passwords_file.write_text("[1")
+    Keys.ensure(home)
+    assert set(passwords(home)) == set(USERS)
 
 
 def test_secrets_do_not_show_when_printed() -> None:

@@ -79,9 +79,17 @@ class Keys(BaseModel):
         """The secrets of this home, generated where there are none yet; writes them, and what others read of them."""
         keys = cls.read(home) if home.keys_file.exists() else cls()
         write_private(home.keys_file, keys.model_dump_json(indent=2))
-        write_private(
-            home.passwords_file,
-            json.dumps({user: password.get_secret_value() for user, password in keys.users.items()}),
-        )
+        ours = {user: password.get_secret_value() for user, password in keys.users.items()}
+        write_private(home.passwords_file, json.dumps(passwords(home) | ours))
         write_private(home.sandbox_token_file, keys.sandbox.get_secret_value())
         return keys
+
+
+def passwords(home: Home) -> dict[str, str]:
+    """What Airflow's simple auth manager keeps for this stack: it makes the password of a user whom
+    `AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS` names beside ours. Empty where there is no such file yet."""
+    try:
+        kept = json.loads(home.passwords_file.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return {str(user): str(password) for user, password in kept.items()} if isinstance(kept, dict) else {}

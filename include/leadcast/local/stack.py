@@ -12,7 +12,7 @@ from leadcast.local.client import Api, ApiError, Health
 from leadcast.local.environment import stack_environment
 from leadcast.local.errors import StackError
 from leadcast.local.home import Home
-from leadcast.local.keys import Keys
+from leadcast.local.keys import Keys, passwords
 from leadcast.local.ports import Ports
 from leadcast.local.progress import Progress
 from leadcast.local.start import start
@@ -133,13 +133,14 @@ def log_in(home: Home, *, user: str) -> Api:
         StackError: no such user, or the stack does not answer.
     """
     state = home.read_state()
-    passwords = Keys.read(home).users
+    ours = {name: password.get_secret_value() for name, password in Keys.read(home).users.items()}
+    known = passwords(home) | ours
     if state is None:
         raise StackError(f"No stack runs in {home.root}.", mend="Start one: leadcast up")
-    if user not in passwords:
-        raise StackError(f"The local stack has no user {user!r}.", mend=f"Take one of: {', '.join(passwords)}")
+    if user not in known:
+        raise StackError(f"The local stack has no user {user!r}.", mend=f"Take one of: {', '.join(known)}")
     try:
-        return Api.log_in(state.ports.api_url, user=user, password=passwords[user].get_secret_value())
+        return Api.log_in(state.ports.api_url, user=user, password=known[user])
     except ApiError as error:
         raise StackError(str(error), mend="See: leadcast status") from error
 

@@ -14,7 +14,10 @@ VARIABLE = "LEADCAST_SANDBOX_TOKEN"
 OPEN_PATHS = frozenset({"/", "/page.css", "/page.js", "/health"})
 """Readable by all: an empty page, which fetches the rest with the token, and whether it lives."""
 SHORTEST_CHARS = 16
-_HINT = "Authorization: Bearer <token>; see docs/sandbox.md"
+_HINT = (
+    "Authorization: Bearer <token>. `make up` keeps the token in .leadcast/sandbox-token (or sandbox-token in "
+    f"LEADCAST_HOME); else it is what the sandbox was started with, by {VARIABLE} or --token-file. See docs/sandbox.md."
+)
 
 
 class TokenError(ValueError):
