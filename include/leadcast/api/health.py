@@ -139,7 +139,10 @@ def judge(
         hints.append(f"Pools are missing, their tasks wait for ever: {', '.join(missing_pools)}. Run: leadcast init")
     if paused_dags:
         listed = ", ".join(paused_dags)
-        hints.append(f"DAGs are paused, so leads wait, or what fell stays there: {listed}. Run: airflow dags unpause …")
+        hints.append(
+            f"DAGs are paused, so leads wait, or what fell stays there: {listed}. Run: airflow dags unpause … "
+            "(on the local stack: leadcast airflow dags unpause …)"
+        )
     if late:
         hints.append("Batches wait: is the DAG send_lead paused, is the scheduler running?")
     if store.open_circuits:

@@ -162,7 +162,8 @@ def _dags() -> Iterator[Finding]:
             yield Finding(Level.FAIL, f"DAG {dag_id}: Airflow does not have it", "Is [core] dags_folder right?")
         elif paused[dag_id]:
             level = Level.FAIL if dag_id in NEEDED else Level.WARN
-            yield Finding(level, f"DAG {dag_id}: paused", f"Run: airflow dags unpause {dag_id}")
+            mend = f"Run: airflow dags unpause {dag_id} (on the local stack: leadcast airflow …)"
+            yield Finding(level, f"DAG {dag_id}: paused", mend)
         else:
             yield Finding(Level.OK, f"DAG {dag_id}: there, not paused")
 
