@@ -181,8 +181,9 @@ def test_the_trigger_refuses_what_is_wrong_and_creates_no_run(server: ApiServer,
     before = server.triggered()
     assert server.trigger(BODY | {"nope": 1}).status_code == 422
     unknown = server.trigger({"lead_id": "nobody", "integrations": [{"type": "email"}]})
-    assert unknown.status_code == 400
+    assert unknown.status_code == 404
     assert "There is no lead 'nobody'" in unknown.json()["detail"]
+    assert unknown.json()["errors"][0]["loc"] == ["body", "conf", "lead_id"]
     assert server.trigger(BODY, user="viewer").status_code == 403
     assert server.trigger(BODY, user=None).status_code == 401
     assert server.triggered() == before
@@ -225,7 +226,7 @@ def test_while_the_table_is_away_no_door_accepts_what_needs_it_and_each_says_so(
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
     assert answer.json()["title"] == "Lead table not available"
     triggered = server.trigger(IN_THE_TABLE)
-    assert triggered.status_code == 400
+    assert (triggered.status_code, triggered.headers["Retry-After"]) == (503, "5")
     assert "The lead table cannot be read just now" in triggered.json()["detail"]
     assert "people" not in triggered.text
     assert server.triggered() == before

@@ -42,7 +42,7 @@ def sealer(fernet_key: str) -> Sealer:
 
 @pytest.fixture
 def client(sealer: Sealer) -> TestClient:
-    return signed_in(TriggerGuard(airflow, sealer=lambda: sealer, asking=ASKING))
+    return signed_in(TriggerGuard(airflow, sealer=lambda: sealer, asking=ASKING, find_lead=lambda lead_id: None))
 
 
 def open_conf(conf: dict[str, Any], sealer: Sealer) -> dict[str, Any]:

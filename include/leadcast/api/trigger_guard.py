@@ -8,6 +8,7 @@ stranger's body not a byte is looked at, so that his answer is the same whatever
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,14 +21,15 @@ from leadcast.api.read_on import ReadOn
 from leadcast.api.threads import Threads
 from leadcast.api.unkept import Unkept
 from leadcast.core.budget import SpentError, measured
-from leadcast.core.errors import FieldError, InvalidRequest, LeadcastError
+from leadcast.core.errors import FieldError, InvalidRequest, LeadcastError, RequestRejected
 from leadcast.core.json_body import parse_body
-from leadcast.engine.conf_guard import DAG_ID, WHAT_TO_DO, checked
+from leadcast.engine.conf_guard import DAG_ID, WHAT_TO_DO, Checked, checked_for
 from leadcast.request import SendBatch
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from leadcast.core.tidy import Tidied
     from leadcast.store.sealing import Sealer
 
 _TRIGGER = f"/api/v2/dags/{DAG_ID}/dagRuns"
@@ -72,13 +74,24 @@ class TriggerGuard:
     Args:
         sealer: opens and seals; asked for at each guarded call, so that the server starts without a key.
         asking: who is asked about callers; None: Airflow.
+        find_lead: as `engine.lead_of_run.find`, for a lead that a conf names and does not bring; None: that itself.
     """
 
-    def __init__(self, app: ASGIApp, *, sealer: Callable[[], Sealer], asking: Asking | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        sealer: Callable[[], Sealer],
+        asking: Asking | None = None,
+        find_lead: Callable[[str], Tidied | None] | None = None,
+    ) -> None:
         self._app = app
         self._sealer = sealer
+        self._find_lead = find_lead or _find_lead
         self._asking = asking or of_airflow()
         self._threads = Threads(_THREADS)
+        # others: who brings his lead needs no store, and is not to wait for those who wait for it
+        self._looking = Threads(_THREADS)
         self._guarding = ReadOn(self._guard)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -94,16 +107,19 @@ class TriggerGuard:
             user = await self._admitted(request)
             body = await read(request)
             said = request.headers.get("Content-Type", "")
-            guarded = await self._threads.run(
+            guarded, lead_id = await self._threads.run(
                 lambda: self._guarded(scope["path"], body, charset_of(said), user_name=user.get_name())
             )
+            # asked before Airflow opens its session for the run: it has few, and those who wait would hold them
+            known = nullcontext() if lead_id is None else await self._looking.run(lambda: self._found(lead_id))
         except (LeadcastError, HTTPException, SQLAlchemyError) as error:
             problem, with_it = problems.told(error)
             await Unkept(problem.response(with_it))(scope, receive, send)
             return
         headers = [item for item in scope["headers"] if item[0] not in (b"content-length", b"transfer-encoding")]
         headers.append((b"content-length", str(len(guarded)).encode()))
-        await self._app({**scope, "headers": headers}, replay(guarded, receive), send)
+        with known:
+            await self._app({**scope, "headers": headers}, replay(guarded, receive), send)
 
     async def _admitted(self, request: Request) -> User:
         """Who calls, if he may go on: to trigger by our own question; about backfills Airflow asks, by their DAG.
@@ -117,25 +133,43 @@ class TriggerGuard:
             await self._threads.run(lambda: self._asking.refuse_who_may_not_trigger(request, user))
         return user
 
-    def _guarded(self, path: str, body: bytes, charset: str, *, user_name: str) -> bytes:
+    def _guarded(self, path: str, body: bytes, charset: str, *, user_name: str) -> tuple[bytes, str | None]:
+        """The body as Airflow may read it, and the id of a lead that is to be found first."""
         with measured():
             return self._checked_body(path, parse_body(body, charset=charset, lead_at=("conf", "lead")), user_name)
 
-    def _checked_body(self, path: str, data: Any, user_name: str) -> bytes:
+    def _checked_body(self, path: str, data: Any, user_name: str) -> tuple[bytes, str | None]:
+        lead_id = None
         if isinstance(data, dict) and not is_trigger(path):
             _refuse_backfill(data)
         elif isinstance(data, dict):
             _refuse_misplaced(data)
             if conf := data.get("conf"):
-                data = data | {"conf": self._checked(conf, user_name)}
+                sealed, lead_id = self._checked(conf, user_name)
+                data = data | {"conf": sealed}
         # what Airflow reads is what was checked here, not what else the bytes may mean
-        return _as_json(data)
+        return _as_json(data), lead_id
 
-    def _checked(self, conf: Any, user_name: str) -> dict[str, Any]:
+    def _found(self, lead_id: str) -> AbstractContextManager[None]:
+        """In which `engine.conf_guard` finds it.
+
+        Raises:
+            RequestRejected: nobody has it.
+            StoreError, LeadTableError: it cannot be found just now.
+        """
+        from leadcast.engine import lead_of_run
+
+        try:
+            return lead_of_run.found(lead_id, self._find_lead(lead_id))
+        except RequestRejected as error:
+            error.errors = tuple(FieldError(("body", "conf", *item.loc), item.msg) for item in error.errors)
+            raise
+
+    def _checked(self, conf: Any, user_name: str) -> Checked:
         if not isinstance(conf, dict):
             raise InvalidRequest("conf: must be an object.", errors=[FieldError(("body", "conf"), "must be an object")])
         try:
-            return checked(conf, self._sealer(), caller=user_name)
+            return checked_for(conf, self._sealer(), caller=user_name)
         except InvalidRequest as error:
             errors = [FieldError(("body", "conf", *item.loc), item.msg) for item in error.errors]
             raise InvalidRequest(f"conf.{error.detail}", errors=errors) from None
@@ -150,6 +184,12 @@ def of_airflow() -> Asking:
     from leadcast.api.airflow_user import refuse_who_may_not_trigger, user_of
 
     return Asking(user_of, refuse_who_may_not_trigger)
+
+
+def _find_lead(lead_id: str) -> Tidied | None:
+    from leadcast.engine import config, lead_of_run
+
+    return lead_of_run.find(lead_id, config.store())
 
 
 def _is_guarded(path: str) -> bool:

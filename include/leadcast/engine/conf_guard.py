@@ -8,8 +8,7 @@ for the run. Light to import: the plugin and every Airflow process load it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from leadcast.core.errors import (
     LeadTableError,
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from leadcast.store.sealing import Purpose, Sealer
 
 DAG_ID = "send_lead"
-_NOTED_WITHIN_S = 1.0
 _A_PERSON = ("rest_api", "ui", "cli")
 """Airflow's names of the doors at which the user whom it notes beside a run has brought the conf himself. A task that
 triggers a run hands on the name of who has started its own."""
@@ -40,6 +38,13 @@ WHAT_TO_DO = (
 )
 
 
+class Checked(NamedTuple):
+    """A conf that Airflow may see. `lead_id`: of a lead that it does not bring, and somebody is to be asked for."""
+
+    conf: dict[str, Any]
+    lead_id: str | None
+
+
 def checked(conf: Mapping[str, Any], sealer: Sealer, *, caller: str | None) -> dict[str, Any]:
     """The conf as Airflow may see it: validated like any request, and sealed for who brings it.
 
@@ -49,9 +54,24 @@ def checked(conf: Mapping[str, Any], sealer: Sealer, *, caller: str | None) -> d
     Raises:
         InvalidRequest: with every field at fault; or it is sealed, and not by this user.
     """
+    return checked_for(conf, sealer, caller=caller).conf
+
+
+def checked_for(conf: Mapping[str, Any], sealer: Sealer, *, caller: str | None) -> Checked:
+    """As `checked`, with what is left to be asked for.
+
+    Raises:
+        InvalidRequest: as there.
+    """
     for_ = by_caller(caller)
     opened = _checked(conf, sealer, opens_for=for_)
-    return dict(conf) if opened is None else seal_conf(opened, sealer, for_=for_)
+    if opened is None:
+        return Checked(dict(conf), None)
+    return Checked(seal_conf(opened, sealer, for_=for_), _lead_to_find(opened))
+
+
+def _lead_to_find(opened: Mapping[str, Any]) -> str | None:
+    return None if "lead" in (body_of(opened) or {}) else str(opened["lead_id"])
 
 
 def _checked(
@@ -124,21 +144,9 @@ def _refuse_from_task(run: Any) -> None:
 
 
 def _note(run_id: str) -> None:
-    """So that the sweep finds it, whatever ends it before its plan has accepted the request. No reason to refuse it, or
-    to hold up Airflow, which has a transaction open meanwhile."""
-    from leadcast.core.bounded import NotInTime, within
+    from leadcast.engine import run_notes
 
-    with suppress(SettingsError, StoreError, NotInTime):
-        within(_NOTED_WITHIN_S, lambda: _write_note(run_id), name="note-run")
-
-
-def _write_note(run_id: str) -> None:
-    from leadcast.core.clock import utc_now
-    from leadcast.engine import config
-    from leadcast.store import run_requests
-
-    with config.store().begin() as connection:
-        run_requests.note(connection, run_id=run_id, now=utc_now())
+    run_notes.write(run_id)
 
 
 def purpose_of(run: Any) -> Purpose:
@@ -167,18 +175,15 @@ def _admitted(conf: Mapping[str, Any], *, opens_for: Purpose, seals_for: Purpose
         opened = _checked(conf, store.sealer, opens_for=opens_for, conn_ids=config.settings().conn_ids())
         if opened is None:
             return dict(conf)
-        brings_lead = "lead" in (body_of(opened) or {})
+        lead_id = _lead_to_find(opened)
         # by the time of the plan the table may be away, and the run would be lost
-        lead = None if brings_lead else lead_of_run.find(str(opened["lead_id"]), store)
+        lead = None if lead_id is None else lead_of_run.find(lead_id, store)
         return seal_conf(opened, store.sealer, for_=seals_for, table_lead=lead)
     except StoreError as error:
         what = "Try again in a few seconds, or send the lead's data"
         raise RequestRejected(f"This run cannot be accepted: {error} {what}.") from None
     except SettingsError as error:
         raise RequestRejected(f"This run cannot be accepted: {error} {WHAT_TO_DO}") from None
-    except LeadTableError as error:
-        import structlog  # every process of Airflow's imports this module
-
-        structlog.get_logger("leadcast.conf_guard").error("lead table not available", reason=str(error))
+    except LeadTableError:
         what = "The lead table cannot be read just now. Try again, or send the lead's data"
         raise RequestRejected(f"This run cannot be accepted: {what}. `leadcast doctor` says what is wrong.") from None
