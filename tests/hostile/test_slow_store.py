@@ -9,12 +9,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
+import anyio
+import anyio.lowlevel
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
+from leadcast.api import trigger_guard
 from leadcast.api.trigger_guard import TriggerGuard
 from leadcast.core.bounded import NotInTime, Patience
 from leadcast.core.errors import LeadNotFound, LeadTableError, StoreError
@@ -200,6 +204,39 @@ def test_who_brings_the_lead_asks_nobody_and_waits_for_nobody(fernet_key: str, h
         assert client.post(TRIGGER, json=BY_ID).status_code == 503
     assert client.post(TRIGGER, json={"conf": BODY}).status_code == 200
     assert hanging.asked == 1
+
+
+def test_only_so_many_triggers_are_in_airflow_at_once(fernet_key: str) -> None:
+    """Each holds one of its few sessions until the event loop comes back to it."""
+    inside: list[int] = [0, 0]
+
+    async def airflow(scope: Scope, receive: Receive, send: Send) -> None:
+        inside[0] += 1
+        inside[1] = max(inside)
+        for _ in range(20):
+            await anyio.lowlevel.checkpoint()
+        inside[0] -= 1
+        await JSONResponse({})(scope, receive, send)
+
+    guarded = TriggerGuard(airflow, sealer=lambda: Sealer(fernet_key), asking=ASKING)
+    headers, answers = {"Authorization": f"Bearer {TOKEN}"}, []
+
+    async def trigger(client: httpx.AsyncClient) -> None:
+        answers.append((await client.post(TRIGGER, json={"conf": {}}, headers=headers)).status_code)
+
+    async def crowd() -> None:
+        transport = httpx.ASGITransport(guarded)
+        async with (
+            httpx.AsyncClient(transport=transport, base_url="http://a") as client,
+            anyio.create_task_group() as all_,
+        ):
+            for _ in range(TRIGGERS):
+                all_.start_soon(trigger, client)
+
+    anyio.run(crowd)
+    assert inside == [0, trigger_guard._AT_ONCE]
+    assert len(answers) == TRIGGERS
+    assert set(answers) <= {200, 503}
 
 
 def test_only_so_many_accounts_are_tried_out_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ stranger's body not a byte is looked at, so that his answer is the same whatever
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from leadcast.api.read_on import ReadOn
 from leadcast.api.threads import Threads
 from leadcast.api.unkept import Unkept
 from leadcast.core.budget import SpentError, measured
-from leadcast.core.errors import FieldError, InvalidRequest, LeadcastError, RequestRejected
+from leadcast.core.errors import FieldError, InvalidRequest, LeadcastError, RequestRejected, StoreError
 from leadcast.core.json_body import parse_body
 from leadcast.engine.conf_guard import DAG_ID, WHAT_TO_DO, Checked, checked_for
 from leadcast.request import SendBatch
@@ -46,6 +47,11 @@ _AIRFLOWS_OWN = {
 }
 """What Airflow's trigger takes (3.3.2)."""
 _THREADS = 8
+_AT_ONCE = 6
+"""So many triggers are in Airflow at once. Each holds a session of its database until the event loop comes back to it.
+Airflow has 15, and looks users up on that loop: once they are all held, everything waits for half a minute."""
+_WAITS_S = 15.0
+"""How long another one waits for its turn."""
 
 
 class User(Protocol):
@@ -92,6 +98,7 @@ class TriggerGuard:
         self._threads = Threads(_THREADS)
         # others: who brings his lead needs no store, and is not to wait for those who wait for it
         self._looking = Threads(_THREADS)
+        self._turns = asyncio.Semaphore(_AT_ONCE)
         self._guarding = ReadOn(self._guard)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -118,8 +125,18 @@ class TriggerGuard:
             return
         headers = [item for item in scope["headers"] if item[0] not in (b"content-length", b"transfer-encoding")]
         headers.append((b"content-length", str(len(guarded)).encode()))
-        with known:
-            await self._app({**scope, "headers": headers}, replay(guarded, receive), send)
+        try:
+            async with asyncio.timeout(_WAITS_S):
+                await self._turns.acquire()
+        except TimeoutError:
+            problem, with_it = problems.told(StoreError("Too many runs are triggered at once."))
+            await Unkept(problem.response(with_it))(scope, receive, send)
+            return
+        try:
+            with known:
+                await self._app({**scope, "headers": headers}, replay(guarded, receive), send)
+        finally:
+            self._turns.release()
 
     async def _admitted(self, request: Request) -> User:
         """Who calls, if he may go on: to trigger by our own question; about backfills Airflow asks, by their DAG.
