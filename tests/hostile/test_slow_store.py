@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from leadcast.api import trigger_guard
 from leadcast.api.trigger_guard import TriggerGuard
-from leadcast.core.bounded import NotInTime, Patience
+from leadcast.core.bounded import NotInTime, Turns
 from leadcast.core.errors import LeadNotFound, LeadTableError, StoreError
 from leadcast.core.tidy import Tidied
 from leadcast.engine import config, connection_hooks, lead_of_run, run_notes
@@ -67,11 +67,11 @@ def clock() -> Clock:
 @pytest.fixture
 def hanging(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> Iterator[Hanging]:
     hanging = Hanging()
-    impatient = Patience("test", at_once=8, within_s=SHORT_S, in_line_s=SHORT_S, rest_s=3, clock=clock)
+    turns = Turns("test", at_once=8, within_s=SHORT_S, in_line_s=SHORT_S, rest_s=3, clock=clock)
     monkeypatch.setattr(config, "lead_table", lambda: None)
     monkeypatch.setattr(config, "store", lambda: hanging)
-    monkeypatch.setattr(lead_of_run, "_patience", impatient)
-    monkeypatch.setattr(run_notes, "_patience", impatient)
+    monkeypatch.setattr(lead_of_run, "_turns", turns)
+    monkeypatch.setattr(run_notes, "_turns", turns)
     yield hanging
     hanging.goes_on.set()
 
@@ -117,23 +117,23 @@ def test_once_it_goes_on_runs_are_looked_up_again(hanging: Hanging) -> None:
 
 
 def test_one_that_fails_in_time_is_an_answer_and_what_it_says_is_raised(clock: Clock) -> None:
-    patience = Patience("test", at_once=1, within_s=LONG_S, rest_s=3, clock=clock)
+    turns = Turns("test", at_once=1, within_s=LONG_S, rest_s=3, clock=clock)
 
     def fails(error: Exception) -> None:
         raise error
 
     for error in (LeadNotFound("1"), StoreError("away"), TimeoutError("its own")):
         with pytest.raises(type(error)):
-            patience.ask(lambda error=error: fails(error))  # type: ignore[misc]
-    assert patience.ask(lambda: "answered") == "answered"
+            turns.ask(lambda error=error: fails(error))  # type: ignore[misc]
+    assert turns.ask(lambda: "answered") == "answered"
 
 
 def test_where_nobody_rests_the_others_go_on_beside_one_that_hangs() -> None:
     goes_on = threading.Event()
-    patience = Patience("test", at_once=2, within_s=SHORT_S)
+    turns = Turns("test", at_once=2, within_s=SHORT_S)
     with pytest.raises(NotInTime):
-        patience.ask(lambda: goes_on.wait(LONG_S))
-    assert Patience("other", at_once=1, within_s=LONG_S).ask(lambda: 1) == 1
+        turns.ask(lambda: goes_on.wait(LONG_S))
+    assert Turns("other", at_once=1, within_s=LONG_S).ask(lambda: 1) == 1
     goes_on.set()
 
 
@@ -248,7 +248,7 @@ def test_only_so_many_accounts_are_tried_out_at_once(monkeypatch: pytest.MonkeyP
         return Tried(True, "works")
 
     monkeypatch.setattr(connection_hooks, "try_out", slow)
-    monkeypatch.setattr(connection_hooks, "_patience", Patience("test", at_once=2, within_s=LONG_S))
+    monkeypatch.setattr(connection_hooks, "_turns", Turns("test", at_once=2, within_s=LONG_S))
     with ThreadPoolExecutor(2) as pool:
         first = [pool.submit(connection_hooks.probe_account, "amocrm", "c") for _ in range(2)]
         for _ in first:

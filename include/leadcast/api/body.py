@@ -1,11 +1,12 @@
-"""Reads a request's body: JSON, never more of it than the door takes, and never for longer than it waits."""
+"""Reads a request's body: JSON, never more of it than the door takes, and never for longer than it waits. What has been
+read is given on to who reads it again."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import HTTPException, Request
 from starlette.requests import ClientDisconnect
@@ -13,6 +14,9 @@ from starlette.requests import ClientDisconnect
 from leadcast.core.errors import BodyTooLarge, BodyTooSlow, InvalidRequest
 from leadcast.core.json_body import MAX_BODY_BYTES, parse_body
 from leadcast.core.notes import Way
+
+if TYPE_CHECKING:
+    from starlette.types import Message, Receive
 
 _JSON = re.compile(r"(?:application|text)/(?:x-)?json|application/[\w.-]+\+json")
 _CHARSET = re.compile(r";\s*charset\s*=\s*[\"']?([\w.:+-]{1,40})", re.IGNORECASE)
@@ -106,3 +110,17 @@ async def read(request: Request) -> bytes:
         slow = f"The body did not come in time: all of it within {patience.whole_s:g} s, the next part of it within"
         raise BodyTooSlow(f"{slow} {patience.part_s:g} s.") from None
     return bytes(body)
+
+
+def replay(body: bytes, receive: Receive, *, more: bool = False) -> Receive:
+    """A `receive` that gives this body first, and then what the real one gives.
+
+    Args:
+        more: whether the body goes on there.
+    """
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": more}]
+
+    async def replayed() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return replayed

@@ -15,8 +15,9 @@ from fastapi import HTTPException, Request
 from sqlalchemy.exc import SQLAlchemyError
 
 from leadcast.api import problems
+from leadcast.api.body import replay
 from leadcast.api.threads import Threads
-from leadcast.api.trigger_guard import Asking, is_trigger, of_airflow, replay
+from leadcast.api.trigger_guard import Asking, is_trigger, of_airflow
 from leadcast.core.errors import InvalidRequest, LeadcastError
 from leadcast.core.json_body import MAX_BODY_BYTES
 from leadcast.core.request_shape import SECRET_MEMBERS, holds_request, may_hold_request

@@ -17,7 +17,7 @@ from fastapi import HTTPException, Request
 from sqlalchemy.exc import SQLAlchemyError
 
 from leadcast.api import problems
-from leadcast.api.body import charset_of, read
+from leadcast.api.body import charset_of, read, replay
 from leadcast.api.read_on import ReadOn
 from leadcast.api.threads import Threads
 from leadcast.api.unkept import Unkept
@@ -28,7 +28,7 @@ from leadcast.engine.conf_guard import DAG_ID, WHAT_TO_DO, Checked, checked_for
 from leadcast.request import SendBatch
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from leadcast.core.tidy import Tidied
     from leadcast.store.sealing import Sealer
@@ -119,6 +119,7 @@ class TriggerGuard:
             )
             # asked before Airflow opens its session for the run: it has few, and those who wait would hold them
             known = nullcontext() if lead_id is None else await self._looking.run(lambda: self._found(lead_id))
+            await self._turn()
         except (LeadcastError, HTTPException, SQLAlchemyError) as error:
             problem, with_it = problems.told(error)
             await Unkept(problem.response(with_it))(scope, receive, send)
@@ -126,17 +127,17 @@ class TriggerGuard:
         headers = [item for item in scope["headers"] if item[0] not in (b"content-length", b"transfer-encoding")]
         headers.append((b"content-length", str(len(guarded)).encode()))
         try:
-            async with asyncio.timeout(_WAITS_S):
-                await self._turns.acquire()
-        except TimeoutError:
-            problem, with_it = problems.told(StoreError("Too many runs are triggered at once."))
-            await Unkept(problem.response(with_it))(scope, receive, send)
-            return
-        try:
             with known:
                 await self._app({**scope, "headers": headers}, replay(guarded, receive), send)
         finally:
             self._turns.release()
+
+    async def _turn(self) -> None:
+        try:
+            async with asyncio.timeout(_WAITS_S):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise StoreError("Too many runs are triggered at once.") from None
 
     async def _admitted(self, request: Request) -> User:
         """Who calls, if he may go on: to trigger by our own question; about backfills Airflow asks, by their DAG.
@@ -240,17 +241,3 @@ def _as_json(data: Any) -> bytes:
     import json
 
     return json.dumps(data, separators=(",", ":")).encode()
-
-
-def replay(body: bytes, receive: Receive, *, more: bool = False) -> Receive:
-    """A `receive` that gives this body first, and then what the real one gives.
-
-    Args:
-        more: whether the body goes on there.
-    """
-    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": more}]
-
-    async def replayed() -> Message:
-        return messages.pop() if messages else await receive()
-
-    return replayed

@@ -56,7 +56,7 @@ def within(seconds: float, work: Callable[[], T], *, name: str) -> T:
         raise NotInTime from None
 
 
-class Patience:
+class Turns:
     """Asks one thing, a store say, that may never answer: so many at once, each for so long. After one that had no
     answer in time nobody asks for a while, and then one at a time until one is answered.
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from airflow.sdk.bases.hook import BaseHook
 
-from leadcast.core.bounded import NotInTime, Patience
+from leadcast.core.bounded import NotInTime, Turns
 from leadcast.core.clock import utc_now
 from leadcast.core.errors import DeliveryError, LeadcastError
 from leadcast.engine import config, connections
@@ -27,7 +27,7 @@ TESTS_AT_ONCE = 4
 """So many of a process's threads try accounts out for Airflow's Test button."""
 _MORE_S = 5.0
 """How much longer than the call a test may take: the store, which is asked for an account's tokens, may stand still."""
-_patience = Patience("test-connection", at_once=TESTS_AT_ONCE, within_s=TEST_TIMEOUT_S + _MORE_S)
+_turns = Turns("test-connection", at_once=TESTS_AT_ONCE, within_s=TEST_TIMEOUT_S + _MORE_S)
 BESIDE_THE_CONNECTION: Mapping[str, Mapping[str, Any]] = {"email": {"emails": ["nobody@example.com"]}}
 """What a request would bring and the account cannot be without. Nobody is written to."""
 
@@ -74,7 +74,7 @@ def may_be_named(integration_type: str, conn_id: str) -> bool:
 def probe_account(integration_type: str, conn_id: str) -> tuple[bool, str]:
     """What `try_out` says, as Airflow's Test button wants it. Only so many are tried at once."""
     try:
-        tried = _patience.ask(lambda: try_out(integration_type, conn_id))
+        tried = _turns.ask(lambda: try_out(integration_type, conn_id))
     except NotInTime:
         return False, (
             f"This was not tried to its end: {TESTS_AT_ONCE} other tests run already, or it took longer than "

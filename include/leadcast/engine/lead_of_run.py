@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from leadcast.core.bounded import NotInTime, Patience
+from leadcast.core.bounded import NotInTime, Turns
 from leadcast.core.errors import LeadNotFound, LeadTableError, StoreError
 from leadcast.core.tidy import Tidied, tidy
 from leadcast.engine import config
@@ -33,9 +33,7 @@ IN_LINE_S = 1.0
 """How long another one waits for its turn."""
 REST_S = 3.0
 """How long a store that has not answered is not asked again."""
-_patience = Patience(
-    "lead-of-a-run", at_once=ASKED_AT_ONCE, within_s=ASKED_WITHIN_S, in_line_s=IN_LINE_S, rest_s=REST_S
-)
+_turns = Turns("lead-of-a-run", at_once=ASKED_AT_ONCE, within_s=ASKED_WITHIN_S, in_line_s=IN_LINE_S, rest_s=REST_S)
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ def find(lead_id: str, store: Store) -> Tidied | None:
     if before is not None and before.lead_id == lead_id:
         return before.lead
     try:
-        return _patience.ask(lambda: _found(lead_id, store))
+        return _turns.ask(lambda: _found(lead_id, store))
     except NotInTime:
         raise StoreError("The store does not answer just now.") from None
     except LeadTableError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from leadcast.core.bounded import NotInTime, Patience
+from leadcast.core.bounded import NotInTime, Turns
 from leadcast.core.clock import utc_now
 from leadcast.core.errors import SettingsError, StoreError
 from leadcast.engine import config
@@ -19,13 +19,13 @@ IN_LINE_S = 0.5
 """How long another one waits for its turn."""
 REST_S = 5.0
 """How long a store that has not answered is not written to again."""
-_patience = Patience("note-run", at_once=AT_ONCE, within_s=WITHIN_S, in_line_s=IN_LINE_S, rest_s=REST_S)
+_turns = Turns("note-run", at_once=AT_ONCE, within_s=WITHIN_S, in_line_s=IN_LINE_S, rest_s=REST_S)
 
 
 def write(run_id: str) -> None:
     """Writes it, if the store takes it in time."""
     with suppress(SettingsError, StoreError, NotInTime):
-        _patience.ask(lambda: _written(run_id))
+        _turns.ask(lambda: _written(run_id))
 
 
 def _written(run_id: str) -> None:
