@@ -126,7 +126,12 @@ class Inbox:
             erasures.hold_off(connection, request.lead_id)
             if from_source and lead is not None:
                 _refuse_erased(connection, request.lead_id, since=known_erasure)
-            lead = lead or self._lead(connection, request, stored_by=sent_by)
+            # before anything is written: what is to be erased must not replace what was stored anew since
+            is_to_erase = run_id is not None and erasures.takes(
+                connection, lead_id=request.lead_id, run_id=run_id, made_at=made_at
+            )
+            brings_lead = request.lead is not None and lead is None
+            lead = lead or self._lead(connection, request)
             batch_id = self.new_id()
             batch = batches.NewBatch(
                 id=batch_id,
@@ -143,17 +148,14 @@ class Inbox:
             known = batches.write(connection, batch)
             if known is not None:
                 return first_answer(connection, known)
-            if run_id is not None:
-                erasures.mark_if_asked(
-                    connection,
-                    batch_id=batch.id,
-                    lead_id=batch.lead.id,
-                    run_id=run_id,
-                    made_at=made_at,
-                    now=self.clock(),
-                )
+            if is_to_erase:
+                erasures.mark(connection, batch_id=batch.id, lead_id=batch.lead.id, now=self.clock())
+            elif brings_lead:
+                leads.put(connection, batch.lead, stored_by=sent_by)
             rung = bell.Bell(run_id, must_ring=False) if run_id else self._answer_bell(connection)
         _note("batch accepted", batch_id=batch.id, lead_id=batch.lead.id, jobs_count=len(batch.deliveries))
+        if is_to_erase:
+            _note("batch is erased with its lead", batch_id=batch.id, lead_id=batch.lead.id, run_id=run_id)
         return Accepted(
             batch_id=batch.id,
             lead_id=batch.lead.id,
@@ -166,9 +168,8 @@ class Inbox:
     def _answer_bell(self, connection: Connection) -> bell.Bell:
         return bell.answer(connection, now=self.clock(), timeout=timedelta(seconds=self.settings.bell_timeout_s))
 
-    def _lead(self, connection: Connection, request: SendBatch, *, stored_by: str | None) -> Tidied:
+    def _lead(self, connection: Connection, request: SendBatch) -> Tidied:
         if request.lead is not None:
-            leads.put(connection, request.lead.to_lead(request.lead_id), stored_by=stored_by)
             return Tidied(data=request.lead.model_dump(), notes=request.notes)
         found = leads.find(connection, request.lead_id, to_send=True)
         if found is None:

@@ -83,6 +83,7 @@ def test_what_is_just_being_accepted_is_waited_for_and_erased_too(
         report = erasing[0].result(timeout=HANGS_S)
     assert kept(store) == [(BatchStatus.CANCELLED, False)] * 2
     assert report.erasure.done_at is not None
+    assert "Needle" not in rows_of(store)
 
 
 class OwnTable:
@@ -110,6 +111,7 @@ def test_what_was_read_of_an_own_table_before_the_erasure_is_not_accepted_after_
     with pytest.raises(StoreError, match="erased"):
         from_table.accept(BODY)
     assert kept(store) == [(BatchStatus.CANCELLED, False)]
+    assert "Needle" not in rows_of(store)
     from_table.accept(BODY)  # it is in the table still, and so it is another request after the erasure
     assert kept(store) == [(BatchStatus.CANCELLED, False), (BatchStatus.PENDING, True)]
 
@@ -128,6 +130,7 @@ def test_an_erasure_waits_for_what_is_accepted_from_an_own_table(store: Store, i
         replace(inbox, store=process.store, lead_source=OwnTable(lambda: None)).accept(BODY)
         erasing[0].result(timeout=HANGS_S)
     assert kept(store) == [(BatchStatus.CANCELLED, False)] * 2
+    assert "Needle" not in rows_of(store)
 
 
 def beside(store: Store, work: Callable[[Store], object], eraser: Eraser, *, at: Point) -> Report:
@@ -243,7 +246,42 @@ def test_a_run_that_is_older_than_the_erasure_and_was_not_found_brings_nothing_b
     (report,) = eraser.go_on()
     assert report.erasure.done_at is not None
     assert len(kept(store)) == 2
+    assert "Needle" not in rows_of(store)
+
+
+@pytest.mark.parametrize("is_found", [False, True], ids=["older", "found"])
+@pytest.mark.parametrize("body", [BODY, BODY | {"lead": LEAD}], ids=["by its id", "with the lead"])
+def test_what_was_stored_anew_since_is_not_replaced_by_an_old_run(
+    store: Store, inbox: Inbox, eraser: Eraser, clock: StoppedClock, body: dict[str, Any], is_found: bool
+) -> None:
+    made_at = clock() + (timedelta(minutes=5) if is_found else -timedelta(minutes=5))
+    inbox.accept(BODY | {"lead": LEAD})
+    ask(eraser, left={"old": "It runs."} if is_found else {})
+    with store.begin() as connection:
+        stored_leads.put(connection, Lead(id="person-1", name="Anew"), stored_by="ann")
+    inbox.accept(body, run_id="old", made_at=made_at, sent_by="bob")
+    eraser.go_on()
+    with store.begin() as connection:
+        rows = connection.execute(select(leads.c.data, leads.c.stored_by)).all()
+    assert [(row.data["name"], row.stored_by) for row in rows] == [("Anew", "ann")]
+    assert "Needle" not in rows_of(store)
     assert not any(holds for _, holds in kept(store))
+
+
+def test_a_repeated_request_brings_back_nothing_that_was_erased_meanwhile(
+    store: Store, inbox: Inbox, eraser: Eraser, clock: StoppedClock
+) -> None:
+    def same_comes_first_and_is_to_be_erased() -> None:
+        inbox.accept(BODY | {"lead": LEAD}, idempotency_key="order-1")
+        with store.begin() as connection:
+            erasures.ask(connection, "person-1", asked_by="", erased_elsewhere={}, runs=[], now=clock())
+
+    process = Process(store, Point(Place.AFTER, 1), same_comes_first_and_is_to_be_erased)
+    answer = replace(inbox, store=process.store).accept(BODY | {"lead": LEAD}, idempotency_key="order-1")
+    assert answer.repeated
+    (report,) = eraser.go_on()
+    assert report.erasure.done_at is not None
+    assert "Needle" not in rows_of(store)
 
 
 def test_a_run_that_was_made_after_the_erasure_is_a_new_request(

@@ -120,25 +120,27 @@ def mark_of_runs(connection: Connection, erasure: Erasure, *, now: datetime) -> 
         _mark(connection, theirs, now=now)
 
 
-def mark_if_asked(
-    connection: Connection, *, batch_id: str, lead_id: str, run_id: str, made_at: datetime | None, now: datetime
-) -> None:
-    """The same for a batch that is just being accepted: it may be another run's by the time that we look again.
+def takes(connection: Connection, *, lead_id: str, run_id: str, made_at: datetime | None) -> bool:
+    """Whether an erasure of this lead takes what a run is about to bring: it held the request when it was asked for.
+    Who writes it holds the erasure off before he asks.
 
     Args:
-        made_at: when that run was made; None: nobody knows. One that is older than the erasure, and was found by nobody
-            who looked for it, opens it again, so that it is gone on with.
+        made_at: when that run was made; None: nobody knows. One that is older than the erasure is taken even if nobody
+            found it who looked for it.
     """
     # no more columns than the tables of an older version have: leads are taken there, too
     query = select(erasures.c.asked_at, erasures.c.runs, erasures.c.done_at).where(erasures.c.lead_id == lead_id)
     erasure = connection.execute(query).one_or_none()
     if erasure is None:
-        return
+        return False
     is_known = erasure.done_at is None and run_id in (erasure.runs or ())
-    is_older = made_at is not None and made_at < erasure.asked_at
-    if is_known or is_older:
-        _mark(connection, batches.c.id == batch_id, now=now)
-        connection.execute(update(erasures).where(erasures.c.lead_id == lead_id).values(done_at=None))
+    return is_known or (made_at is not None and made_at < erasure.asked_at)
+
+
+def mark(connection: Connection, *, batch_id: str, lead_id: str, now: datetime) -> None:
+    """Marks one batch that an erasure takes, and opens that again, so that it is gone on with."""
+    _mark(connection, batches.c.id == batch_id, now=now)
+    connection.execute(update(erasures).where(erasures.c.lead_id == lead_id).values(done_at=None))
 
 
 def marked(connection: Connection, lead_id: str) -> list[str]:
