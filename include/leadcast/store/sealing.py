@@ -74,7 +74,7 @@ class Sealer:
         """`value` as a sealed text that opens for this, and for nothing else.
 
         Raises:
-            ValueError: it is for nothing.
+            TypeError: it is for nothing.
         """
         return self._first.encrypt(_bound(value, for_)).decode()
 
@@ -130,7 +130,7 @@ class Sealer:
 def _bound(value: Mapping[str, Any], for_: Purpose) -> bytes:
     named = {what: word for what, word in for_.items() if word}
     if not named:
-        raise ValueError("for nothing")
+        raise TypeError("a seal is for something")
     return json.dumps({"v": _VERSION, "for": named, "value": value}, separators=(",", ":")).encode()
 
 
