@@ -64,7 +64,7 @@ def test_a_seal_opens_for_what_it_is_for_and_for_nothing_else(
 
 @pytest.mark.parametrize("nobody", [{}, by_caller(None), by_caller("")], ids=str)
 def test_nobody_in_particular_is_nobody(sealer: Sealer, nobody: Purpose) -> None:
-    with pytest.raises(ValueError, match="for nothing"):
+    with pytest.raises(TypeError, match="for something"):
         sealer.seal({}, for_=nobody)
     for sealed in (sealer.seal({}, for_=of_run("r")), sealer.seal({}, for_=by_caller("anna"))):
         with pytest.raises(SettingsError):
