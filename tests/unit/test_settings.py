@@ -133,7 +133,8 @@ def test_airflow_knows_every_setting_as_the_model_has_it() -> None:
         assert field.description in option["description"]
         assert unit_of(field) in option["description"]
         assert option["sensitive"] == is_secret(field)
-        assert option["type"] == {int: "integer", float: "float", bool: "boolean"}.get(field.annotation or str, "string")
+        types = {int: "integer", float: "float", bool: "boolean"}
+        assert option["type"] == types.get(field.annotation or str, "string")
 
 
 def test_the_defaults_that_airflow_writes_into_its_file_mean_what_the_model_means() -> None:
