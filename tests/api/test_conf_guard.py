@@ -88,6 +88,39 @@ def test_what_the_form_leaves_empty_is_not_part_of_the_request() -> None:
     assert body_of(conf) == {"lead_id": "7", "integrations": integrations, "priority": "normal"}
 
 
+LINEAGE = {
+    "parentRunId": "01941f29-7c00-7087-8906-40e512c257bd",
+    "parentJobNamespace": "default",
+    "parentJobName": "others.send",
+    "rootParentRunId": None,
+}
+
+
+def test_what_openlineage_adds_to_a_run_is_no_part_of_the_request(sealer: Sealer) -> None:
+    conf = {"lead_id": 1, "integrations": [{"type": "email"}], "openlineage": LINEAGE}
+    assert "openlineage" not in (body_of(conf) or {})
+    assert checked(conf, sealer) == conf
+    assert body_of({"openlineage": LINEAGE}) is None
+
+
+@pytest.mark.parametrize(
+    "lineage",
+    [
+        "text",
+        ["text"],
+        LINEAGE | {"parentRunId": {"bot_token": BOT_TOKEN}},
+        LINEAGE | {"parentRunId": "x" * 1001},
+        LINEAGE | {"parentRunId": json.dumps(CONF)[:1000]},
+        dict.fromkeys(map(str, range(21)), "x"),
+    ],
+)
+def test_under_its_name_nothing_else_comes_in(sealer: Sealer, lineage: Any) -> None:
+    conf = {"lead_id": 1, "integrations": [{"type": "email"}], "openlineage": lineage}
+    with pytest.raises(InvalidRequest) as caught:
+        checked(conf, sealer)
+    assert BOT_TOKEN not in str(caught.value)
+
+
 def test_what_phps_arrays_and_empty_fields_leave_is_not_shown_to_airflow(sealer: Sealer) -> None:
     conf = {"lead_id": 1, "integrations": [{"type": "email"}]}
     for none in ("", " ", [], False, 0):

@@ -25,6 +25,13 @@ REQUEST = {
     "callback_url": "https://receiver.example/hook?token=N33DLE",
 }
 CONF = json.dumps(REQUEST)
+OTHERS = [
+    {"integrations": ["billing"], "customer": 7},
+    {"integrations": [{"type": "crm"}], "since": "2026"},
+    {"integrations": [{"type": "email"}], "since": "2026"},
+    {"integrations": [{"type": "email"}], "lead_id": 7, "since": "2026"},
+    {"integrations": [{"type": "crm"}], "credentials": {"user": "a", "password": "b"}},
+]
 
 
 @pytest.fixture(autouse=True)
@@ -58,10 +65,21 @@ def shown(argv: list[str]) -> list[str]:
         ["test", "send_lead", "--mark-success-pattern", "plan", "-vc", CONF],
     ],
 )
-@pytest.mark.parametrize("program", ["airflow", "/usr/local/bin/airflow", "-m", "some-wrapper"])
-def test_a_conf_for_send_lead_is_sealed_whatever_stands_before_it(program: str, arguments: list[str]) -> None:
-    argv = [program, "dags", *arguments]
-    seal_arguments(argv)
+@pytest.mark.parametrize(
+    "started",
+    [
+        ["python", "/usr/local/bin/airflow"],
+        ["python", "airflow"],
+        ["python", "-m", "airflow"],
+        ["python", "-Im", "airflow.__main__"],
+        ["python", "-mairflow"],
+        ["python", "/site-packages/airflow/__main__.py"],
+    ],
+)
+def test_a_conf_for_send_lead_is_sealed_whatever_stands_before_it(started: list[str], arguments: list[str]) -> None:
+    by_module = any(word.startswith("-") for word in started)
+    argv = ["-m" if by_module else started[-1], "dags", *arguments]
+    seal_arguments(argv, started_as=[*started, *argv[1:]])
     assert shown(argv) == []
     [text] = [argument[argument.index("{") :] for argument in argv if "{" in argument]
     assert is_sealed(json.loads(text))
@@ -147,7 +165,13 @@ def test_what_stands_twice_is_not_left_in_the_text() -> None:
         ["/site-packages/leadcast/__main__.py", "send", CONF],
         ["-m", "send", CONF],
         ["python", "script.py", CONF],
-        ["airflow", "dags", "trigger", "another", "-c", '{"integrations": ["billing"], "customer": 7}'],
+        *(["script.py", group, "do", CONF] for group in ("assets", "backfill", "dags", "tasks", "variables")),
+        ["/home/airflow/script", "tasks", "add", CONF],
+        ["/home/airflow/tool/__main__.py", "tasks", "add", CONF],
+        ["airflow.py", "tasks", "add", CONF],
+        *(["airflow", "dags", "trigger", "another", "-c", json.dumps(conf)] for conf in OTHERS),
+        *(["airflow", "variables", "set", "theirs", json.dumps(conf)] for conf in OTHERS),
+        ["airflow", "dags", "trigger", "another", "-c", str(OTHERS[-1])[:-1]],
         ["airflow", "dags", "trigger", "another", "-c", '{"integrations": [{"type": "x"}], "lead_id": 7}'],
         [],
     ],
@@ -156,6 +180,14 @@ def test_what_is_none_of_ours_is_left_alone(argv: list[str]) -> None:
     given = list(argv)
     seal_arguments(given)
     assert given == argv
+
+
+@pytest.mark.parametrize("module", ["tool", "airflow.tool", "airflow_tool", "-mtool", "airflow.providers.airflow"])
+def test_another_module_s_arguments_are_its_own(module: str) -> None:
+    argv = ["-m", "tasks", "add", CONF]
+    seal_arguments(argv, started_as=["python", "-m", module, *argv[1:]])
+    seal_arguments(argv)
+    assert argv == ["-m", "tasks", "add", CONF]
 
 
 def test_looking_at_another_command_loads_nothing() -> None:

@@ -98,12 +98,24 @@ def test_beside_conf_the_trigger_takes_airflows_own_fields_only(client: TestClie
     assert BOT_TOKEN not in answer.text
 
 
-def test_airflows_own_fields_are_all_that_its_trigger_takes() -> None:
-    from airflow.api_fastapi.core_api.datamodels.dag_run import TriggerDAGRunPostBody
+def test_the_trigger_takes_what_the_installed_airflow_takes(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next version's form may have a field more."""
+    from airflow.api_fastapi.core_api.datamodels import dag_run
+    from pydantic import Field
 
     from leadcast.api import trigger_guard
 
-    assert set(TriggerDAGRunPostBody.model_fields) == trigger_guard._AIRFLOWS_OWN
+    class NextBody(dag_run.TriggerDAGRunPostBody):
+        run_priority: int | None = Field(None, alias="runPriority")
+
+    monkeypatch.setattr(dag_run, "TriggerDAGRunPostBody", NextBody)
+    trigger_guard._airflows_own.cache_clear()
+    monkeypatch.setattr(trigger_guard, "_airflows_own", trigger_guard._airflows_own.__wrapped__)
+    for name in ("run_priority", "runPriority", "note", "partition_key"):
+        assert client.post(TRIGGER, json={"logical_date": None, name: 1}).status_code == 200
+    assert client.post(TRIGGER, json={"logical_date": None, "run_prio": 1}).status_code == 422
 
 
 @pytest.mark.parametrize("path", [TRIGGER, "/api/v2/dags/send_laed/dagRuns", "/api/v2/variables/x"])
@@ -136,6 +148,9 @@ def test_nothing_of_a_request_stands_in_an_address(client: TestClient, path: str
         ("POST", "/api/v2/dags/another/dagRuns", {"logical_date": None, "conf": {"integrations": ["billing"]}}),
         ("POST", "/api/v2/dags/another/dagRuns", {"logical_date": None, "conf": {"lead": {"name": "x"}}}),
         ("POST", "/api/v2/dags/another/dagRuns", {"conf": {"integrations": [{"type": "x"}], "lead_id": 1}}),
+        ("POST", "/api/v2/dags/another/dagRuns", {"conf": {"integrations": [{"type": "crm"}], "since": "2026"}}),
+        ("POST", "/api/v2/dags/another/dagRuns", {"conf": {"integrations": [{"type": "email"}], "since": "2026"}}),
+        ("POST", "/api/v2/dags/another/dagRuns", {"conf": {"integrations": [{"type": "s3"}], "credentials": {"a": 1}}}),
         ("POST", "/api/v2/dags/another/dagRuns", {"conf": SEALED}),
         ("POST", "/api/v2/variables", {"key": "request", "value": TEXT}),
         ("PATCH", "/api/v2/variables/request", {"key": "request", "value": BODY}),

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fastapi import HTTPException, Request
@@ -35,17 +36,6 @@ if TYPE_CHECKING:
 
 _TRIGGER = f"/api/v2/dags/{DAG_ID}/dagRuns"
 _BACKFILLS = ("/api/v2/backfills", "/api/v2/backfills/dry_run")
-_AIRFLOWS_OWN = {
-    "conf",
-    "dag_run_id",
-    "data_interval_end",
-    "data_interval_start",
-    "logical_date",
-    "note",
-    "partition_key",
-    "run_after",
-}
-"""What Airflow's trigger takes (3.3.2)."""
 _THREADS = 8
 _AT_ONCE = 6
 """So many triggers are in Airflow at once. Each holds a session of its database until the event loop comes back to it.
@@ -221,9 +211,18 @@ def is_trigger(path: str) -> bool:
     return path.rstrip("/").endswith(_TRIGGER)
 
 
+@cache
+def _airflows_own() -> frozenset[str]:
+    """What the trigger of the Airflow that is installed takes."""
+    from airflow.api_fastapi.core_api.datamodels.dag_run import TriggerDAGRunPostBody
+
+    schema = TriggerDAGRunPostBody.model_json_schema()
+    return frozenset(TriggerDAGRunPostBody.model_fields) | frozenset(schema["properties"])
+
+
 def _refuse_misplaced(data: dict[str, Any]) -> None:
     """Airflow would refuse these too, but only after it wrote them into its audit log."""
-    misplaced = data.keys() - _AIRFLOWS_OWN
+    misplaced = data.keys() - _airflows_own()
     if misplaced:
         said = {True: "belongs into conf", False: "there is no such field; is conf meant?"}
         ours = SendBatch.model_fields

@@ -7,20 +7,32 @@ Light to import: every Airflow process loads it.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
 MASKED = "***"
 _TEXTS_WITHIN_TEXTS = 3
 """JSON within a text within JSON: how far it is followed."""
+_DEEPEST = 50
+"""How many levels are masked piece by piece. Whatever lies deeper is masked as a whole, if it is a matter of ours."""
 _ASKED = "integrations"
+_TYPE = "type"
+_ID = "lead_id"
 SECRET_MEMBERS = frozenset({"credentials", "callback_url", "lead"})
-_SECRET_IN_TEXT = ("credentials", "callback_url", "lead'", 'lead"', "lead:")
-_OPEN = frozenset({_ASKED, "lead_id", "priority"})
+_OPEN = frozenset({_ASKED, _ID, "priority"})
 """What a request may show."""
 _NOTHING: tuple[Any, ...] = (None, "", {}, [])
 _AIRFLOWS = frozenset({"method"})
 """What Airflow writes beside the members of a body."""
+_NEAR_ENOUGH = 0.6
+_LONGEST_NAME = 80
+_ASKED_IN_TEXT = re.compile(r"""(?<![\w-])integrations[\\"']{0,8}\s{0,8}:\s{0,8}[\\"']{0,8}(?:\[|\{(?!\{))""")
+_TYPE_IN_TEXT = re.compile(r"""(?<![\w-])type[\\"']{0,8}\s{0,8}:\s{0,8}[\\"']{0,8}([\w-]{1,64})""")
+_SECRET_IN_TEXT = re.compile(
+    r"""(?<![\w-])(?:credentials|callback_url|lead)[\\"']{0,8}\s{0,8}:"""
+    r"""(?!\s{0,8}(?:null|none|\[\]|\{\}|[\\"']{0,8}[,}\]]|\{[\\"']{0,8}sealed))"""
+)
 
 
 def may_hold_request(text: str) -> bool:
@@ -54,37 +66,51 @@ def holds_request(data: Any, *, but: Collection[str] = ()) -> bool:
 
 
 def looks_like_request(value: Mapping[Any, Any]) -> bool:
-    """Whether this very object does: it asks for integrations, and brings something that is not to be shown. What is
-    sealed may be."""
-    members = {_bare(name): inner for name, inner in value.items()}
-    if _ASKED not in members:
+    """Whether this very object does: it asks for an integration of ours, and brings something that is not to be shown.
+    Another program may have integrations, too; of types that are none of ours it is a request only by its `lead_id`.
+    What is sealed may be shown."""
+    members = [(_bare(name), inner) for name, inner in value.items()]
+    asked = [inner for name, inner in members if name == _ASKED]
+    if not asked:
         return False
-    given = {name for name, inner in members.items() if inner not in _NOTHING and not _is_sealed(inner)}
-    return bool(given & SECRET_MEMBERS) or (_lists_types(members[_ASKED]) and bool(given - _OPEN - _AIRFLOWS))
+    given = {name for name, inner in members if inner not in _NOTHING and not _is_sealed(inner)}
+    if given & SECRET_MEMBERS:
+        return {_ASKED, _ID} <= given or any(map(_asks_for_ours, asked))
+    may_be = _ID in given and any(map(_is_misspelt, given - _OPEN - _AIRFLOWS))
+    return may_be and any(map(_asks_for_ours, asked))
 
 
 def masked(data: Any) -> Any:
     """The same, but of what looks like a request only what it may show."""
-    return _masked(data, 0)
+    return _masked(data, 0, 0)
 
 
-def _masked(value: Any, depth: int) -> Any:
+def _masked(value: Any, texts: int, level: int) -> Any:
+    if level >= _DEEPEST:
+        return MASKED if holds_request(value) else value
     if isinstance(value, Mapping):
         is_request = looks_like_request(value)
         return {
             name: MASKED
             if is_request and _bare(name) not in _OPEN | _AIRFLOWS and inner not in _NOTHING
-            else _masked(inner, depth)
+            else _masked(inner, texts, level + 1)
             for name, inner in value.items()
         }
     if isinstance(value, list | tuple):
-        return [_masked(inner, depth) for inner in value]
-    if not isinstance(value, str) or depth >= _TEXTS_WITHIN_TEXTS or not may_hold_request(value):
+        return [_masked(inner, texts, level + 1) for inner in value]
+    if not isinstance(value, str) or texts >= _TEXTS_WITHIN_TEXTS or not may_hold_request(value):
         return value
     read = _read(value)
     if read is None:
         return MASKED if _reads_like_request(value) else value
-    return json.dumps(_masked(read, depth + 1)) if holds_request(read) else value
+    return _as_text(_masked(read, texts + 1, level + 1)) if holds_request(read) else value
+
+
+def _as_text(value: Any) -> str:
+    try:
+        return json.dumps(value)
+    except RecursionError:
+        return MASKED
 
 
 def _read(text: str) -> Any:
@@ -97,14 +123,36 @@ def _read(text: str) -> Any:
 
 
 def _reads_like_request(text: str) -> bool:
-    """Of what is no JSON: a piece of it, or the way in which Python writes it."""
+    """Of what is no JSON: a piece of it, what a shell has left of it, or the way in which Python writes it. A script or
+    a statement that only has the same words is none."""
     low = text.lower()
-    return _ASKED in low and "{" in low and any(name in low for name in _SECRET_IN_TEXT)
+    asked = _ASKED_IN_TEXT.search(low)
+    if asked is None or _SECRET_IN_TEXT.search(low) is None:
+        return False
+    ours = _ours()
+    return any(found[1] in ours for found in _TYPE_IN_TEXT.finditer(low, asked.end()))
 
 
-def _lists_types(asked: Any) -> bool:
+def _asks_for_ours(asked: Any) -> bool:
     items = list(asked.values()) if isinstance(asked, Mapping) else asked
-    return isinstance(items, list) and any(isinstance(item, Mapping) and "type" in item for item in items)
+    if not isinstance(items, list | tuple):
+        return False
+    objects = [item for item in items if isinstance(item, Mapping)]
+    kinds = {_bare(kind) for item in objects for name, kind in item.items() if _bare(name) == _TYPE}
+    return bool(kinds) and not kinds.isdisjoint(_ours())
+
+
+def _ours() -> set[str]:
+    """The types of integrations that are installed, in small letters."""
+    from leadcast.integrations import registry
+
+    return {name.lower() for name in registry.types()}
+
+
+def _is_misspelt(name: str) -> bool:
+    from difflib import get_close_matches
+
+    return bool(get_close_matches(name[:_LONGEST_NAME], SECRET_MEMBERS, n=1, cutoff=_NEAR_ENOUGH))
 
 
 def _is_sealed(value: Any) -> bool:

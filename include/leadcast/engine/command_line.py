@@ -2,16 +2,17 @@
 
 Airflow writes the whole command line into its audit log before the command runs, so the arguments themselves are
 sealed, as early as Airflow is imported: this module is an entry point of the group `airflow.policy`. What looks like a
-request and is not for `send_lead` (a DAG's id mistyped, say) goes no further. For any other command, and in every
-process that is no command, it compares two words and is done. Commands that start a server have their settings checked
-here, too (`start_check`), and tasks of DAG files are looked at by `triggering_tasks`.
+request and is not for `send_lead` (a DAG's id mistyped, say) goes no further. In every process that is not Airflow's
+command it compares a word or two and is done: another program's arguments are its own. Commands that start a server
+have their settings checked here, too (`start_check`), and tasks of DAG files are looked at by `triggering_tasks`.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,8 +25,9 @@ from leadcast.engine.triggering_tasks import task_policy
 
 __all__ = ["seal_arguments", "task_policy"]
 
-_GROUPS = ("assets", "backfill", "dags", "tasks", "variables")
-"""Commands that take JSON, for where the program has a name of its own."""
+_COMMAND = ("airflow", "airflow.exe")
+_MODULE = re.compile(r"(?:-[A-Za-z]{0,20}m)?airflow(?:\.__main__)?")
+"""What follows Python's `-m`, in the same argument or in the next."""
 _TAKES_CONF = ("backfill", "dags")
 _LONG_OPTIONS = ("--conf", "--dag-run-conf")
 _FLAGS = "hv"
@@ -33,14 +35,17 @@ _FLAGS = "hv"
 _NOTHING_DONE = "Nothing was triggered."
 
 
-def seal_arguments(argv: list[str]) -> None:
+def seal_arguments(argv: list[str], *, started_as: Sequence[str] = ()) -> None:
     """Seals, in place, the conf among the arguments of a command for `send_lead`.
+
+    Args:
+        started_as: how Python itself was started, as `sys.orig_argv` has it.
 
     Raises:
         SystemExit: it is wrong or cannot be sealed, or a request is among the arguments of another command. Nothing
             goes any further.
     """
-    if not _is_airflows(argv):
+    if len(argv) < 3 or not _is_airflows(argv, started_as):
         return
     is_ours = any(_names_us(argument) for argument in argv)
     confs = dict(_confs(argv)) if is_ours and argv[1] in _TAKES_CONF else {}
@@ -54,11 +59,14 @@ def seal_arguments(argv: list[str]) -> None:
             _refuse(is_ours)
 
 
-def _is_airflows(argv: list[str]) -> bool:
-    """Whether these are the arguments of Airflow's command, which may have been started by a module or another name."""
-    program = Path(argv[0]) if argv else Path()
-    is_module = program.name == "__main__.py" and program.parent.name == "airflow"
-    return len(argv) > 2 and (argv[1] in _GROUPS or is_module or program.stem == "airflow")
+def _is_airflows(argv: list[str], started_as: Sequence[str]) -> bool:
+    """Whether these are the arguments of Airflow's command."""
+    program = Path(argv[0])
+    if program.name == "-m":
+        # Python still looks for the module, whose package has imported us
+        module = started_as[-len(argv)] if len(started_as) > len(argv) else ""
+        return _MODULE.fullmatch(module) is not None
+    return program.name in _COMMAND or (program.name == "__main__.py" and program.parent.name == "airflow")
 
 
 def _names_us(argument: str) -> bool:
@@ -145,5 +153,5 @@ def _end(what: str) -> NoReturn:
     sys.exit(f"leadcast: {what}")
 
 
-seal_arguments(sys.argv)
+seal_arguments(sys.argv, started_as=sys.orig_argv)
 check_start(sys.argv)

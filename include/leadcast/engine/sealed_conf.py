@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from leadcast.core.errors import FieldError, InvalidRequest, SettingsError
 from leadcast.core.model import Priority
+from leadcast.core.request_shape import holds_request
 
 if TYPE_CHECKING:
     from leadcast.core.tidy import Tidied
@@ -28,6 +29,10 @@ _PRIORITY = "priority"
 _TABLE_LEAD = "table_lead"
 _NOTES = "notes"
 _AIRFLOWS_OWN = "airflow/"
+_LINEAGE = "openlineage"
+"""What `TriggerDagRunOperator` adds where OpenLineage is on: names and ids of the run that triggers, as short texts."""
+_MOST_IN_LINEAGE = 20
+_LONGEST_IN_LINEAGE = 1000
 _NOT_HERE = (
     "cannot be opened here: what is sealed opens for the user who has sent it, and with our key. "
     "Send the credentials, the callback URL and the lead's data anew"
@@ -56,9 +61,20 @@ def body_of(conf: Mapping[str, Any] | None) -> dict[str, Any] | None:
     body = {
         key: value
         for key, value in (conf or {}).items()
-        if value is not None and value != {} and value != "" and not key.startswith(_AIRFLOWS_OWN)
+        if value is not None and value != {} and value != "" and not _is_airflows_own(key, value)
     }
     return body if body.keys() - {_PRIORITY} else None
+
+
+def _is_airflows_own(key: str, value: Any) -> bool:
+    """Whether Airflow or a provider of it has put this beside the request, and for itself."""
+    if key == _LINEAGE and isinstance(value, Mapping):
+        return len(value) <= _MOST_IN_LINEAGE and all(map(_is_short_text, value.values()))
+    return key.startswith(_AIRFLOWS_OWN)
+
+
+def _is_short_text(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and len(value) <= _LONGEST_IN_LINEAGE and not holds_request(value))
 
 
 def has_secrets(conf: Mapping[str, Any]) -> bool:

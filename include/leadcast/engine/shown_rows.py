@@ -8,9 +8,10 @@ Light to import: the plugin and every Airflow process load it.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from leadcast.core.request_shape import holds_request, masked, may_hold_request
+from leadcast.core.request_shape import MASKED, holds_request, masked, may_hold_request
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -42,5 +43,17 @@ def _as_made(target: Any, args: Any, kwargs: dict[str, Any]) -> None:
 
 
 def _shown(value: Any) -> Any:
-    text = value if isinstance(value, str) else json.dumps(value, default=str) if value else ""
-    return masked(value) if may_hold_request(text) and holds_request(value) else value
+    """Never raises: it is called while Airflow writes."""
+    try:
+        return masked(value) if _may_hold_request(value) and holds_request(value) else value
+    except RecursionError:
+        return dict.fromkeys(value, MASKED) if isinstance(value, Mapping) else MASKED
+
+
+def _may_hold_request(value: Any) -> bool:
+    if not value or isinstance(value, str):
+        return may_hold_request(value or "")
+    try:
+        return may_hold_request(json.dumps(value, default=str))
+    except (RecursionError, TypeError, ValueError):
+        return True
