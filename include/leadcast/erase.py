@@ -14,9 +14,10 @@ import structlog
 
 from leadcast.cancel import Canceller
 from leadcast.core.clock import Clock, utc_now
-from leadcast.core.errors import BatchNotFound, NothingToCancel, NothingToErase
+from leadcast.core.errors import BatchNotFound, NothingToCancel, NothingToErase, OthersLead
+from leadcast.core.reach import EVERYBODYS, Reach
 from leadcast.core.settings import Settings
-from leadcast.store import erasures, old_leads
+from leadcast.store import erasures, marking, old_leads
 from leadcast.store.database import Store
 from leadcast.store.erasing import Erased
 from leadcast.store.erasures import Erasure
@@ -40,11 +41,13 @@ class InAirflow:
     erased: kind → how many it holds no longer.
     left: run id → why it could not be deleted; None: they could not all be looked for.
     audit_log_left: whether some of its audit log could not be looked at; None: it has not been tried.
+    is_others: a run of somebody's whom the erasure does not reach holds it; nothing was erased.
     """
 
     erased: Mapping[str, int] = field(default_factory=dict)
     left: Mapping[str, str] | None = field(default_factory=dict)
     audit_log_left: bool | None = False
+    is_others: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +75,7 @@ class Eraser:
     clock: Clock = utc_now
     hooks: Collection[str] = tuple(Moment)
 
-    def lead(self, lead_id: str, *, asked_by: str, in_airflow: InAirflow) -> Report:
+    def lead(self, lead_id: str, *, asked_by: str, in_airflow: InAirflow, reach: Reach = EVERYBODYS) -> Report:
         """Erases a person, as far as nothing of them is just being sent; the rest follows when that has ended.
 
         What waits to be sent is cancelled. Done again, it reports how the erasure stands.
@@ -80,11 +83,15 @@ class Eraser:
         Args:
             asked_by: a user of Airflow's, for the record.
             in_airflow: what became of the runs that hold the lead.
+            reach: whose is erased.
 
         Raises:
+            OthersLead: somebody has stored or sent it, or has a run that holds it, whom the erasure does not reach.
             NothingToErase: nothing is known of such a lead.
             StoreError: the store could not be used. If it was written down by then, it is gone on with.
         """
+        if in_airflow.is_others:
+            raise OthersLead
         with self.store.begin() as connection:
             asked = erasures.ask(
                 connection,
@@ -94,6 +101,7 @@ class Eraser:
                 runs=None if in_airflow.left is None else sorted(in_airflow.left),
                 audit_log_left=in_airflow.audit_log_left is not False,
                 now=self.clock(),
+                only_of=reach.only_of,
             )
         if asked is None:
             raise NothingToErase(lead_id)
@@ -122,7 +130,7 @@ class Eraser:
     def _go_on(self, erasure: Erasure) -> Report:
         lead_id = erasure.lead_id
         with self.store.begin() as connection:
-            erasures.mark_of_runs(connection, erasure, now=self.clock())
+            marking.mark_of_runs(connection, lead_id, erasure.runs, reach=erasure.reach, now=self.clock())
             ids = erasures.marked(connection, lead_id)
             unfinished = erasures.unfinished(connection, lead_id)
         for batch_id in unfinished:

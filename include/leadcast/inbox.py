@@ -18,7 +18,7 @@ from leadcast.core.notes import Note
 from leadcast.core.settings import Settings
 from leadcast.core.tidy import Tidied, tidy
 from leadcast.request import SendBatch, fingerprint, validate
-from leadcast.store import batches, bell, erasures, leads
+from leadcast.store import batches, bell, erasures, leads, marking
 from leadcast.store.database import Store
 from leadcast.store.sealing import callback_url_of, credentials_of
 
@@ -127,8 +127,8 @@ class Inbox:
             if from_source and lead is not None:
                 _refuse_erased(connection, request.lead_id, since=known_erasure)
             # before anything is written: what is to be erased must not replace what was stored anew since
-            is_to_erase = run_id is not None and erasures.takes(
-                connection, lead_id=request.lead_id, run_id=run_id, made_at=made_at
+            is_to_erase = run_id is not None and marking.takes(
+                connection, lead_id=request.lead_id, run_id=run_id, made_at=made_at, sent_by=sent_by
             )
             brings_lead = request.lead is not None and lead is None
             lead = lead or self._lead(connection, request)
@@ -149,7 +149,7 @@ class Inbox:
             if known is not None:
                 return first_answer(connection, known)
             if is_to_erase:
-                erasures.mark(connection, batch_id=batch.id, lead_id=batch.lead.id, now=self.clock())
+                marking.mark_batch(connection, batch_id=batch.id, lead_id=batch.lead.id, now=self.clock())
             elif brings_lead:
                 leads.put(connection, batch.lead, stored_by=sent_by)
             rung = bell.Bell(run_id, must_ring=False) if run_id else self._answer_bell(connection)

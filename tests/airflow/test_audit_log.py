@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, event, insert, select
 
+from leadcast.core.clock import utc_now
+from leadcast.core.reach import Reach
 from leadcast.engine import audit_log
 
 pytestmark = [pytest.mark.airflow]
@@ -23,15 +25,15 @@ def add(send_lead: Any) -> Iterator[Callable[..., int]]:
     from airflow.models.log import Log
     from airflow.utils.session import create_session
 
-    def add(extra: Any, *, dag_id: str | None = "send_lead", of: str = "trigger_dag_run") -> int:
+    def add(extra: Any, *, dag_id: str | None = "send_lead", of: str = "trigger_dag_run", by: str = OWNER) -> int:
         with create_session() as session:
             words = extra if isinstance(extra, str) else json.dumps(extra)
-            row = insert(Log.__table__).values(event=of, dag_id=dag_id, owner=OWNER, extra=words)
+            row = insert(Log.__table__).values(dttm=utc_now(), event=of, dag_id=dag_id, owner=by, extra=words)
             return int(session.execute(row).inserted_primary_key[0])
 
     yield add
     with create_session() as session:
-        session.execute(delete(Log).where(Log.owner == OWNER))
+        session.execute(delete(Log).where(Log.owner.startswith(OWNER)))
 
 
 def request(lead_id: Any, **more: Any) -> dict[str, Any]:
@@ -81,6 +83,16 @@ def test_a_run_asked_for_under_another_name_of_the_dag_leaves_nothing(add: Calla
     assert ["@in_clear" in words(row) for row in (*theirs, others[0], others[2])] == [False] * 5 + [True] * 2
     assert "score" in words(others[1])
     assert audit_log.erase("a1") == audit_log.Erased(0, is_all=True)
+
+
+def test_an_erasure_of_one_user_takes_no_rows_of_others(add: Callable[..., int]) -> None:
+    long = "x" * audit_log.MAX_CHARS
+    his = [add(request("a1")), add(request("a1", comment=long))]
+    others = [add(request("a1"), by=f"{OWNER}_2"), add(request("a1", comment=long), by=f"{OWNER}_2")]
+    assert audit_log.erase("a1", reach=Reach(only_of=OWNER)).rows == 2
+    assert ["@in_clear" in words(row) for row in (*his, *others)] == [False, False, True, True]
+    assert audit_log.erase("a1", reach=Reach(only_of=OWNER, over_all_at=utc_now())).rows == 2
+    assert not any("@in_clear" in words(row) for row in others)
 
 
 def test_a_row_that_is_too_long_to_be_read_is_not_kept_for_that(add: Callable[..., int]) -> None:

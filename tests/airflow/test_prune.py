@@ -17,6 +17,7 @@ from leadcast.cancel import Canceller
 from leadcast.cli import app
 from leadcast.core.clock import utc_now
 from leadcast.core.errors import StoreError
+from leadcast.core.reach import Reach
 from leadcast.core.settings import Settings
 from leadcast.engine import lead_traces
 from leadcast.engine.sealed_conf import by_caller, seal_conf
@@ -49,11 +50,14 @@ def add_run(airflow_tables: dict[str, Table]) -> Iterator[Callable[..., str]]:
 
     added: list[str] = []
 
-    def add(dag_id: str, *, days: float, state: str = "success", conf: dict[str, Any] | None = None) -> str:
+    def add(
+        dag_id: str, *, days: float, state: str = "success", conf: dict[str, Any] | None = None, by: str | None = None
+    ) -> str:
         at = utc_now() - timedelta(days=days)
         run_id = f"{dag_id}-{state}-{days:g}-{len(added)}"
         with create_session() as session:
             run = DagRun(dag_id=dag_id, run_id=run_id, run_type="manual", state=state, run_after=at, conf=conf or {})
+            run.triggering_user_name = by
             run.end_date = None if state in ("running", "queued") else at
             session.add(run)
         added.append(run_id)
@@ -279,6 +283,38 @@ def test_in_the_api_server_runs_are_found_by_their_own_lead_up_to_a_time(
     assert (nobody.left, nobody.audit_log_left, api.deleted) == (None, True, [])
     done = asyncio.run(lead_traces.erase("7", token="", in_thread=in_thread))
     assert (done.left, done.audit_log_left, api.deleted) == ({}, False, theirs)
+
+
+def test_an_erasure_of_one_user_takes_no_runs_of_others(
+    add_run: Callable[..., str], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = {"lead_id": "7", "lead": {"name": "Анна"}, "integrations": [{"type": "telegram"}]}
+    his = add_run("send_lead", days=0, conf=body, by="user")
+    api = Api()
+
+    @asynccontextmanager
+    async def here(*, token: str) -> AsyncIterator[Api]:
+        yield api
+
+    async def in_thread(work: Callable[[], Any]) -> Any:
+        return work()
+
+    monkeypatch.setattr(lead_traces, "in_process", here)
+    reach = Reach(only_of="user")
+
+    def erase(reach: Reach) -> InAirflow:
+        return asyncio.run(lead_traces.erase("7", token="", in_thread=in_thread, reach=reach))
+
+    assert (erase(reach).is_others, api.deleted) == (False, [his])
+    for by in ("admin", None):
+        others = add_run("send_lead", days=1, conf=body, state="queued", by=by)
+        found = erase(reach)
+        assert (found.is_others, found.erased, api.deleted) == (True, {}, [his])
+    found = lead_traces.erase_in_database("7", reach=reach)
+    assert (found.erased["runs"], found.left, there([his, others])) == (1, {}, [others])
+    # what everybody's erasure was to take stays to be taken when one user has asked after it
+    found = lead_traces.erase_in_database("7", reach=Reach(only_of="user", over_all_at=utc_now()))
+    assert (found.erased["runs"], there([others])) == (2, [])
 
 
 def test_the_command_ends_an_erasure_that_waited_for_a_run(

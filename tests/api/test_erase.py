@@ -16,6 +16,7 @@ from leadcast.api.backend import Backend
 from leadcast.api.links import MOUNT
 from leadcast.core.clock import utc_now
 from leadcast.core.model import AttemptOutcome, DeliveryState, Receipt
+from leadcast.core.reach import Reach
 from leadcast.core.settings import Settings
 from leadcast.erase import InAirflow
 from leadcast.store import ledger
@@ -34,7 +35,7 @@ class Airflow:
     holds: InAirflow = field(default_factory=InAirflow)
     asked: list[tuple[str, str]] = field(default_factory=list)
 
-    async def erase(self, lead_id: str, *, token: str) -> InAirflow:
+    async def erase(self, lead_id: str, *, token: str, reach: Reach) -> InAirflow:
         self.asked.append((lead_id, token))
         return self.holds
 

@@ -13,6 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from leadcast.core.errors import CredentialsError
+from leadcast.core.reach import Reach
 from leadcast.core.settings import Settings
 from leadcast.engine import airflow_api, lead_traces
 from leadcast.engine.airflow_api import AirflowApi, AirflowApiError
@@ -38,8 +39,8 @@ def ask(answer: Answer, work: Callable[[AirflowApi], Coroutine[Any, Any, T]]) ->
 class Runs:
     """An Airflow with these runs: run id → conf. `running`: what cannot be deleted."""
 
-    def __init__(self, confs: dict[str, Any], *, running: tuple[str, ...] = ()) -> None:
-        self.confs, self.running = confs, running
+    def __init__(self, confs: dict[str, Any], *, running: tuple[str, ...] = (), by: str | None = None) -> None:
+        self.confs, self.running, self.by = confs, running, by
         self.calls: list[str] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
@@ -59,7 +60,8 @@ class Runs:
         offset, limit = (int(request.url.params.get(name, 0)) for name in ("offset", "limit"))
         text = request.url.params.get("conf_contains", "")
         chosen = {run_id: conf for run_id, conf in self.confs.items() if text in json.dumps(conf)}
-        listed = [{"dag_run_id": run_id, "conf": conf} for run_id, conf in chosen.items()]
+        made = {"triggering_user_name": self.by, "run_after": NOW.isoformat()}
+        listed = [{"dag_run_id": run_id, "conf": conf, **made} for run_id, conf in chosen.items()]
         return httpx.Response(200, json={"dag_runs": listed[offset : offset + limit]})
 
 
@@ -94,6 +96,18 @@ def test_what_is_read_for_one_lead_is_bounded_and_said_not_to_be_all() -> None:
     found = ask(runs, lambda api: lead_traces.erase_through(api, "x1"))
     assert found.left is None
     assert runs.calls.count("GET") == airflow_api.MOST_PAGES
+
+
+@pytest.mark.parametrize("by", ["admin", None, "user"])
+def test_an_erasure_of_one_user_takes_no_runs_of_others(by: str | None) -> None:
+    runs = Runs({"manual-1": {"lead_id": "123"}}, by=by)
+    reach = Reach(only_of="user", over_all_at=NOW)
+    found = ask(runs, lambda api: lead_traces.erase_through(api, "123", reach=reach))
+    assert (found.erased, found.left) == ({"runs": int(by == "user")}, {})
+    assert bool(runs.confs) is (by != "user")
+    over_all = Reach(only_of="user", over_all_at=NOW + timedelta(seconds=1))
+    ask(runs, lambda api: lead_traces.erase_through(api, "123", reach=over_all))
+    assert not runs.confs
 
 
 def test_what_there_is_no_time_for_is_left() -> None:

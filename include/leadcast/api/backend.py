@@ -9,6 +9,7 @@ from typing import Annotated, Any, Protocol
 from fastapi import Depends, Request
 
 from leadcast.cancel import Canceller
+from leadcast.core.reach import Reach
 from leadcast.core.settings import Settings
 from leadcast.erase import Eraser, InAirflow
 from leadcast.inbox import Inbox, LeadSource
@@ -33,12 +34,12 @@ class Ring(Protocol):
 
 
 class EraseInAirflow(Protocol):
-    """Erases what Airflow itself holds of a lead, in the name of the caller. Never raises."""
+    """Erases what Airflow itself holds of a lead, as far as it reaches, in the name of the caller. Never raises."""
 
-    def __call__(self, lead_id: str, *, token: str) -> Coroutine[Any, Any, InAirflow]: ...
+    def __call__(self, lead_id: str, *, token: str, reach: Reach) -> Coroutine[Any, Any, InAirflow]: ...
 
 
-async def _nothing_there(lead_id: str, *, token: str) -> InAirflow:
+async def _nothing_there(lead_id: str, *, token: str, reach: Reach) -> InAirflow:
     return InAirflow()
 
 

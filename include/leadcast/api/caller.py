@@ -9,6 +9,7 @@ from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
 
+from leadcast.core.reach import EVERYBODYS, Reach
 from leadcast.engine.conf_guard import DAG_ID
 from leadcast.engine.permissions import RESOURCE
 
@@ -90,7 +91,16 @@ class Caller:
         """
         is_known = bool(owners) or has_asked
         if not (self._has(OverAll.ERASE, owners) if is_known else self.may(OverAll.ERASE)):
-            raise HTTPException(403, _OTHERS_LEAD)
+            raise self.refused_to_erase()
+
+    @staticmethod
+    def refused_to_erase() -> HTTPException:
+        """403, with the right that is missing."""
+        return HTTPException(403, _OTHERS_LEAD)
+
+    def erases(self) -> Reach:
+        """Whose his erasures take."""
+        return EVERYBODYS if self.may(OverAll.ERASE) else Reach(only_of=self.name)
 
     def _has(self, right: OverAll, owners: Collection[str | None]) -> bool:
         is_own = all(owner and owner == self.name for owner in owners)

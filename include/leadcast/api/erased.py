@@ -32,6 +32,10 @@ _MISTAKEN = (
     "Notes that people wrote on runs, and rows of Airflow's audit log in which a request stands without its lead_id, "
     "or for an endpoint that takes none. They were not looked for."
 )
+_OTHERS = (
+    "Runs, and rows of Airflow's audit log, in which others than {user} have asked for this lead to be sent. They were "
+    "not looked for; whoever may erase everybody's leads erases them with the same call."
+)
 _BACKUPS = "Backups of both databases, and what PostgreSQL keeps of deleted rows until its next vacuum."
 
 
@@ -95,4 +99,6 @@ def _elsewhere(report: Report, settings: Settings) -> Iterator[str]:
     yield _IDS_ONLY
     yield _OTHER_DAGS
     yield _MISTAKEN
+    if report.erasure.reach.only_of is not None:
+        yield _OTHERS.format(user=report.erasure.reach.only_of)
     yield _BACKUPS

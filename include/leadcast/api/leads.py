@@ -12,7 +12,10 @@ from leadcast.api.caller import Caller, CallerDep
 from leadcast.api.erased import ErasedAnswer
 from leadcast.api.links import LinksDep
 from leadcast.api.threads import ThreadsDep
+from leadcast.core.errors import OthersLead
 from leadcast.core.model import Lead
+from leadcast.core.reach import Reach
+from leadcast.erase import Report
 from leadcast.request import LeadData, LeadId, lead_of
 from leadcast.store import erasures, leads, whose
 
@@ -35,7 +38,8 @@ async def put_lead(
 ) -> StoredAnswer:
     """Store a lead, over the one of this id if there is one: 201 for a new one, 200 for a replaced one.
 
-    It is yours from then on. Batches accepted before keep the lead as it was then.
+    You see it from then on. Over one that another has stored, it is yours as little as his: neither of you may erase it
+    alone. Batches accepted before keep the lead as it was then.
     """
     data = await read_json(request, lead_at=())
     given = await threads.run(lambda: lead_of(data))
@@ -83,17 +87,26 @@ async def erase_lead(
     What waits to be sent is cancelled. 200 when nothing is left, 202 when something is; the request is on record either
     way, and gone on with. Send it again to see how it stands.
     """
-    await threads.run(lambda: _refuse_others(backend, lead_id, caller))
+    reach = await threads.run(lambda: _reach(backend, lead_id, caller))
     # runs first: one that has not begun would bring the lead back
-    in_airflow = await backend.erase_in_airflow(lead_id, token=caller.token)
-    report = await threads.run(lambda: backend.eraser().lead(lead_id, asked_by=caller.id, in_airflow=in_airflow))
+    in_airflow = await backend.erase_in_airflow(lead_id, token=caller.token, reach=reach)
+
+    def erase() -> Report:
+        return backend.eraser().lead(lead_id, asked_by=caller.id, in_airflow=in_airflow, reach=reach)
+
+    try:
+        report = await threads.run(erase)
+    except OthersLead:
+        raise caller.refused_to_erase() from None
     answer = ErasedAnswer.of(report, backend.settings(), refusals=in_airflow.left or {})
     if not answer.done:
         response.status_code = 202
     return answer
 
 
-def _refuse_others(backend: Backend, lead_id: str, caller: Caller) -> None:
+def _reach(backend: Backend, lead_id: str, caller: Caller) -> Reach:
+    """Whose is erased. Refuses at once what the store refuses in the end: so nothing in Airflow is touched for it."""
     with backend.store().begin() as connection:
         owners, erasure = whose.of_lead(connection, lead_id), erasures.find(connection, lead_id)
     caller.refuse_to_erase(owners.all, has_asked=erasure is not None and erasure.asked_by == caller.id)
+    return caller.erases()

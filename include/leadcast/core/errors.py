@@ -9,6 +9,7 @@ LeadcastError
 │   ├── NothingToRetry       409
 │   ├── NothingToCancel      409
 │   ├── NothingToErase       404
+│   ├── OthersLead           403
 │   ├── BatchErased          409
 │   ├── BodyTooLarge         413
 │   ├── BodyTooSlow          408
@@ -162,6 +163,16 @@ class NothingToErase(RequestRejected):
             f"Nothing is known here of a lead {lead_id!r}: no data, no batch, no run. Is the id right?",
             errors=[FieldError(("path", "lead_id"), "unknown lead")],
         )
+
+
+class OthersLead(RequestRejected):
+    """A lead that is not known to be of whoever wants it erased, and of nobody else."""
+
+    status = 403
+    title = "Not yours alone"
+
+    def __init__(self) -> None:
+        super().__init__("You may erase a lead that nobody but you has stored or sent. This one is not known as such.")
 
 
 class BatchErased(RequestRejected):

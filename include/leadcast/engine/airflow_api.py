@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from http import HTTPStatus
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from leadcast.core.errors import CredentialsError, LeadcastError
+from leadcast.core.reach import EVERYBODYS, Reach
 from leadcast.integrations.base import ConnectionFields
 from leadcast.integrations.connection import base_url_of
 
@@ -42,11 +43,14 @@ class AirflowApi:
         self._client = client
         self._headers = {"Authorization": f"Bearer {token}"}
 
-    async def runs_of_lead(self, dag_id: str, lead_id: str, *, forms: Sequence[str]) -> tuple[list[str], bool]:
+    async def runs_of_lead(
+        self, dag_id: str, lead_id: str, *, forms: Sequence[str], reach: Reach = EVERYBODYS
+    ) -> tuple[list[str], bool]:
         """Ids of the runs whose `conf` is a request for this lead, whatever their state; and whether they are all.
 
         Args:
             forms: how its id may stand in the conf as JSON.
+            reach: whose runs.
 
         Raises:
             AirflowApiError: they could not be looked for.
@@ -59,7 +63,8 @@ class AirflowApi:
                 query = {"conf_contains": form, "limit": PAGE_WITH_CONFS, "offset": offset, "order_by": "id"}
                 page = (await self._call("GET", _runs(dag_id), params=query))["dag_runs"]
                 # the search is for a text anywhere in the conf
-                found |= {run["dag_run_id"]: None for run in page if _lead_id(run["conf"]) == lead_id}
+                its = (run for run in page if _lead_id(run["conf"]) == lead_id)
+                found |= {run["dag_run_id"]: None for run in its if _is_taken(run, reach)}
                 if len(page) < PAGE_WITH_CONFS:
                     break
             else:
@@ -112,6 +117,12 @@ class AirflowApi:
 
 def _lead_id(conf: Any) -> str | None:
     return str(conf.get("lead_id")) if isinstance(conf, dict) else None
+
+
+def _is_taken(run: Mapping[str, Any], reach: Reach) -> bool:
+    made_at = run.get("run_after")
+    at = None if made_at is None else datetime.fromisoformat(made_at)
+    return reach.takes(run.get("triggering_user_name"), at)
 
 
 def _runs(dag_id: str) -> str:

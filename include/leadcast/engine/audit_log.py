@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
+from leadcast.core.reach import EVERYBODYS, Reach
 from leadcast.engine.conf_guard import DAG_ID
 from leadcast.engine.logged_requests import ERASED, MAX_CHARS, without
 
@@ -44,17 +45,24 @@ class Erased:
     is_all: bool
 
 
-def erase(lead_id: str, *, until: float | None = None, now: Callable[[], float] = monotonic) -> Erased:
+def erase(
+    lead_id: str,
+    *,
+    until: float | None = None,
+    now: Callable[[], float] = monotonic,
+    reach: Reach = EVERYBODYS,
+) -> Erased:
     """Takes the requests for this lead out of the rows. May be run again, and goes on then.
 
     Args:
         until: when to end, by the monotonic clock; None: not before all is done.
+        reach: of whose calls; rows of others' stay.
     """
     rows, last = 0, 0
     while True:
         if until is not None and now() >= until:
             return Erased(rows, is_all=False)
-        page = _page(lead_id, after=last, seconds=None if until is None else until - now())
+        page = _page(lead_id, after=last, seconds=None if until is None else until - now(), reach=reach)
         for listed in _in_portions(page):
             if until is not None and now() >= until:
                 return Erased(rows, is_all=False)
@@ -64,7 +72,7 @@ def erase(lead_id: str, *, until: float | None = None, now: Callable[[], float] 
         last = page[-1].id
 
 
-def _page(lead_id: str, *, after: int, seconds: float | None) -> Sequence[Any]:
+def _page(lead_id: str, *, after: int, seconds: float | None, reach: Reach) -> Sequence[Any]:
     """Rows that may hold a request for this lead, in the order of their ids: their ids and lengths."""
     from airflow.models.log import Log
     from airflow.utils.session import create_session
@@ -77,9 +85,20 @@ def _page(lead_id: str, *, after: int, seconds: float | None) -> Sequence[Any]:
     in_text = and_(Log.extra.contains("lead_id\\", autoescape=True), Log.extra.contains(lead_id, autoescape=True))
     names_lead = or_(*(Log.extra.contains(form, autoescape=True) for form in written_forms(lead_id)), in_text)
     query = select(Log.id, Log.event, Log.dag_id, func.length(Log.extra).label("chars"))
-    query = query.where(Log.id > after, is_near, names_lead).order_by(Log.id).limit(PAGE)
+    query = query.where(Log.id > after, is_near, names_lead, *_is_taken(reach)).order_by(Log.id).limit(PAGE)
     with create_session() as session:
         return session.execute(bounded(session, query, seconds=seconds)).all()
+
+
+def _is_taken(reach: Reach) -> Iterator[Any]:
+    """As `Reach.takes`, for the database."""
+    from airflow.models.log import Log
+    from sqlalchemy import or_
+
+    if reach.only_of is None:
+        return
+    is_his = Log.owner == reach.only_of
+    yield is_his if reach.over_all_at is None else or_(is_his, Log.dttm < reach.over_all_at)
 
 
 def written_forms(lead_id: str) -> tuple[str, ...]:

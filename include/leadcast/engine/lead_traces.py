@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
+from leadcast.core.reach import EVERYBODYS, Reach
 from leadcast.engine import audit_log
 from leadcast.engine.airflow_api import AirflowApi, AirflowApiError, in_process
 from leadcast.engine.conf_guard import DAG_ID
@@ -42,9 +43,9 @@ class InThread(Protocol):
     def __call__(self, work: Callable[[], T]) -> Coroutine[Any, Any, T]: ...
 
 
-async def erase(lead_id: str, *, token: str, in_thread: InThread) -> InAirflow:
+async def erase(lead_id: str, *, token: str, in_thread: InThread, reach: Reach = EVERYBODYS) -> InAirflow:
     """In the api-server: deletes the lead's runs, as far as the caller with this token may, and takes the requests
-    out of the audit log's rows of them.
+    out of the audit log's rows of them. Does nothing where a run is somebody's whom the erasure does not reach.
 
     Never raises: what could not be done is in the answer.
     """
@@ -53,11 +54,14 @@ async def erase(lead_id: str, *, token: str, in_thread: InThread) -> InAirflow:
     erased: dict[str, int] = {}
     audit_log_left = True
     try:
-        runs = await in_thread(partial(_runs_of_lead, lead_id, until=until))
+        found = await in_thread(partial(_runs_of_lead, lead_id, until=until))
+        if not all(reach.takes(run.triggering_user_name, run.run_after) for run in found):
+            return InAirflow(is_others=True)
+        runs = [run.run_id for run in found]
         async with in_process(token=token) as api:
             left = await _delete(api, runs, until=until)
         erased[RUNS] = len(runs) - len(left)
-        rows = await in_thread(partial(audit_log.erase, lead_id, until=until))
+        rows = await in_thread(partial(audit_log.erase, lead_id, until=until, reach=reach))
         erased[AUDIT_ROWS], audit_log_left = rows.rows, not rows.is_all
         if len(runs) == MOST_RUNS:
             left = None
@@ -66,16 +70,20 @@ async def erase(lead_id: str, *, token: str, in_thread: InThread) -> InAirflow:
     return InAirflow(erased=erased, left=left, audit_log_left=audit_log_left)
 
 
-async def erase_through(api: AirflowApi, lead_id: str, *, until: float | None = None) -> InAirflow:
+async def erase_through(
+    api: AirflowApi, lead_id: str, *, until: float | None = None, reach: Reach = EVERYBODYS
+) -> InAirflow:
     """Deletes the lead's runs through Airflow's API. A run that has not begun is deleted, too, and sends nothing. Its
     audit log cannot be changed so.
 
     Args:
         until: when to end, by the monotonic clock.
+        reach: whose runs; those of others are left, and not named.
     """
     until = monotonic() + ERASE_TIMEOUT_S if until is None else until
     try:
-        runs, is_all = await api.runs_of_lead(DAG_ID, lead_id, forms=audit_log.written_forms(lead_id))
+        forms = audit_log.written_forms(lead_id)
+        runs, is_all = await api.runs_of_lead(DAG_ID, lead_id, forms=forms, reach=reach)
     except AirflowApiError as error:
         log.warning("runs not looked for", lead_id=lead_id, reason=str(error))
         return InAirflow(left=None, audit_log_left=None)
@@ -93,7 +101,7 @@ async def _delete(api: AirflowApi, runs: Sequence[str], *, until: float) -> dict
     return left
 
 
-def erase_in_database(lead_id: str) -> InAirflow:
+def erase_in_database(lead_id: str, *, reach: Reach = EVERYBODYS) -> InAirflow:
     """Where Airflow's database can be reached: the same, past its API, to the end, in small transactions."""
     from airflow.models.dagrun import DagRun
     from airflow.utils.session import create_session
@@ -105,22 +113,24 @@ def erase_in_database(lead_id: str) -> InAirflow:
     left: dict[str, str] = {}
     while True:
         with create_session() as session:
-            query = select(runs.c.id, runs.c.run_id, runs.c.state).where(runs.c.id > last, _is_request_for(lead_id))
+            query = select(runs.c.id, runs.c.run_id, runs.c.state, runs.c.triggering_user_name, runs.c.run_after)
+            query = query.where(runs.c.id > last, _is_request_for(lead_id))
             # locked, so that none begins to run in between
             page = session.execute(query.order_by(runs.c.id).limit(RUNS_PAGE).with_for_update()).all()
-            left |= {row.run_id: _RUNS_STILL for row in page if row.state == DagRunState.RUNNING}
-            over = [row.id for row in page if row.run_id not in left]
+            taken = [row for row in page if reach.takes(row.triggering_user_name, row.run_after)]
+            left |= {row.run_id: _RUNS_STILL for row in taken if row.state == DagRunState.RUNNING}
+            over = [row.id for row in taken if row.run_id not in left]
             erased += len(over)
             session.execute(delete(runs).where(runs.c.id.in_(over)))
         if len(page) < RUNS_PAGE:
             break
         last = page[-1].id
-    rows = audit_log.erase(lead_id)
+    rows = audit_log.erase(lead_id, reach=reach)
     return InAirflow(erased={RUNS: erased, AUDIT_ROWS: rows.rows}, left=left)
 
 
-def _runs_of_lead(lead_id: str, *, until: float) -> list[str]:
-    """Ids of runs whose `conf` is a request for this lead, the oldest first, up to a number."""
+def _runs_of_lead(lead_id: str, *, until: float) -> Sequence[Any]:
+    """Runs whose `conf` is a request for this lead, the oldest first, up to a number: id, and who made it, when."""
     from airflow.models.dagrun import DagRun
     from airflow.utils.session import create_session
     from sqlalchemy import select
@@ -128,9 +138,10 @@ def _runs_of_lead(lead_id: str, *, until: float) -> list[str]:
     from leadcast.engine.statement_time import bounded
 
     runs: Any = DagRun.__table__
-    query = select(runs.c.run_id).where(_is_request_for(lead_id)).order_by(runs.c.id).limit(MOST_RUNS)
+    query = select(runs.c.run_id, runs.c.triggering_user_name, runs.c.run_after).where(_is_request_for(lead_id))
+    query = query.order_by(runs.c.id).limit(MOST_RUNS)
     with create_session() as session:
-        return list(session.scalars(bounded(session, query, seconds=until - monotonic())))
+        return session.execute(bounded(session, query, seconds=until - monotonic())).all()
 
 
 def _is_request_for(lead_id: str) -> Any:

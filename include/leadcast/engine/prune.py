@@ -38,9 +38,8 @@ def prune(advance: Advance) -> dict[str, int]:
     """
     eraser = _eraser()
     for erasure in eraser.open_ones():
-        eraser.in_airflow(
-            erasure.lead_id, in_airflows_database(partial(lead_traces.erase_in_database, erasure.lead_id))
-        )
+        erase = partial(lead_traces.erase_in_database, erasure.lead_id, reach=erasure.reach)
+        eraser.in_airflow(erasure.lead_id, in_airflows_database(erase))
     asked = sum(report.erasure.done_at is not None for report in eraser.go_on())
     erased = eraser.old(advance=advance)
     runs = in_airflows_database(lambda: old_runs.delete(_rules(), advance=advance))

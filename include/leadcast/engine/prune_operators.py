@@ -80,7 +80,8 @@ async def _delete_runs(connection: ConnectionFields) -> dict[str, int]:
         for erasure in eraser.open_ones():
             if monotonic() >= until:
                 break
-            eraser.in_airflow(erasure.lead_id, await erase_through(api, erasure.lead_id, until=until))
+            found = await erase_through(api, erasure.lead_id, until=until, reach=erasure.reach)
+            eraser.in_airflow(erasure.lead_id, found)
         eraser.go_on()
         listed = rules(config.settings(), dag_ids=DAGS, now=now)
         return dict(await delete_through(api, listed, until=now + timedelta(seconds=LONGEST_S)))

@@ -12,12 +12,14 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Row, and_, delete, func, not_, or_, select, update
+from sqlalchemy import BigInteger, Connection, Row, delete, func, not_, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.sql.functions import Function
 
+from leadcast.core.errors import OthersLead
 from leadcast.core.model import DeliveryState
-from leadcast.store import erasing
+from leadcast.core.reach import EVERYBODYS, Reach
+from leadcast.store import erasing, marking, whose
 from leadcast.store.erasing import HOLDS_LEAD, RESTS, Erased
 from leadcast.store.schema import batches, deliveries, erasures, leads
 
@@ -31,6 +33,7 @@ class Erasure:
     runs: ids of Airflow's runs that hold the lead still; None: they have not all been looked for.
     audit_log_left: rows of Airflow's audit log have not all been looked at.
     done_at: since when nothing is left; None: something is.
+    reach: whose is erased.
     """
 
     lead_id: str
@@ -40,6 +43,7 @@ class Erasure:
     runs: Sequence[str] | None
     audit_log_left: bool
     done_at: datetime | None
+    reach: Reach = EVERYBODYS
 
 
 def ask(
@@ -51,6 +55,7 @@ def ask(
     runs: Sequence[str] | None,
     now: datetime,
     audit_log_left: bool = False,
+    only_of: str | None = None,
 ) -> Erasure | None:
     """Deletes the lead, marks its batches, and writes down that they are to be erased.
 
@@ -58,23 +63,39 @@ def ask(
         asked_by: a user of Airflow's.
         erased_elsewhere: what Airflow held of it and holds no longer: kind → how many.
         runs, audit_log_left: as in `Erasure`.
+        only_of: the user who alone must have stored and sent it; None: whoever has.
 
     Returns:
         None where nothing is known of the lead: nothing was written.
+
+    Raises:
+        OthersLead: somebody else has stored or sent it, or it is not known as this user's.
     """
     connection.execute(select(func.pg_advisory_xact_lock(_key(lead_id))))
     # first: this waits for whoever is just making a batch of the lead, which is then seen below
+    connection.execute(select(leads.c.id).where(leads.c.id == lead_id).with_for_update())
+    known = marking.lock(connection, batches.c.lead_id == lead_id)
+    before = find(connection, lead_id)
+    if only_of is not None:
+        _refuse_others(
+            whose.of_lead(connection, lead_id), only_of, is_his=before is not None and before.asked_by == asked_by
+        )
     gone = connection.execute(delete(leads).where(leads.c.id == lead_id)).rowcount
-    known = _lock(connection, batches.c.lead_id == lead_id)
-    _mark(connection, batches.c.lead_id == lead_id, now=now)
-    if not (known or gone or runs or any(erased_elsewhere.values()) or find(connection, lead_id)):
+    marking.mark(connection, batches.c.lead_id == lead_id, now=now)
+    if not (known or gone or runs or any(erased_elsewhere.values()) or before):
         return None
+    over_all_at = None if only_of is None or before is None else _over_all_at(before)
+    if over_all_at is not None and before is not None and before.done_at is None:
+        # he has looked at his own rows alone
+        audit_log_left = audit_log_left or before.audit_log_left
     values = {
         "asked_at": now,
         "asked_by": asked_by,
         "runs": None if runs is None else list(runs),
         "audit_log_left": audit_log_left,
         "done_at": None,
+        "only_of": only_of,
+        "over_all_at": over_all_at,
     }
     connection.execute(
         insert(erasures)
@@ -83,6 +104,15 @@ def ask(
     )
     _count(connection, lead_id, Counter(erased_elsewhere) + Counter(leads=gone))
     return find(connection, lead_id)
+
+
+def _refuse_others(owners: whose.Owners, user: str, *, is_his: bool) -> None:
+    if not owners.are_only(user) or not (owners.all or is_his):
+        raise OthersLead
+
+
+def _over_all_at(before: Erasure) -> datetime | None:
+    return before.asked_at if before.reach.only_of is None else before.reach.over_all_at
 
 
 def find(connection: Connection, lead_id: str) -> Erasure | None:
@@ -110,37 +140,6 @@ def open_ones(connection: Connection) -> list[Erasure]:
     """Those that are not done, the oldest first."""
     rows = connection.execute(select(erasures).where(erasures.c.done_at.is_(None)).order_by(erasures.c.asked_at))
     return [_erasure(row) for row in rows]
-
-
-def mark_of_runs(connection: Connection, erasure: Erasure, *, now: datetime) -> None:
-    """Marks batches that a run has accepted after all: it held the request when it was asked for."""
-    if erasure.runs:
-        theirs = and_(batches.c.lead_id == erasure.lead_id, batches.c.wave_id.in_(erasure.runs))
-        _lock(connection, theirs)
-        _mark(connection, theirs, now=now)
-
-
-def takes(connection: Connection, *, lead_id: str, run_id: str, made_at: datetime | None) -> bool:
-    """Whether an erasure of this lead takes what a run is about to bring: it held the request when it was asked for.
-    Who writes it holds the erasure off before he asks.
-
-    Args:
-        made_at: when that run was made; None: nobody knows. One that is older than the erasure is taken even if nobody
-            found it who looked for it.
-    """
-    # no more columns than the tables of an older version have: leads are taken there, too
-    query = select(erasures.c.asked_at, erasures.c.runs, erasures.c.done_at).where(erasures.c.lead_id == lead_id)
-    erasure = connection.execute(query).one_or_none()
-    if erasure is None:
-        return False
-    is_known = erasure.done_at is None and run_id in (erasure.runs or ())
-    return is_known or (made_at is not None and made_at < erasure.asked_at)
-
-
-def mark(connection: Connection, *, batch_id: str, lead_id: str, now: datetime) -> None:
-    """Marks one batch that an erasure takes, and opens that again, so that it is gone on with."""
-    _mark(connection, batches.c.id == batch_id, now=now)
-    connection.execute(update(erasures).where(erasures.c.lead_id == lead_id).values(done_at=None))
 
 
 def marked(connection: Connection, lead_id: str) -> list[str]:
@@ -205,16 +204,6 @@ def close(connection: Connection, lead_id: str, *, now: datetime) -> Erasure | N
     return find(connection, lead_id)
 
 
-def _lock(connection: Connection, chosen: ColumnElement[bool]) -> bool:
-    """Locks batches in the order of their ids. Says whether there are any."""
-    query = select(batches.c.id).where(chosen).order_by(batches.c.id).with_for_update()
-    return bool(connection.execute(query).all())
-
-
-def _mark(connection: Connection, chosen: ColumnElement[bool], *, now: datetime) -> None:
-    connection.execute(update(batches).where(chosen, batches.c.erased_at.is_(None)).values(erased_at=now))
-
-
 def _count(connection: Connection, lead_id: str, more: Counter[str]) -> None:
     query = select(erasures.c.erased).where(erasures.c.lead_id == lead_id).with_for_update()
     before: dict[str, int] = connection.execute(query).scalar() or {}
@@ -231,4 +220,5 @@ def _erasure(row: Row[Any]) -> Erasure:
         runs=row.runs,
         audit_log_left=row.audit_log_left,
         done_at=row.done_at,
+        reach=marking.reach_of(row),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, func, literal_column, select
+from sqlalchemy import Connection, func, literal_column, or_, select
 from sqlalchemy.dialects.postgresql import insert
 
 from leadcast.core.model import Lead
@@ -34,14 +34,17 @@ def put(connection: Connection, lead: Lead, *, stored_by: str | None = None) -> 
     """Stores the lead over what was there. True: it is new. Whoever asks for it to be erased waits for this.
 
     Args:
-        stored_by: the user whose it is from now on; None: nobody's.
+        stored_by: the user who stores it; None: nobody knows who. Over what another has stored, it is nobody's alone.
     """
     erasures.hold_off(connection, lead.id)
     values: dict[str, Any] = {"data": to_data(lead)}
+    over: dict[str, Any] = {"updated_at": func.now()}
     if whose.has_a_place(connection):
         values["stored_by"] = stored_by
+        is_others = leads.c.stored_by.is_distinct_from(stored_by)
+        over["others_stored"] = or_(leads.c.others_stored, is_others)
     statement = insert(leads).values(id=lead.id, **values)
-    statement = statement.on_conflict_do_update(index_elements=[leads.c.id], set_={**values, "updated_at": func.now()})
+    statement = statement.on_conflict_do_update(index_elements=[leads.c.id], set_={**values, **over})
     # xmax is 0 for a row that this statement inserted
     return bool(connection.execute(statement.returning(literal_column("xmax = 0"))).scalar())
 

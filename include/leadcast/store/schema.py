@@ -51,6 +51,8 @@ leads = Table(
     Column("data", JSON, nullable=False),
     # the user of Airflow's who has stored it last. Null: an older version has stored it, or nobody knows who
     Column("stored_by", Text),
+    # somebody else has stored it before, or nobody knows who
+    Column("others_stored", Boolean, nullable=False, server_default=text("false")),
     _time("created_at", required=True),
     _time("updated_at", required=True),
 )
@@ -230,6 +232,10 @@ erasures = Table(
     # when, and by which user of Airflow's, it was last asked for that nothing of this lead is kept
     _time("asked_at", required=True),
     Column("asked_by", Text, nullable=False),
+    # the user whose alone is erased. Null: everybody's is
+    Column("only_of", Text),
+    # where it is one user's: when everybody's was last to be erased
+    _time("over_all_at"),
     # what was erased, in all: kind of row → how many
     Column("erased", JSONB, nullable=False),
     # ids of Airflow's runs that hold the lead still, sealed; null: they have not all been looked for

@@ -1,4 +1,4 @@
-"""Whose batches and leads are: which user of Airflow's has sent the one, and stored the other last.
+"""Whose batches and leads are: which user of Airflow's has sent the one, and stored the other.
 
 Without a user (a run that nobody triggered, a row of an older version), they are nobody's own.
 """
@@ -15,7 +15,7 @@ from leadcast.store.schema import batches, leads
 
 _KNOWS = text(
     "SELECT EXISTS (SELECT FROM pg_attribute "
-    "WHERE attrelid = 'batches'::regclass AND attname = 'sent_by' AND NOT attisdropped)"
+    "WHERE attrelid = 'leads'::regclass AND attname = 'others_stored' AND NOT attisdropped)"
 )
 _known: WeakSet[Engine] = WeakSet()
 
@@ -24,7 +24,7 @@ _known: WeakSet[Engine] = WeakSet()
 class Owners:
     """Users who have to do with a lead; None among them: nobody knows who.
 
-    stored: whoever has stored it last; empty: it is not stored.
+    stored: whoever has stored it last, and None where anybody else had before; empty: it is not stored.
     sent: whoever has sent a batch of it; empty: it was never sent.
     """
 
@@ -35,6 +35,10 @@ class Owners:
     def all(self) -> frozenset[str | None]:
         """All of them."""
         return frozenset((*self.stored, *self.sent))
+
+    def are_only(self, user: str) -> bool:
+        """Whether this user alone has to do with it, as far as anybody has."""
+        return self.all <= {user or None} - {None}
 
 
 def has_a_place(connection: Connection) -> bool:
@@ -62,6 +66,9 @@ def unerased_of_lead(connection: Connection, lead_id: str, *, limit: int) -> lis
 
 def of_lead(connection: Connection, lead_id: str) -> Owners:
     """Who has stored and sent this lead."""
-    stored = connection.execute(select(leads.c.stored_by).where(leads.c.id == lead_id)).scalars()
+    row = connection.execute(
+        select(leads.c.stored_by, leads.c.others_stored).where(leads.c.id == lead_id)
+    ).one_or_none()
+    stored = [] if row is None else [row.stored_by, *([None] if row.others_stored else [])]
     sent = connection.execute(select(batches.c.sent_by).where(batches.c.lead_id == lead_id).distinct()).scalars()
-    return Owners(stored=list(stored), sent=list(sent))
+    return Owners(stored=stored, sent=list(sent))
