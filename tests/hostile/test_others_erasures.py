@@ -209,7 +209,10 @@ def test_before_the_upgrade_leads_are_taken_and_an_older_erasure_is_everybodys(
                 "INSERT INTO erasures (lead_id, asked_at, asked_by, erased, runs) VALUES ('7', now(), 'x', '{}', '[]')"
             )
         assert run(store, "admin", utc_now() - timedelta(minutes=1)).erased_at is not None
+        with store.begin() as connection:
+            leads.put(connection, Lead(id=LEAD, name="Ann"), stored_by="admin")
         migrate.upgrade(store.engine)
         assert run(store, "admin", utc_now() - timedelta(minutes=1), "old").erased_at is not None
         with store.begin() as connection:
+            leads.put(connection, Lead(id=LEAD, name="Ann"), stored_by="admin")
             assert whose.of_lead(connection, LEAD).stored == ["admin", None]
