@@ -149,6 +149,51 @@ FORMS: Mapping[str, Callable[[], Any]] = {
 }
 """By name; each makes the body's JSON."""
 
+DEEP = 90
+
+
+def _among(before: str, again: str, after: str) -> Callable[[int], str]:
+    return lambda count: before + ",".join([again] * count) + after
+
+
+LEADS: Mapping[str, tuple[int, Callable[[int], str]]] = {
+    "lists within lists": (4, _among('{"phone":"+7","name":[', "[[[[1]]]]", "]}")),
+    "numbers": (1, _among('{"phone":"+7","name":[', "1.5", "]}")),
+    "empty objects": (2, _among('{"phone":"+7","name":[', "{}", "]}")),
+    "small objects": (2, _among('{"phone":"+7","name":[', '{"a":1}', "]}")),
+    "empty lists of fields": (2, _among('{"phone":"+7","custom":[', "[]", "]}")),
+    "objects of fields": (2, _among('{"phone":"+7","custom":[', '{"a":1}', "]}")),
+    "names that repeat, deep down": (
+        3,
+        _among('{"phone":"+7","custom":' + "[" * DEEP, '{"":1,"":1}', "]" * DEEP + "}"),
+    ),
+}
+"""By name: how many values one of its pieces has at least, and the lead's JSON with so many pieces."""
+
+
+def lead_of_values(name: str, count: int) -> str:
+    """The JSON of a lead with about so many values, in at most a mebibyte."""
+    each, made = LEADS[name]
+    text = made(count // each)
+    assert len(text) <= MAX_BYTES, f"{name} has {len(text)} characters"
+    return text
+
+
+def phones_of_values(count: int) -> str:
+    """A lead whose phone is as a CRM writes it, but with so many values."""
+    return _among('{"name":"Anna","phone":[', '{"value":1}', "]}")(count // 3)
+
+
+FOREIGN: Mapping[str, Callable[[], str]] = {
+    "lists": lambda: '{"a":[' + "[]," * 330_000 + '[]],"integrations":1}',
+    "objects": lambda: '{"a":[' + '{"":1},' * 140_000 + '1],"integrations":1}',
+    "escapes": lambda: json.dumps(["\\u00"] * 90_000, separators=(",", ":")),
+    "half lists as texts": lambda: json.dumps(["[\\u00"] * 90_000, separators=(",", ":")),
+    "lists as texts": lambda: json.dumps(['["\\\\u00"]'] * 40_000, separators=(",", ":")),
+    "a list as a text": lambda: json.dumps({"integrations": 1, "a": f'["integrations",{"[]," * 330_000}1]'}),
+}
+"""By name: JSON that Airflow may be sent, and that is dear to look through for a request of ours."""
+
 
 def as_bytes(name: str) -> bytes:
     """The body of this name."""

@@ -13,9 +13,11 @@ from starlette.types import Message, Receive, Scope, Send
 
 from leadcast.api.foreign_bodies import ForeignBodies
 from leadcast.api.trigger_guard import TriggerGuard
+from leadcast.core.budget import TOO_MUCH
 from leadcast.core.json_body import MAX_BODY_BYTES
 from leadcast.store.sealing import Sealer
 from tests.api.conftest import ASKING, BODY, BOT_TOKEN, TOKEN
+from tests.hostile.dear_bodies import FOREIGN
 
 TRIGGER = "/api/v2/dags/send_lead/dagRuns"
 TEXT = json.dumps(BODY)
@@ -69,6 +71,30 @@ def test_it_is_refused_with_the_way_to_send_it(client: TestClient, method: str, 
     assert answer.status_code == 422, answer.text
     assert "/api/integrations/send-batch" in answer.text or "retry_leads" in answer.text
     assert BOT_TOKEN not in answer.text
+
+
+def test_its_refusal_is_kept_by_nobody(client: TestClient) -> None:
+    for answer in (
+        client.post("/api/v2/dags/send_laed/dagRuns", json={"conf": BODY}),
+        client.post("/api/v2/pools", params={"conf": TEXT}, json={}),
+    ):
+        assert answer.status_code == 422
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_what_is_too_dear_to_look_through_is_refused_in_plain_words(client: TestClient) -> None:
+    answer = client.post("/api/v2/pools", content=FOREIGN["lists"]())
+    assert (answer.status_code, answer.json()["detail"]) == (422, TOO_MUCH)
+
+
+@pytest.mark.parametrize("path", [TRIGGER, "/api/v2/backfills"])
+@pytest.mark.parametrize("body", [[1] * 90_000, [], "x" * 900_000, 1])
+def test_a_body_that_is_no_object_is_refused_and_not_repeated(client: TestClient, path: str, body: Any) -> None:
+    answer = client.post(path, json=body)
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [{"loc": ["body"], "msg": "must be an object"}]
+    assert len(answer.content) < 1000
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32", "utf-16-le"])

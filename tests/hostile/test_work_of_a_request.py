@@ -5,23 +5,30 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from cProfile import Profile
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from jinja2 import Environment
 
+from leadcast.api import foreign_bodies
 from leadcast.api.problems import MAX_ERRORS, MAX_NAME_CHARS, of_error
 from leadcast.core.budget import PER_VALUE, TOO_MUCH, UNITS, Budget, SpentError, measured, spend, spend_on_values
 from leadcast.core.errors import FieldError, InvalidRequest, LeadcastError
-from leadcast.core.json_body import parse_body
+from leadcast.core.json_body import MAX_BODY_BYTES, parse_body
+from leadcast.core.json_size import MAX_VALUES, most_values
 from leadcast.core.model import Lead
+from leadcast.core.request_shape import holds_request
+from leadcast.core.tidy import MAX_VALUES as MAX_VALUES_OF_LEAD
+from leadcast.engine import shown_rows
 from leadcast.integrations import caller_lines, expressions, registry
 from leadcast.integrations.caller_lines import check_line
 from leadcast.integrations.templating import Templates
 from leadcast.request import lead_of, validate
-from tests.hostile.dear_bodies import FORMS, TEXTS, as_bytes
+from tests.hostile.dear_bodies import FOREIGN, FORMS, LEADS, TEXTS, as_bytes, lead_of_values, phones_of_values
 
 MAX_CALLS = 2_000_000
+FEW_CALLS = 5_000
 CALLS_A_UNIT = 75
 SHARE = 10
 """What is told of a whole budget here, is shown with this part of it: it takes less time."""
@@ -205,3 +212,128 @@ def test_of_many_errors_fifty_are_told_and_the_others_counted() -> None:
 def test_an_answer_repeats_no_message_without_end() -> None:
     told = of_error(InvalidRequest("x" * 100_000, errors=[FieldError(("a",), "y" * 100_000)] * 60)).as_json()
     assert len(json.dumps(told)) < MAX_ANSWER_BYTES
+
+
+def _within_a_request(lead: str) -> bytes:
+    return f'{{"lead_id":1,"integrations":[{{"type":"telegram"}}],"lead":{lead}}}'.encode()
+
+
+@pytest.mark.parametrize("name", LEADS)
+def test_a_lead_of_no_end_of_values_is_refused_before_it_is_parsed(name: str) -> None:
+    lead = lead_of_values(name, 2 * MAX_VALUES)
+    for work in (
+        lambda: lead_of(parse_body(lead.encode(), lead_at=())),
+        lambda: validate(parse_body(_within_a_request(lead))),
+    ):
+        calls, refused = calls_of(work)
+        assert calls <= FEW_CALLS
+        assert refused is not None
+        assert refused.detail == TOO_MUCH
+
+
+@pytest.mark.parametrize("name", LEADS)
+def test_a_lead_of_very_many_values_is_mended_and_its_phone_is_kept(name: str) -> None:
+    lead = lead_of_values(name, MAX_VALUES * 3 // 5)
+    for work in (
+        lambda: lead_of(parse_body(lead.encode(), lead_at=())).data,
+        lambda: validate(parse_body(_within_a_request(lead))).lead.model_dump(),  # type: ignore[union-attr]
+    ):
+        made: list[Any] = []
+        calls, refused = calls_of(lambda work=work, made=made: made.append(work()))  # type: ignore[misc]
+        assert (calls <= MAX_CALLS, refused) == (True, None)
+        assert made[0]["phone"] == "+7"
+
+
+def test_what_is_left_out_of_a_lead_is_noted() -> None:
+    tidied = lead_of(parse_body(phones_of_values(MAX_VALUES_OF_LEAD * 2).encode(), lead_at=()))
+    assert tidied.data["name"] == "Anna"
+    assert [note.msg for note in tidied.notes if "values" in note.msg] == [
+        f"more than {MAX_VALUES_OF_LEAD} values: those that lie less deep were kept"
+    ]
+    whole = {"custom": {f"f{number}": [number] * 90 for number in range(200)}, "name": "Anna"}
+    assert not [note for note in lead_of(whole).notes if "values" in note.msg]
+
+
+@pytest.mark.parametrize("text", ["," * 500_000, "[" * 500_000, '\\",[{' * 80_000, "{" * 900_000])
+def test_what_stands_in_a_text_is_no_value(text: str) -> None:
+    lead = json.dumps({"comment": text}, separators=(",", ":"))
+    assert len(lead) <= MAX_BODY_BYTES
+    assert most_values(lead) == 2
+    comment = lead_of(parse_body(lead.encode(), lead_at=())).data["comment"]
+    assert comment == text[: len(comment)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1", "[]", "{}", "[1,2,[3]]", '{"a":{"b":[]}}', json.dumps([['a"', ",[{", "\\", {"\\": [1, 2]}]] * 500)],
+)
+def test_no_value_is_missed(text: str) -> None:
+    waiting, count = [json.loads(text)], 0
+    while waiting:
+        value, count = waiting.pop(), count + 1
+        waiting += list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+    assert most_values(text) >= count
+
+
+@pytest.mark.parametrize("field", ["tags", "emails"])
+@pytest.mark.parametrize("text", ["x,", ",", ";", "x\n"])
+def test_a_text_is_not_taken_apart_into_no_end_of_items(field: str, text: str) -> None:
+    text *= 400_000 // len(text)
+    tagged = _asked({"type": "amocrm", "settings": {"tags": text}})
+    addressed = _asked({"type": "email"}) | {"credentials": {"email": {"emails": text}}}
+    calls, refused = calls_of(lambda: validate(tagged if field == "tags" else addressed))
+    assert calls <= FEW_CALLS
+    assert refused is not None
+    assert refused.detail == TOO_MUCH
+
+
+def test_fifty_tags_may_be_one_text() -> None:
+    tags = ", ".join(f"tag {number}" for number in range(50))
+    validate(_asked({"type": "amocrm", "settings": {"tags": tags}}))
+
+
+def _asked(item: dict[str, Any]) -> dict[str, Any]:
+    return {"lead_id": 1, "integrations": [item]}
+
+
+def test_what_repeats_too_deep_is_in_nobodys_way() -> None:
+    for opening, closing in (("[", "]"), ('{"a":', "}")):
+        parse_body((opening * 300 + '{"x":1,"x":2}' + closing * 300).encode())
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_nothing_that_airflow_is_sent_is_dear_to_look_through(name: str) -> None:
+    body = FOREIGN[name]().encode()
+    assert len(body) <= MAX_BODY_BYTES
+    calls, refused = calls_of(lambda: foreign_bodies._refuse_request("/api/v2/pools", body))
+    assert calls <= MAX_CALLS // 10
+    assert isinstance(refused, InvalidRequest)
+    assert refused.detail == TOO_MUCH
+
+
+def test_what_airflow_is_sent_in_good_faith_is_looked_through() -> None:
+    entities = [{"key": f"k{number}", "value": "caf\u00e9 integrations", "description": "é"} for number in range(5000)]
+    body = json.dumps({"actions": [{"action": "create", "entities": entities}]}).encode()
+    foreign_bodies._refuse_request("/api/v2/variables", body)
+
+
+def test_an_address_is_not_dear_to_look_through() -> None:
+    query = b"x=integrations&y=" + b"[integrations" + b"[]," * 20_000
+    asked: list[bool] = []
+    calls, _ = calls_of(lambda: asked.append(foreign_bodies._asks_by_query(query)))
+    assert calls <= FEW_CALLS
+    assert asked == [True]
+    assert foreign_bodies._asks_by_query(b"&".join([b"a=1"] * 1001))
+
+
+def test_a_row_that_is_too_dear_to_look_through_is_masked() -> None:
+    log: Any = SimpleNamespace(local_table=SimpleNamespace(name="log"))
+    row = SimpleNamespace(extra='{"integrations":1,"a":[' + "[]," * 5_000_000 + "[]]}")
+    none: Any = None
+    calls, _ = calls_of(lambda: shown_rows._before_insert(log, none, row))
+    assert calls <= FEW_CALLS
+    assert row.extra == "***"
+
+
+def test_where_nothing_is_measured_all_is_looked_through() -> None:
+    assert holds_request([json.dumps({"lead_id": 1, "integrations": [[]] * 60_000, "credentials": 1})])

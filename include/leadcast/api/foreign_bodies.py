@@ -18,9 +18,11 @@ from leadcast.api import problems
 from leadcast.api.body import replay
 from leadcast.api.threads import Threads
 from leadcast.api.trigger_guard import Asking, is_trigger, of_airflow
+from leadcast.api.unkept import Unkept
+from leadcast.core.budget import UNITS, Budget, measured
 from leadcast.core.errors import InvalidRequest, LeadcastError
 from leadcast.core.json_body import MAX_BODY_BYTES
-from leadcast.core.request_shape import SECRET_MEMBERS, holds_request, may_hold_request
+from leadcast.core.request_shape import SECRET_MEMBERS, holds_request, may_hold_request, spend_on
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -31,7 +33,10 @@ _OURS = "/api/integrations"
 _SEALED_BY_AIRFLOW = {"/variables": ("val", "value"), "/connections": ("extra",)}
 """By route: members that Airflow encrypts, and masks in its log."""
 _IN_A_QUERY = SECRET_MEMBERS | {"conf", "integrations"}
-_THREADS = 4
+_THREADS = 2
+"""Nothing waits in them: what is done there takes a processor."""
+_UNITS = 4 * UNITS
+"""Of one body. A look at a value costs less than its check."""
 _WHERE_TO = (
     "This call does not take a request to Leadcast: Airflow would write it into its audit log, secrets and all. Send "
     "it to POST /api/integrations/send-batch, or as the conf of POST /api/v2/dags/send_lead/dagRuns."
@@ -69,7 +74,7 @@ class ForeignBodies:
                     await self._threads.run(lambda: _refuse_request(scope["path"], body))
         except (LeadcastError, HTTPException, SQLAlchemyError) as error:
             problem, with_it = problems.told(error)
-            await problem.response(with_it)(scope, receive, send)
+            await Unkept(problem.response(with_it))(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -89,10 +94,15 @@ def _is_watched(path: str) -> bool:
 def _asks_by_query(query: bytes) -> bool:
     if not query:
         return False
-    given = parse_qsl(query.decode("latin-1"), max_num_fields=1000)
-    return any(
-        name.lower().replace(".", "[").partition("[")[0] in _IN_A_QUERY or holds_request(value) for name, value in given
-    )
+    try:
+        given = parse_qsl(query.decode("latin-1"), max_num_fields=1000)
+        with measured(Budget(UNITS // 10)):
+            return any(
+                name.lower().replace(".", "[").partition("[")[0] in _IN_A_QUERY or holds_request(value)
+                for name, value in given
+            )
+    except (ValueError, InvalidRequest):  # there is more than anybody asks for there
+        return True
 
 
 async def _read(scope: Scope, receive: Receive) -> tuple[bytes, Receive]:
@@ -128,11 +138,15 @@ def _may_hold_request(body: bytes) -> bool:
 
 
 def _refuse_request(path: str, body: bytes) -> None:
-    """Raises InvalidRequest; what is no JSON is left to Airflow, which does not log it."""
-    try:
-        data: Any = json.loads(body)
-    except (ValueError, RecursionError):
-        return
+    """Raises InvalidRequest, also where there is too much in it to look through; what is no JSON is left to Airflow,
+    which does not log it."""
     but = next((members for part, members in _SEALED_BY_AIRFLOW.items() if part in path), ())
-    if holds_request(data, but=but):
-        raise InvalidRequest(_WHERE_TO)
+    with measured(Budget(_UNITS)):
+        try:
+            text = body.decode(json.detect_encoding(body), "surrogatepass")
+            spend_on(text)
+            data: Any = json.loads(text)
+        except (ValueError, RecursionError):
+            return
+        if holds_request(data, but=but):
+            raise InvalidRequest(_WHERE_TO)

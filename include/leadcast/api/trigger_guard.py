@@ -148,9 +148,12 @@ class TriggerGuard:
 
     def _checked_body(self, path: str, data: Any, user_name: str) -> tuple[bytes, str | None]:
         lead_id = None
-        if isinstance(data, dict) and not is_trigger(path):
+        if not isinstance(data, dict):
+            # Airflow's own refusal repeats all of it
+            raise InvalidRequest("The body must be an object.", errors=[FieldError(("body",), "must be an object")])
+        if not is_trigger(path):
             _refuse_backfill(data)
-        elif isinstance(data, dict):
+        else:
             _refuse_misplaced(data)
             if conf := data.get("conf"):
                 sealed, lead_id = self._checked(conf, user_name)

@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from encodings import normalize_encoding
 from encodings.aliases import aliases
+from itertools import islice
 from typing import Any
 
 from leadcast.core import blanks
+from leadcast.core.budget import TOO_MUCH
 from leadcast.core.errors import BodyTooLarge, FieldError, InvalidRequest
+from leadcast.core.json_size import MAX_VALUES, most_values
 from leadcast.core.notes import Way
 from leadcast.core.values import MAX_DEPTH_OF_BODY, cut_below
 
@@ -50,7 +53,8 @@ def parse_body(body: bytes, *, charset: str = "", lead_at: Way = ("lead",)) -> A
 
     Raises:
         BodyTooLarge: over 1 MiB.
-        InvalidRequest: not JSON, in no such encoding, or elsewhere a name twice in one object.
+        InvalidRequest: not JSON, in no such encoding, more than 100,000 values, or elsewhere a name twice in one
+            object.
     """
     if len(body) > MAX_BODY_BYTES:
         raise BodyTooLarge(f"The body has {len(body)} bytes; at most {MAX_BODY_BYTES} are taken.")
@@ -65,6 +69,8 @@ def parse_body(body: bytes, *, charset: str = "", lead_at: Way = ("lead",)) -> A
 
     try:
         text = _decoded(body, charset).strip(_AROUND)
+        if most_values(text) > MAX_VALUES:
+            raise InvalidRequest(TOO_MUCH)
         data = json.loads(text, object_pairs_hook=read_object, parse_int=whole_number, strict=False)
     except json.JSONDecodeError as error:
         raise _not_json(error.msg, f" at line {error.lineno}, column {error.colno}") from None
@@ -119,14 +125,15 @@ def _with_repeated(data: Any, lead_at: Way) -> Any:
     Raises:
         InvalidRequest: one did elsewhere.
     """
-    within: list[Way] = []
-    for way in _repeated_in(data, ()):
-        if len(way) <= len(lead_at) or way[: len(lead_at)] != lead_at:
-            name, msg = str(way[-1])[:64], "stands twice in one object"
-            raise InvalidRequest(f"The key {name!r} {msg}; which one is meant?", errors=[FieldError(way, msg)])
-        if len(within) < _MOST_REPEATED:
-            within.append(way[len(lead_at) :])
-    return _put(data, lead_at, tuple(within))
+    for way in _repeated_in(data, (), but=lead_at):
+        name, msg = str(way[-1])[:64], "stands twice in one object"
+        raise InvalidRequest(f"The key {name!r} {msg}; which one is meant?", errors=[FieldError(way, msg)])
+    lead = data
+    for step in lead_at:
+        lead = lead.get(step) if isinstance(lead, dict) else None
+    # no further than they are told of: their ways are long
+    within = tuple(islice(_repeated_in(lead, ()), _MOST_REPEATED))
+    return _put(data, lead_at, within) if within else data
 
 
 def _put(data: Any, lead_at: Way, repeated: tuple[Way, ...]) -> Any:
@@ -138,10 +145,17 @@ def _put(data: Any, lead_at: Way, repeated: tuple[Way, ...]) -> Any:
     return data
 
 
-def _repeated_in(data: Any, above: Way) -> Iterator[Way]:
+def _repeated_in(data: Any, above: Way, *, but: Way | None = None) -> Iterator[Way]:
+    """The ways to them, one by one.
+
+    Args:
+        but: the way to what is not looked into.
+    """
+    if above == but:
+        return
     if isinstance(data, Repeating):
         yield from ((*above, *way) for way in data.repeated)
     if isinstance(data, dict | list):
         for name, value in data.items() if isinstance(data, dict) else enumerate(data):
             if isinstance(value, dict | list):
-                yield from _repeated_in(value, (*above, name))
+                yield from _repeated_in(value, (*above, name), but=but)

@@ -20,11 +20,13 @@ from pydantic import BaseModel, ConfigDict, SecretStr, model_validator
 
 from leadcast.core import blanks
 from leadcast.core.absent import as_object, is_blank, is_none
+from leadcast.core.budget import PER_VALUE, spend
 from leadcast.core.values import is_sendable, is_whole, text_of
 
 _NOT_GIVEN = object()
 _NUMBER = re.compile(r"[0-9]{1,9}")
-_BETWEEN = re.compile(r"[,;\n]")
+_SEPARATORS = ",;\n"
+_BETWEEN = re.compile(f"[{_SEPARATORS}]")
 _LISTS = (list, tuple, set, frozenset, Sequence)
 _OBJECTS = (dict, Mapping)
 
@@ -104,6 +106,8 @@ def _is_meant(value: Any, want: _Want) -> bool:
 
 def _read_text(text: str, want: _Want) -> Any:
     if want.items is not None and want.items.text and not want.text:
+        # before it is taken apart, as a list is spent for before it is looked at
+        spend(PER_VALUE * sum(map(text.count, _SEPARATORS)))
         return _read_list(_BETWEEN.split(text), want.items)
     text = blanks.bare(text)
     if want.above_zero and text == "0":

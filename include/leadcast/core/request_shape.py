@@ -11,6 +11,9 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from leadcast.core.budget import PER_EXPRESSION, PER_VALUE, spend
+from leadcast.core.json_size import most_values
+
 MASKED = "***"
 _TEXTS_WITHIN_TEXTS = 3
 """JSON within a text within JSON: how far it is followed."""
@@ -47,6 +50,9 @@ def holds_request(data: Any, *, but: Collection[str] = ()) -> bool:
 
     Args:
         but: members that are not looked into, say since Airflow seals them itself.
+
+    Raises:
+        SpentError: the JSON in its texts is more than is left to spend. Where nothing is measured, never.
     """
     waiting = [(data, 0)]
     while waiting:
@@ -115,11 +121,24 @@ def _as_text(value: Any) -> str:
 
 def _read(text: str) -> Any:
     """An object or a list; None: the text is neither."""
+    spend(PER_EXPRESSION)
+    if not text.lstrip().startswith(("{", "[", '"')):
+        return None
+    spend_on(text)
     try:
         read = json.loads(text, strict=False)
     except (ValueError, RecursionError):
         return None
     return read if isinstance(read, dict | list | str) else None
+
+
+def spend_on(text: str) -> None:
+    """Takes what it costs to look through this JSON, before it is parsed.
+
+    Raises:
+        SpentError: there is not that much left.
+    """
+    spend(PER_VALUE * most_values(text))
 
 
 def _reads_like_request(text: str) -> bool:

@@ -17,7 +17,7 @@ from leadcast.core.json_body import Repeating
 from leadcast.core.meant import as_list
 from leadcast.core.model import Lead
 from leadcast.core.notes import MAX_NAME_CHARS, Note, Notes, Way
-from leadcast.core.values import is_deep, is_sendable, plain, text_of
+from leadcast.core.values import first_values, is_deep, is_sendable, plain, text_of
 
 FIELDS = ("name", "phone", "email", "company", "comment", "source")
 """The fields that are one text each."""
@@ -27,6 +27,8 @@ MAX_LONG_TEXT_CHARS = 65_536
 """Of a comment, and of a custom field."""
 MAX_UTM_FIELDS = 50
 MAX_CUSTOM_FIELDS = 200
+MAX_VALUES = 20_000
+"""Of a lead, at every depth."""
 NAMELESS = "no name"
 """How a field is called whose own name is empty."""
 _SCHEMES: Mapping[str, re.Pattern[str]] = {
@@ -64,7 +66,10 @@ def tidy(data: Mapping[Any, Any], *, above: Way = ("lead",)) -> Tidied:
     tidying = _Tidying(Notes(above=above))
     for way in data.repeated if isinstance(data, Repeating) else ():
         tidying.notes.add(way, "stood there more than once: the last one was kept")
-    return Tidied(data=tidying.fields(data), notes=tuple(tidying.notes))
+    kept = first_values(data, MAX_VALUES)
+    if kept is not data:
+        tidying.notes.add((), f"more than {MAX_VALUES} values: those that lie less deep were kept")
+    return Tidied(data=tidying.fields(kept), notes=tuple(tidying.notes))
 
 
 @dataclass(frozen=True)

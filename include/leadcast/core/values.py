@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 MAX_DEPTH = 100
@@ -68,6 +70,40 @@ def cut_below(value: Any, depth: int) -> None:
     """Empties, in place, the lists and objects that lie deeper than this."""
     for each in _at_depth(value, depth):
         each.clear()
+
+
+def first_values(data: Mapping[Any, Any], at_most: int) -> Mapping[Any, Any]:
+    """A copy with so many of its values, those first that lie less deep, and the lists and objects among them cut to
+    what is left; the very same, if it holds no more."""
+    if not _holds_more(data, at_most):
+        return data
+    kept: dict[Any, Any] = {}
+    waiting: deque[tuple[Any, Any]] = deque([(data, kept)])
+    while waiting and at_most:
+        source, into = waiting.popleft()
+        items: Iterable[Any] = source.items() if isinstance(source, Mapping) else enumerate(source)
+        for name, value in islice(items, at_most):
+            at_most -= 1
+            copied = value
+            if _within([value]):
+                copied = {} if isinstance(value, Mapping) else []
+                waiting.append((value, copied))
+            if isinstance(into, dict):
+                into[name] = copied
+            else:
+                into.append(copied)
+    return kept
+
+
+def _holds_more(value: Any, than: int) -> bool:
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        than -= len(each)
+        if than < 0:
+            return True
+        waiting += _within(list(each.values() if isinstance(each, Mapping) else each))
+    return False
 
 
 def _at_depth(value: Any, depth: int) -> list[Any]:

@@ -11,6 +11,8 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from leadcast.core.budget import UNITS, Budget, measured
+from leadcast.core.errors import InvalidRequest
 from leadcast.core.request_shape import MASKED, holds_request, masked, may_hold_request
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Mapper
 
 _AUDIT_LOG = "log"
+_UNITS = 20 * UNITS
+"""What is looked through of one row, which holds a body of any size."""
 _RENDERED_FIELDS = "RenderedTaskInstanceFields"
 """Airflow's class for them (3.3.2), which writes itself by a statement of its own: it is looked at as it is made."""
 
@@ -34,7 +38,11 @@ def watch() -> None:
 
 def _before_insert(mapper: Mapper[Any], connection: Connection, target: Any) -> None:
     if getattr(mapper.local_table, "name", "") == _AUDIT_LOG:
-        target.extra = _shown(target.extra)
+        try:
+            with measured(Budget(_UNITS)):
+                target.extra = _shown(target.extra)
+        except InvalidRequest:  # too much to look through: of a body that was too large to be looked at before
+            target.extra = MASKED
 
 
 def _as_made(target: Any, args: Any, kwargs: dict[str, Any]) -> None:
