@@ -187,6 +187,9 @@ def phones_of_values(count: int) -> str:
 FOREIGN: Mapping[str, Callable[[], str]] = {
     "lists": lambda: '{"a":[' + "[]," * 330_000 + '[]],"integrations":1}',
     "objects": lambda: '{"a":[' + '{"":1},' * 140_000 + '1],"integrations":1}',
+    "names that are nearly one": lambda: json.dumps(
+        {"integrations": [{"type": "telegram"}], "lead_id": 1, **{f"sdrect{n}xyzw": 1 for n in range(40_000)}}
+    ),
     "escapes": lambda: json.dumps(["\\u00"] * 90_000, separators=(",", ":")),
     "half lists as texts": lambda: json.dumps(["[\\u00"] * 90_000, separators=(",", ":")),
     "lists as texts": lambda: json.dumps(['["\\\\u00"]'] * 40_000, separators=(",", ":")),

@@ -171,6 +171,7 @@ def _ours() -> set[str]:
 def _is_misspelt(name: str) -> bool:
     from difflib import get_close_matches
 
+    spend(PER_EXPRESSION)  # dear, where many names are nearly one of these
     return bool(get_close_matches(name[:_LONGEST_NAME], SECRET_MEMBERS, n=1, cutoff=_NEAR_ENOUGH))
 
 
