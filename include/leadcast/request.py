@@ -211,6 +211,7 @@ def _item_errors(
     index: int, item: IntegrationRequest, request: SendBatch, defaults: Mapping[str, Any], conn_ids: ConnIds | None
 ) -> list[FieldError]:
     from leadcast.integrations import registry
+    from leadcast.integrations.caller_lines import at_the_door
     from leadcast.integrations.mapping import merged
 
     here: tuple[str | int, ...] = ("integrations", index)
@@ -221,7 +222,7 @@ def _item_errors(
     errors: list[FieldError] = []
     together = merged(integration.settings_model, defaults, item.settings)
     try:
-        integration.settings_model.model_validate(together)
+        integration.settings_model.model_validate(together, context=at_the_door(item.settings))
     except ValidationError as error:
         elsewhere = {f"credentials.{item.type}": integration.credentials_model.model_fields}
         errors += field_errors(
@@ -236,6 +237,7 @@ def _credential_errors(
     integration_type: str, given: Mapping[str, Any] | None, conn_ids: ConnIds | None
 ) -> list[FieldError]:
     from leadcast.integrations import registry
+    from leadcast.integrations.caller_lines import at_the_door
 
     here = ("credentials", integration_type)
     if not given:
@@ -245,7 +247,7 @@ def _credential_errors(
     elsewhere = {"settings": integration.settings_model.model_fields}
     if "conn_id" not in given:
         try:
-            model.model_validate(given)
+            model.model_validate(given, context=at_the_door(given))
         except ValidationError as error:
             return field_errors(error, model, data=as_meant(model, given), prefix=here, elsewhere=elsewhere)
         return []
@@ -259,7 +261,7 @@ def _credential_errors(
     errors += [FieldError((*here, name), "does not go with conn_id") for name in rest if name not in fields]
     beside = {name: value for name, value in rest.items() if name in fields}
     try:
-        model.model_validate(beside)
+        model.model_validate(beside, context=at_the_door(beside))
     except ValidationError as error:
         errors += field_errors(error, model, data=beside, prefix=here, is_part=True)
     return errors

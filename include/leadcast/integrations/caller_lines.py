@@ -6,12 +6,12 @@ strangers: what it does with a line of 600 characters can take ten seconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
 from typing import Annotated, Any
 
 from jinja2 import TemplateSyntaxError, nodes
-from pydantic import AfterValidator, StringConstraints
+from pydantic import AfterValidator, StringConstraints, ValidationInfo
 
 from leadcast.core.budget import PER_EXPRESSION, spend
 from leadcast.core.model import Lead
@@ -25,6 +25,7 @@ MAX_LINE_CHARS = 998
 MAX_LOOKUPS = 30
 """How far one lookup may lead: `lead.custom.city` are two."""
 _ROOTS = ("lead", "placeholders")
+_GIVEN = "given"
 _KNOWN = frozenset({"id", *FIELDS, "utm", "custom"})
 
 Way = tuple[str | int, ...]
@@ -32,15 +33,27 @@ Way = tuple[str | int, ...]
 Part = str | Way
 
 
-def check_line(source: str) -> str:
+def at_the_door(given: Collection[str]) -> dict[str, Any]:
+    """The context to validate a model in while its caller can still be told what is wrong.
+
+    Args:
+        given: the fields that he has given himself; the installation's own are not his to mend.
+    """
+    return {_GIVEN: frozenset(given)}
+
+
+def check_line(source: str, *, knows_names: bool = True) -> str:
     """`source` itself, if it can be filled in: at most 998 characters, placeholders and plain lookups only.
+
+    Args:
+        knows_names: whether each lookup must begin with a name that there is; else what it finds is nothing.
 
     Raises:
         ValueError: says what is in the way.
     """
     spend(PER_EXPRESSION + len(source))
     for part in _parsed(source):
-        if not isinstance(part, str) and part[0] not in _ROOTS:
+        if knows_names and not isinstance(part, str) and part[0] not in _ROOTS:
             raise ValueError(f"no {one_line(str(part[0]), limit=40)!r} here; there is lead")
     return source
 
@@ -130,5 +143,10 @@ def _looked_up(way: Way, values: Mapping[str, Any]) -> str:
     return "" if isinstance(found, Lead) else text_of(found)
 
 
-Line = Annotated[str, StringConstraints(max_length=MAX_LINE_CHARS), AfterValidator(check_line)]
-"""A caller's line with placeholders, checked at the door."""
+def _line(source: str, info: ValidationInfo) -> str:
+    # what an older version has accepted, and the installation's own, goes out as it did
+    return check_line(source, knows_names=info.field_name in (info.context or {}).get(_GIVEN, ()))
+
+
+Line = Annotated[str, StringConstraints(max_length=MAX_LINE_CHARS), AfterValidator(_line)]
+"""A caller's line with placeholders. A name that there is none of is refused `at_the_door` only."""
