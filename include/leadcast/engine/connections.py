@@ -14,7 +14,7 @@ from leadcast.core.conn_ids import unusable
 from leadcast.core.errors import CredentialsError
 from leadcast.core.field_words import Fault
 from leadcast.core.settings import Settings
-from leadcast.integrations import operators_words
+from leadcast.integrations import operators_words, registry
 from leadcast.integrations.base import Account, ConnectionFields, Integration
 
 NO_CONNECTION = "no_connection"
@@ -23,8 +23,9 @@ OTHER_TYPE = "connection_type"
 """The same: it is one for something else."""
 UNUSABLE = "connection_unusable"
 """The code that those who may not see connections get in their place."""
-_SAYS_NOTHING = ("", "generic")
-"""Types of a connection that was made without one, or by Airflow's command line with one that it did not know."""
+_SAYS_NOTHING = ("", "generic", "http", "https")
+"""Types of a connection that was made without one, by Airflow's command line with one that it did not know, or of a URL
+in `AIRFLOW_CONN_…`, whose scheme Airflow takes for the type."""
 
 
 def fields(conn_id: str) -> ConnectionFields:
@@ -73,7 +74,8 @@ def account(integration: Integration[Any, Any], inline: Mapping[str, Any], *, se
 
     Raises:
         CredentialsError: they do not suffice; names the field, never a value. A connection that is not there, is for
-            something else or may not be named by requests is refused with the same words.
+            something else or may not be named by requests is refused with the same words. Where the request names
+            none, it says that the default one is not there: that name is in our documentation.
     """
     rest = {key: value for key, value in inline.items() if key != "conn_id"}
     if rest and "conn_id" not in inline and not integration.needs_connection:
@@ -85,7 +87,7 @@ def account(integration: Integration[Any, Any], inline: Mapping[str, Any], *, se
     try:
         return of_connection(integration, conn_id, rest, settings=settings)
     except CredentialsError as error:
-        if error.code not in (NO_CONNECTION, OTHER_TYPE):
+        if error.code not in (NO_CONNECTION, OTHER_TYPE) or (error.code == NO_CONNECTION and "conn_id" not in inline):
             raise
         raise _unusable(conn_id, integration) from None
 
@@ -117,15 +119,24 @@ def _check_type(connection: ConnectionFields, integration: Integration[Any, Any]
     types = integration.connection_types or (integration.type,)
     if found in types:
         return
-    # its name says that it is for this integration, and nothing says otherwise
-    is_default = connection.conn_id == integration.conn_id()
-    if is_default and (found in _SAYS_NOTHING or not integration.connection_types):
+    if found in _SAYS_NOTHING and _is_called_after(integration, connection.conn_id):
+        return
+    if connection.conn_id == integration.conn_id() and not integration.connection_types:
         return
     raise CredentialsError(
         f"Connection {connection.conn_id!r} is of the type {found or 'none'}; {integration.type} takes "
         f"{' or '.join(types)}.",
         code=OTHER_TYPE,
     )
+
+
+def _is_called_after(integration: Integration[Any, Any], conn_id: str) -> bool:
+    """Whether its name says that it is for this integration: the default one, `leadcast_<type>` or
+    `leadcast_<type>_…`. Of two types that fit, the longer one is meant."""
+    if conn_id == integration.conn_id():
+        return True
+    fitting = (kind for kind in (integration.type, *registry.types()) if f"{conn_id}_".startswith(f"leadcast_{kind}_"))
+    return max(fitting, key=len, default="") == integration.type
 
 
 def _unusable(conn_id: str, integration: Integration[Any, Any]) -> CredentialsError:

@@ -87,7 +87,7 @@ class Email(Integration[EmailSettings, EmailCredentials]):
 
     type = "email"
     # the second is what Airflow's own pages on its e-mail say
-    connection_types = ("smtp", "email")
+    connection_types = ("smtp", "smtps", "email")
     default_conn_id = "smtp_default"
     needs_connection = True
     repeatable = True
