@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from leadcast.core.clock import utc_now
-from leadcast.core.errors import CredentialsError, LeadcastError, StoreError
-from leadcast.engine import config, lead_table_check, slots
+from leadcast.core.errors import LeadcastError, StoreError
+from leadcast.engine import config, connection_check, lead_table_check, slots
 from leadcast.engine.conf_guard import DAG_ID
 from leadcast.engine.finding import Finding, Level
 from leadcast.engine.init import wanted_pools
@@ -180,33 +180,7 @@ def _known_dags() -> dict[str, bool]:
 
 
 def _connections() -> Iterator[Finding]:
-    from leadcast.engine import connections
-    from leadcast.engine.connection_hooks import BESIDE_THE_CONNECTION
-
-    for kind in registry.types():
-        integration = registry.get(kind)
-        conn_id = integration.conn_id()
-        beside = BESIDE_THE_CONNECTION.get(kind, {})
-        try:
-            connections.of_connection(integration, conn_id, beside, settings=config.settings())
-        except LeadcastError as error:
-            if isinstance(error, CredentialsError) and error.code == connections.NO_CONNECTION:
-                what = f"connection {conn_id}: none, so requests must bring credentials for {kind}"
-                mend = f"Make it under Admin → Connections, or AIRFLOW_CONN_{conn_id.upper()}"
-            else:
-                what, mend = f"connection {conn_id}: cannot be used. {error}", "Admin → Connections, and fill that in"
-            yield Finding(Level.WARN, what, mend)
-        else:
-            yield Finding(Level.OK, f"connection {conn_id}: there, and complete")
-    yield _named_by_requests()
-
-
-def _named_by_requests() -> Finding:
-    patterns = config.settings().allowed_conn_ids
-    if "*" in patterns:
-        mend = "Name those that are meant in [leadcast] allowed_conn_ids, or begin their names alike"
-        return Finding(Level.WARN, "requests may use every connection of a fitting type", mend)
-    return Finding(Level.OK, f"requests may name, beside these: {', '.join(patterns) or 'no connection'}")
+    yield from connection_check.examine()
 
 
 def _notifications() -> Iterator[Finding]:

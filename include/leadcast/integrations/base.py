@@ -225,6 +225,11 @@ class Integration(ABC, Generic[SettingsT, CredentialsT]):
         """What people know the account by, without a secret: `example.amocrm.ru`."""
         return self.type
 
+    def chosen_url(self, account: Account[CredentialsT]) -> str:
+        """The URL that somebody has chosen for this account's calls: only public addresses and `allowed_networks` are
+        reached there. Empty: they go to the vendor. `leadcast doctor` judges it."""
+        return account.base_url
+
     @abstractmethod
     def deliver(self, lead: Lead, *, settings: SettingsT, account: Account[CredentialsT], call: Call) -> Receipt:
         """Sends the lead once.

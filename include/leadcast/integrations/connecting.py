@@ -65,6 +65,10 @@ class Connector:
         inside = [address for address in fit if not may_reach(address, allowed_networks=())]
         return self._direct(target, inside, deadline) if inside else self._through(proxy, target, fit, deadline)
 
+    def judge(self, target: Target, *, operators: bool) -> None:
+        """Whether the target is one that is connected to: see `Egress.judge`."""
+        self._fit(target, public_only=True, operators=operators)
+
     def _direct(self, target: Target, addresses: Sequence[str], deadline: float) -> Line:
         left, why = list(addresses), "no connection in time"
         while left and monotonic() < deadline:

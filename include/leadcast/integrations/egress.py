@@ -95,3 +95,15 @@ class Egress:
             Blocked: the address is not one that we send to.
         """
         self._connector.connect(Target.of(url), public_only=public_only, deadline=monotonic() + timeout_s).close()
+
+    def judge(self, url: str, *, operators: bool) -> None:
+        """Looks up where this is, and calls nobody: whether `send` would go to it, where `public_only`.
+
+        Args:
+            operators: as in `send`.
+
+        Raises:
+            TransientError: its name cannot be looked up here.
+            Blocked: the address is not one that we send to.
+        """
+        self._connector.judge(Target.of(url), operators=operators)

@@ -104,7 +104,7 @@ class Webhook(Integration[WebhookSettings, WebhookCredentials]):
 
     type = "webhook"
     # the second is what a URL makes of itself in AIRFLOW_CONN_…
-    connection_types = ("http", "https")
+    connection_types = ("http", "https", "webhook")
     beside_connection = ("secret", "previous_secret", "headers")
     queue = "integration-webhooks"
     repeatable = True
@@ -128,6 +128,10 @@ class Webhook(Integration[WebhookSettings, WebhookCredentials]):
     def label(self, account: Account[WebhookCredentials]) -> str:
         """`example.com:8443`: the rest of the URL is a secret."""
         return Target.of(account.credentials.url.get_secret_value()).netloc
+
+    def chosen_url(self, account: Account[WebhookCredentials]) -> str:
+        """The receiver's."""
+        return account.credentials.url.get_secret_value()
 
     def deliver(
         self, lead: Lead, *, settings: WebhookSettings, account: Account[WebhookCredentials], call: Call

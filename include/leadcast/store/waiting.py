@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, and_, case, false, func, or_, select, true, update
 
 from leadcast.core.circuit import WAITS_FOR_CIRCUIT
-from leadcast.core.model import BatchStatus
+from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.store.schema import attempts, batches, circuits, deliveries
 
 
@@ -68,3 +68,16 @@ def end_waiting(connection: Connection, *, begun_before: datetime, wanted_before
         .where(deliveries.c.waits_for == WAITS_FOR_CIRCUIT, or_(begun_at() < begun_before, is_too_old))
         .values(waits_for="service")
     )
+
+
+def sealed_credentials(connection: Connection, *, at_most: int) -> list[tuple[str, str, str]]:
+    """Of deliveries that are still to be sent and have brought credentials: id, type, and these, sealed."""
+    is_open = batches.c.status.in_([BatchStatus.PENDING, BatchStatus.PROCESSING])
+    is_waiting = deliveries.c.state.in_([DeliveryState.PENDING, DeliveryState.RETRYING])
+    found = connection.execute(
+        select(deliveries.c.id, deliveries.c.type, deliveries.c.credentials_sealed)
+        .join(batches, batches.c.id == deliveries.c.batch_id)
+        .where(is_open, is_waiting, deliveries.c.credentials_sealed.is_not(None))
+        .limit(at_most)
+    )
+    return [(row.id, row.type, row.credentials_sealed) for row in found]
