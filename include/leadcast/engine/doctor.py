@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from leadcast.core.clock import utc_now
 from leadcast.core.errors import LeadcastError, StoreError
-from leadcast.engine import config, connection_check, lead_table_check, slots
+from leadcast.engine import config, lead_table_check, slots
 from leadcast.engine.conf_guard import DAG_ID
 from leadcast.engine.finding import Finding, Level
 from leadcast.engine.init import wanted_pools
@@ -180,6 +180,8 @@ def _known_dags() -> dict[str, bool]:
 
 
 def _connections() -> Iterator[Finding]:
+    from leadcast.engine import connection_check
+
     yield from connection_check.examine()
 
 
