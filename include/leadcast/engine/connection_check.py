@@ -94,7 +94,7 @@ def _named_by_requests() -> Finding:
 def _of_waiting() -> Iterator[Finding]:
     try:
         named = _named_by_waiting()
-    except StoreError:
+    except (SettingsError, StoreError):
         return  # said by the check of the store
     for (kind, conn_id), count in sorted(named.items()):
         integration = registry.get_if_sound(kind)
