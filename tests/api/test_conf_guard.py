@@ -142,7 +142,7 @@ def test_a_lead_is_known_in_airflow_by_the_id_that_it_is_erased_by(sealer: Seale
     assert sealed["lead_id"] == kept
 
 
-@pytest.mark.parametrize("bell", [FORM_LEFT_EMPTY, {"priority": "urgent"}, {}])
+@pytest.mark.parametrize("bell", [FORM_LEFT_EMPTY, {"airflow/task_span_detail_level": "2"}, {}])
 def test_a_bell_passes_the_check(sealer: Sealer, bell: dict[str, Any]) -> None:
     assert checked(bell, sealer) == bell
 

@@ -57,8 +57,14 @@ def passed_on(client: TestClient, body: Any, path: str = TRIGGER) -> Any:
     return json.loads(got["body"])
 
 
-@pytest.mark.parametrize("path", [TRIGGER, f"{TRIGGER}/", f"/airflow{TRIGGER}", "/api/v2/dags/send%5Flead/dagRuns"])
-def test_airflow_sees_sealed_credentials_only(client: TestClient, sealer: Sealer, path: str) -> None:
+@pytest.mark.parametrize("root", ["", "/airflow"])
+@pytest.mark.parametrize(
+    "path", [TRIGGER, f"{TRIGGER}/", f"/airflow{TRIGGER}", "/api/v2/dags/send%5Flead/dagRuns", f"{TRIGGER}%0A"]
+)
+def test_airflow_sees_sealed_credentials_only(client: TestClient, sealer: Sealer, path: str, root: str) -> None:
+    if path.startswith("/airflow"):
+        root = "/airflow"
+    client = TestClient(client.app, headers=client.headers, root_path=root)
     got = passed_on(client, {"logical_date": None, "conf": BODY, "note": "n"}, path)
     assert BOT_TOKEN not in json.dumps(got)
     assert (got["logical_date"], got["note"]) == (None, "n")

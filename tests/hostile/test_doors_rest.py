@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import Message, Receive, Scope, Send
 
+from leadcast.api.caller import COOKIE
 from leadcast.api.foreign_bodies import ForeignBodies
 from leadcast.api.trigger_guard import TriggerGuard
 from leadcast.core.budget import TOO_MUCH
@@ -36,7 +37,8 @@ async def airflow(scope: Scope, receive: Receive, send: Send) -> None:
 @pytest.fixture
 def client(fernet_key: str) -> TestClient:
     guard = TriggerGuard(airflow, sealer=lambda: Sealer(fernet_key), asking=ASKING)
-    return TestClient(ForeignBodies(guard, asking=ASKING), headers={"Authorization": f"Bearer {TOKEN}"})
+    doors = ForeignBodies(guard, asking=ASKING)
+    return TestClient(doors, headers={"Authorization": f"Bearer {TOKEN}"}, root_path="/airflow")
 
 
 @pytest.mark.parametrize(
@@ -49,6 +51,20 @@ def client(fernet_key: str) -> TestClient:
         ("PATCH", f"{TRIGGER}/some-run", {"note": TEXT}),
         ("PATCH", f"{TRIGGER}/some-run", BODY),
         ("POST", f"{TRIGGER}/some-run/clear", {"dry_run": False, "conf": BODY}),
+        ("PATCH", TRIGGER, {"actions": [{"action": "update", "entities": [{"dag_run_id": "x", "note": TEXT}]}]}),
+        ("PUT", TRIGGER, {"note": TEXT}),
+        ("POST", TRIGGER, {"logical_date": None, "note": TEXT}),
+        ("POST", TRIGGER, {"logical_date": None, "note": f"see {TEXT}"}),
+        ("POST", TRIGGER, {"logical_date": None, "conf": {}, "dag_run_id": TEXT}),
+        ("POST", TRIGGER, {"logical_date": None, "dag_run_id": {"x": BODY}}),
+        ("POST", TRIGGER, {"logical_date": None, "partition_key": TEXT}),
+        ("POST", TRIGGER, {"logical_date": TEXT}),
+        ("PATCH", "/api/v2/pools/pp/api/integrations", {"description": TEXT}),
+        ("PATCH", f"/api/v2/pools/pp{TRIGGER}", {"description": TEXT}),
+        ("POST", f"/api/v2/connections/x{TRIGGER}", {"description": TEXT}),
+        ("PATCH", "/api/v2/pools/variables", {"description": "x", "value": TEXT}),
+        ("POST", f"{TRIGGER}/x/taskInstances/variables/xcomEntries", {"key": "x", "value": BODY}),
+        ("PATCH", "/api/v2/variables/x", {"key": "x", "description": {"value": TEXT}}),
         ("PATCH", "/api/v2/dags/~/dagRuns", {"actions": [{"action": "update", "entities": [{"conf": BODY}]}]}),
         ("POST", "/api/v2/assets/1/materialize", {"conf": BODY}),
         ("POST", "/api/v2/assets/events", {"asset_id": 1, "extra": BODY}),
@@ -69,7 +85,8 @@ def client(fernet_key: str) -> TestClient:
 def test_it_is_refused_with_the_way_to_send_it(client: TestClient, method: str, path: str, body: Any) -> None:
     answer = client.request(method, path, json=body)
     assert answer.status_code == 422, answer.text
-    assert "/api/integrations/send-batch" in answer.text or "retry_leads" in answer.text
+    said = ("/api/integrations/send-batch", "retry_leads", "belongs into conf", "at most")
+    assert any(what in answer.text for what in said)
     assert BOT_TOKEN not in answer.text
 
 
@@ -131,17 +148,91 @@ def test_the_trigger_takes_what_the_installed_airflow_takes(
     from airflow.api_fastapi.core_api.datamodels import dag_run
     from pydantic import Field
 
-    from leadcast.api import trigger_guard
+    from leadcast.api import beside_conf
 
     class NextBody(dag_run.TriggerDAGRunPostBody):
         run_priority: int | None = Field(None, alias="runPriority")
 
     monkeypatch.setattr(dag_run, "TriggerDAGRunPostBody", NextBody)
-    trigger_guard._airflows_own.cache_clear()
-    monkeypatch.setattr(trigger_guard, "_airflows_own", trigger_guard._airflows_own.__wrapped__)
+    beside_conf._airflows_own.cache_clear()
+    monkeypatch.setattr(beside_conf, "_airflows_own", beside_conf._airflows_own.__wrapped__)
     for name in ("run_priority", "runPriority", "note", "partition_key"):
         assert client.post(TRIGGER, json={"logical_date": None, name: 1}).status_code == 200
     assert client.post(TRIGGER, json={"logical_date": None, "run_prio": 1}).status_code == 422
+
+
+@pytest.mark.parametrize("name", ["x", "manual__2026-01-01T00:00:00+00:00", "a.b~c:d-e_f", "", None, "x" * 250])
+def test_a_run_may_have_an_id_as_airflow_takes_it(client: TestClient, name: str | None) -> None:
+    answer = client.post(TRIGGER, json={"logical_date": None, "dag_run_id": name, "note": "as agreed by phone"})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("name", ["x" * 251, "a b", "a\n", "Анна", f"x {BOT_TOKEN}", "a/b", 7, ["x"], {}])
+def test_no_other_id_gets_as_far_as_airflows_log(client: TestClient, name: Any) -> None:
+    answer = client.post(TRIGGER, json={"logical_date": None, "dag_run_id": name})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["loc"] == ["body", "dag_run_id"]
+    assert BOT_TOKEN not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}, 403),
+        ({"Sec-Fetch-Site": "Cross-Site"}, 403),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "https://airflow.example"}, 200),
+        ({}, 200),
+        ({"Sec-Fetch-Site": "cross-site", "Authorization": f"Bearer {TOKEN}"}, 200),
+    ],
+)
+@pytest.mark.parametrize("path", [TRIGGER, "/api/v2/backfills"])
+def test_another_sites_page_triggers_nothing_with_a_cookie(
+    client: TestClient, headers: dict[str, str], status: int, path: str
+) -> None:
+    browser = TestClient(client.app, cookies={COOKIE: TOKEN})
+    answer = browser.post(path, json={"dag_id": "another"} if path != TRIGGER else {"conf": {}}, headers=headers)
+    assert answer.status_code == status
+
+
+def seen_from_outside(client: TestClient) -> tuple[TestClient, list[Scope]]:
+    scopes: list[Scope] = []
+
+    async def outer(scope: Scope, receive: Receive, send: Send) -> None:
+        scopes.append(scope)
+        await client.app(scope, receive, send)
+
+    return TestClient(outer, headers=client.headers), scopes
+
+
+MANY = "a=1&" * 1000 + f"credentials={BOT_TOKEN}"
+IN_PIECES = f'{{"lead_id":1,"integrations":[{{"type":"telegram"}}],"credentials":"{BOT_TOKEN}"}}'
+
+
+@pytest.mark.parametrize("query", [MANY, IN_PIECES, f"%20credentials={BOT_TOKEN}", f"x={IN_PIECES}"])
+@pytest.mark.parametrize("token", [TOKEN, ""])
+def test_an_address_that_nobody_can_read_to_its_end_is_not_logged(client: TestClient, query: str, token: str) -> None:
+    client, scopes = seen_from_outside(client)
+    answer = client.post(f"/api/v2/x?{query}", headers={"Authorization": f"Bearer {token}"})
+    assert answer.status_code == (422 if token else 401)
+    assert scopes[0]["query_string"] == b""
+
+
+@pytest.mark.parametrize("path", ["/api/v2/dags", "/ui/dags", "/dags/send_lead/trigger", "/api/integrations/batches"])
+@pytest.mark.parametrize("query", ["conf=%7B%7D", f"credentials={BOT_TOKEN}", "lead%5Bname%5D=x", MANY])
+def test_what_is_read_is_answered_and_the_address_not_logged(client: TestClient, path: str, query: str) -> None:
+    client, scopes = seen_from_outside(client)
+    answer = client.get(f"{path}?{query}")
+    assert (answer.status_code, answer.json()["query"]) == (200, query)
+    assert scopes[0]["query_string"] == b""
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("path", ["/api/integrations/send-batch", "/api/integrations/health"])
+def test_of_calls_of_ours_only_what_one_of_them_takes_is_logged(client: TestClient, method: str, path: str) -> None:
+    client, scopes = seen_from_outside(client)
+    for query, logged in (("phone=%2B79990000001", b""), ("status=failed&limit=2", b"status=failed&limit=2")):
+        assert client.request(method, f"{path}?{query}").json()["query"] == query
+        assert scopes.pop()["query_string"] == logged
 
 
 @pytest.mark.parametrize("path", [TRIGGER, "/api/v2/dags/send_laed/dagRuns", "/api/v2/variables/x"])
@@ -156,13 +247,8 @@ def test_the_trigger_takes_what_the_installed_airflow_takes(
     ],
 )
 def test_nothing_of_a_request_stands_in_an_address(client: TestClient, path: str, query: dict[str, str]) -> None:
-    scopes = []
-
-    async def outer(scope: Scope, receive: Receive, send: Send) -> None:
-        scopes.append(scope)
-        await client.app(scope, receive, send)
-
-    answer = TestClient(outer, headers=client.headers).post(path, params=query, json={"logical_date": None})
+    client, scopes = seen_from_outside(client)
+    answer = client.post(path, params=query, json={"logical_date": None})
     assert answer.status_code == 422
     assert BOT_TOKEN not in answer.text
     assert scopes[0]["query_string"] == b"", "which Airflow's access log has of it"
@@ -182,6 +268,7 @@ def test_nothing_of_a_request_stands_in_an_address(client: TestClient, path: str
         ("PATCH", "/api/v2/variables/request", {"key": "request", "value": BODY}),
         ("PATCH", "/api/v2/variables", {"actions": [{"action": "create", "entities": [{"key": "x", "value": TEXT}]}]}),
         ("POST", "/api/v2/connections", {"connection_id": "x", "extra": TEXT}),
+        ("PATCH", "/api/v2/connections/x/api/v2/variables", {"connection_id": "x", "extra": TEXT}),
         ("POST", "/api/integrations/send-batch", BODY),
         ("POST", "/api/integrations/ui/batches/x/retry", BODY),
         ("PUT", "/execution/xcoms/a/b/c/return_value", BODY),
@@ -190,10 +277,11 @@ def test_nothing_of_a_request_stands_in_an_address(client: TestClient, path: str
     ],
 )
 def test_what_is_none_of_ours_passes_as_it_came(client: TestClient, method: str, path: str, body: Any) -> None:
-    answer = client.request(method, path, json=body, params={"limit": "1"})
-    assert answer.status_code == 200, answer.text
-    assert json.loads(answer.json()["got"]) == body
-    assert answer.json()["query"] == "limit=1"
+    for root in ("", "/airflow"):
+        answer = client.request(method, root + path, json=body, params={"limit": "1"})
+        assert answer.status_code == 200, answer.text
+        assert json.loads(answer.json()["got"]) == body
+        assert answer.json()["query"] == "limit=1"
 
 
 @pytest.mark.parametrize("content", [b"", b"integrations", TEXT.encode()[:-1], b"\xff" * 100])

@@ -126,6 +126,56 @@ def test_connections_and_a_stored_lead_may_come_by_a_triggering_task(parsed: Cal
     refuse_inline_secrets(json.loads(conf))
 
 
+@pytest.mark.parametrize(
+    ("integration_type", "given"),
+    [
+        ("webhook", {"conn_id": "leadcast_x", "secret": "N33DLE"}),
+        ("webhook", {"conn_id": "leadcast_x", "headers": {"X-Token": "N33DLE"}}),
+        ("webhook", {"conn_id": "leadcast_x", "previous_secret": "N33DLE"}),
+        ("webhook", {"conn_id": " ", "url": "https://receiver.example/N33DLE"}),
+        ("webhook", {"conn_id": "x", "url": "https://receiver.example/N33DLE"}),
+        ("webhook", {"conn_id": True, "url": "https://receiver.example/N33DLE"}),
+        ("webhook", {"conn_id": "https://receiver.example/N33DLE"}),
+        ("webhook", {"conn_id": {"url": "N33DLE"}}),
+        ("telegram", {"conn_id": "x", "bot_token": "N33DLE"}),
+        ("telegram", {"conn_id": "x", "chat_id": {"bot_token": "N33DLE"}}),
+        ("email", {"conn_id": "x", "emails": [{"password": "N33DLE"}]}),
+        ("amocrm", {"conn_id": "x", "access_token": "N33DLE"}),
+        ("of nobody", {"conn_id": "x", "anything": "N33DLE"}),
+        ("telegram", "N33DLE"),
+    ],
+)
+def test_beside_a_connection_no_secret_comes_by_a_task(integration_type: str, given: Any) -> None:
+    conf: dict[str, Any] = {"lead_id": 7, "integrations": [{"type": integration_type}]}
+    conf["credentials"] = {integration_type: given}
+    assert inline_secrets(conf) == ["credentials"]
+    assert inline_secrets(json.dumps(conf)) == ["credentials"], "the operator takes JSON as well"
+    with pytest.raises(RequestRejected):
+        refuse_inline_secrets(conf)
+
+
+@pytest.mark.parametrize(
+    ("integration_type", "given"),
+    [
+        ("telegram", {"conn_id": "leadcast_bot", "chat_id": "@sales"}),
+        ("telegram", {"conn_id": "leadcast_bot", "chat_id": -100}),
+        ("email", {"conn_id": "leadcast_mail", "emails": ["a@example.com"]}),
+        ("webhook", {"conn_id": "leadcast_x"}),
+        ("webhook", {}),
+    ],
+)
+def test_what_is_no_secret_may_stand_beside_a_connection(integration_type: str, given: Any) -> None:
+    refuse_inline_secrets({"lead_id": 7, "credentials": {integration_type: given}})
+
+
+def test_a_connection_may_be_named_by_a_template_until_it_is_filled_in() -> None:
+    conf = {"lead_id": 7, "credentials": {"telegram": {"conn_id": "{{ params.bot }}"}}}
+    assert inline_secrets(conf) == []
+    assert inline_secrets(conf, is_rendered=True) == ["credentials"]
+    conf["credentials"] = {"telegram": {"conn_id": "{{ params.bot }}", "bot_token": "N33DLE"}}
+    assert inline_secrets(conf) == ["credentials"]
+
+
 @pytest.mark.parametrize("name", ["lead", "callback_url", "credentials"])
 def test_what_is_made_while_the_task_runs_is_refused_by_the_run(name: str) -> None:
     conf = {"lead_id": 7, "integrations": [{"type": "telegram"}], name: json.loads(IN_CLEAR)[name]}

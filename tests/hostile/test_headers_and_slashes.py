@@ -7,7 +7,9 @@ from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from starlette.responses import JSONResponse
 
+from leadcast.api.addresses import OWN_QUERIES
 from leadcast.api.app import create_app
+from leadcast.api.batches import ListQuery
 from leadcast.api.links import MOUNT
 from leadcast.api.trigger_guard import TriggerGuard
 from leadcast.store.sealing import Sealer
@@ -82,3 +84,19 @@ def test_no_link_is_built_from_what_the_caller_says_of_our_address(client: TestC
         assert answer.status_code == 200
         assert "evil.example" not in answer.text
         assert "testserver" not in answer.text
+
+
+@pytest.mark.parametrize(("method", "path"), [route for route in ROUTES if route[1] != "/health"])
+def test_what_no_call_takes_behind_its_question_mark_is_refused(client: TestClient, method: str, path: str) -> None:
+    url = path.format(batch_id="x", lead_id="x")
+    answer = client.request(method, url, params={"credentials": TOKEN}, json=BODY if method != "GET" else None)
+    assert answer.status_code == 422
+    assert TOKEN not in answer.text
+    assert client.request(method, url, params={"credentials": ""}, headers={"Authorization": ""}).status_code == 401
+
+
+def test_our_list_of_what_is_taken_there_is_the_routes() -> None:
+    assert OWN_QUERIES["/batches"] == set(ListQuery.model_fields)
+    [monitor] = [route for route in create_app(admit=admit).routes if getattr(route, "path", "") == "/ui"]
+    assert isinstance(monitor, APIRoute)
+    assert OWN_QUERIES["/ui"] == {param.name for param in monitor.dependant.query_params}

@@ -9,6 +9,7 @@ from fastapi import Depends, FastAPI
 from starlette.routing import Route
 
 from leadcast.api import batches, docs, leads, pages, problems, schema
+from leadcast.api.addresses import refuse_unknown_query
 from leadcast.api.backend import Backend, airflow_backend
 from leadcast.api.health import Health, health
 from leadcast.api.read_on import ReadOn
@@ -30,7 +31,7 @@ def create_app(backend: Backend | None = None, *, admit: Callable[..., Any] | No
         title="Leadcast",
         version="1",
         description="Sends one lead to several integrations at once.",
-        dependencies=[Depends(admit)],
+        dependencies=[Depends(admit), Depends(refuse_unknown_query)],
         # a plain route of Starlette's knows no dependencies, so that this list is all that is open
         routes=[Route("/health", health, methods=["GET"])],
         docs_url=None,

@@ -134,6 +134,20 @@ def refuse_cookie_alone(request: Request) -> None:
         )
 
 
+def refuse_from_other_site(request: Request) -> None:
+    """Refuses a caller of Airflow's own calls who shows nothing but a cookie, and whose browser says that another
+    site's page has sent it. Airflow's cookie is kept from most of those by its SameSite. `Origin` is not asked: behind
+    a proxy it may differ from `Host`.
+
+    Raises:
+        HTTPException: 403, with the mend.
+    """
+    if not bearer_of(request) and request.headers.get("Sec-Fetch-Site", "").strip().lower() == "cross-site":
+        raise HTTPException(
+            403, "A page of another site has sent this with a cookie alone. Send the token as Authorization: Bearer …."
+        )
+
+
 def _caller(request: Request) -> Caller:
     caller: Caller = request.state.leadcast_caller
     return caller

@@ -8,13 +8,14 @@ what it is about costs it a look for one word. Its own trigger, where a request 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
 
 from fastapi import HTTPException, Request
 from sqlalchemy.exc import SQLAlchemyError
 
 from leadcast.api import problems
+from leadcast.api.addresses import is_at, must_not_be_logged, route_of
 from leadcast.api.body import replay
 from leadcast.api.threads import Threads
 from leadcast.api.trigger_guard import Asking, is_trigger, of_airflow
@@ -22,17 +23,15 @@ from leadcast.api.unkept import Unkept
 from leadcast.core.budget import UNITS, Budget, measured
 from leadcast.core.errors import InvalidRequest, LeadcastError
 from leadcast.core.json_body import MAX_BODY_BYTES
-from leadcast.core.request_shape import SECRET_MEMBERS, holds_request, may_hold_request, spend_on
+from leadcast.core.request_shape import holds_request, may_hold_request, spend_on
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _READS = ("GET", "HEAD", "OPTIONS")
-_AIRFLOWS = ("/api/v2/", "/ui/")
-_OURS = "/api/integrations"
-_SEALED_BY_AIRFLOW = {"/variables": ("val", "value"), "/connections": ("extra",)}
+_AIRFLOWS = ("/api/v2", "/ui")
+_SEALED_BY_AIRFLOW = {"/api/v2/variables": ("val", "value"), "/api/v2/connections": ("extra",)}
 """By route: members that Airflow encrypts, and masks in its log."""
-_IN_A_QUERY = SECRET_MEMBERS | {"conf", "integrations"}
 _THREADS = 2
 """Nothing waits in them: what is done there takes a processor."""
 _UNITS = 4 * UNITS
@@ -58,20 +57,27 @@ class ForeignBodies:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes on all but a request of ours from somebody whom Airflow knows."""
-        if scope["type"] != "http" or scope["method"] in _READS or not _is_watched(scope["path"]):
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        logged, by_query = scope, must_not_be_logged(scope)
+        if by_query:
+            # Airflow's access log has it otherwise, of whoever it comes
+            scope = {**logged}
+            logged["query_string"] = b""
+        route = route_of(scope)
+        if scope["method"] in _READS or not any(is_at(route, place) for place in _AIRFLOWS):
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
         try:
-            if _asks_by_query(scope["query_string"]):
+            if by_query:
                 await self._asking.user_of(request)
-                # Airflow's access log has it otherwise
-                scope["query_string"] = b""
                 raise InvalidRequest(_NO_QUERY)
-            if not is_trigger(scope["path"]):
+            if not (scope["method"] == "POST" and is_trigger(route)):
                 body, receive = await _read(scope, receive)
                 if _may_hold_request(body) and await self._is_known(request):
-                    await self._threads.run(lambda: _refuse_request(scope["path"], body))
+                    await self._threads.run(lambda: _refuse_request(route, body))
         except (LeadcastError, HTTPException, SQLAlchemyError) as error:
             problem, with_it = problems.told(error)
             await Unkept(problem.response(with_it))(scope, receive, send)
@@ -84,24 +90,6 @@ class ForeignBodies:
             await self._asking.user_of(request)
         except HTTPException:
             return False
-        return True
-
-
-def _is_watched(path: str) -> bool:
-    return any(part in path for part in _AIRFLOWS) and _OURS not in path
-
-
-def _asks_by_query(query: bytes) -> bool:
-    if not query:
-        return False
-    try:
-        given = parse_qsl(query.decode("latin-1"), max_num_fields=1000)
-        with measured(Budget(UNITS // 10)):
-            return any(
-                name.lower().replace(".", "[").partition("[")[0] in _IN_A_QUERY or holds_request(value)
-                for name, value in given
-            )
-    except (ValueError, InvalidRequest):  # there is more than anybody asks for there
         return True
 
 
@@ -137,10 +125,10 @@ def _may_hold_request(body: bytes) -> bool:
     return may_hold_request(body.replace(b"\0", b"").decode("latin-1"))
 
 
-def _refuse_request(path: str, body: bytes) -> None:
+def _refuse_request(route: str, body: bytes) -> None:
     """Raises InvalidRequest, also where there is too much in it to look through; what is no JSON is left to Airflow,
     which does not log it."""
-    but = next((members for part, members in _SEALED_BY_AIRFLOW.items() if part in path), ())
+    sealed = next((members for place, members in _SEALED_BY_AIRFLOW.items() if is_at(route, place)), ())
     with measured(Budget(_UNITS)):
         try:
             text = body.decode(json.detect_encoding(body), "surrogatepass")
@@ -148,5 +136,26 @@ def _refuse_request(path: str, body: bytes) -> None:
             data: Any = json.loads(text)
         except (ValueError, RecursionError):
             return
-        if holds_request(data, but=but):
+        if holds_request(_unsealed(data, sealed) if sealed else data):
             raise InvalidRequest(_WHERE_TO)
+
+
+def _unsealed(data: Any, sealed: Collection[str]) -> Any:
+    """Without what Airflow seals, which it does at two places only: in the body, and in each entity of a bulk call."""
+    if not isinstance(data, dict):
+        return data
+    rest = {name: value for name, value in data.items() if name not in sealed}
+    if isinstance(actions := rest.get("actions"), list):
+        rest["actions"] = [_unsealed_action(action, sealed) for action in actions]
+    return rest
+
+
+def _unsealed_action(action: Any, sealed: Collection[str]) -> Any:
+    entities = action.get("entities") if isinstance(action, dict) else None
+    if not isinstance(entities, list):
+        return action
+    bare = [
+        {name: value for name, value in entity.items() if name not in sealed} if isinstance(entity, dict) else entity
+        for entity in entities
+    ]
+    return {**action, "entities": bare}

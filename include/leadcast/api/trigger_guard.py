@@ -11,14 +11,16 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fastapi import HTTPException, Request
 from sqlalchemy.exc import SQLAlchemyError
 
 from leadcast.api import problems
+from leadcast.api.addresses import route_of
+from leadcast.api.beside_conf import refuse_misplaced, refuse_request_beside_conf
 from leadcast.api.body import charset_of, read, replay
+from leadcast.api.caller import refuse_from_other_site
 from leadcast.api.read_on import ReadOn
 from leadcast.api.threads import Threads
 from leadcast.api.unkept import Unkept
@@ -26,7 +28,6 @@ from leadcast.core.budget import SpentError, measured
 from leadcast.core.errors import FieldError, InvalidRequest, LeadcastError, RequestRejected, StoreError
 from leadcast.core.json_body import parse_body
 from leadcast.engine.conf_guard import DAG_ID, WHAT_TO_DO, Checked, checked_for
-from leadcast.request import SendBatch
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -93,7 +94,7 @@ class TriggerGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes on what is not ours; what is, only checked and sealed."""
-        if scope["type"] != "http" or scope["method"] != "POST" or not _is_guarded(scope["path"]):
+        if scope["type"] != "http" or scope["method"] != "POST" or not _is_guarded(route_of(scope)):
             await self._app(scope, receive, send)
         else:
             await self._guarding(scope, receive, send)
@@ -105,7 +106,7 @@ class TriggerGuard:
             body = await read(request)
             said = request.headers.get("Content-Type", "")
             guarded, lead_id = await self._threads.run(
-                lambda: self._guarded(scope["path"], body, charset_of(said), user_name=user.get_name())
+                lambda: self._guarded(route_of(scope), body, charset_of(said), user_name=user.get_name())
             )
             # asked before Airflow opens its session for the run: it has few, and those who wait would hold them
             known = nullcontext() if lead_id is None else await self._looking.run(lambda: self._found(lead_id))
@@ -137,7 +138,8 @@ class TriggerGuard:
             StoreError: all threads are in use.
         """
         user: User = await self._asking.user_of(request)
-        if is_trigger(request.scope["path"]):
+        refuse_from_other_site(request)
+        if is_trigger(route_of(request.scope)):
             await self._threads.run(lambda: self._asking.refuse_who_may_not_trigger(request, user))
         return user
 
@@ -154,7 +156,8 @@ class TriggerGuard:
         if not is_trigger(path):
             _refuse_backfill(data)
         else:
-            _refuse_misplaced(data)
+            refuse_misplaced(data)
+            refuse_request_beside_conf(data)
             if conf := data.get("conf"):
                 sealed, lead_id = self._checked(conf, user_name)
                 data = data | {"conf": sealed}
@@ -203,34 +206,18 @@ def _find_lead(lead_id: str) -> Tidied | None:
     return lead_of_run.find(lead_id, config.store())
 
 
-def _is_guarded(path: str) -> bool:
-    return path.endswith(("/dagRuns", "/backfills", "/dry_run", "/")) and (
-        is_trigger(path) or path.rstrip("/").endswith(_BACKFILLS)
-    )
+def _is_guarded(route: str) -> bool:
+    return route in _BACKFILLS or is_trigger(route)
 
 
-def is_trigger(path: str) -> bool:
-    """Whether this is the address at which Airflow makes runs of `send_lead`."""
-    return path.rstrip("/").endswith(_TRIGGER)
+def is_trigger(route: str) -> bool:
+    """Whether this is the address at which Airflow makes runs of `send_lead`, by POST. Others of Airflow's calls have
+    the same one.
 
-
-@cache
-def _airflows_own() -> frozenset[str]:
-    """What the trigger of the Airflow that is installed takes."""
-    from airflow.api_fastapi.core_api.datamodels.dag_run import TriggerDAGRunPostBody
-
-    schema = TriggerDAGRunPostBody.model_json_schema()
-    return frozenset(TriggerDAGRunPostBody.model_fields) | frozenset(schema["properties"])
-
-
-def _refuse_misplaced(data: dict[str, Any]) -> None:
-    """Airflow would refuse these too, but only after it wrote them into its audit log."""
-    misplaced = data.keys() - _airflows_own()
-    if misplaced:
-        said = {True: "belongs into conf", False: "there is no such field; is conf meant?"}
-        ours = SendBatch.model_fields
-        errors = [FieldError(("body", name), said[name in ours]) for name in sorted(misplaced)]
-        raise InvalidRequest('Put the request into "conf": {"logical_date": null, "conf": {…}}.', errors=errors)
+    Args:
+        route: as `addresses.route_of` has it.
+    """
+    return route == _TRIGGER
 
 
 def _refuse_backfill(data: dict[str, Any]) -> None:

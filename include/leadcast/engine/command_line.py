@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 from leadcast.core.errors import LeadcastError
 from leadcast.core.request_shape import holds_request
 from leadcast.engine.conf_guard import DAG_ID, checked
-from leadcast.engine.sealed_conf import body_of
+from leadcast.engine.sealed_conf import body_of, kept
 from leadcast.engine.start_check import check_start
 from leadcast.engine.triggering_tasks import task_policy
 
@@ -123,7 +123,7 @@ def _sealed(text: str, *, caller: str | None) -> str:
         return text
     try:
         # what was checked, not what else the text may mean
-        return json.dumps(conf if body_of(conf) is None else checked(conf, _sealer(), caller=caller))
+        return json.dumps(kept(conf) if body_of(conf) is None else checked(conf, _sealer(), caller=caller))
     except LeadcastError as error:
         _end(f"--conf: {error} {_NOTHING_DONE}")
 

@@ -16,7 +16,7 @@ from leadcast.core.errors import (
     SettingsError,
     StoreError,
 )
-from leadcast.engine.sealed_conf import body_of, by_caller, of_run, open_conf, seal_conf
+from leadcast.engine.sealed_conf import body_of, by_caller, kept, of_run, open_conf, seal_conf
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -63,7 +63,7 @@ def checked_for(conf: Mapping[str, Any], sealer: Sealer, *, caller: str | None) 
     Raises:
         InvalidRequest: as there.
     """
-    for_ = by_caller(caller)
+    for_, conf = by_caller(caller), kept(conf)
     opened = _checked(conf, sealer, opens_for=for_)
     if opened is None:
         return Checked(dict(conf), None)
@@ -125,7 +125,11 @@ def _before_write(mapper: Mapper[Any], connection: Connection, target: Any) -> N
     is_given = row.attrs.conf.history.has_changes()
     # for the first time, or since somebody has cleared it
     is_to_come = not row.persistent or "queued" in (row.attrs["_state"].history.added or ())
-    if not (is_given or is_to_come) or not body_of(target.conf):
+    if not (is_given or is_to_come):
+        return
+    if is_given and (conf := kept(target.conf)) != (target.conf or {}):
+        target.conf = conf
+    if not body_of(target.conf):
         return
     if is_given:
         _refuse_from_task(target)

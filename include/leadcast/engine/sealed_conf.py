@@ -33,6 +33,14 @@ _LINEAGE = "openlineage"
 """What `TriggerDagRunOperator` adds where OpenLineage is on: names and ids of the run that triggers, as short texts."""
 _MOST_IN_LINEAGE = 20
 _LONGEST_IN_LINEAGE = 1000
+_SPAN_DETAIL = "airflow/task_span_detail_level"
+"""All that Airflow takes for itself of a conf (3.3.2): a small number."""
+_FIELDS = frozenset({*_SECRET_FIELDS, _PRIORITY, "lead_id", "integrations"})
+_STRANGE = (
+    f"of what begins with {_AIRFLOWS_OWN} a run takes {_SPAN_DETAIL} only, with a number; the request's own fields "
+    "have plain names"
+)
+_LONE = "must be high, normal or low; alone it is no request"
 _NOT_HERE = (
     "cannot be opened here: what is sealed opens for the user who has sent it, and with our key. "
     "Send the credentials, the callback URL and the lead's data anew"
@@ -61,7 +69,7 @@ def body_of(conf: Mapping[str, Any] | None) -> dict[str, Any] | None:
     body = {
         key: value
         for key, value in (conf or {}).items()
-        if value is not None and value != {} and value != "" and not _is_airflows_own(key, value)
+        if not _asks_nothing(value) and not _is_airflows_own(key, value)
     }
     return body if body.keys() - {_PRIORITY} else None
 
@@ -75,6 +83,43 @@ def _is_airflows_own(key: str, value: Any) -> bool:
 
 def _is_short_text(value: Any) -> bool:
     return value is None or (isinstance(value, str) and len(value) <= _LONGEST_IN_LINEAGE and not holds_request(value))
+
+
+def kept(conf: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The conf, sealed or not, without what asks for nothing and is no field's name. What is neither of the request nor
+    Airflow's would stay in clear.
+
+    Raises:
+        InvalidRequest: it holds some of that. Nothing of it is repeated.
+    """
+    given = dict(conf or {})
+    if has_strange(given):
+        raise InvalidRequest(f"conf: {_STRANGE}.", errors=[FieldError((), _STRANGE)])
+    if body_of(given) is None and _misfits(given):
+        raise InvalidRequest(f"{_PRIORITY}: {_LONE}.", errors=[FieldError((_PRIORITY,), _LONE)])
+    return {
+        key: value
+        for key, value in given.items()
+        if key in _FIELDS or key.startswith(_AIRFLOWS_OWN) or not _asks_nothing(value)
+    }
+
+
+def has_strange(conf: Mapping[str, Any]) -> bool:
+    """Whether something stands under a name of Airflow's, that is none of Airflow's."""
+    return any(
+        key.startswith(_AIRFLOWS_OWN) and not (key == _SPAN_DETAIL and _is_small_number(value))
+        for key, value in conf.items()
+    )
+
+
+def _is_small_number(value: Any) -> bool:
+    if isinstance(value, str):
+        return len(value) <= 2 and value.isdecimal()
+    return value is None or (isinstance(value, int) and 0 <= value < 100)
+
+
+def _asks_nothing(value: Any) -> bool:
+    return value is None or value == {} or value == ""
 
 
 def has_secrets(conf: Mapping[str, Any]) -> bool:

@@ -8,14 +8,16 @@ Light to import: every Airflow process loads it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from pluggy import HookimplMarker
 
 from leadcast.core.errors import RequestRejected
 from leadcast.engine.conf_guard import DAG_ID
-from leadcast.engine.sealed_conf import is_sealed
+from leadcast.engine.sealed_conf import has_strange, is_sealed
 
 _CONN_ID = "conn_id"
 _OURS = "SendBatchOperator"
@@ -54,25 +56,70 @@ def refuse_inline_secrets(conf: Mapping[str, Any] | None) -> None:
     Raises:
         RequestRejected: it holds what may not come this way. Airflow answers the task with 400 and the text.
     """
-    if found := inline_secrets(conf):
+    if found := inline_secrets(conf, is_rendered=True):
         raise RequestRejected(f"This run was not created: its task {_what(found)} {HOW_TO_SEND}")
 
 
-def inline_secrets(conf: Any) -> list[str]:
-    """The members of a conf that may not come this way, by name."""
+def inline_secrets(conf: Any, *, is_rendered: bool = False) -> list[str]:
+    """The members of a conf that may not come this way, by name.
+
+    Args:
+        is_rendered: nothing in it is a template any more.
+    """
+    if isinstance(conf, str):
+        # the operator takes that as well
+        with suppress(ValueError, RecursionError):
+            conf = json.loads(conf)
     if not isinstance(conf, Mapping):
         return []
     found = [name for name in ("callback_url", "lead") if conf.get(name)]
     credentials = conf.get("credentials")
-    if credentials and not is_sealed(conf) and not _are_connections(credentials):
+    if credentials and not is_sealed(conf) and not _are_connections(credentials, is_rendered=is_rendered):
         found.append("credentials")
+    if has_strange({str(name): value for name, value in conf.items()}):
+        found.append("airflow/…")
     return found
 
 
-def _are_connections(credentials: Any) -> bool:
+def _are_connections(credentials: Any, *, is_rendered: bool) -> bool:
     return isinstance(credentials, Mapping) and all(
-        not given or (isinstance(given, Mapping) and given.get(_CONN_ID)) for given in credentials.values()
+        not given or _is_connection(str(name), given, is_rendered=is_rendered) for name, given in credentials.items()
     )
+
+
+def _is_connection(integration_type: str, given: Any, *, is_rendered: bool) -> bool:
+    """Whether this names a connection, and beside it nothing but what its integration shows."""
+    from leadcast.core.conn_ids import is_conn_id
+
+    if not isinstance(given, Mapping):
+        return False
+    conn_id, beside = given.get(_CONN_ID), given.keys() - {_CONN_ID}
+    if not is_conn_id(conn_id) and (is_rendered or not _is_template(conn_id)):
+        return False
+    return not beside or (beside <= _shown_beside(integration_type) and all(map(_is_plain, map(given.get, beside))))
+
+
+def _is_plain(value: Any) -> bool:
+    return all(not isinstance(item, Mapping | list | tuple) for item in (value if isinstance(value, list) else [value]))
+
+
+def _is_template(text: Any) -> bool:
+    return isinstance(text, str) and text.startswith("{{") and text.endswith("}}")
+
+
+def _shown_beside(integration_type: str) -> frozenset[str]:
+    """The fields of an integration's credentials that go with a connection and are no secrets."""
+    from pydantic import SecretStr
+
+    from leadcast.integrations import registry
+
+    if integration_type not in registry.types():
+        return frozenset()
+    integration = registry.get(integration_type)
+    fields = integration.credentials_model.model_fields
+    beside = fields if integration.beside_connection is None else integration.beside_connection
+    shown = (name for name in beside if name in fields and SecretStr.__name__ not in repr(fields[name].annotation))
+    return frozenset(shown)
 
 
 def _given(task: Any, given: Mapping[str, Any] | None, member: str) -> Iterator[Any]:
