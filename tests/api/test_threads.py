@@ -13,11 +13,13 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
+from leadcast.api import threads
 from leadcast.api.app import create_app
-from leadcast.api.backend import Backend
+from leadcast.api.backend import Backend, airflow_backend
 from leadcast.api.threads import THREADS, Threads
 from leadcast.core.errors import NoAnswerYet, StoreError
 from leadcast.core.settings import Settings
+from leadcast.engine import lead_traces
 from leadcast.store.database import Store, open_engine
 from leadcast.store.schema import inbox
 from tests.api.conftest import BODY, TOKEN, Bell
@@ -122,3 +124,16 @@ def test_while_airflows_database_is_away_callers_are_told_when_to_come_again(bel
             assert answer.status_code == 503
             assert int(answer.headers["Retry-After"]) > 0
             assert answer.json()["title"] == "Airflow's database not available"
+
+
+def test_an_erasure_is_waited_for_as_long_as_it_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[float | None] = []
+
+    class Noted(Threads):
+        def __init__(self, size: int, **bounds: float) -> None:
+            given.append(bounds.get("answers_within_s"))
+            super().__init__(size, **bounds)
+
+    monkeypatch.setattr(threads, "Threads", Noted)
+    airflow_backend()
+    assert given == [lead_traces.ERASE_TIMEOUT_S]

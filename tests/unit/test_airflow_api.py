@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any, TypeVar
 
 import httpx
@@ -18,6 +20,7 @@ from leadcast.core.settings import Settings
 from leadcast.engine import airflow_api, lead_traces
 from leadcast.engine.airflow_api import AirflowApi, AirflowApiError
 from leadcast.engine.old_runs import Rule, delete_through, rules
+from leadcast.erase import InAirflow
 from leadcast.integrations.base import ConnectionFields
 
 T = TypeVar("T")
@@ -115,6 +118,35 @@ def test_what_there_is_no_time_for_is_left() -> None:
     found = ask(runs, lambda api: lead_traces.erase_through(api, "123", until=0.0))
     assert (found.erased, sorted(found.left or {})) == ({"runs": 0}, sorted(runs.confs))
     assert "DELETE" not in runs.calls
+
+
+def test_a_deletion_that_never_answers_is_left_and_holds_nothing_up() -> None:
+    begun: list[str] = []
+    runs = Runs({f"manual-{number}": {"lead_id": 123} for number in range(2)})
+
+    async def work() -> tuple[InAirflow, bool]:
+        over = asyncio.Event()
+
+        class Hangs(AirflowApi):
+            async def delete_run(self, dag_id: str, run_id: str) -> str:
+                begun.append(run_id)
+                while not over.is_set():  # as little to be cancelled as a thread is
+                    with suppress(asyncio.CancelledError):
+                        await over.wait()
+                return ""
+
+        async with httpx.AsyncClient(transport=httpx.MockTransport(runs), base_url="http://airflow") as client:
+            erasing = lead_traces.erase_through(Hangs(client, "a-token"), "123", until=monotonic() + 0.5)
+            task = asyncio.create_task(erasing)
+            await asyncio.wait({task}, timeout=30)
+            is_answered = task.done()
+            over.set()
+            return await task, is_answered
+
+    found, is_answered = asyncio.run(work())
+    assert is_answered
+    assert found.left == dict.fromkeys(["manual-0", "manual-1"], "There was no time for it.")
+    assert begun == ["manual-0"]
 
 
 def test_a_run_that_runs_is_left_and_said_to_run() -> None:

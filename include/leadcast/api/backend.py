@@ -87,6 +87,7 @@ def airflow_backend() -> Backend:
     from leadcast.api.threads import Threads
     from leadcast.engine import bell, config, doctor, lead_traces
 
+    erasing = Threads(lead_traces.AT_ONCE, waits_s=lead_traces.WAITS_S, answers_within_s=lead_traces.ERASE_TIMEOUT_S)
     return Backend(
         store=lambda: config.store(STORE_CONNECTIONS, LOCK_TIMEOUT_S, STATEMENT_TIMEOUT_S),
         settings=config.settings,
@@ -94,9 +95,7 @@ def airflow_backend() -> Backend:
         missing_pools=doctor.missing_pools,
         paused_dags=doctor.paused_dags,
         lead_source=config.lead_table,
-        erase_in_airflow=partial(
-            lead_traces.erase, in_thread=Threads(lead_traces.AT_ONCE, waits_s=lead_traces.WAITS_S).run
-        ),
+        erase_in_airflow=partial(lead_traces.erase, in_thread=erasing.run),
     )
 
 

@@ -136,7 +136,7 @@ def _before_write(mapper: Mapper[Any], connection: Connection, target: Any) -> N
         of_ours = of_run(target.run_id) if row.persistent else by_caller(target.triggering_user_name)
         target.conf = _admitted(target.conf, opens_for=of_ours, seals_for=purpose_of(target))
     if is_to_come:
-        _note(target.run_id)
+        _note(target.run_id, is_new=not row.persistent)
 
 
 def _refuse_from_task(run: Any) -> None:
@@ -147,10 +147,10 @@ def _refuse_from_task(run: Any) -> None:
         refuse_inline_secrets(run.conf)
 
 
-def _note(run_id: str) -> None:
+def _note(run_id: str, *, is_new: bool) -> None:
     from leadcast.engine import run_notes
 
-    run_notes.write(run_id)
+    run_notes.write(run_id, is_new=is_new)
 
 
 def purpose_of(run: Any) -> Purpose:

@@ -6,6 +6,7 @@ What is looked for in one call is bounded: in the api-server by a time, after wh
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from time import monotonic
@@ -35,6 +36,8 @@ RUNS_PAGE = 200
 """Deleted in one transaction."""
 _RUNS_STILL = "It runs. Delete it when it has ended."
 _NO_TIME = "There was no time for it."
+_ending: set[asyncio.Task[str]] = set()
+"""Deletions that nobody waits for any more: asyncio itself keeps none alive."""
 
 
 class InThread(Protocol):
@@ -95,10 +98,30 @@ async def _delete(api: AirflowApi, runs: Sequence[str], *, until: float) -> dict
     """Deletes these runs. Returns those that are left, each with the reason."""
     left: dict[str, str] = {}
     for run_id in runs:
-        why = await api.delete_run(DAG_ID, run_id) if monotonic() < until else _NO_TIME
+        why = await _within(until, api.delete_run(DAG_ID, run_id)) if monotonic() < until else _NO_TIME
         if why:
             left[run_id] = why
     return left
+
+
+async def _within(until: float, deletion: Coroutine[Any, Any, str]) -> str:
+    """What it says, or that there was no time for it. Airflow's API in our own process knows no time-out, and may be in
+    a thread that nothing ends: it is told to end, and not waited for."""
+    task = asyncio.create_task(deletion)
+    try:
+        done, _ = await asyncio.wait({task}, timeout=until - monotonic())
+    finally:
+        if not task.done():
+            task.cancel()
+            _ending.add(task)
+            task.add_done_callback(_end)
+    return task.result() if done else _NO_TIME
+
+
+def _end(task: asyncio.Task[str]) -> None:
+    _ending.discard(task)
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.warning("a deletion failed after its time", reason=type(error).__name__)
 
 
 def erase_in_database(lead_id: str, *, reach: Reach = EVERYBODYS) -> InAirflow:

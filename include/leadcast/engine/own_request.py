@@ -74,13 +74,29 @@ def accept(run: Run) -> str | None:
             run_id=run.run_id,
             lead=lead,
             sent_by=_triggered_by(run),
-            made_at=run.run_after,
+            made_at=_noted_at(run),
         )
         batch_id = accepted.batch_id
     # else the sweep finds that there is one
     with suppress(StoreError), config.store().begin() as connection:
         run_requests.forget(connection, run_id=run.run_id)
     return batch_id
+
+
+def _noted_at(run: Run) -> datetime:
+    """When the run was made, by the store's clock: whoever triggers a run may give it any `run_after`.
+
+    Where that was not noted, and of a cleared run, whose note may be of the clear, `run_after` counts, at its earliest:
+    a lead that was erased by mistake can be sent again, one that comes back may stay unseen.
+    """
+    from leadcast.engine import config
+    from leadcast.store import run_requests
+
+    with config.store().begin() as connection:
+        noted = run_requests.noted_at(connection, run_id=run.run_id)
+    if noted is None:
+        return made_at(run)
+    return min(noted, made_at(run)) if run.clear_number else noted
 
 
 def _triggered_by(run: Run) -> str | None:

@@ -22,12 +22,16 @@ REST_S = 5.0
 _turns = Turns("note-run", at_once=AT_ONCE, within_s=WITHIN_S, in_line_s=IN_LINE_S, rest_s=REST_S)
 
 
-def write(run_id: str) -> None:
-    """Writes it, if the store takes it in time."""
+def write(run_id: str, *, is_new: bool = False) -> None:
+    """Writes it, if the store takes it in time.
+
+    Args:
+        is_new: it is no run yet.
+    """
     with suppress(SettingsError, StoreError, NotInTime):
-        _turns.ask(lambda: _written(run_id))
+        _turns.ask(lambda: _written(run_id, is_new=is_new))
 
 
-def _written(run_id: str) -> None:
+def _written(run_id: str, *, is_new: bool) -> None:
     with config.store().begin() as connection:
-        run_requests.note(connection, run_id=run_id, now=utc_now())
+        run_requests.note(connection, run_id=run_id, now=utc_now(), is_new=is_new)

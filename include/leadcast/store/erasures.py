@@ -28,7 +28,7 @@ from leadcast.store.schema import batches, deliveries, erasures, leads
 class Erasure:
     """One that was asked for.
 
-    asked_at, asked_by: the last time.
+    asked_at, asked_by: the last time, by the store's clock.
     erased: kind of row → how many, in all.
     runs: ids of Airflow's runs that hold the lead still; None: they have not all been looked for.
     audit_log_left: rows of Airflow's audit log have not all been looked at.
@@ -89,7 +89,7 @@ def ask(
         # he has looked at his own rows alone
         audit_log_left = audit_log_left or before.audit_log_left
     values = {
-        "asked_at": now,
+        "asked_at": func.now(),
         "asked_by": asked_by,
         "runs": None if runs is None else list(runs),
         "audit_log_left": audit_log_left,

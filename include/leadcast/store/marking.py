@@ -44,8 +44,8 @@ def takes(connection: Connection, *, lead_id: str, run_id: str, made_at: datetim
     Who writes it holds the erasure off before he asks.
 
     Args:
-        made_at: when that run was made; None: nobody knows. One that is older than the erasure is taken even if nobody
-            found it who looked for it.
+        made_at: when that run was made, by the store's clock; None: nobody knows. One that is older than the erasure is
+            taken even if nobody found it who looked for it.
         sent_by: whose the batch is to be; an erasure of another's does not take it.
     """
     # no more columns than the tables of an older version have: leads are taken there, too

@@ -6,16 +6,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, DateTime, cast, delete, func, literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from leadcast.store.schema import run_requests
 
 
-def note(connection: Connection, *, run_id: str, now: datetime) -> None:
-    """Airflow is about to accept this run, or to start it again."""
+def note(connection: Connection, *, run_id: str, now: datetime, is_new: bool = False) -> None:
+    """Airflow is about to accept this run, or to start it again. When it was noted first stays.
+
+    Args:
+        is_new: it is no run yet; one of this id, if there was one, is deleted.
+    """
+    if is_new:
+        forget(connection, run_id=run_id)
     row = insert(run_requests).values(run_id=run_id, looked_at=now)
     connection.execute(row.on_conflict_do_update(index_elements=[run_requests.c.run_id], set_={"looked_at": now}))
+
+
+def noted_at(connection: Connection, *, run_id: str) -> datetime | None:
+    """When it was noted first, by the store's clock; None: it is not noted, or an older version has done so."""
+    # tables of an older version have no such column: leads are taken there, too
+    column = func.to_jsonb(literal_column("run_requests")).op("->>")("noted_at")
+    query = select(cast(column, DateTime(timezone=True))).select_from(run_requests)
+    return connection.execute(query.where(run_requests.c.run_id == run_id)).scalar()
 
 
 def forget(connection: Connection, *, run_id: str) -> None:

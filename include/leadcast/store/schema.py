@@ -254,6 +254,8 @@ run_requests = Table(
     Column("run_id", Text, primary_key=True),
     # when it was asked last how that run stands
     _time("looked_at", required=True),
+    # when it was noted, by the clock of the store. Null: by an older version
+    Column("noted_at", DateTime(timezone=True), server_default=func.now()),
 )
 
 oauth_tokens = Table(
