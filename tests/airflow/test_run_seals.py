@@ -67,7 +67,7 @@ def test_what_a_person_brings_is_sealed_for_the_run_and_for_him(
     assert open_conf(again, store.sealer, for_=of_run("seals-2")) == CONF
 
 
-@pytest.mark.parametrize("by", ["operator", "test"])
+@pytest.mark.parametrize("by", ["test", "timetable"])
 @pytest.mark.parametrize("user", ["anna", None])
 def test_what_a_task_brings_is_nobodys_to_use_again(
     write: Write, store: Store, fernet_key: str, by: str, user: str | None
