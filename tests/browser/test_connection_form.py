@@ -18,7 +18,7 @@ from tests.stack import Stack
 pytestmark = pytest.mark.browser
 FIELD = "//*[@role='dialog']//label[normalize-space()='{label}']/ancestor::*[@role='group'][1]"
 SWITCH = FIELD + "//*[@data-scope='switch']"
-CONN_ID = "made_in_the_form"
+CONN_ID = "leadcast_made_in_the_form"
 
 
 @pytest.fixture

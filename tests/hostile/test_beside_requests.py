@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from leadcast.core.request_shape import MASKED, holds_request, looks_like_request, masked
 from leadcast.engine import shown_rows
+from leadcast.engine.request_shape import MASKED, holds_request, looks_like_request, masked
 
 REQUEST: dict[str, Any] = {
     "lead_id": 7,

@@ -18,9 +18,9 @@ from leadcast.core.errors import FieldError, InvalidRequest, LeadcastError
 from leadcast.core.json_body import MAX_BODY_BYTES, parse_body
 from leadcast.core.json_size import MAX_VALUES, most_values
 from leadcast.core.model import Lead
-from leadcast.core.request_shape import holds_request
 from leadcast.core.tidy import MAX_VALUES as MAX_VALUES_OF_LEAD
 from leadcast.engine import shown_rows
+from leadcast.engine.request_shape import holds_request
 from leadcast.integrations import caller_lines, expressions, registry
 from leadcast.integrations.caller_lines import check_line
 from leadcast.integrations.templating import Templates

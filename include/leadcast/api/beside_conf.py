@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from leadcast.core.errors import FieldError, InvalidRequest
-from leadcast.core.request_shape import holds_request
+from leadcast.engine.request_shape import holds_request
 from leadcast.request import SendBatch
 
 _RUN_ID = re.compile(r"[A-Za-z0-9_.~:+-]{1,250}")

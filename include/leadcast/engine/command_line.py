@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from leadcast.core.errors import LeadcastError
-from leadcast.core.request_shape import holds_request
 from leadcast.engine.conf_guard import DAG_ID, checked
+from leadcast.engine.request_shape import holds_request
 from leadcast.engine.sealed_conf import body_of, kept
 from leadcast.engine.start_check import check_start
 from leadcast.engine.triggering_tasks import task_policy

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from leadcast.core.errors import FieldError, InvalidRequest, SettingsError
 from leadcast.core.model import Priority
-from leadcast.core.request_shape import holds_request
+from leadcast.engine.request_shape import holds_request
 
 if TYPE_CHECKING:
     from leadcast.core.tidy import Tidied

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from leadcast.core.budget import UNITS, Budget, measured
 from leadcast.core.errors import InvalidRequest
-from leadcast.core.request_shape import MASKED, holds_request, masked, may_hold_request
+from leadcast.engine.request_shape import MASKED, holds_request, masked, may_hold_request
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
