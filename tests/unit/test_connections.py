@@ -50,7 +50,10 @@ def test_a_caller_cannot_send_a_connections_token_elsewhere(monkeypatch: pytest.
 
 
 def test_a_connection_that_is_not_there_is_named_and_who_can_mend_it_is_told_how() -> None:
+    named = {"conn_id": "leadcast_webhook"}
     with pytest.raises(CredentialsError, match=r"'leadcast_webhook'.*leadcast test-connection webhook"):
+        connections.account(registry.get("webhook"), named, settings=SETTINGS)
+    with pytest.raises(CredentialsError, match=r"'leadcast_webhook'.*AIRFLOW_CONN_LEADCAST_WEBHOOK"):
         connections.account(registry.get("webhook"), {}, settings=SETTINGS)
     with pytest.raises(CredentialsError, match=r"'leadcast_webhook'.*AIRFLOW_CONN_LEADCAST_WEBHOOK"):
         connections.of_connection(registry.get("webhook"), "leadcast_webhook", {}, settings=SETTINGS)
