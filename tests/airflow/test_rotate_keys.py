@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, insert, select, update
 from typer.testing import CliRunner
 
 from leadcast.cli import app
@@ -69,11 +70,19 @@ def logged(send_lead: Any, fernet_key: str) -> Iterator[None]:
     with create_session() as session:
         for text in sealed:
             conf = CONF | {"credentials": {"sealed": text}}
-            session.add(Log(event="test_rotate", dag_id="send_lead", extra=json.dumps({"conf": conf})))
-        session.add(Log(event="test_rotate", dag_id="send_lead", extra=json.dumps({"note": "gAAAA"})))
+            _write(session, {"conf": conf})
+        _write(session, {"note": "gAAAA"})
     yield
     with create_session() as session:
         session.execute(delete(Log).where(Log.event == "test_rotate"))
+
+
+def _write(session: Any, extra: dict[str, Any]) -> None:
+    """Past what masks a row that is written now."""
+    from airflow.models.log import Log
+
+    values = {"event": "test_rotate", "dag_id": "send_lead", "extra": json.dumps(extra), "dttm": datetime.now(UTC)}
+    session.execute(insert(Log.__table__).values(values))
 
 
 def audited() -> list[str]:

@@ -176,7 +176,7 @@ def test_a_row_that_no_request_could_hold_is_mended_and_noted(inbox: Inbox, tabl
 
 def test_a_lead_of_the_table_is_shown_with_its_batches(inbox: Inbox, table: Table, store: Store) -> None:
     accepted = inbox.accept(REQUEST)
-    view = Monitor(store, lead_source=table).lead("7")
+    view = Monitor(store, sees=lambda sender: True).lead("7")
     assert (view.lead.name, [batch.id for batch in view.batches]) == ("Анна", [accepted.batch_id])
 
 
