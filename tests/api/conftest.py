@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI, HTTPException, Request
+from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
 from leadcast.api.app import create_app
@@ -130,3 +131,12 @@ def client(anonymous: TestClient) -> TestClient:
     """Signed in with a token."""
     anonymous.headers["Authorization"] = f"Bearer {TOKEN}"
     return anonymous
+
+
+ROUTES = [
+    (method, route.path)
+    for route in create_app(admit=admit).routes
+    if isinstance(route, APIRoute)
+    for method in sorted(route.methods)
+]
+"""Each call of the API that wants a token, and its method."""

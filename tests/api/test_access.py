@@ -6,22 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
-from leadcast.api.app import create_app
 from leadcast.core.errors import SettingsError, StoreError
 from leadcast.store.database import Store, open_engine
-from tests.api.conftest import BODY, TOKEN, admit
+from tests.api.conftest import BODY, ROUTES, TOKEN
 
 pytestmark = pytest.mark.store
-
-ROUTES = [
-    (method, route.path)
-    for route in create_app(admit=admit).routes
-    if isinstance(route, APIRoute)
-    for method in sorted(route.methods)
-]
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)

@@ -13,16 +13,11 @@ from leadcast.api.batches import ListQuery
 from leadcast.api.links import MOUNT
 from leadcast.api.trigger_guard import TriggerGuard
 from leadcast.store.sealing import Sealer
-from tests.api.conftest import ASKING, BODY, TOKEN, admit
+from tests.api.conftest import ASKING, BODY, ROUTES, TOKEN, admit
 
 pytestmark = pytest.mark.store
 
-ROUTES = [
-    (method, route.path)
-    for route in create_app(admit=admit).routes
-    if isinstance(route, APIRoute)
-    for method in sorted(route.methods)
-] + [("GET", "/health")]
+CALLS = [*ROUTES, ("GET", "/health")]
 ASSETS = ("/ui/leadcast.css", "/ui/leadcast.js")
 FORGED = {
     "Host": "evil.example",
@@ -33,7 +28,7 @@ FORGED = {
 }
 
 
-@pytest.mark.parametrize(("method", "path"), ROUTES)
+@pytest.mark.parametrize(("method", "path"), CALLS)
 def test_a_slash_too_many_is_not_found_and_never_redirected(client: TestClient, method: str, path: str) -> None:
     url = path.format(batch_id="x", lead_id="x") + "/"
     answer = client.request(method, url, json=BODY if method != "GET" else None, follow_redirects=False)
@@ -47,7 +42,7 @@ def test_nor_are_slashes_elsewhere(client: TestClient, path: str) -> None:
     assert (answer.status_code, "Location" in answer.headers) == (404, False)
 
 
-@pytest.mark.parametrize(("method", "path"), ROUTES)
+@pytest.mark.parametrize(("method", "path"), CALLS)
 @pytest.mark.parametrize("token", [TOKEN, ""], ids=["known", "unknown"])
 def test_every_answer_says_that_it_is_not_kept_and_what_it_is(
     anonymous: TestClient, method: str, path: str, token: str
@@ -86,7 +81,7 @@ def test_no_link_is_built_from_what_the_caller_says_of_our_address(client: TestC
         assert "testserver" not in answer.text
 
 
-@pytest.mark.parametrize(("method", "path"), [route for route in ROUTES if route[1] != "/health"])
+@pytest.mark.parametrize(("method", "path"), ROUTES)
 def test_what_no_call_takes_behind_its_question_mark_is_refused(client: TestClient, method: str, path: str) -> None:
     url = path.format(batch_id="x", lead_id="x")
     answer = client.request(method, url, params={"credentials": TOKEN}, json=BODY if method != "GET" else None)

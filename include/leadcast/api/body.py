@@ -118,9 +118,14 @@ def replay(body: bytes, receive: Receive, *, more: bool = False) -> Receive:
     Args:
         more: whether the body goes on there.
     """
-    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": more}]
+    return first({"type": "http.request", "body": body, "more_body": more}, receive)
 
-    async def replayed() -> Message:
+
+def first(message: Message, receive: Receive) -> Receive:
+    """A `receive` that gives this message first, and then what the real one gives."""
+    messages = [message]
+
+    async def received() -> Message:
         return messages.pop() if messages else await receive()
 
-    return replayed
+    return received

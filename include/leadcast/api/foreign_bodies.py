@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from leadcast.api import problems
 from leadcast.api.addresses import is_at, must_not_be_logged, route_of
-from leadcast.api.body import replay
+from leadcast.api.body import first, replay
 from leadcast.api.threads import Threads
 from leadcast.api.trigger_guard import Asking, is_trigger, of_airflow
 from leadcast.api.unkept import Unkept
@@ -103,21 +103,12 @@ async def _read(scope: Scope, receive: Receive) -> tuple[bytes, Receive]:
     while not is_over:
         message: Message = await receive()
         if message["type"] != "http.request":
-            return b"", _first(message, receive)
+            return b"", first(message, receive)
         body += message.get("body", b"")
         is_over = not message.get("more_body", False)
         if len(body) > MAX_BODY_BYTES:
             return b"", replay(bytes(body), receive, more=not is_over)
     return bytes(body), replay(bytes(body), receive)
-
-
-def _first(message: Message, receive: Receive) -> Receive:
-    messages = [message]
-
-    async def received() -> Message:
-        return messages.pop() if messages else await receive()
-
-    return received
 
 
 def _may_hold_request(body: bytes) -> bool:
@@ -142,10 +133,8 @@ def _refuse_request(route: str, body: bytes) -> None:
 
 def _unsealed(data: Any, sealed: Collection[str]) -> Any:
     """Without what Airflow seals, which it does at two places only: in the body, and in each entity of a bulk call."""
-    if not isinstance(data, dict):
-        return data
-    rest = {name: value for name, value in data.items() if name not in sealed}
-    if isinstance(actions := rest.get("actions"), list):
+    rest = _without(data, sealed)
+    if isinstance(rest, dict) and isinstance(actions := rest.get("actions"), list):
         rest["actions"] = [_unsealed_action(action, sealed) for action in actions]
     return rest
 
@@ -154,8 +143,8 @@ def _unsealed_action(action: Any, sealed: Collection[str]) -> Any:
     entities = action.get("entities") if isinstance(action, dict) else None
     if not isinstance(entities, list):
         return action
-    bare = [
-        {name: value for name, value in entity.items() if name not in sealed} if isinstance(entity, dict) else entity
-        for entity in entities
-    ]
-    return {**action, "entities": bare}
+    return {**action, "entities": [_without(entity, sealed) for entity in entities]}
+
+
+def _without(data: Any, sealed: Collection[str]) -> Any:
+    return {name: value for name, value in data.items() if name not in sealed} if isinstance(data, dict) else data

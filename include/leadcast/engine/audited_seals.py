@@ -3,11 +3,11 @@ are not sealed with the first key for somebody are taken out, not sealed anew.""
 
 from __future__ import annotations
 
-import ast
 import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from leadcast.engine.logged_requests import words_of
 from leadcast.engine.sealed_conf import SEALED, is_sealed
 from leadcast.store.rotation import Advance, Tally
 
@@ -57,7 +57,7 @@ def _bare(text: str, is_current: Callable[[str], bool]) -> tuple[str, int, int]:
         else:
             conf["credentials"][SEALED] = TAKEN_OUT
             taken += 1
-    words = _command(logged)
+    words = (words_of(logged.get("full_command")) if isinstance(logged, dict) else None) or []
     for index, word in enumerate(words):
         before, brace, rest = word.partition("{")  # `{…}`, or `--conf={…}`
         bare, kept_there, taken_there = _bare(brace + rest, is_current)
@@ -66,15 +66,6 @@ def _bare(text: str, is_current: Callable[[str], bool]) -> tuple[str, int, int]:
     if words:
         logged["full_command"] = str(words)
     return json.dumps(logged) if taken else text, kept, taken
-
-
-def _command(logged: Any) -> list[str]:
-    """The words of a command that was logged."""
-    try:
-        words = ast.literal_eval(logged["full_command"])
-    except (ValueError, SyntaxError, TypeError, KeyError, MemoryError, RecursionError):
-        return []
-    return words if isinstance(words, list) and all(isinstance(word, str) for word in words) else []
 
 
 def _sealed_confs(data: Any) -> Iterator[dict[str, Any]]:

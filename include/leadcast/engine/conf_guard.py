@@ -66,7 +66,7 @@ def checked_for(conf: Mapping[str, Any], sealer: Sealer, *, caller: str | None) 
     for_, conf = by_caller(caller), kept(conf)
     opened = _checked(conf, sealer, opens_for=for_)
     if opened is None:
-        return Checked(dict(conf), None)
+        return Checked(conf, None)
     return Checked(seal_conf(opened, sealer, for_=for_), _lead_to_find(opened))
 
 

@@ -67,15 +67,23 @@ def names(text: str, lead_id: str) -> bool:
     return False
 
 
-def _words(command: Any) -> Any:
-    """The words of a command, as Airflow logs them; one that cannot be taken apart as it is."""
-    if not isinstance(command, str) or len(command) > MAX_COMMAND_CHARS:
-        return command
+def words_of(command: Any) -> list[str] | None:
+    """The words of a command that was logged; None: it cannot be taken apart."""
+    if not isinstance(command, str):
+        return None
     try:
         words = ast.literal_eval(command)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    return words if isinstance(words, list) and all(isinstance(word, str) for word in words) else None
+
+
+def _words(command: Any) -> Any:
+    """The words of a command; one that cannot be taken apart, or is too long for it, as it is."""
+    if isinstance(command, str) and len(command) > MAX_COMMAND_CHARS:
         return command
-    return words if isinstance(words, list) and all(isinstance(word, str) for word in words) else command
+    words = words_of(command)
+    return command if words is None else words
 
 
 class _Reader:

@@ -79,7 +79,7 @@ def looks_like_request(value: Mapping[Any, Any]) -> bool:
     asked = [inner for name, inner in members if name == _ASKED]
     if not asked:
         return False
-    given = {name for name, inner in members if inner not in _NOTHING and not _is_sealed(inner)}
+    given = {name for name, inner in members if inner not in _NOTHING and not is_sealed(inner)}
     if given & SECRET_MEMBERS:
         return {_ASKED, _ID} <= given or any(map(_asks_for_ours, asked))
     may_be = _ID in given and any(map(_is_misspelt, given - _OPEN - _AIRFLOWS))
@@ -175,7 +175,8 @@ def _is_misspelt(name: str) -> bool:
     return bool(get_close_matches(name[:_LONGEST_NAME], SECRET_MEMBERS, n=1, cutoff=_NEAR_ENOUGH))
 
 
-def _is_sealed(value: Any) -> bool:
+def is_sealed(value: Any) -> bool:
+    """Whether these credentials are sealed: there is nothing else in them."""
     return isinstance(value, Mapping) and list(value) == ["sealed"] and isinstance(value["sealed"], str)
 
 

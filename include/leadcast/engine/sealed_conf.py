@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from leadcast.core.errors import FieldError, InvalidRequest, SettingsError
 from leadcast.core.model import Priority
-from leadcast.engine.request_shape import holds_request
+from leadcast.engine import request_shape
+from leadcast.engine.request_shape import SECRET_MEMBERS, holds_request
 
 if TYPE_CHECKING:
     from leadcast.core.tidy import Tidied
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 SEALED = "sealed"
 _CREDENTIALS = "credentials"
-_SECRET_FIELDS = (_CREDENTIALS, "callback_url", "lead")
+_SECRET_FIELDS = tuple(sorted(SECRET_MEMBERS))
 _PRIORITY = "priority"
 _TABLE_LEAD = "table_lead"
 _NOTES = "notes"
@@ -131,8 +132,7 @@ def has_secrets(conf: Mapping[str, Any]) -> bool:
 
 def is_sealed(conf: Mapping[str, Any]) -> bool:
     """Whether the credentials of this conf are sealed."""
-    credentials = conf.get(_CREDENTIALS)
-    return isinstance(credentials, Mapping) and isinstance(credentials.get(SEALED), str) and len(credentials) == 1
+    return request_shape.is_sealed(conf.get(_CREDENTIALS))
 
 
 def seal_conf(
