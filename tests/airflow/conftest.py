@@ -25,7 +25,8 @@ BOT_TOKEN = "700:a-telegram-token-of-the-tests"
 
 @pytest.fixture(scope="session")
 def sandbox_server() -> Iterator[Sandbox]:
-    with Sandbox.start(ports=SandboxPorts.any_free()) as running:
+    # the name is for the test of names that are rebound; the sandbox answers to those alone that it is told
+    with Sandbox.start(ports=SandboxPorts.any_free(), names=["rebind.example"]) as running:
         yield running
 
 

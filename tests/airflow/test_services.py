@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 from sqlalchemy import func, update
@@ -188,6 +188,12 @@ class Internal:
         self.listener = socket.create_server(("127.0.0.2", port))
         self.listener.settimeout(0)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.listener.close()
+
     def visitors(self) -> int:
         count = 0
         while True:
@@ -230,7 +236,6 @@ def test_a_name_that_is_rebound_leads_nobody_inside(
     state: D,
 ) -> None:
     port = int(sandbox.webhook_url.rpartition(":")[2])
-    internal = Internal(port)
     real, asked = socket.getaddrinfo, []
 
     def rebound(host: Any, *args: Any, **kwargs: Any) -> Any:
@@ -242,11 +247,11 @@ def test_a_name_that_is_rebound_leads_nobody_inside(
 
     monkeypatch.setattr(socket, "getaddrinfo", rebound)
     accepted = accept({"type": "webhook"}, credentials={"webhook": {"url": f"http://rebind.example:{port}/hook"}})
-    run()
-    assert internal.visitors() == 0
+    with Internal(port) as internal:
+        run()
+        assert internal.visitors() == 0
     assert delivery(store, accepted).state is state
     assert len(executed(sandbox, "webhook")) == (1 if state is D.DELIVERED else 0)
-    internal.listener.close()
 
 
 # --- an account that fails in a row
