@@ -27,7 +27,7 @@ def rows(store: Store) -> int:
 
 
 def test_a_batch_is_written_with_its_deliveries_pending(store: Store, accept: Accept) -> None:
-    accepted = accept("amocrm", "email", "telegram", credentials={"telegram": {"conn_id": "bot"}})
+    accepted = accept("amocrm", "email", "telegram", credentials={"telegram": {"conn_id": "leadcast_bot"}})
     with store.begin() as connection:
         view = views.batch(connection, accepted.batch_id)
     assert view is not None

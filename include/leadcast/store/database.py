@@ -9,13 +9,22 @@ from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Boolean, Connection, Engine, NullPool, create_engine, select
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    ProgrammingError,
+    SQLAlchemyError,
+    StatementError,
+)
 from sqlalchemy.sql import func
 from sqlalchemy.sql.functions import Function
 
 from leadcast.core.errors import SettingsError, StoreError
 from leadcast.core.plain import as_json
 from leadcast.core.settings import Settings
+from leadcast.store import whose
 from leadcast.store.sealing import Sealer
 
 CONNECT_TIMEOUT_S = 10
@@ -137,6 +146,8 @@ class Store:
             with self.engine.begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
+            if isinstance(error, ProgrammingError):  # a column that is not there, too
+                whose.forget(self.engine)
             raise _store_error(error) from None
 
     def ping(self) -> None:

@@ -42,14 +42,19 @@ class Owners:
 
 
 def has_a_place(connection: Connection) -> bool:
-    """Whether the tables say whose a row is. Those of an older version do not, and take leads all the same. Asked once
-    by a process, as soon as they do."""
+    """Whether the tables say whose a row is. Those of an older version do not, and take leads all the same. A process
+    asks until they do, and anew once `forget` was called."""
     if connection.engine in _known:
         return True
     if not connection.execute(_KNOWS).scalar():
         return False
     _known.add(connection.engine)
     return True
+
+
+def forget(engine: Engine) -> None:
+    """The tables are not what they were: somebody has gone back to an older version."""
+    _known.discard(engine)
 
 
 def of_batch(connection: Connection, batch_id: str) -> Sequence[str | None]:
