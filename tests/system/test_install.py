@@ -140,7 +140,7 @@ def test_with_its_file_and_its_entry_point_the_plugin_is_registered_once(install
     assert found == {
         "airflow.plugins_manager": by_its_file,
         "airflow.sdk.plugins_manager": by_its_file,
-        "mounted": [1, 1],
+        "mounted": [1, 2],
     }
 
 
