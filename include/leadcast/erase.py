@@ -17,7 +17,7 @@ from leadcast.core.clock import Clock, utc_now
 from leadcast.core.errors import BatchNotFound, NothingToCancel, NothingToErase, OthersLead
 from leadcast.core.reach import EVERYBODYS, Reach
 from leadcast.core.settings import Settings
-from leadcast.store import erasures, marking, old_leads
+from leadcast.store import erasures, old_leads, run_requests
 from leadcast.store.database import Store
 from leadcast.store.erasing import Erased
 from leadcast.store.erasures import Erasure
@@ -119,6 +119,18 @@ class Eraser:
         with self.store.begin() as connection:
             return erasures.open_ones(connection)
 
+    def was_there(self, erasure: Erasure, run_id: str, made_at: datetime) -> bool:
+        """Whether a run was there when the erasure was asked for. What was sent since is another request, and goes out.
+
+        Args:
+            made_at: when it was made at the earliest, where the store has no note of it.
+        """
+        if run_id in (erasure.runs or ()):
+            return True
+        with self.store.begin() as connection:
+            noted = run_requests.noted_at(connection, run_id=run_id)
+        return (noted or made_at) < erasure.asked_at
+
     def in_airflow(self, lead_id: str, found: InAirflow) -> None:
         """Writes down what became of the runs that hold a lead which is to be erased."""
         left = None if found.left is None else sorted(found.left)
@@ -130,7 +142,6 @@ class Eraser:
     def _go_on(self, erasure: Erasure) -> Report:
         lead_id = erasure.lead_id
         with self.store.begin() as connection:
-            marking.mark_of_runs(connection, lead_id, erasure.runs, reach=erasure.reach, now=self.clock())
             ids = erasures.marked(connection, lead_id)
             unfinished = erasures.unfinished(connection, lead_id)
         for batch_id in unfinished:

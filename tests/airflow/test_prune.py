@@ -331,6 +331,20 @@ def test_the_command_ends_an_erasure_that_waited_for_a_run(
     assert (there([run_id]), eraser.open_ones()) == ([], [])
 
 
+def test_the_command_leaves_what_was_triggered_after_the_erasure(
+    add_run: Callable[..., str], store: Store, accept: Callable[..., Accepted], kept: Callable[..., None]
+) -> None:
+    kept(leads=0, runs=30)
+    accept({"type": "telegram"})
+    body = {"lead_id": 123, "lead": {"name": "Анна"}, "integrations": [{"type": "telegram"}]}
+    before = add_run("send_lead", days=-1, conf=body)
+    eraser = Eraser(store=store, settings=Settings())
+    eraser.lead("123", asked_by="officer", in_airflow=InAirflow(left=None))
+    since = [add_run("send_lead", days=-1, conf=body, state=state) for state in ("queued", "running", "success")]
+    assert CliRunner().invoke(app, ["prune"], env=WIDE).exit_code == 0
+    assert (there([before, *since]), eraser.open_ones()) == (since, [])
+
+
 def test_the_dag_erases_old_leads_and_says_once_how_old_runs_can_go(
     send_lead: Any,
     store: Store,

@@ -113,6 +113,19 @@ def test_an_erasure_of_one_user_takes_no_runs_of_others(by: str | None) -> None:
     assert not runs.confs
 
 
+def test_what_was_triggered_since_is_left_alone() -> None:
+    runs = Runs({"before": {"lead_id": "123"}, "since": {"lead_id": "123"}})
+    asked: dict[str, datetime] = {}
+
+    def was_there(run_id: str, made_at: datetime) -> bool:
+        asked[run_id] = made_at
+        return run_id == "before"
+
+    found = ask(runs, lambda api: lead_traces.erase_through(api, "123", was_there=was_there))
+    assert (found.erased, found.left, list(runs.confs)) == ({"runs": 1}, {}, ["since"])
+    assert asked == dict.fromkeys(["before", "since"], NOW - timedelta(minutes=1))
+
+
 def test_what_there_is_no_time_for_is_left() -> None:
     runs = Runs({f"manual-{number}": {"lead_id": 123} for number in range(3)})
     found = ask(runs, lambda api: lead_traces.erase_through(api, "123", until=0.0))
@@ -159,7 +172,8 @@ def test_without_the_right_to_delete_the_run_is_left_and_without_the_right_to_lo
     def may_look_only(request: httpx.Request) -> httpx.Response:
         if request.method == "DELETE":
             return httpx.Response(403)
-        return httpx.Response(200, json={"dag_runs": [{"dag_run_id": "manual-1", "conf": {"lead_id": 123}}]})
+        run = {"dag_run_id": "manual-1", "conf": {"lead_id": 123}, "run_after": NOW.isoformat()}
+        return httpx.Response(200, json={"dag_runs": [run]})
 
     found = ask(may_look_only, lambda api: lead_traces.erase_through(api, "123"))
     assert found.erased == {"runs": 0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -30,3 +31,11 @@ class Reach:
 
 
 EVERYBODYS = Reach()
+
+WasThere = Callable[[str, datetime], bool]
+"""Whether a run was there when the erasure was asked for: of its id, and when it was made at the earliest."""
+
+
+def all_were_there(run_id: str, made_at: datetime) -> bool:
+    """While it is being asked for, all that are found were."""
+    return True

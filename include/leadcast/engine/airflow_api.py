@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from leadcast.core.errors import CredentialsError, LeadcastError
-from leadcast.core.reach import EVERYBODYS, Reach
+from leadcast.core.reach import EVERYBODYS, Reach, WasThere, all_were_there
+from leadcast.engine.own_request import earliest
 from leadcast.integrations.base import ConnectionFields
 from leadcast.integrations.connection import base_url_of
 
@@ -44,13 +45,19 @@ class AirflowApi:
         self._headers = {"Authorization": f"Bearer {token}"}
 
     async def runs_of_lead(
-        self, dag_id: str, lead_id: str, *, forms: Sequence[str], reach: Reach = EVERYBODYS
+        self,
+        dag_id: str,
+        lead_id: str,
+        *,
+        forms: Sequence[str],
+        reach: Reach = EVERYBODYS,
+        was_there: WasThere = all_were_there,
     ) -> tuple[list[str], bool]:
         """Ids of the runs whose `conf` is a request for this lead, whatever their state; and whether they are all.
 
         Args:
             forms: how its id may stand in the conf as JSON.
-            reach: whose runs.
+            reach, was_there: whose runs, and which of them.
 
         Raises:
             AirflowApiError: they could not be looked for.
@@ -64,7 +71,7 @@ class AirflowApi:
                 page = (await self._call("GET", _runs(dag_id), params=query))["dag_runs"]
                 # the search is for a text anywhere in the conf
                 its = (run for run in page if _lead_id(run["conf"]) == lead_id)
-                found |= {run["dag_run_id"]: None for run in its if _is_taken(run, reach)}
+                found |= {run["dag_run_id"]: None for run in its if _is_taken(run, reach, was_there)}
                 if len(page) < PAGE_WITH_CONFS:
                     break
             else:
@@ -119,10 +126,10 @@ def _lead_id(conf: Any) -> str | None:
     return str(conf.get("lead_id")) if isinstance(conf, dict) else None
 
 
-def _is_taken(run: Mapping[str, Any], reach: Reach) -> bool:
-    made_at = run.get("run_after")
-    at = None if made_at is None else datetime.fromisoformat(made_at)
-    return reach.takes(run.get("triggering_user_name"), at)
+def _is_taken(run: Mapping[str, Any], reach: Reach, was_there: WasThere) -> bool:
+    run_after, queued_at = datetime.fromisoformat(run["run_after"]), run.get("queued_at")
+    made_at = earliest(run_after, datetime.fromisoformat(queued_at) if queued_at else None)
+    return reach.takes(run.get("triggering_user_name"), run_after) and was_there(run["dag_run_id"], made_at)
 
 
 def _runs(dag_id: str) -> str:

@@ -14,10 +14,11 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
-from leadcast.core.reach import EVERYBODYS, Reach
+from leadcast.core.reach import EVERYBODYS, Reach, WasThere, all_were_there
 from leadcast.engine import audit_log
 from leadcast.engine.airflow_api import AirflowApi, AirflowApiError, in_process
 from leadcast.engine.conf_guard import DAG_ID
+from leadcast.engine.own_request import earliest
 from leadcast.erase import InAirflow
 
 log = structlog.get_logger("leadcast.lead_traces")
@@ -74,7 +75,12 @@ async def erase(lead_id: str, *, token: str, in_thread: InThread, reach: Reach =
 
 
 async def erase_through(
-    api: AirflowApi, lead_id: str, *, until: float | None = None, reach: Reach = EVERYBODYS
+    api: AirflowApi,
+    lead_id: str,
+    *,
+    until: float | None = None,
+    reach: Reach = EVERYBODYS,
+    was_there: WasThere = all_were_there,
 ) -> InAirflow:
     """Deletes the lead's runs through Airflow's API. A run that has not begun is deleted, too, and sends nothing. Its
     audit log cannot be changed so.
@@ -82,11 +88,12 @@ async def erase_through(
     Args:
         until: when to end, by the monotonic clock.
         reach: whose runs; those of others are left, and not named.
+        was_there: which of them.
     """
     until = monotonic() + ERASE_TIMEOUT_S if until is None else until
     try:
         forms = audit_log.written_forms(lead_id)
-        runs, is_all = await api.runs_of_lead(DAG_ID, lead_id, forms=forms, reach=reach)
+        runs, is_all = await api.runs_of_lead(DAG_ID, lead_id, forms=forms, reach=reach, was_there=was_there)
     except AirflowApiError as error:
         log.warning("runs not looked for", lead_id=lead_id, reason=str(error))
         return InAirflow(left=None, audit_log_left=None)
@@ -124,7 +131,7 @@ def _end(task: asyncio.Task[str]) -> None:
         log.warning("a deletion failed after its time", reason=type(error).__name__)
 
 
-def erase_in_database(lead_id: str, *, reach: Reach = EVERYBODYS) -> InAirflow:
+def erase_in_database(lead_id: str, *, reach: Reach = EVERYBODYS, was_there: WasThere = all_were_there) -> InAirflow:
     """Where Airflow's database can be reached: the same, past its API, to the end, in small transactions."""
     from airflow.models.dagrun import DagRun
     from airflow.utils.session import create_session
@@ -136,11 +143,17 @@ def erase_in_database(lead_id: str, *, reach: Reach = EVERYBODYS) -> InAirflow:
     left: dict[str, str] = {}
     while True:
         with create_session() as session:
-            query = select(runs.c.id, runs.c.run_id, runs.c.state, runs.c.triggering_user_name, runs.c.run_after)
+            user, times = runs.c.triggering_user_name, (runs.c.run_after, runs.c.queued_at)
+            query = select(runs.c.id, runs.c.run_id, runs.c.state, user, *times)
             query = query.where(runs.c.id > last, _is_request_for(lead_id))
             # locked, so that none begins to run in between
             page = session.execute(query.order_by(runs.c.id).limit(RUNS_PAGE).with_for_update()).all()
-            taken = [row for row in page if reach.takes(row.triggering_user_name, row.run_after)]
+            taken = [
+                row
+                for row in page
+                if reach.takes(row.triggering_user_name, row.run_after)
+                and was_there(row.run_id, earliest(row.run_after, row.queued_at))
+            ]
             left |= {row.run_id: _RUNS_STILL for row in taken if row.state == DagRunState.RUNNING}
             over = [row.id for row in taken if row.run_id not in left]
             erased += len(over)

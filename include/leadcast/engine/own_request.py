@@ -41,6 +41,11 @@ def made_at(run: Run) -> datetime:
     return run.run_after - CLOCKS_APART
 
 
+def earliest(run_after: datetime, queued_at: datetime | None) -> datetime:
+    """The same, where it is also known when the run was queued, last: it may have been made to begin much later."""
+    return min(run_after, queued_at or run_after) - CLOCKS_APART
+
+
 def told_as(run: Run) -> str:
     """What a letter about a run is known by: sent once, and once more when somebody has cleared the run since."""
     return f"{run_key(run)} {run.clear_number or 0}"

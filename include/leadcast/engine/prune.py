@@ -38,7 +38,12 @@ def prune(advance: Advance) -> dict[str, int]:
     """
     eraser = _eraser()
     for erasure in eraser.open_ones():
-        erase = partial(lead_traces.erase_in_database, erasure.lead_id, reach=erasure.reach)
+        erase = partial(
+            lead_traces.erase_in_database,
+            erasure.lead_id,
+            reach=erasure.reach,
+            was_there=partial(eraser.was_there, erasure),
+        )
         eraser.in_airflow(erasure.lead_id, in_airflows_database(erase))
     asked = sum(report.erasure.done_at is not None for report in eraser.go_on())
     erased = eraser.old(advance=advance)

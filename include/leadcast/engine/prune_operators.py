@@ -64,6 +64,7 @@ class DeleteRunsOperator(BaseOperator):
 
 
 async def _delete_runs(connection: ConnectionFields) -> dict[str, int]:
+    from functools import partial
     from time import monotonic
 
     from leadcast.core.clock import utc_now
@@ -80,7 +81,13 @@ async def _delete_runs(connection: ConnectionFields) -> dict[str, int]:
         for erasure in eraser.open_ones():
             if monotonic() >= until:
                 break
-            found = await erase_through(api, erasure.lead_id, until=until, reach=erasure.reach)
+            found = await erase_through(
+                api,
+                erasure.lead_id,
+                until=until,
+                reach=erasure.reach,
+                was_there=partial(eraser.was_there, erasure),
+            )
             eraser.in_airflow(erasure.lead_id, found)
         eraser.go_on()
         listed = rules(config.settings(), dag_ids=DAGS, now=now)

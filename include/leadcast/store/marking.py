@@ -5,11 +5,10 @@ What is marked is not sent any more, and is erased by whoever settles it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, select, update
 
 from leadcast.core.reach import Reach
 from leadcast.store import whose
@@ -25,18 +24,6 @@ def lock(connection: Connection, chosen: ColumnElement[bool]) -> bool:
 def mark(connection: Connection, chosen: ColumnElement[bool], *, now: datetime) -> None:
     """Marks batches: they are to be erased."""
     connection.execute(update(batches).where(chosen, batches.c.erased_at.is_(None)).values(erased_at=now))
-
-
-def mark_of_runs(
-    connection: Connection, lead_id: str, runs: Sequence[str] | None, *, reach: Reach, now: datetime
-) -> None:
-    """Marks batches that a run has accepted after all: it held the request when it was asked for."""
-    if runs:
-        theirs = and_(batches.c.lead_id == lead_id, batches.c.wave_id.in_(runs))
-        if reach.only_of is not None:
-            theirs = and_(theirs, batches.c.sent_by == reach.only_of)
-        lock(connection, theirs)
-        mark(connection, theirs, now=now)
 
 
 def takes(connection: Connection, *, lead_id: str, run_id: str, made_at: datetime | None, sent_by: str | None) -> bool:
