@@ -102,7 +102,9 @@ def test_nor_is_one_written_whatever_brings_it(conf: dict[str, Any], monkeypatch
         persistent=False, attrs=SimpleNamespace(conf=SimpleNamespace(history=SimpleNamespace(has_changes=lambda: True)))
     )
     monkeypatch.setattr(sqlalchemy, "inspect", lambda target: row)
-    mapper: Any = SimpleNamespace(local_table=SimpleNamespace(name="dag_run"))
+    mapper: Any = SimpleNamespace(
+        local_table=SimpleNamespace(name="dag_run"), class_=SimpleNamespace(__module__="airflow.models.dagrun")
+    )
     target = SimpleNamespace(dag_id="send_lead", conf=conf, run_id="x", triggered_by="operator")
     with pytest.raises(InvalidRequest):
         conf_guard._before_write(mapper, None, target)  # type: ignore[arg-type]

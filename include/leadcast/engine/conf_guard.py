@@ -16,6 +16,7 @@ from leadcast.core.errors import (
     SettingsError,
     StoreError,
 )
+from leadcast.engine import airflow_rows
 from leadcast.engine.sealed_conf import body_of, by_caller, kept, of_run, open_conf, seal_conf
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def watch() -> None:
 
 
 def _before_write(mapper: Mapper[Any], connection: Connection, target: Any) -> None:
-    if getattr(mapper.local_table, "name", "") != "dag_run":
+    if not airflow_rows.are_of(mapper, "dag_run"):
         return
     from sqlalchemy import inspect
 

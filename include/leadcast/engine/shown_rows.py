@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from leadcast.core.budget import UNITS, Budget, measured
 from leadcast.core.errors import InvalidRequest
+from leadcast.engine import airflow_rows
 from leadcast.engine.request_shape import MASKED, holds_request, masked, may_hold_request
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def watch() -> None:
 
 
 def _before_insert(mapper: Mapper[Any], connection: Connection, target: Any) -> None:
-    if getattr(mapper.local_table, "name", "") == _AUDIT_LOG:
+    if airflow_rows.are_of(mapper, _AUDIT_LOG):
         try:
             with measured(Budget(_UNITS)):
                 target.extra = _shown(target.extra)
