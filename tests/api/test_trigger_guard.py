@@ -203,18 +203,9 @@ def test_more_than_a_mebibyte_is_413_whatever_its_length_is_said_to_be(client: T
     assert client.post(TRIGGER, content=chunks()).status_code == 413
 
 
-@pytest.mark.parametrize("path", ["/api/v2/backfills", "/api/v2/backfills/dry_run"])
-def test_a_backfill_of_send_lead_is_refused_and_any_other_passes(client: TestClient, path: str) -> None:
-    refused = client.post(path, json={"dag_id": "send_lead", "dag_run_conf": BODY})
-    assert refused.status_code == 422
-    assert "retry_leads" in refused.json()["detail"]
-    other = {"dag_id": "retry_leads", "dag_run_conf": {"x": 1}}
-    assert passed_on(client, other, path) == other
-
-
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("POST", "/api/v2/dags/other/dagRuns"), ("POST", "/api/v2/pools"), ("PATCH", TRIGGER), ("GET", TRIGGER)],
+    [("POST", "/api/v2/dags/other/dagRuns"), ("POST", "/api/v2/backfills"), ("PATCH", TRIGGER), ("GET", TRIGGER)],
 )
 def test_everything_else_is_not_even_read(client: TestClient, method: str, path: str) -> None:
     answer = client.request(method, path, content=b"{not json", headers={"Content-Type": "application/json"})

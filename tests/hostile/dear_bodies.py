@@ -190,9 +190,9 @@ FOREIGN: Mapping[str, Callable[[], str]] = {
     "names that are nearly one": lambda: json.dumps(
         {"integrations": [{"type": "telegram"}], "lead_id": 1, **{f"sdrect{n}xyzw": 1 for n in range(40_000)}}
     ),
-    "escapes": lambda: json.dumps(["\\u00"] * 90_000, separators=(",", ":")),
-    "half lists as texts": lambda: json.dumps(["[\\u00"] * 90_000, separators=(",", ":")),
-    "lists as texts": lambda: json.dumps(['["\\\\u00"]'] * 40_000, separators=(",", ":")),
+    "escapes": lambda: json.dumps(["\\u0069"] * 90_000, separators=(",", ":")),
+    "half lists as texts": lambda: json.dumps(["[\\u0069"] * 90_000, separators=(",", ":")),
+    "lists as texts": lambda: json.dumps(['["\\\\u0069"]'] * 40_000, separators=(",", ":")),
     "a list as a text": lambda: json.dumps({"integrations": 1, "a": f'["integrations",{"[]," * 330_000}1]'}),
 }
 """By name: JSON that Airflow may be sent, and that is dear to look through for a request of ours."""

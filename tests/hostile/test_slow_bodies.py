@@ -34,7 +34,6 @@ DOORS = [
     ("PUT", f"{MOUNT}/leads/1"),
     ("POST", f"{MOUNT}/batches/x/retry"),
     ("POST", TRIGGER),
-    ("POST", "/api/v2/backfills"),
 ]
 AT_ONCE = 400
 WAIT_S = 60

@@ -17,12 +17,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from leadcast.api import problems
 from leadcast.api.addresses import is_at, must_not_be_logged, route_of
 from leadcast.api.body import first, replay
+from leadcast.api.caller import refuse_from_other_site
 from leadcast.api.threads import Threads
 from leadcast.api.trigger_guard import Asking, is_trigger, of_airflow
 from leadcast.api.unkept import Unkept
 from leadcast.core.budget import UNITS, Budget, measured
-from leadcast.core.errors import InvalidRequest, LeadcastError
+from leadcast.core.errors import FieldError, InvalidRequest, LeadcastError
 from leadcast.core.json_body import MAX_BODY_BYTES
+from leadcast.engine.conf_guard import DAG_ID
 from leadcast.engine.request_shape import holds_request, may_hold_request, spend_on
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 _READS = ("GET", "HEAD", "OPTIONS")
 _AIRFLOWS = ("/api/v2", "/ui")
+_BACKFILLS = ("/api/v2/backfills", "/api/v2/backfills/dry_run")
 _SEALED_BY_AIRFLOW = {"/api/v2/variables": ("val", "value"), "/api/v2/connections": ("extra",)}
 """By route: members that Airflow encrypts, and masks in its log."""
 _THREADS = 2
@@ -40,6 +43,7 @@ _WHERE_TO = (
     "This call does not take a request to Leadcast: Airflow would write it into its audit log, secrets and all. Send "
     "it to POST /api/integrations/send-batch, or as the conf of POST /api/v2/dags/send_lead/dagRuns."
 )
+_NO_BACKFILL = f"{DAG_ID} has no schedule to backfill; retry_leads is the DAG that sends a past window's leads again"
 _NO_QUERY = "Send the request in the body: Airflow writes what stands behind the ? of an address into its logs."
 
 
@@ -74,9 +78,11 @@ class ForeignBodies:
             if by_query:
                 await self._asking.user_of(request)
                 raise InvalidRequest(_NO_QUERY)
+            if route in _BACKFILLS:
+                refuse_from_other_site(request)
             if not (scope["method"] == "POST" and is_trigger(route)):
                 body, receive = await _read(scope, receive)
-                if _may_hold_request(body) and await self._is_known(request):
+                if _is_worth_a_look(route, body) and await self._is_known(request):
                     await self._threads.run(lambda: _refuse_request(route, body))
         except (LeadcastError, HTTPException, SQLAlchemyError) as error:
             problem, with_it = problems.told(error)
@@ -111,9 +117,10 @@ async def _read(scope: Scope, receive: Receive) -> tuple[bytes, Receive]:
     return bytes(body), replay(bytes(body), receive)
 
 
-def _may_hold_request(body: bytes) -> bool:
+def _is_worth_a_look(route: str, body: bytes) -> bool:
     # UTF-16 and UTF-32, which Airflow reads as well, have NUL between ASCII
-    return may_hold_request(body.replace(b"\0", b"").decode("latin-1"))
+    text = body.replace(b"\0", b"").decode("latin-1")
+    return may_hold_request(text) or (route in _BACKFILLS and DAG_ID in text)
 
 
 def _refuse_request(route: str, body: bytes) -> None:
@@ -127,6 +134,8 @@ def _refuse_request(route: str, body: bytes) -> None:
             data: Any = json.loads(text)
         except (ValueError, RecursionError):
             return
+        if route in _BACKFILLS and isinstance(data, dict) and data.get("dag_id") == DAG_ID:
+            raise InvalidRequest(f"dag_id: {_NO_BACKFILL}.", errors=[FieldError(("body", "dag_id"), _NO_BACKFILL)])
         if holds_request(_unsealed(data, sealed) if sealed else data):
             raise InvalidRequest(_WHERE_TO)
 

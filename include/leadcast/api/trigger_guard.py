@@ -1,6 +1,6 @@
 """Checks and seals what comes through Airflow's own trigger, before Airflow reads, stores or logs it.
 
-A root middleware of the api-server, plain ASGI: a path that is none of the guarded ones costs two comparisons.
+A root middleware of the api-server, plain ASGI: any other path costs a comparison.
 Airflow's own middlewares stand around it, so that it sees who they take the caller for. Who calls is asked first: of a
 stranger's body not a byte is looked at, so that his answer is the same whatever he sends.
 """
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from leadcast.store.sealing import Sealer
 
 _TRIGGER = f"/api/v2/dags/{DAG_ID}/dagRuns"
-_BACKFILLS = ("/api/v2/backfills", "/api/v2/backfills/dry_run")
 _THREADS = 8
 _AT_ONCE = 6
 """So many triggers are in Airflow at once. Each holds a session of its database until the event loop comes back to it.
@@ -94,7 +93,7 @@ class TriggerGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes on what is not ours; what is, only checked and sealed."""
-        if scope["type"] != "http" or scope["method"] != "POST" or not _is_guarded(route_of(scope)):
+        if scope["type"] != "http" or scope["method"] != "POST" or not is_trigger(route_of(scope)):
             await self._app(scope, receive, send)
         else:
             await self._guarding(scope, receive, send)
@@ -106,7 +105,7 @@ class TriggerGuard:
             body = await read(request)
             said = request.headers.get("Content-Type", "")
             guarded, lead_id = await self._threads.run(
-                lambda: self._guarded(route_of(scope), body, charset_of(said), user_name=user.get_name())
+                lambda: self._guarded(body, charset_of(said), user_name=user.get_name())
             )
             # asked before Airflow opens its session for the run: it has few, and those who wait would hold them
             known = nullcontext() if lead_id is None else await self._looking.run(lambda: self._found(lead_id))
@@ -131,7 +130,7 @@ class TriggerGuard:
             raise StoreError("Too many runs are triggered at once.") from None
 
     async def _admitted(self, request: Request) -> User:
-        """Who calls, if he may go on: to trigger by our own question; about backfills Airflow asks, by their DAG.
+        """Who calls, if he may trigger.
 
         Raises:
             HTTPException: 401 or 403.
@@ -139,28 +138,24 @@ class TriggerGuard:
         """
         user: User = await self._asking.user_of(request)
         refuse_from_other_site(request)
-        if is_trigger(route_of(request.scope)):
-            await self._threads.run(lambda: self._asking.refuse_who_may_not_trigger(request, user))
+        await self._threads.run(lambda: self._asking.refuse_who_may_not_trigger(request, user))
         return user
 
-    def _guarded(self, path: str, body: bytes, charset: str, *, user_name: str) -> tuple[bytes, str | None]:
+    def _guarded(self, body: bytes, charset: str, *, user_name: str) -> tuple[bytes, str | None]:
         """The body as Airflow may read it, and the id of a lead that is to be found first."""
         with measured():
-            return self._checked_body(path, parse_body(body, charset=charset, lead_at=("conf", "lead")), user_name)
+            return self._checked_body(parse_body(body, charset=charset, lead_at=("conf", "lead")), user_name)
 
-    def _checked_body(self, path: str, data: Any, user_name: str) -> tuple[bytes, str | None]:
+    def _checked_body(self, data: Any, user_name: str) -> tuple[bytes, str | None]:
         lead_id = None
         if not isinstance(data, dict):
             # Airflow's own refusal repeats all of it
             raise InvalidRequest("The body must be an object.", errors=[FieldError(("body",), "must be an object")])
-        if not is_trigger(path):
-            _refuse_backfill(data)
-        else:
-            refuse_misplaced(data)
-            refuse_request_beside_conf(data)
-            if conf := data.get("conf"):
-                sealed, lead_id = self._checked(conf, user_name)
-                data = data | {"conf": sealed}
+        refuse_misplaced(data)
+        refuse_request_beside_conf(data)
+        if conf := data.get("conf"):
+            sealed, lead_id = self._checked(conf, user_name)
+            data = data | {"conf": sealed}
         # what Airflow reads is what was checked here, not what else the bytes may mean
         return _as_json(data), lead_id
 
@@ -206,10 +201,6 @@ def _find_lead(lead_id: str) -> Tidied | None:
     return lead_of_run.find(lead_id, config.store())
 
 
-def _is_guarded(route: str) -> bool:
-    return route in _BACKFILLS or is_trigger(route)
-
-
 def is_trigger(route: str) -> bool:
     """Whether this is the address at which Airflow makes runs of `send_lead`, by POST. Others of Airflow's calls have
     the same one.
@@ -218,12 +209,6 @@ def is_trigger(route: str) -> bool:
         route: as `addresses.route_of` has it.
     """
     return route == _TRIGGER
-
-
-def _refuse_backfill(data: dict[str, Any]) -> None:
-    if data.get("dag_id") == DAG_ID:
-        msg = f"{DAG_ID} has no schedule to backfill; retry_leads is the DAG that sends a past window's leads again"
-        raise InvalidRequest(f"dag_id: {msg}.", errors=[FieldError(("body", "dag_id"), msg)])
 
 
 def _as_json(data: Any) -> bytes:

@@ -30,6 +30,8 @@ _AIRFLOWS = frozenset({"method"})
 """What Airflow writes beside the members of a body."""
 _NEAR_ENOUGH = 0.6
 _LONGEST_NAME = 80
+_LETTER_AS_ESCAPE = re.compile(r"\\u00[4-7]")
+"""One that can be of these words, or the backslash of another one. Letters of most languages are none of them."""
 _ASKED_IN_TEXT = re.compile(r"""(?<![\w-])integrations[\\"']{0,8}\s{0,8}:\s{0,8}[\\"']{0,8}(?:\[|\{(?!\{))""")
 _TYPE_IN_TEXT = re.compile(r"""(?<![\w-])type[\\"']{0,8}\s{0,8}:\s{0,8}[\\"']{0,8}([\w-]{1,64})""")
 _SECRET_IN_TEXT = re.compile(
@@ -40,9 +42,7 @@ _SECRET_IN_TEXT = re.compile(
 
 def may_hold_request(text: str) -> bool:
     """Whether a longer look into this text, JSON or not, is worth it. It may be none of ours all the same."""
-    low = text.lower()
-    # a letter may be written as an escape
-    return _ASKED in low or "\\u00" in low
+    return _ASKED in text.lower() or _LETTER_AS_ESCAPE.search(text) is not None
 
 
 def holds_request(data: Any, *, but: Collection[str] = ()) -> bool:
