@@ -137,6 +137,19 @@ def test_where_nobody_rests_the_others_go_on_beside_one_that_hangs() -> None:
     goes_on.set()
 
 
+def test_a_turn_is_given_back_where_the_machine_has_no_thread_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def has_none(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    turns = Turns("test", at_once=1, within_s=LONG_S)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", has_none)
+        for _ in range(2):
+            with pytest.raises(NotInTime):
+                turns.ask(lambda: "asked")
+    assert turns.ask(lambda: "answered") == "answered"
+
+
 class Airflow:
     """Stands for it: in a thread of its own, as its routes are, it asks for the lead where it writes a run."""
 

@@ -47,7 +47,10 @@ def within(seconds: float, work: Callable[[], T], *, name: str) -> T:
         NotInTime: it takes longer. The thread is left to its fate; it keeps no process from ending.
         BaseException: what the work raised.
     """
-    outcome = begun(work, name=name)
+    return _answer_of(begun(work, name=name), seconds)
+
+
+def _answer_of(outcome: Future[T], seconds: float) -> T:
     try:
         return outcome.result(seconds)
     except TimeoutError:
@@ -111,7 +114,12 @@ class Turns:
                 self._turns.release()
 
         try:
-            return within(self._within_s, asked, name=self._name)
+            outcome = begun(asked, name=self._name)
+        except RuntimeError:  # the machine gives this process no more threads
+            self._turns.release()
+            raise NotInTime from None
+        try:
+            return _answer_of(outcome, self._within_s)
         except NotInTime:
             if self._rest_s:
                 with self._lock:
