@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -123,3 +124,16 @@ def test_so_in_a_text_of_the_audit_log(depth: int) -> None:
 
 def _named(name: str) -> Any:
     return type(name, (), {})()
+
+
+@pytest.mark.parametrize("made", [json.dumps, lambda body: [json.dumps(body)], lambda body: {"json": json.dumps(body)}])
+def test_a_rendered_field_that_airflow_has_cut_shows_no_person(made: Callable[[Any], Any]) -> None:
+    from airflow.serialization.helpers import serialize_template_field
+
+    lead = {"name": "N33DLE", "comment": "x" * 5000}
+    field = serialize_template_field(made({"lead_id": 7, "lead": lead, "integrations": []}), "data")
+    theirs = serialize_template_field("N33DLE " * 1000, "data")
+    assert "N33DLE" in field
+    kwargs = {"rendered_fields": {"data": field, "other": theirs, "short": "lead_id: 7, lead: {}"}}
+    shown_rows._as_made(_named("RenderedTaskInstanceFields"), (), kwargs)
+    assert kwargs["rendered_fields"] == {"data": MASKED, "other": theirs, "short": "lead_id: 7, lead: {}"}

@@ -34,6 +34,7 @@ _LETTER_AS_ESCAPE = re.compile(r"\\u00[4-7]")
 """One that can be of these words, or the backslash of another one. Letters of most languages are none of them."""
 _ASKED_IN_TEXT = re.compile(r"""(?<![\w-])integrations[\\"']{0,8}\s{0,8}:\s{0,8}[\\"']{0,8}(?:\[|\{(?!\{))""")
 _TYPE_IN_TEXT = re.compile(r"""(?<![\w-])type[\\"']{0,8}\s{0,8}:\s{0,8}[\\"']{0,8}([\w-]{1,64})""")
+_ID_IN_TEXT = re.compile(r"""(?<![\w-])lead_id[\\"']{0,8}\s{0,8}:""")
 _SECRET_IN_TEXT = re.compile(
     r"""(?<![\w-])(?:credentials|callback_url|lead)[\\"']{0,8}\s{0,8}:"""
     r"""(?!\s{0,8}(?:null|none|\[\]|\{\}|[\\"']{0,8}[,}\]]|\{[\\"']{0,8}sealed))"""
@@ -69,6 +70,12 @@ def holds_request(data: Any, *, but: Collection[str] = ()) -> bool:
                 return True
             waiting.append((read, depth + 1))
     return False
+
+
+def is_cut_request(text: str) -> bool:
+    """Whether a text that somebody has cut off may be a request: what it asks for may have stood behind the cut."""
+    low = text.lower()
+    return _ID_IN_TEXT.search(low) is not None and _SECRET_IN_TEXT.search(low) is not None
 
 
 def looks_like_request(value: Mapping[Any, Any]) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from leadcast.core.budget import UNITS, Budget, measured
 from leadcast.core.errors import InvalidRequest
 from leadcast.engine import airflow_rows
-from leadcast.engine.request_shape import MASKED, holds_request, masked, may_hold_request
+from leadcast.engine.request_shape import MASKED, holds_request, is_cut_request, masked, may_hold_request
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _AUDIT_LOG = "log"
 _UNITS = 20 * UNITS
 """What is looked through of one row, which holds a body of any size."""
+_CUT = "Truncated. "
+"""How Airflow begins what is left of a rendered field that was too long (3.3.2)."""
 _RENDERED_FIELDS = "RenderedTaskInstanceFields"
 """Airflow's class for them (3.3.2), which writes itself by a statement of its own: it is looked at as it is made."""
 
@@ -48,7 +50,14 @@ def _before_insert(mapper: Mapper[Any], connection: Connection, target: Any) -> 
 
 def _as_made(target: Any, args: Any, kwargs: dict[str, Any]) -> None:
     if type(target).__name__ == _RENDERED_FIELDS and "rendered_fields" in kwargs:
-        kwargs["rendered_fields"] = _shown(kwargs["rendered_fields"])
+        fields = _shown(kwargs["rendered_fields"])
+        kwargs["rendered_fields"] = (
+            {name: _whole(value) for name, value in fields.items()} if isinstance(fields, dict) else fields
+        )
+
+
+def _whole(value: Any) -> Any:
+    return MASKED if isinstance(value, str) and value.startswith(_CUT) and is_cut_request(value) else value
 
 
 def _shown(value: Any) -> Any:
