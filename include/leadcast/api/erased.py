@@ -36,7 +36,10 @@ _OTHERS = (
     "Runs, and rows of Airflow's audit log, in which others than {user} have asked for this lead to be sent. They were "
     "not looked for; whoever may erase everybody's leads erases them with the same call."
 )
-_BACKUPS = "Backups of both databases, and what PostgreSQL keeps of deleted rows until its next vacuum."
+_BACKUPS = (
+    "Backups of both databases, tables that airflow db clean has kept what it deletes in (without --skip-archive), and "
+    "what PostgreSQL keeps of deleted rows until its next vacuum."
+)
 
 
 class Left(Answer):
