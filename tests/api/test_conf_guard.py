@@ -112,6 +112,8 @@ def test_what_openlineage_adds_to_a_run_is_no_part_of_the_request(sealer: Sealer
         LINEAGE | {"parentRunId": "x" * 1001},
         LINEAGE | {"parentRunId": json.dumps(CONF)[:1000]},
         dict.fromkeys(map(str, range(21)), "x"),
+        LINEAGE | {json.dumps(CONF)[:1000]: None},
+        LINEAGE | {"x" * 1001: ""},
     ],
 )
 def test_under_its_name_nothing_else_comes_in(sealer: Sealer, lineage: Any) -> None:

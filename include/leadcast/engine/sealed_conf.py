@@ -78,7 +78,7 @@ def body_of(conf: Mapping[str, Any] | None) -> dict[str, Any] | None:
 def _is_airflows_own(key: str, value: Any) -> bool:
     """Whether Airflow or a provider of it has put this beside the request, and for itself."""
     if key == _LINEAGE and isinstance(value, Mapping):
-        return len(value) <= _MOST_IN_LINEAGE and all(map(_is_short_text, value.values()))
+        return len(value) <= _MOST_IN_LINEAGE and all(map(_is_short_text, (*value, *value.values())))
     return key.startswith(_AIRFLOWS_OWN)
 
 
