@@ -275,7 +275,15 @@ def wrapped(conf: Any) -> str:
     return json.dumps({"actions": [{"entities": [{"conf": conf}, {"conf": {"lead_id": 1}}]}]})
 
 
-@pytest.mark.parametrize("row", [logged, commanded, wrapped])
+def noted(conf: Any) -> str:
+    return json.dumps({"note": f"was: {json.dumps(conf)}", "method": "PATCH"})
+
+
+def handed_on(conf: Any) -> str:
+    return json.dumps({"conf": {"payload": json.dumps({"conf": json.dumps(conf)})}})
+
+
+@pytest.mark.parametrize("row", [logged, commanded, wrapped, noted, handed_on])
 def test_what_is_not_current_is_taken_out_of_the_audit_log(row: Callable[[Any], str], fernet_key: str) -> None:
     old, new = Sealer(fernet_key), Fernet.generate_key().decode()
     rotating = Sealer(f"{new},{fernet_key}")

@@ -20,6 +20,8 @@ AUDIT_LOG = "audit log, taken out"
 TAKEN_OUT = "taken out"
 _PAGE_IDS = 5000
 """How many rows one look at the log goes through."""
+_COMMAND = "full_command"
+"""Under which Airflow logs a command: a list of words, as Python writes it."""
 _A_SEAL = "gAAAA"
 """How Fernet's texts begin until the year 2106."""
 
@@ -57,14 +59,16 @@ def _bare(text: str, is_current: Callable[[str], bool]) -> tuple[str, int, int]:
         else:
             conf["credentials"][SEALED] = TAKEN_OUT
             taken += 1
-    words = (words_of(logged.get("full_command")) if isinstance(logged, dict) else None) or []
-    for index, word in enumerate(words):
-        before, brace, rest = word.partition("{")  # `{…}`, or `--conf={…}`
-        bare, kept_there, taken_there = _bare(brace + rest, is_current)
-        words[index] = before + bare
-        kept, taken = kept + kept_there, taken + taken_there
-    if words:
-        logged["full_command"] = str(words)
+    for holder, name in _texts(logged):
+        command = words_of(holder[name]) if name == _COMMAND else None
+        words, before_it = command or [holder[name]], taken
+        for index, word in enumerate(words):
+            before, brace, rest = word.partition("{")  # `{…}`, `--conf={…}`, or a text that somebody wrote around it
+            bare, kept_there, taken_there = _bare(brace + rest, is_current)
+            words[index] = before + bare
+            kept, taken = kept + kept_there, taken + taken_there
+        if taken > before_it:
+            holder[name] = str(words) if command else words[0]
     return json.dumps(logged) if taken else text, kept, taken
 
 
@@ -79,6 +83,20 @@ def _sealed_confs(data: Any) -> Iterator[dict[str, Any]]:
             left += item.values()
         elif isinstance(item, list):
             left += item
+
+
+def _texts(data: Any) -> Iterator[tuple[Any, Any]]:
+    """Where texts stand that may hold a sealed conf, at any depth: in what, and under which name or number."""
+    left = [data]
+    while left:
+        item = left.pop()
+        for name, inner in (
+            item.items() if isinstance(item, dict) else enumerate(item) if isinstance(item, list) else ()
+        ):
+            if isinstance(inner, str) and _A_SEAL in inner and "{" in inner:
+                yield item, name
+            elif isinstance(inner, dict | list):
+                left.append(inner)
 
 
 def _ends() -> tuple[int, int]:
