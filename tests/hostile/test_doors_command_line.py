@@ -197,3 +197,18 @@ def test_looking_at_another_command_loads_nothing() -> None:
     include = Path(__file__).parents[2] / "include"
     found = subprocess.run([sys.executable, "-c", code], cwd=include, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
+
+
+def test_the_command_by_another_name_is_airflows_too(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    command = tmp_path / "bin" / "airflow"
+    command.touch()
+    (tmp_path / "af3").symlink_to(command)
+    code = "from airflow.__main__ import main; main()"
+    for program, started_as in ((str(tmp_path / "af3"), []), ("-c", ["python", "-c", code])):
+        argv = [program, "dags", "trigger", "-c", CONF, "send_lead"]
+        seal_arguments(argv, started_as=[*started_as, *argv[1:]])
+        assert shown(argv) == []
+    argv = ["-c", "tasks", "add", CONF]
+    seal_arguments(argv, started_as=["python", "-c", "print('airflow')", *argv[1:]])
+    assert argv[-1] == CONF

@@ -25,7 +25,9 @@ from leadcast.engine.triggering_tasks import task_policy
 
 __all__ = ["seal_arguments", "task_policy"]
 
-_COMMAND = ("airflow", "airflow.exe")
+_COMMANDS = {"airflow", "airflow.exe"}
+_MAIN = "airflow.__main__"
+"""In code that calls it."""
 _MODULE = re.compile(r"(?:-[A-Za-z]{0,20}m)?airflow(?:\.__main__)?")
 """What follows Python's `-m`, in the same argument or in the next."""
 _TAKES_CONF = ("backfill", "dags")
@@ -62,11 +64,16 @@ def seal_arguments(argv: list[str], *, started_as: Sequence[str] = ()) -> None:
 def _is_airflows(argv: list[str], started_as: Sequence[str]) -> bool:
     """Whether these are the arguments of Airflow's command."""
     program = Path(argv[0])
+    # the module, for which Python still looks, and whose package has imported us; or the code
+    started = started_as[-len(argv)] if len(started_as) > len(argv) else ""
     if program.name == "-m":
-        # Python still looks for the module, whose package has imported us
-        module = started_as[-len(argv)] if len(started_as) > len(argv) else ""
-        return _MODULE.fullmatch(module) is not None
-    return program.name in _COMMAND or (program.name == "__main__.py" and program.parent.name == "airflow")
+        return _MODULE.fullmatch(started) is not None
+    if program.name == "-c":
+        return _MAIN in started
+    # it may be called by another name
+    return {program.name, program.resolve().name} & _COMMANDS != set() or (
+        program.name == "__main__.py" and program.parent.name == "airflow"
+    )
 
 
 def _names_us(argument: str) -> bool:
@@ -75,7 +82,7 @@ def _names_us(argument: str) -> bool:
 
 def _confs(argv: list[str]) -> Iterator[tuple[int, int]]:
     """Where confs stand: the index of the argument, and where in it the conf begins."""
-    for index, argument in enumerate(argv):
+    for index, argument in enumerate(argv[1:], start=1):
         if (start := _conf_start(argument)) is None:
             continue
         if start < len(argument):
