@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from typing import Any
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 
+from leadcast.api import foreign_bodies, threads
 from tests.api.conftest import BODY
 from tests.hostile.test_doors_rest import client
 
@@ -53,3 +57,31 @@ def test_a_backfill_of_our_own_is_refused(client: TestClient, path: str, dag_id:
 @pytest.mark.parametrize("conf", [{"x": "send_lead"}, {"dag_id": "send_lead"}])
 def test_one_that_only_names_ours_passes(client: TestClient, conf: dict[str, Any]) -> None:
     assert client.post(BACKFILLS[0], json={"dag_id": "another", "dag_run_conf": conf}).status_code == 200
+
+
+def test_one_waits_until_others_have_been_looked_at(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Longer than a caller of ours waits for the store."""
+    look, goes_on = foreign_bodies._refuse_request, threading.Event()
+    begun = threading.Semaphore(0)
+
+    def slow(route: str, body: bytes) -> None:
+        begun.release()
+        goes_on.wait(60)
+        look(route, body)
+
+    monkeypatch.setattr(foreign_bodies, "_refuse_request", slow)
+
+    async def call(airflow: httpx.AsyncClient) -> int:
+        return (await airflow.post("/api/v2/pools", json={"description": "integrations"})).status_code
+
+    async def calls() -> list[int]:
+        transport = httpx.ASGITransport(client.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://airflow", headers=client.headers) as airflow:
+            made = [asyncio.create_task(call(airflow)) for _ in range(3)]
+            for _ in range(2):
+                assert await asyncio.to_thread(begun.acquire, timeout=60)
+            await asyncio.sleep(threads.WAITS_S + 0.5)
+            goes_on.set()
+            return [await each for each in made]
+
+    assert asyncio.run(calls()) == [200, 200, 200]

@@ -37,6 +37,8 @@ _SEALED_BY_AIRFLOW = {"/api/v2/variables": ("val", "value"), "/api/v2/connection
 """By route: members that Airflow encrypts, and masks in its log."""
 _THREADS = 2
 """Nothing waits in them: what is done there takes a processor."""
+_WAITS_S = 15.0
+"""How long a call waits for one. Most of them are none of ours, and are not to fail since others are looked at."""
 _UNITS = 4 * UNITS
 """Of one body. A look at a value costs less than its check."""
 _WHERE_TO = (
@@ -57,7 +59,7 @@ class ForeignBodies:
     def __init__(self, app: ASGIApp, *, asking: Asking | None = None) -> None:
         self._app = app
         self._asking = asking or of_airflow()
-        self._threads = Threads(_THREADS)
+        self._threads = Threads(_THREADS, waits_s=_WAITS_S)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes on all but a request of ours from somebody whom Airflow knows."""
