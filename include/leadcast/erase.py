@@ -14,7 +14,7 @@ import structlog
 
 from leadcast.cancel import Canceller
 from leadcast.core.clock import Clock, utc_now
-from leadcast.core.errors import BatchNotFound, NothingToCancel, NothingToErase, OthersLead
+from leadcast.core.errors import BatchNotFound, ErasureNotFound, NothingToCancel, NothingToErase, OthersLead
 from leadcast.core.reach import EVERYBODYS, Reach
 from leadcast.core.settings import Settings
 from leadcast.store import erasures, old_leads, run_requests
@@ -78,7 +78,7 @@ class Eraser:
     def lead(self, lead_id: str, *, asked_by: str, in_airflow: InAirflow, reach: Reach = EVERYBODYS) -> Report:
         """Erases a person, as far as nothing of them is just being sent; the rest follows when that has ended.
 
-        What waits to be sent is cancelled. Done again, it reports how the erasure stands.
+        What waits to be sent is cancelled. Done again, it takes what was sent since, too.
 
         Args:
             asked_by: a user of Airflow's, for the record.
@@ -107,6 +107,23 @@ class Eraser:
             raise NothingToErase(lead_id)
         log.info("erasure asked for", lead_id=lead_id, asked_by=asked_by)
         return self._go_on(asked)
+
+    def standing(self, lead_id: str) -> Report:
+        """How the erasure of a lead stands. Changes nothing.
+
+        Raises:
+            ErasureNotFound: nobody has asked for one.
+            StoreError: the store could not be used.
+        """
+        with self.store.begin() as connection:
+            erasure = erasures.find(connection, lead_id)
+            if erasure is None:
+                raise ErasureNotFound(lead_id)
+            return Report(
+                erasure=erasure,
+                sending=erasures.unfinished(connection, lead_id),
+                sent_to=erasures.sent_to(connection, lead_id),
+            )
 
     def go_on(self) -> list[Report]:
         """Goes on with what was asked for and is not done. Returns how it stands with each."""

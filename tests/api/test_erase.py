@@ -101,6 +101,25 @@ def test_again_it_is_the_same_answer_and_an_unknown_id_is_404(client: TestClient
     assert (unknown.status_code, unknown.json()["title"]) == (404, "Nothing to erase")
 
 
+def test_to_look_how_it_stands_takes_nothing_that_was_sent_since(client: TestClient, store: Store) -> None:
+    first = send(client)
+    begin(store, first)
+    with store.lock(f"delivery:{first}-0"):
+        asked = client.delete(LEAD).json()
+        since = send(client)
+        stands = client.get(f"{LEAD}/erasure")
+    assert (stands.status_code, stands.json()) == (200, asked)
+    assert client.get(f"/batches/{since}").json()["status"] == "pending"
+    client.delete(LEAD)
+    assert client.get(f"/batches/{since}").json()["status"] == "cancelled"
+
+
+def test_an_erasure_that_nobody_has_asked_for_is_404(client: TestClient) -> None:
+    send(client)
+    unknown = client.get(f"{LEAD}/erasure")
+    assert (unknown.status_code, unknown.json()["title"]) == (404, "No erasure")
+
+
 def test_it_says_where_else_the_person_is(client: TestClient, store: Store) -> None:
     begun = begin(store, send(client))
     ended = ledger.Ended(state=DeliveryState.DELIVERED, outcome=AttemptOutcome.DELIVERED, receipt=Receipt())

@@ -69,6 +69,12 @@ CALLS: Sequence[Call] = (
         expected=_may(200, *OWN),
         note="his: nobody else stored or sent it, or has a run that holds it",
     ),
+    Call(
+        method="GET",
+        path="/leads/{lead_id}/erasure",
+        expected=_may(200, *OWN),
+        note="his own, and what he has asked for",
+    ),
     Call(method="GET", path="/openapi.json", expected=READ),
     Call(method="GET", path="/docs", expected=READ),
     Call(method="GET", path="/ui", expected=READ, note="others' masked"),

@@ -10,15 +10,16 @@ from leadcast.api.answers import Answer, Utc
 from leadcast.core.settings import Settings
 from leadcast.erase import Report
 
+_AGAIN = "ask for the erasure again by DELETE, which takes what was sent since, too."
 _SENDING = "It is just being sent. It is erased in the moment that ends."
-_RUN = "The DAG prune, or leadcast prune, deletes it when it has ended; or send this request again."
+_RUN = f"The DAG prune, or leadcast prune, deletes it when it has ended; or {_AGAIN}"
 _NOT_LOOKED_FOR = (
     "Runs of send_lead that were triggered with this lead: they could not all be looked for. The DAG prune does, or "
-    "leadcast prune; or send this request again."
+    f"leadcast prune; or {_AGAIN}"
 )
 _AUDIT_LOG = (
     "Rows of Airflow's audit log in which a request for this lead may stand: they could not all be looked at in time. "
-    "Send this request again, or run leadcast prune where Airflow's database can be reached."
+    f"Run leadcast prune where Airflow's database can be reached, or {_AGAIN}"
 )
 _IDS_ONLY = (
     "Airflow's logs, XComs and task labels of Leadcast's DAGs, and the record of this: the lead's id, and nothing else "
@@ -51,7 +52,7 @@ class Left(Answer):
 
 
 class ErasedAnswer(Answer):
-    """How the erasure of a lead stands; asked for again, it is the same."""
+    """How the erasure of a lead stands."""
 
     lead_id: str
     done: bool = Field(description="Nothing is left but ids, of what Leadcast looks for; `elsewhere` names the rest.")

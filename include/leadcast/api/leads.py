@@ -85,7 +85,7 @@ async def erase_lead(
     stored and sent it, and for those who may delete everybody's leads.
 
     What waits to be sent is cancelled. 200 when nothing is left, 202 when something is; the request is on record either
-    way, and gone on with. Send it again to see how it stands.
+    way, and gone on with: `GET …/erasure` says how it stands. Sent again, it takes what was sent since, too.
     """
     reach = await threads.run(lambda: _reach(backend, lead_id, caller))
     # runs first: one that has not begun would bring the lead back
@@ -102,6 +102,21 @@ async def erase_lead(
     if not answer.done:
         response.status_code = 202
     return answer
+
+
+@router.get("/leads/{lead_id}/erasure")
+async def get_erasure(lead_id: LeadId, backend: BackendDep, caller: CallerDep, threads: ThreadsDep) -> ErasedAnswer:
+    """Look how the erasure of a lead stands. Nothing is changed by it. For whoever has asked for it, and for those who
+    may erase the lead.
+
+    404 where nobody has asked for one.
+    """
+
+    def look() -> Report:
+        _reach(backend, lead_id, caller)
+        return backend.eraser().standing(lead_id)
+
+    return ErasedAnswer.of(await threads.run(look), backend.settings(), refusals={})
 
 
 def _reach(backend: Backend, lead_id: str, caller: Caller) -> Reach:

@@ -165,6 +165,19 @@ class NothingToErase(RequestRejected):
         )
 
 
+class ErasureNotFound(RequestRejected):
+    """A lead that nobody has asked to be erased."""
+
+    status = 404
+    title = "No erasure"
+
+    def __init__(self, lead_id: str) -> None:
+        super().__init__(
+            f"Nobody has asked here for the lead {lead_id!r} to be erased. By DELETE of the lead itself that is done.",
+            errors=[FieldError(("path", "lead_id"), "no erasure was asked for")],
+        )
+
+
 class OthersLead(RequestRejected):
     """A lead that is not known to be of whoever wants it erased, and of nobody else."""
 
