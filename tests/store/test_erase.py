@@ -233,6 +233,34 @@ def test_asked_for_again_it_is_the_same_report(sender: Sender, eraser: Eraser) -
     assert ask(eraser).erasure.erased == ask(eraser).erasure.erased
 
 
+def test_who_asked_first_and_when_stays_on_record(sender: Sender, eraser: Eraser) -> None:
+    sender.through(RECEIPT, REFUSED)
+    first = ask(eraser).erasure
+    assert eraser.lead("person-1", asked_by="another", in_airflow=InAirflow()).erasure == first
+    sender.through(RECEIPT, REFUSED)
+    again = eraser.lead("person-1", asked_by="another", in_airflow=InAirflow()).erasure
+    assert (again.asked_by, again.asked_at > first.asked_at) == ("another", True), "another request was sent since"
+    assert again.erased["batches"] == first.erased["batches"] + 1
+
+
+def test_asked_again_a_run_that_is_gone_is_left_no_longer(sender: Sender, eraser: Eraser) -> None:
+    sender.through(RECEIPT, REFUSED)
+    first = ask(eraser, left={"manual-1": "It runs."}).erasure
+    assert first.done_at is None
+    again = eraser.lead("person-1", asked_by="another", in_airflow=InAirflow()).erasure
+    assert (again.asked_at, again.asked_by, again.runs) == (first.asked_at, "officer", [])
+    assert again.done_at is not None
+
+
+def test_where_not_all_was_looked_at_it_is_asked_for_anew(sender: Sender, eraser: Eraser) -> None:
+    """Something that came since may be among it."""
+    sender.through(RECEIPT, REFUSED)
+    first = ask(eraser).erasure
+    again = ask(eraser, left=None).erasure
+    assert again.asked_at > first.asked_at
+    assert again.done_at is None
+
+
 def test_a_lead_that_nobody_knows_is_said_to_be_unknown(sender: Sender, eraser: Eraser) -> None:
     sender.through(RECEIPT, RECEIPT)
     with pytest.raises(NothingToErase, match="person-2"):

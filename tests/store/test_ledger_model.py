@@ -195,6 +195,7 @@ class Ledger(RuleBasedStateMachine):
         ledger_rules.check_calm(self.world)
 
 
+@pytest.mark.timeout(0 if EXAMPLES else 900)  # many examples take long
 def test_nothing_is_lost_and_nothing_comes_twice(store: Store) -> None:
     with ledger_rules.watched(store), capture_logs():
         run_state_machine_as_test(

@@ -56,7 +56,9 @@ class ErasedAnswer(Answer):
 
     lead_id: str
     done: bool = Field(description="Nothing is left but ids, of what Leadcast looks for; `elsewhere` names the rest.")
-    asked_at: Utc = Field(description="When it was last asked for.")
+    asked_at: Utc = Field(
+        description="When it was asked for; where more has come since and was asked for, when that was."
+    )
     asked_by: str
     done_at: Utc | None
     erased: dict[str, int] = Field(description="What held something of the lead: kind → how many, in all.")

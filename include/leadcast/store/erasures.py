@@ -28,7 +28,7 @@ from leadcast.store.schema import batches, deliveries, erasures, leads
 class Erasure:
     """One that was asked for.
 
-    asked_at, asked_by: the last time, by the store's clock.
+    asked_at, asked_by: the last time that there was something new to erase, by the store's clock.
     erased: kind of row → how many, in all.
     runs: ids of Airflow's runs that hold the lead still; None: they have not all been looked for.
     audit_log_left: rows of Airflow's audit log have not all been looked at.
@@ -59,6 +59,8 @@ def ask(
 ) -> Erasure | None:
     """Deletes the lead, marks its batches, and writes down that they are to be erased.
 
+    Asked again for what is erased, or is being erased, it leaves on record who has asked for that, and when.
+
     Args:
         asked_by: a user of Airflow's.
         erased_elsewhere: what Airflow held of it and holds no longer: kind → how many.
@@ -81,9 +83,13 @@ def ask(
             whose.of_lead(connection, lead_id), only_of, is_his=before is not None and before.asked_by == asked_by
         )
     gone = connection.execute(delete(leads).where(leads.c.id == lead_id)).rowcount
-    marking.mark(connection, batches.c.lead_id == lead_id, now=now)
-    if not (known or gone or runs or any(erased_elsewhere.values()) or before):
+    marked_now = marking.mark(connection, batches.c.lead_id == lead_id, now=now)
+    is_found = bool(gone or runs or any(erased_elsewhere.values()))
+    if not (known or is_found or before):
         return None
+    may_be_new = is_found or marked_now > 0 or runs is None or audit_log_left
+    if before is not None and not may_be_new and before.reach.only_of in (None, only_of):
+        return _asked_again(connection, before, only_of=only_of)
     over_all_at = None if only_of is None or before is None else _over_all_at(before)
     if over_all_at is not None and before is not None and before.done_at is None:
         # he has looked at his own rows alone
@@ -104,6 +110,13 @@ def ask(
     )
     _count(connection, lead_id, Counter(erased_elsewhere) + Counter(leads=gone))
     return find(connection, lead_id)
+
+
+def _asked_again(connection: Connection, before: Erasure, *, only_of: str | None) -> Erasure:
+    """Nothing is new, and all of Airflow that this user's erasures look at has been looked at."""
+    if before.done_at is None and before.reach.only_of == only_of:
+        left_in_airflow(connection, before.lead_id, [], audit_log_left=False, erased={})
+    return find(connection, before.lead_id) or before
 
 
 def _refuse_others(owners: whose.Owners, user: str, *, is_his: bool) -> None:

@@ -21,9 +21,10 @@ def lock(connection: Connection, chosen: ColumnElement[bool]) -> bool:
     return bool(connection.execute(query).all())
 
 
-def mark(connection: Connection, chosen: ColumnElement[bool], *, now: datetime) -> None:
-    """Marks batches: they are to be erased."""
-    connection.execute(update(batches).where(chosen, batches.c.erased_at.is_(None)).values(erased_at=now))
+def mark(connection: Connection, chosen: ColumnElement[bool], *, now: datetime) -> int:
+    """Marks batches: they are to be erased. Says how many were not marked before."""
+    statement = update(batches).where(chosen, batches.c.erased_at.is_(None)).values(erased_at=now)
+    return connection.execute(statement).rowcount
 
 
 def takes(connection: Connection, *, lead_id: str, run_id: str, made_at: datetime | None, sent_by: str | None) -> bool:
