@@ -12,6 +12,8 @@ from cryptography.fernet import Fernet, InvalidToken
 from pydantic import SecretStr
 from sqlalchemy import Column, insert, select, text, update
 
+from leadcast.engine import config, seals_check
+from leadcast.engine.finding import Level
 from leadcast.inbox import Accepted
 from leadcast.integrations.base import TokenPair
 from leadcast.store import rotation
@@ -86,6 +88,20 @@ def test_what_no_key_opens_is_counted_and_left(store: Store, sealed: None) -> No
     before = everything(store)
     stranger = Store(store.engine, Sealer(NEW))
     assert tallies(rotation.reseal(stranger, advance=nothing)) == [(0, 0, 1)] * 3
+    assert everything(store) == before
+
+
+def test_doctor_says_that_seals_do_not_open(store: Store, sealed: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a shell that has not the keys of the one that sealed them."""
+    before = everything(store)
+    for here, level, said in (
+        (Store(store.engine, Sealer(NEW)), Level.WARN, "of 3 looked at, 3 cannot be opened"),
+        (store, Level.OK, "3 looked at"),
+    ):
+        monkeypatch.setattr(config, "store", lambda here=here: here)
+        [found] = seals_check.examine()
+        assert found.level is level
+        assert said in found.what
     assert everything(store) == before
 
 

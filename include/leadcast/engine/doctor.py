@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from leadcast.core.clock import utc_now
 from leadcast.core.errors import LeadcastError, StoreError
-from leadcast.engine import config, lead_table_check, slots
+from leadcast.engine import config, lead_table_check, seals_check, slots
 from leadcast.engine.conf_guard import DAG_ID
 from leadcast.engine.finding import Finding, Level
 from leadcast.engine.init import wanted_pools
@@ -35,7 +35,7 @@ def examine(lead_id: str = "") -> list[Finding]:
 
     findings: list[Finding] = []
     for check in (
-        *(_settings, _integrations, _store, _sessions, _pools, slots.examine, _dags),
+        *(_settings, _integrations, _store, _sessions, seals_check.examine, _pools, slots.examine, _dags),
         *(_connections, _notifications, _outbox, _circuits),
         lead_table,
     ):

@@ -14,11 +14,14 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Connection, Row, Select, bindparam, func, select, text, update
 
 from leadcast.core.errors import SettingsError
+from leadcast.store import waiting
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, deliveries, oauth_tokens
 from leadcast.store.sealing import Purpose, Sealer, callback_url_of, credentials_of, tokens_of
 
 CHUNK_ROWS = 500
+LOOKED_AT_ROWS = 1000
+"""Of each place, to see whether seals open at all. Keys of deliveries and batches are random, so these are any."""
 LONGEST_WAIT_S = 100
 """A token's row is held while its service is asked for a new pair, which may take over a minute."""
 
@@ -76,6 +79,27 @@ def count(store: Store) -> int:
     """How many sealed texts the store holds."""
     with store.begin() as connection:
         return sum(connection.execute(_sealed(place, func.count())).scalar_one() for place in PLACES)
+
+
+def look(store: Store) -> tuple[int, int]:
+    """Of some rows of each place, and some deliveries that wait: how many seals there are, and how many of them do not
+    open here. Changes nothing.
+
+    Raises:
+        StoreError: the store could not be used.
+    """
+    found: dict[tuple[str, Callable[[str], Purpose]], str] = {}
+    with store.begin() as connection:
+        waits = waiting.sealed_credentials(connection, at_most=LOOKED_AT_ROWS)
+        found |= {(delivery_id, credentials_of): sealed for delivery_id, _, sealed in waits}
+        for place in PLACES:
+            # without a condition: where few rows hold a seal, one would walk the whole table
+            some = select(place.key, place.column).order_by(place.key).limit(LOOKED_AT_ROWS)
+            found |= {(key, place.for_): sealed for key, sealed in connection.execute(some) if sealed}
+    tally = Tally("looked at")
+    for (key, for_), sealed in found.items():
+        tally.note(store.sealer, sealed, for_=for_(key))
+    return len(found), tally.lost
 
 
 def reseal(store: Store, *, advance: Advance) -> list[Tally]:
