@@ -97,7 +97,7 @@ OTHER_VARIABLES = """\
 | `LEADCAST_URL` | the local stack | Where `leadcast send` and `leadcast batch` go. |
 | `LEADCAST_TOKEN` | a token of the local stack | The Airflow token they show; or `--token-file FILE`. |
 | `LEADCAST_SAFE_DIRECTORY` | | Folders obeyed though others may write them: [running.md](running.md#whose-folder). |
-| `LEADCAST_SANDBOX_TOKEN` | | The token of `leadcast sandbox`, started alone: [sandbox.md](sandbox.md#who-may-ask). |
+| `LEADCAST_SANDBOX_TOKEN` | | Token of `leadcast sandbox`; 16 characters or more: [there](sandbox.md#who-may-ask). |
 """
 
 
