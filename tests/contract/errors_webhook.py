@@ -1,4 +1,4 @@
-"""What a receiver of webhooks may answer (vendors.md 4.2), and the ways in which it may not be reached (4.3)."""
+"""What a receiver of webhooks may answer, and the ways in which it may not be reached (vendors.md 4.2, 4.3)."""
 
 from __future__ import annotations
 

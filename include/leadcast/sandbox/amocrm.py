@@ -186,7 +186,7 @@ class AmoCrm(HttpService):
                 api_domain=request.url.netloc,
             )
         except NotJsonError:
-            # A form instead of JSON is refused as an unknown client (vendors.md 1.2, unconfirmed).
+            # Stricter than amoCRM, which takes a form, too (vendors.md 1.2): an unknown client.
             return JSONResponse({"title": "Некорректный клиент", "status": 401}, status_code=401)
         except OAuthError as refused:
             return JSONResponse(refused.body, status_code=refused.status, media_type="application/problem+json")
