@@ -1,7 +1,9 @@
-"""retry_leads: every hour, what has failed in the hour before and may pass by now is sent again.
+"""retry_leads: every hour, of the leads accepted in the 25 hours before it, what has failed and may pass by now is sent
+again.
 
-Not what a service has refused, nothing that was delivered, and nothing more often than `retry_rounds`. For a past
-window: a backfill, or Trigger with Since and Until (docs/running.md).
+So far back since a lead may end long after it came in. Not what a service has refused, nothing that was delivered, and
+nothing more often than `retry_rounds`. For a past window: a backfill, or Trigger with Since and Until
+(docs/running.md).
 """
 
 # Airflow parses only files in which the words "airflow" and "dag" stand

@@ -1,6 +1,7 @@
-"""sweep: every few minutes, what no wave is going to do any more.
+"""sweep: every minute, what no wave is going to do any more.
 
-Rings for batches that wait without a wave, settles what dead runs have left, sends what is left in the outbox.
+Settles what dead runs have left, goes on with erasures, rings for batches that wait without a wave, sends what is left
+in the outbox.
 """
 
 # Airflow parses only files in which the words "airflow" and "dag" stand

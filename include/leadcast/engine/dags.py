@@ -113,7 +113,7 @@ def sweep_dag(**kwargs: Any) -> DAG:
 
 
 def retry_leads_dag(**kwargs: Any) -> DAG:
-    """retry → ring: what has failed in the run's window, and may pass."""
+    """retry → ring: what has failed of the leads of the run's window, and may pass."""
     with DAG(
         dag_id="retry_leads",
         # "@hourly" is a schedule without an interval since Airflow 3
