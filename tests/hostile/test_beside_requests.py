@@ -116,7 +116,7 @@ def test_what_is_deep_and_none_of_ours_stays(depth: int) -> None:
 @pytest.mark.parametrize("depth", [10, 600, 5000])
 def test_so_in_a_text_of_the_audit_log(depth: int) -> None:
     text = "[" * depth + json.dumps(REQUEST) + "]" * depth
-    row = SimpleNamespace(extra=text)
+    row = SimpleNamespace(event="trigger_dag_run", extra=text)
     of_log = {"local_table": SimpleNamespace(name="log"), "class_": SimpleNamespace(__module__="airflow.models.log")}
     shown_rows._before_insert(SimpleNamespace(**of_log), None, row)  # type: ignore[arg-type]
     assert "N33DLE" not in row.extra

@@ -13,9 +13,6 @@ from sqlalchemy import text
 from leadcast.core.errors import RequestRejected
 from leadcast.engine.triggering_tasks import inline_secrets, refuse_inline_secrets
 from leadcast.store.database import Store
-from tests.airflow.conftest import environment, sandbox, sandbox_server, send_lead
-
-__all__ = ["environment", "sandbox", "sandbox_server", "send_lead"]
 
 NEEDLES = ("N33DLE", "+79995550000")
 REQUEST = """{

@@ -332,7 +332,7 @@ def test_a_row_that_is_too_dear_to_look_through_is_masked() -> None:
     log: Any = SimpleNamespace(
         local_table=SimpleNamespace(name="log"), class_=SimpleNamespace(__module__="airflow.models.log")
     )
-    row = SimpleNamespace(extra='{"integrations":1,"a":[' + "[]," * 5_000_000 + "[]]}")
+    row = SimpleNamespace(event="trigger_dag_run", extra='{"integrations":1,"a":[' + "[]," * 5_000_000 + "[]]}")
     none: Any = None
     calls, _ = calls_of(lambda: shown_rows._before_insert(log, none, row))
     assert calls <= FEW_CALLS

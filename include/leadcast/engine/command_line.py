@@ -4,7 +4,8 @@ Airflow writes the whole command line into its audit log before the command runs
 sealed, as early as Airflow is imported: this module is an entry point of the group `airflow.policy`. What looks like a
 request and is not for `send_lead` (a DAG's id mistyped, say) goes no further. In every process that is not Airflow's
 command it compares a word or two and is done: another program's arguments are its own. Commands that start a server
-have their settings checked here, too (`start_check`), and tasks of DAG files are looked at by `triggering_tasks`.
+have their settings checked here, too (`start_check`), what is logged of those about connections is looked at by
+`shown_rows`, and tasks of DAG files by `triggering_tasks`.
 """
 
 from __future__ import annotations
@@ -59,6 +60,15 @@ def seal_arguments(argv: list[str], *, started_as: Sequence[str] = ()) -> None:
             argv[index] = argument[:start] + _sealed(argument[start:], caller=_caller(argv))
         elif holds_request(argument[start:]):
             _refuse(is_ours)
+
+
+def watch_connections(argv: list[str], *, started_as: Sequence[str] = ()) -> None:
+    """Has what Airflow logs of a command about connections written without the secrets of ours. The arguments stay as
+    they are: the command needs them."""
+    if "connections" in argv[1:3] and _is_airflows(argv, started_as):
+        from leadcast.engine import shown_rows
+
+        shown_rows.watch_commands()
 
 
 def _is_airflows(argv: list[str], started_as: Sequence[str]) -> bool:
@@ -161,4 +171,5 @@ def _end(what: str) -> NoReturn:
 
 
 seal_arguments(sys.argv, started_as=sys.orig_argv)
+watch_connections(sys.argv, started_as=sys.orig_argv)
 check_start(sys.argv)

@@ -1,19 +1,21 @@
 """The last look at what Airflow keeps for people to see: rendered fields of tasks, and rows of its audit log.
 
 What looks like a request of ours and came where none belongs (a DAG of the user's own that hands one on, a body that
-was too large to be looked at before) is written without its secrets and its person. Runs themselves: `conf_guard`.
+was too large to be looked at before) is written without its secrets and its person, and what is logged of a connection
+of ours without its secrets. Runs themselves: `conf_guard`.
 Light to import: the plugin and every Airflow process load it.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from leadcast.core.budget import UNITS, Budget, measured
 from leadcast.core.errors import InvalidRequest
-from leadcast.engine import airflow_rows
+from leadcast.engine import airflow_rows, logged_connections
 from leadcast.engine.request_shape import MASKED, holds_request, is_cut_request, masked, may_hold_request
 
 if TYPE_CHECKING:
@@ -39,11 +41,29 @@ def watch() -> None:
             event.listen(Mapper, moment, look)
 
 
+def watch_commands() -> None:
+    """The same for a command about connections, which Airflow logs by a statement, past its mapper, and before it loads
+    any plugin (3.3.2). May be repeated."""
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    if not event.contains(Engine, "before_execute", _before_execute):
+        event.listen(Engine, "before_execute", _before_execute)
+
+
+def _before_execute(conn: Any, statement: Any, many: Any, one: Any, options: Any) -> None:
+    log = getattr(sys.modules.get("airflow.models.log"), "Log", None)
+    if log is not None and getattr(statement, "is_insert", False) and statement.table is log.__table__:
+        for row in (*many, one):
+            if "extra" in row:
+                row["extra"] = logged_connections.masked(row.get("event"), row["extra"])
+
+
 def _before_insert(mapper: Mapper[Any], connection: Connection, target: Any) -> None:
     if airflow_rows.are_of(mapper, _AUDIT_LOG):
         try:
             with measured(Budget(_UNITS)):
-                target.extra = _shown(target.extra)
+                target.extra = _shown(logged_connections.masked(target.event, target.extra))
         except InvalidRequest:  # too much to look through: of a body that was too large to be looked at before
             target.extra = MASKED
 
