@@ -15,7 +15,7 @@ from sqlalchemy import Connection, func, select
 from leadcast.core.clock import in_utc
 from leadcast.core.errors import BatchNotFound, FieldError, InvalidRequest, LeadcastError, LeadNotFound
 from leadcast.core.model import BatchStatus, Lead
-from leadcast.shown import Sees, as_seen, nobodys, words
+from leadcast.shown import HIDDEN, Sees, as_seen, nobodys, words
 from leadcast.store import circuits, leads, outbox, views, whose
 from leadcast.store.circuits import Circuit
 from leadcast.store.database import Store
@@ -156,7 +156,7 @@ class Monitor:
 
     def circuits(self) -> Sequence[Circuit]:
         """The accounts that are left alone, at most 100, the newest first. Why they are may have been said of any lead,
-        so whoever may not see them all is shown our own words of it."""
+        so whoever may not see them all is shown our own words of it, and not which accounts these are."""
         with self.store.begin() as connection:
             found = circuits.listing(connection)
         return found if self.sees(None) else [_wordless(item) for item in found]
@@ -179,7 +179,8 @@ class Monitor:
 
 
 def _wordless(circuit: Circuit) -> Circuit:
-    return replace(circuit, reason=words(circuit.account.type, circuit.reason) or "")
+    account = replace(circuit.account, label=HIDDEN)
+    return replace(circuit, account=account, reason=words(account.type, circuit.reason) or "")
 
 
 def _is_migrated(connection: Connection) -> bool:

@@ -33,6 +33,7 @@ from leadcast.core.errors import (
 )
 from leadcast.core.redact import one_line
 from leadcast.in_flight import InFlight
+from leadcast.shown import ours_of
 from leadcast.store import events, receivers, sending, views
 from leadcast.store.database import Store
 from leadcast.store.paces import IN_HAND_S, PACES, Channel
@@ -182,7 +183,11 @@ class Dispatcher:
         if error is None:
             bound.info("notified", attempt=row.attempts)
         else:
-            bound.warning("not notified", error=_words(error), attempt=row.attempts)
+            bound.warning(
+                "not notified",
+                error=_words(error, of_callers=row.channel is Channel.CALLBACK_URL),
+                attempt=row.attempts,
+            )
         away = _away(row, error)
         if away is not None:
             in_flight.is_away(row.channel, away)
@@ -244,8 +249,12 @@ def _is_away(error: Exception) -> bool:
     return isinstance(error, OSError)
 
 
-def _words(error: Exception) -> str:
-    """What to keep of an error. A hook's own text may hold anything, so only ours is kept in full."""
+def _words(error: Exception, *, of_callers: bool = False) -> str:
+    """What to keep of an error, or to log. A hook's own text may hold anything, so only ours is kept in full.
+
+    Args:
+        of_callers: without where it leads, which is the caller's to know.
+    """
     if isinstance(error, LeadcastError):
-        return one_line(f"{type(error).__name__}: {error}")
+        return one_line(f"{type(error).__name__}: {ours_of(str(error)) if of_callers else error}")
     return type(error).__name__

@@ -1,6 +1,7 @@
 """What is shown of a batch to those who may not see its lead: how it goes, in words of ours.
 
-What a service has said may repeat the person, in whatever form; what was mended in a lead is called as its sender does.
+What a service has said may repeat the person, in whatever form; what was mended in a lead is called as its sender does;
+where a lead goes, its sender alone may know: the address may be a secret.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from leadcast.integrations import registry
+from leadcast.integrations.wording import Wording
 from leadcast.store.views import AttemptView, BatchView, DeliveryView
 
 Sees = Callable[[str | None], bool]
@@ -20,6 +22,13 @@ HIDDEN = "…"
 _OURS = "leadcast.integrations."
 # a number of five digits and more may be somebody's
 _CODE = re.compile(r"(?!.*[0-9]{5})[A-Za-z0-9_.-]{1,64}", re.ASCII)
+_TOLD = frozenset(
+    {"code", "status", "reply", "type", "kind", "service", "method", "state"}
+    | {"count", "total", "mailed", "failures", "claims", "hours", "seconds", "most"}
+)
+"""What our sentences call codes, types and counts: these are shown of every batch."""
+_FIXED = frozenset({"example", "cloud", "setting"})
+"""What they call words of ours that stand apart because they are the same in all languages."""
 
 
 def nobodys(sender: str | None) -> bool:
@@ -34,21 +43,28 @@ def as_seen(batch: BatchView, sees: Sees) -> BatchView:
     return replace(batch, is_masked=True, notes=(), deliveries=[_delivery(item) for item in batch.deliveries])
 
 
-def words(kind: str, message: str | None, *, code: str | None = None) -> str | None:
-    """What of an error's message is ours: behind the first colon, our integrations put what a service has said. Of an
-    integration that is not ours, none is.
+def words(kind: str, message: str | None) -> str | None:
+    """What of an error's message is ours: the words of our sentences stand fast, and what is put into them is hidden,
+    be it an address or what a service has said. Of an integration that is not ours, none is.
 
     Args:
         kind: the integration's type.
-        code: the error's, which the message may repeat.
     """
     if not message:
         return message
-    if not _is_ours(kind):
-        return HIDDEN
-    ours, colon, _ = message.partition(": ")
-    shown = f"{ours}: {HIDDEN}" if colon else ours
-    return shown.replace(code, HIDDEN) if code and _code(code) != code else shown
+    return ours_of(message) if _is_ours(kind) else HIDDEN
+
+
+def ours_of(message: str) -> str:
+    """What of a message of our own is shown to everybody, and stands in logs: our words, not what they are about."""
+    shown = Wording.english().masked(message, _value, hidden=HIDDEN) or HIDDEN
+    return shown.removesuffix(".") if shown.endswith(f"{HIDDEN}.") else shown
+
+
+def _value(name: str, value: str) -> str:
+    if name in _FIXED or not value:
+        return value
+    return value if name in _TOLD and _CODE.fullmatch(value.strip("'")) else HIDDEN
 
 
 def _delivery(delivery: DeliveryView) -> DeliveryView:
@@ -63,11 +79,11 @@ def _delivery(delivery: DeliveryView) -> DeliveryView:
 
 def _error(kind: str, error: Mapping[str, Any]) -> dict[str, Any]:
     code, message = error.get("code"), error.get("message")
-    return {**error, "code": _code(code), "message": words(kind, message, code=code), "detail": None}
+    return {**error, "code": _code(code), "message": words(kind, message), "detail": None}
 
 
 def _attempt(kind: str, attempt: AttemptView) -> AttemptView:
-    message = words(kind, attempt.message, code=attempt.code)
+    message = words(kind, attempt.message)
     return replace(attempt, code=_code(attempt.code), message=message)
 
 

@@ -172,7 +172,9 @@ def test_who_is_not_signed_in_is_told_where(anonymous: TestClient) -> None:
 
 def test_accounts_that_are_left_alone_stand_above_the_batches(client: TestClient, store: Store) -> None:
     account = AccountRef(id="0badcafe" * 5, type="amocrm", label="<b>example.amocrm.ru")
-    refused = CredentialsError("amoCRM does not accept the access token (401).", code="401")
+    refused = CredentialsError(
+        "amoCRM does not accept the access token: create a new one, and store it (401).", code="401"
+    )
     assert "Left alone" not in client.get("/ui").text
     with store.begin() as connection:
         for _ in range(5):
@@ -184,4 +186,7 @@ def test_accounts_that_are_left_alone_stand_above_the_batches(client: TestClient
     assert "&lt;b&gt;example.amocrm.ru" in html
     assert "does not accept the access token" in html
     assert "leadcast circuits --close 1badcafe" in html
+    shown = client.get("/ui", headers={"X-Test-User": "viewer"}).text
+    assert ("amocrm" in shown, "does not accept the access token" in shown) == (True, True)
+    assert not re.findall(r"example\.amocrm|hook\.example", shown)
     assert client.get("/health").json()["open_circuits"] == {"amocrm": 1, "webhook": 1}

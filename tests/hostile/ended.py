@@ -1,9 +1,9 @@
-"""A batch that has ended, one of its two services having refused the lead in words that repeat it."""
+"""A batch that has ended: a service has refused the lead in words that repeat it, another could not be reached."""
 
 from __future__ import annotations
 
 from leadcast.core.clock import utc_now
-from leadcast.core.errors import RejectedError
+from leadcast.core.errors import RejectedError, TransientError
 from leadcast.core.model import AttemptOutcome, DeliveryState, Receipt
 from leadcast.core.settings import Settings
 from leadcast.settle import Settler
@@ -11,16 +11,20 @@ from leadcast.store import claims, ledger
 from leadcast.store.database import Store
 
 _ERROR = RejectedError("Telegram refuses the message: needle said Bad Request.", code="400", detail="needle detail")
+_AWAY = TransientError(
+    "Cannot reach https://needle.example:8443: connection refused; nothing was sent.", code="unreachable"
+)
 _RECEIPT = Receipt(external_id="<42@example.com>", detail={"accepted": ["needle of a receipt"]})
 ENDS = (
     ledger.Ended(state=DeliveryState.FAILED, outcome=AttemptOutcome.REJECTED, error=_ERROR),
     ledger.Ended(state=DeliveryState.DELIVERED, outcome=AttemptOutcome.DELIVERED, receipt=_RECEIPT),
+    ledger.Ended(state=DeliveryState.FAILED, outcome=AttemptOutcome.TRANSIENT, error=_AWAY),
 )
 """One attempt of each of its deliveries."""
 
 
 def end_partially(store: Store, batch_id: str) -> None:
-    """Ends a batch of two deliveries: the first has failed, the second is delivered."""
+    """Ends a batch of three deliveries: the second is delivered, the others have failed."""
     now = utc_now()
     with store.begin() as connection:
         claims.claim(connection, run_id="wave__1", own_batch_id=batch_id, limit=1, now=now)

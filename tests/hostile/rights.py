@@ -18,10 +18,15 @@ LEAD = "7"
 BATCH: dict[str, Any] = {
     "lead_id": LEAD,
     "lead": {"name": "Ann Needle", "phone": "+79990000007", "custom": {"needle field": [1, 2]}},
-    "integrations": [{"type": "telegram"}, {"type": "email", "settings": {"template": "new_lead"}}],
+    "integrations": [
+        {"type": "telegram"},
+        {"type": "email", "settings": {"template": "new_lead"}},
+        {"type": "webhook"},
+    ],
     "credentials": {
         "telegram": {"bot_token": "700:a-telegram-token-of-the-tests-0000", "chat_id": "@notifications"},
         "email": {"emails": ["admin@example.com"]},
+        "webhook": {"url": "https://needle.example:8443/hook"},
     },
 }
 _ALL = dict.fromkeys(WHO, 200)
@@ -104,8 +109,14 @@ FIELDS: Sequence[Field] = (
     Field(name="`sent_by`", seen_by=LOOKERS, needle='"sender-own"'),
     Field(name="`receipt.external_id`", seen_by=LOOKERS, needle="<42@example.com>"),
     Field(name="class and code of an error", seen_by=LOOKERS, needle='"RejectedError"'),
-    Field(name="an error's `message`: our own words", seen_by=LOOKERS, needle="Telegram refuses the message"),
+    Field(name="an error's `message`: our own words", seen_by=LOOKERS, needle="connection refused; nothing was sent."),
     Field(name="an error's `message`: a service's words", seen_by=OWN, needle="needle said", masked_as="…"),
+    Field(
+        name="an error's `message`: an address, or another value that our words are about",
+        seen_by=OWN,
+        needle="needle.example",
+        masked_as="…",
+    ),
     Field(name="an error's `detail`", seen_by=OWN, needle="needle detail", masked_as="null"),
     Field(name="`receipt.detail`", seen_by=OWN, needle="needle of a receipt", masked_as="null"),
     Field(name="`notes`: what of the lead was mended", seen_by=OWN, needle="needle field", masked_as="null"),

@@ -104,9 +104,10 @@ def test_what_is_masked_is_said_to_be(anonymous: TestClient, store: Store, user:
         assert [batch["masked"], listed["masked"], lead["masked"]] == [is_masked] * 3
         assert [batch["notes"] is None, listed["notes"] is None, lead["lead"] is None] == [is_masked] * 3
     batch = call(anonymous, user, "GET", f"/batches/{batch_id}").json()
-    failed, delivered = batch["deliveries"]
+    failed, delivered, away = batch["deliveries"]
     assert failed["error"]["message"] == "Telegram refuses the message: …"
     assert [item["message"] for item in failed["history"]] == ["Telegram refuses the message: …"]
+    assert away["error"]["message"] == "Cannot reach …: connection refused; nothing was sent."
     assert (failed["error"]["detail"], delivered["receipt"]["detail"]) == (None, None)
 
 

@@ -210,3 +210,15 @@ def test_the_words_of_a_foreign_error_are_not_kept(store: Store, clock: StoppedC
     with store.begin() as connection:
         assert connection.execute(select(notifications.c.error)).scalar() == "ValueError"
     assert "s3cret" not in str(logs)
+
+
+def test_where_a_callback_leads_is_not_logged_and_why_it_failed_is(store: Store, clock: StoppedClock) -> None:
+    queue(store, clock, "a", channel=Channel.CALLBACK_URL)
+    away = TransientError(
+        "Cannot reach https://hook.example:8443: connection refused; nothing was sent.", code="unreachable"
+    )
+    with structlog.testing.capture_logs() as logs:
+        dispatcher(store, clock, Post(away)).flush(bound_s=10)
+    [line] = [line for line in logs if line["event"] == "not notified"]
+    assert line["error"] == "TransientError: Cannot reach …: connection refused; nothing was sent."
+    assert "hook.example" not in str(logs)

@@ -23,7 +23,8 @@ _AUDIT_LOG = (
 )
 _IDS_ONLY = (
     "Airflow's logs, XComs and task labels of Leadcast's DAGs, and the record of this: the lead's id, and nothing else "
-    "of it."
+    "of it. Logs also say why an attempt failed: the address that it went to, and a service's words without what they "
+    "repeat of the lead."
 )
 _OTHER_DAGS = (
     "DAGs of your own that handle this lead, say to trigger send_lead: the conf of their runs, their rendered fields, "

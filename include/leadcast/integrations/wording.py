@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,6 +23,10 @@ _NAME = re.compile(r"\{([a-z_]{1,32})\}")
 _DEEPEST = 6
 """Sentences within sentences, as in: The token was not renewed: Cannot reach …: no connection in time."""
 _LONGEST_CHARS = 2000
+_A_SERVICES = frozenset({"words", "detail", "problems"})
+"""Values that are a service's words, whatever they sound like."""
+Shown = Callable[[str, str], str]
+"""What is shown in place of a value, by its name and its text."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,11 @@ class _Sentence:
     def weight(self) -> int:
         """How much of it stands fast: the more, the surer that it is meant."""
         return sum(map(len, self.pieces))
+
+    @property
+    def has_words(self) -> bool:
+        """Whether there is a letter in it that stands fast."""
+        return _has_letters(self.pieces)
 
     def values_in(self, text: str) -> dict[str, str] | None:
         """What stands between its pieces in `text`; None: this is another sentence."""
@@ -65,6 +74,18 @@ class _Sentence:
             places.append((at, found))
             at = found + len(piece)
         return [*places, (at, end)]
+
+    def begun_in(self, text: str) -> list[tuple[str, int]]:
+        """As many of its pieces as are there from the beginning of `text` on, and where each of them stands."""
+        found: list[tuple[str, int]] = []
+        at = 0
+        for piece in self.pieces:
+            place = text.find(piece, at)
+            if place < 0 or (place and not found):
+                break
+            found.append((piece, place))
+            at = place + len(piece)
+        return found
 
     def with_values(self, values: Mapping[str, str]) -> str:
         """The sentence, with these between its pieces."""
@@ -103,6 +124,48 @@ class Wording:
         """`text` in this language, as far as it is ours."""
         return self._said(text, _DEEPEST) if len(text) <= _LONGEST_CHARS else text
 
+    def masked(self, text: str, shown: Shown, *, hidden: str) -> str | None:
+        """`text` with our own words as they are, and its values as they may be shown; None: there is no word of ours.
+
+        Args:
+            shown: asked for each value that is no sentence of ours itself.
+            hidden: stands for the rest of a sentence that is known by its beginning alone: it was cut, or is one of
+                an older version's.
+        """
+        if len(text) > _LONGEST_CHARS:
+            return None
+        return self._masked(text, shown, _DEEPEST) or self._beginning(text, shown, hidden)
+
+    def _masked(self, text: str, shown: Shown, depth: int) -> str | None:
+        if not depth or not text.strip():
+            return None
+        for english, own in self._pairs:
+            values = english.values_in(text)
+            if values is None:
+                continue
+            ours = {
+                name: None if name in _A_SERVICES else self._masked(value, shown, depth - 1)
+                for name, value in values.items()
+            }
+            if english.has_words or any(ours.values()):
+                return own.with_values({name: ours[name] or shown(name, value) for name, value in values.items()})
+        return None
+
+    def _beginning(self, text: str, shown: Shown, hidden: str) -> str | None:
+        begun, names = max(
+            ((english.begun_in(text), english.names) for english, _ in self._pairs if english.has_words),
+            key=lambda found: sum(len(piece) for piece, _ in found[0]),
+            default=([], ()),
+        )
+        if not _has_letters(piece for piece, _ in begun):
+            return None
+        said = ""
+        ends = [place for _, place in begun[1:]]
+        for (piece, place), name, end in zip(begun, names, ends, strict=False):
+            value = text[place + len(piece) : end]
+            said += piece + (self._masked(value, shown, _DEEPEST) or shown(name, value))
+        return said + begun[-1][0] + hidden
+
     def _said(self, text: str, depth: int) -> str:
         if not depth or not text.strip():
             return text
@@ -126,6 +189,10 @@ class Wording:
                 yield from self._fixed(text[start:end], depth - 1, offset=offset + start)
                 at = end
             return
+
+
+def _has_letters(pieces: Iterable[str]) -> bool:
+    return any(map(str.isalpha, "".join(pieces)))
 
 
 @cache

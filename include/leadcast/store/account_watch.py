@@ -46,7 +46,7 @@ def note(
         return opened
     elif circuit.is_for_account(error):
         if circuits.succeeded(connection, account, now=now):
-            log.info("circuit closed", integration=account.type, account=account.label)
+            log.info("circuit closed", integration=account.type, account=account.id[:8])
     elif is_probe:
         circuits.hand_on(connection, account, now=now)
     return None
@@ -56,7 +56,7 @@ def _tell(connection: Connection, found: Circuit, what_follows: str, settings: S
     if not found.is_news:
         return
     account = found.account
-    log.warning("circuit opened", integration=account.type, account=account.label, failures=found.failures)
+    log.warning("circuit opened", integration=account.type, account=account.id[:8], failures=found.failures)
     reason = f"{account.type}, {account.label}: failures in a row: {found.failures}. {found.reason} {what_follows}"
     for channel in outbox.channels(settings, Occasion.ACCOUNT):
         key = f"account:{account.id}:{found.opened_at.isoformat()}:{channel}"
