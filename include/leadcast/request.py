@@ -172,6 +172,7 @@ def _read(data: Any) -> SendBatch:
     spend_on_values({name: value for name, value in data.items() if name != "lead"})
     refuse_deep(data, than=MAX_DEPTH_OF_BODY)
     given = as_meant(SendBatch, data)
+    _refuse_sealed(given.get("credentials"))
     notes = _take_unknown_priority(given)
     lead = given.get("lead")
     tidied = tidy(lead) if isinstance(lead, Mapping) else None
@@ -181,6 +182,20 @@ def _read(data: Any) -> SendBatch:
     request = check(SendBatch, rest if tidied is None else rest | {"lead": tidied.data})
     request._notes = (*notes, *(() if tidied is None else tidied.notes))
     return request
+
+
+def _refuse_sealed(credentials: Any) -> None:
+    """Refuses what `leadcast seal` has made: it opens in runs, and there is none yet."""
+    if isinstance(credentials, Mapping) and list(credentials) == ["sealed"] and isinstance(credentials["sealed"], str):
+        reject(
+            [
+                FieldError(
+                    ("credentials", "sealed"),
+                    "what is sealed opens in a run of send_lead only: trigger one with this as its conf (docs/api.md, "
+                    "Airflow's own trigger), or send the credentials themselves",
+                )
+            ]
+        )
 
 
 def _take_unknown_priority(given: dict[str, Any]) -> tuple[Note, ...]:

@@ -283,3 +283,12 @@ def test_a_body_too_large_without_a_length_is_413(client: TestClient) -> None:
     answer = client.post("/send-batch", content=chunks(), headers={"Content-Type": "application/json"})
     assert answer.status_code == 413
     assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+def test_what_was_sealed_for_a_run_is_told_where_it_belongs(client: TestClient) -> None:
+    answer = client.post("/send-batch", json=BODY | {"credentials": {"sealed": "gAAAA"}})
+    assert answer.status_code == 422
+    [error] = answer.json()["errors"]
+    assert error["loc"][-2:] == ["credentials", "sealed"]
+    assert "run of send_lead" in error["msg"]
+    assert "gAAAA" not in answer.text

@@ -196,7 +196,9 @@ def test_who_names_no_connection_is_told_that_there_is_none_and_how_to_make_it(k
     inline = {"emails": ["a@example.com"]} if kind == "email" else {}
     with pytest.raises(CredentialsError) as caught:
         connections.account(integration, inline, settings=Settings())
-    assert caught.value.message.startswith(f"There is no Airflow connection '{integration.conn_id()}'. Make it ")
+    assert caught.value.message.startswith(f"There is no Airflow connection '{integration.conn_id()}'. Make it: ")
+    mend = "have the request name another by conn_id." if kind == "email" else "send credentials with the request."
+    assert caught.value.message.endswith(f" Or {mend}")
     assert refusal(kind, integration.conn_id()).code == connections.UNUSABLE  # he has named it
 
 
@@ -251,3 +253,9 @@ def test_what_waits_with_such_a_subject_goes_out(
         due = ledger.due(connection, f"{accepted.batch_id}-0", now=datetime.now(UTC))
     assert due is not None
     assert gate.way(due, registry.get("email")).settings.subject == subject
+
+
+def test_doctor_says_what_a_request_can_bring_in_place_of_a_connection(examine: Use) -> None:
+    found = examine()
+    assert about(found, "smtp_default").what.endswith("none, so requests must name another for email by conn_id")
+    assert about(found, "leadcast_webhook").what.endswith("none, so requests must bring credentials for webhook")

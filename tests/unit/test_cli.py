@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -18,8 +18,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from leadcast.cli import EXIT_NOT_RUNNING, app
-from leadcast.local import client, show
-from leadcast.local.client import ApiError
+from leadcast.local import client, session, show
+from leadcast.local.client import Api, ApiError
 from leadcast.local.errors import StackError
 from leadcast.local.home import Home
 from leadcast.local.ports import Ports
@@ -175,6 +175,58 @@ def test_a_refusal_lists_every_field_at_fault_once(console: Console) -> None:
         "  lead_id: too long",
         "  integrations.0.type: unknown",
     ]
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """Signs everybody in, and lets nobody do anything."""
+
+    def do_POST(self) -> None:
+        is_sign_in = self.path == "/auth/token"
+        body = b'{"access_token": "t"}' if is_sign_in else b'{"title": "Forbidden", "detail": "No right to edit."}'
+        self.send_response(201 if is_sign_in else 403)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def refusing_stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
+    """What a command says whose call is refused, on a local stack."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        Thread(target=server.serve_forever).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr(session, "_has_stack", lambda: True)
+        monkeypatch.setattr(session.stack, "log_in", lambda home, user: Api.log_in(url, user=user, password="p"))
+
+        def said(*arguments: str, token: str = "") -> str:
+            env = {"LEADCAST_TOKEN": token, "LEADCAST_URL": url}
+            result = runner.invoke(app, [*arguments], env=env)
+            assert result.exit_code == 1
+            assert "No right to edit." in result.stderr
+            return result.stderr
+
+        yield said
+        server.shutdown()
+
+
+@pytest.mark.parametrize("command", ["retry", "cancel"])
+def test_who_may_not_touch_anothers_batch_is_told_whom_the_local_stack_lets(
+    refusing_stack: Callable[..., str], command: str
+) -> None:
+    assert f"leadcast {command} b1 --user admin" in refusing_stack(command, "b1")
+    assert "--user" not in refusing_stack(command, "b1", "--user", "admin")
+    assert "--user" not in refusing_stack(command, "b1", token="of-another-airflow")
+
+
+def test_an_airflow_that_is_no_local_stack_has_no_such_way(
+    refusing_stack: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_has_stack", lambda: False)
+    monkeypatch.setattr(session.airflow_here, "log_in", lambda user: None)
+    assert "--user" not in refusing_stack("retry", "b1")
 
 
 def test_trouble_shows_the_end_of_the_log_as_it_was_when_it_happened(console: Console, tmp_path: Path) -> None:

@@ -59,6 +59,15 @@ def test_a_connection_that_is_not_there_is_named_and_who_can_mend_it_is_told_how
         connections.of_connection(registry.get("webhook"), "leadcast_webhook", {}, settings=SETTINGS)
 
 
+@pytest.mark.parametrize(
+    ("conn_id", "typed"), [("leadcast_hook", "leadcast_hook"), ("a; rm -rf .", "'a; rm -rf .'"), ("п", "'п'")]
+)
+def test_the_command_that_finds_out_names_the_connection(conn_id: str, typed: str) -> None:
+    with pytest.raises(CredentialsError) as caught:
+        connections.account(registry.get("webhook"), {"conn_id": conn_id}, settings=SETTINGS)
+    assert caught.value.message.endswith(f": leadcast test-connection webhook --conn-id {typed}")
+
+
 def test_what_does_not_suffice_is_named_and_never_shown() -> None:
     with pytest.raises(CredentialsError) as caught:
         connections.account(registry.get("telegram"), {"bot_token": "s3cret with spaces"}, settings=SETTINGS)

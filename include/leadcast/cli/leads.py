@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -64,8 +65,10 @@ def retry(batch_id: str, url: Url = "", token_file: TokenFile = None, user: User
     from leadcast.local.batches import await_batch, retry_batch
 
     with session.plain_errors():
-        api = session.connect(url, token=session.given_token(token_file), user=user)
-        answer = retry_batch(api, batch_id)
+        token = session.given_token(token_file)
+        api = session.connect(url, token=token, user=user)
+        with session.may_be_others(f"leadcast retry {shlex.quote(batch_id)}", token=token, user=user):
+            answer = retry_batch(api, batch_id)
         if not wait:
             typer.echo(f"{batch_id}  {answer['status']}  see: leadcast batch {batch_id}")
             return
@@ -80,7 +83,10 @@ def cancel(batch_id: str, url: Url = "", token_file: TokenFile = None, user: Use
     from leadcast.local.batches import cancel_batch
 
     with session.plain_errors():
-        answer = cancel_batch(session.connect(url, token=session.given_token(token_file), user=user), batch_id)
+        token = session.given_token(token_file)
+        api = session.connect(url, token=token, user=user)
+        with session.may_be_others(f"leadcast cancel {shlex.quote(batch_id)}", token=token, user=user):
+            answer = cancel_batch(api, batch_id)
         is_over = BatchStatus(answer["status"]).is_final
         typer.echo(f"{batch_id}  {answer['status']}{'' if is_over else '  what is just being sent goes to its end'}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated
@@ -13,6 +14,7 @@ from leadcast.core.redact import one_line
 
 OF_AIRFLOW = "leadcast_airflow"
 """The connection that the DAG `prune` deletes old runs through: a user of Airflow, with his password."""
+_MOST_CHARS = 250
 _PATTERN = re.compile(r"[\w.*-]{1,250}")
 _NAME = re.compile(r"\w[\w.-]{0,249}")
 _ANY = "*"
@@ -31,7 +33,7 @@ def unusable(conn_id: str, integration_type: str) -> str:
     return (
         f"Connection {name} cannot be used for {integration_type}: there is none of this name, it is of another type, "
         "or requests may not name it. Who runs Leadcast finds out by: leadcast test-connection "
-        f"{integration_type}"
+        f"{integration_type} --conn-id {shlex.quote(one_line(conn_id, limit=_MOST_CHARS))}"
     )
 
 

@@ -46,7 +46,9 @@ def _of_default(integration: Integration[Any, Any]) -> Finding:
         return Finding(Level.FAIL, f"connection {conn_id}: nothing is sent by it, {_why(error)}", _mend_of(error))
     except LeadcastError as error:
         if isinstance(error, CredentialsError) and error.code == connections.NO_CONNECTION:
-            what = f"connection {conn_id}: none, so requests must bring credentials for {kind}"
+            by_name = integration.needs_connection
+            instead = f"name another for {kind} by conn_id" if by_name else f"bring credentials for {kind}"
+            what = f"connection {conn_id}: none, so requests must {instead}"
             mend = f"Make it under Admin → Connections, or AIRFLOW_CONN_{conn_id.upper()}"
         else:
             what, mend = f"connection {conn_id}: cannot be used. {error}", "Admin → Connections, and fill that in"

@@ -42,8 +42,8 @@ def fields(conn_id: str) -> ConnectionFields:
         found = Connection.get(conn_id)
     except (AirflowNotFoundException, AirflowSecretsBackendAccessDenied):
         raise CredentialsError(
-            f"There is no Airflow connection {conn_id!r}. Make it (Admin → Connections, or "
-            f"AIRFLOW_CONN_{conn_id.upper()}), or send credentials with the request.",
+            f"There is no Airflow connection {conn_id!r}. Make it: Admin → Connections, or "
+            f"AIRFLOW_CONN_{conn_id.upper()}.",
             code=NO_CONNECTION,
         ) from None
     return ConnectionFields(
@@ -87,7 +87,9 @@ def account(integration: Integration[Any, Any], inline: Mapping[str, Any], *, se
     try:
         return of_connection(integration, conn_id, rest, settings=settings)
     except CredentialsError as error:
-        if error.code not in (NO_CONNECTION, OTHER_TYPE) or (error.code == NO_CONNECTION and "conn_id" not in inline):
+        if error.code == NO_CONNECTION and "conn_id" not in inline:
+            raise _no_default(error, integration) from None
+        if error.code not in (NO_CONNECTION, OTHER_TYPE):
             raise
         raise _unusable(conn_id, integration) from None
 
@@ -137,6 +139,12 @@ def _is_called_after(integration: Integration[Any, Any], conn_id: str) -> bool:
         return True
     fitting = (kind for kind in (integration.type, *registry.types()) if f"{conn_id}_".startswith(f"leadcast_{kind}_"))
     return max(fitting, key=len, default="") == integration.type
+
+
+def _no_default(error: CredentialsError, integration: Integration[Any, Any]) -> CredentialsError:
+    if integration.needs_connection:  # no request brings a mail server
+        return CredentialsError(f"{error.message} Or have the request name another by conn_id.", code=NO_CONNECTION)
+    return CredentialsError(f"{error.message} Or send credentials with the request.", code=NO_CONNECTION)
 
 
 def _unusable(conn_id: str, integration: Integration[Any, Any]) -> CredentialsError:

@@ -21,6 +21,7 @@ class ApiError(Exception):
     """An answer that is no success, or none.
 
     status: of the answer; 0: there was none. problem: the body where it is a JSON object.
+    mend: what to do about it, one line, may be empty.
     is_slow: it was reached and took too long to answer, so it is not down.
     """
 
@@ -31,6 +32,7 @@ class ApiError(Exception):
         self.status = status
         self.problem = problem or {}
         self.is_slow = is_slow
+        self.mend = ""
 
     @property
     def is_unanswered(self) -> bool:

@@ -20,6 +20,9 @@ from leadcast.local.ports import DEFAULT_PORT, loopback_url
 from leadcast.local.trust import UntrustedFolder
 
 _TOKEN = "LEADCAST_TOKEN"  # noqa: S105  # a name
+_ADMIN = "admin"
+"""The local stack's user who operates: others' batches, too."""
+_FORBIDDEN = 403
 _LONGEST_TOKEN = 64 * 1024
 
 
@@ -97,6 +100,22 @@ def _log_in(user: str) -> Api:
     if not _has_stack() and (api := airflow_here.log_in(user)) is not None:
         return api
     return stack.log_in(home_here(), user=user)
+
+
+@contextmanager
+def may_be_others(command: str, *, token: str, user: str) -> Iterator[None]:
+    """Says of a batch of somebody else's how to go on, where that is known: on the local stack there is an admin.
+
+    Args:
+        command: what was refused.
+        token: that was given; empty: this user was signed in.
+    """
+    try:
+        yield
+    except ApiError as error:
+        if error.status == _FORBIDDEN and not token and user != _ADMIN and _has_stack():
+            error.mend = f"It was signed in as {user}. As the local stack's admin: {command} --user {_ADMIN}"
+        raise
 
 
 def _has_stack() -> bool:

@@ -164,6 +164,8 @@ def refusal(error: ApiError, console: Console) -> None:
         console.print(f"  {escape(detail)}", highlight=False)
     for where, message in errors:
         console.print(f"  [bold]{escape(where)}[/]: {escape(message)}", highlight=False)
+    if error.mend:
+        console.print(f"  → {escape(error.mend)}", highlight=False, soft_wrap=True)
 
 
 def trouble(error: StackError, console: Console) -> None:
