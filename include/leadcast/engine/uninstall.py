@@ -95,7 +95,8 @@ def _refuse_while_parsed(session: Session) -> None:
     if there := dag_files.places():
         raise SettingsError(
             "Airflow's dag-processor runs and would list the DAGs again at once. Stop Airflow first, or take "
-            f"Leadcast's files from it: {', '.join(str(place.folder) for place in there)}"
+            f"Leadcast's files from it: {', '.join(str(place.folder) for place in there)}. One that was killed counts "
+            "as running for half a minute more."
         )
 
 
