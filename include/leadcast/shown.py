@@ -6,29 +6,17 @@ where a lead goes, its sender alone may know: the address may be a secret.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from leadcast.integrations import registry
-from leadcast.integrations.wording import Wording
+from leadcast.integrations.own_words import HIDDEN, is_code, ours_of
 from leadcast.store.views import AttemptView, BatchView, DeliveryView
 
 Sees = Callable[[str | None], bool]
 """Whether whoever asks may see the leads that this user has sent. None: nobody knows whose they are."""
-HIDDEN = "…"
-"""Stands where words stood that are not ours."""
 _OURS = "leadcast.integrations."
-# a number of five digits and more may be somebody's
-_CODE = re.compile(r"(?!.*[0-9]{5})[A-Za-z0-9_.-]{1,64}", re.ASCII)
-_TOLD = frozenset(
-    {"code", "status", "reply", "type", "kind", "service", "method", "state"}
-    | {"count", "total", "mailed", "failures", "claims", "hours", "seconds", "most"}
-)
-"""What our sentences call codes, types and counts: these are shown of every batch."""
-_FIXED = frozenset({"example", "cloud", "setting"})
-"""What they call words of ours that stand apart because they are the same in all languages."""
 
 
 def nobodys(sender: str | None) -> bool:
@@ -55,18 +43,6 @@ def words(kind: str, message: str | None) -> str | None:
     return ours_of(message) if _is_ours(kind) else HIDDEN
 
 
-def ours_of(message: str) -> str:
-    """What of a message of our own is shown to everybody, and stands in logs: our words, not what they are about."""
-    shown = Wording.english().masked(message, _value, hidden=HIDDEN) or HIDDEN
-    return shown.removesuffix(".") if shown.endswith(f"{HIDDEN}.") else shown
-
-
-def _value(name: str, value: str) -> str:
-    if name in _FIXED or not value:
-        return value
-    return value if name in _TOLD and _CODE.fullmatch(value.strip("'")) else HIDDEN
-
-
 def _delivery(delivery: DeliveryView) -> DeliveryView:
     error, receipt = delivery.error, delivery.receipt
     return replace(
@@ -88,7 +64,7 @@ def _attempt(kind: str, attempt: AttemptView) -> AttemptView:
 
 
 def _code(code: str | None) -> str | None:
-    return code if not code or _CODE.fullmatch(code) else HIDDEN
+    return code if not code or is_code(code) else HIDDEN
 
 
 def _is_ours(kind: str) -> bool:
