@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import re
+import select
 import socket
 import ssl
 import threading
@@ -13,6 +14,8 @@ from ipaddress import IPv4Address, IPv6Address
 LOGIN = ("anna", "s3cret: пароль/@")
 """User and password, where it wants any."""
 OPENED = b"HTTP/1.1 200 Connection established\r\nX-Proxy: test\r\n\r\n"
+
+_LONGEST_SILENCE_S = 5
 
 
 class ProxyServer:
@@ -107,14 +110,16 @@ class ProxyServer:
 
 
 def _relay(client: socket.socket, far: socket.socket) -> None:
-    def pump(source: socket.socket, sink: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while chunk := source.recv(65536):
-                sink.sendall(chunk)
-        with contextlib.suppress(OSError):
-            sink.shutdown(socket.SHUT_WR)
-
-    back = threading.Thread(target=pump, args=(far, client), daemon=True)
-    back.start()
-    pump(client, far)
-    back.join(timeout=5)
+    """Both ways in one thread: no TLS connection may be read and written at the same time."""
+    other = {client: far, far: client}
+    heard = [client, far]
+    with contextlib.suppress(OSError):
+        while far in heard:
+            is_kept = isinstance(client, ssl.SSLSocket) and client in heard and client.pending()
+            for source in [client] if is_kept else select.select(heard, [], [], _LONGEST_SILENCE_S)[0] or [far]:
+                chunk = source.recv(65536)
+                if chunk:
+                    other[source].sendall(chunk)
+                else:
+                    heard.remove(source)
+                    other[source].shutdown(socket.SHUT_WR)
