@@ -24,6 +24,7 @@ from leadcast.core.meant import AsMeant, as_meant
 from leadcast.core.model import Lead, Priority
 from leadcast.core.notes import MAX_NAME_CHARS, Note, Way
 from leadcast.core.refusals import check, field_errors, refuse_deep, refuse_unstorable, reject
+from leadcast.core.sealed_form import SEALED, is_sealed
 from leadcast.core.tidy import MAX_CUSTOM_FIELDS, MAX_LONG_TEXT_CHARS, MAX_TEXT_CHARS, MAX_UTM_FIELDS, Tidied, tidy
 from leadcast.core.values import MAX_DEPTH_OF_BODY, is_whole, text_of
 
@@ -186,11 +187,11 @@ def _read(data: Any) -> SendBatch:
 
 def _refuse_sealed(credentials: Any) -> None:
     """Refuses what `leadcast seal` has made: it opens in runs, and there is none yet."""
-    if isinstance(credentials, Mapping) and list(credentials) == ["sealed"] and isinstance(credentials["sealed"], str):
+    if is_sealed(credentials):
         reject(
             [
                 FieldError(
-                    ("credentials", "sealed"),
+                    ("credentials", SEALED),
                     "what is sealed opens in a run of send_lead only: trigger one with this as its conf (docs/api.md, "
                     "Airflow's own trigger), or send the credentials themselves",
                 )

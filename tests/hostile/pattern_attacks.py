@@ -9,14 +9,16 @@ import ast
 import importlib
 import json
 import re
-import signal
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from re import _constants as codes  # type: ignore[attr-defined]
 from re import _parser  # type: ignore[attr-defined]
 from typing import Any
+
+from tests.hostile.processor_time import is_burst
 
 PACKAGE = Path(__file__).parents[2] / "include" / "leadcast"
 CHARS = 100_000
@@ -203,30 +205,16 @@ def _is_in(char: str, code: Any, argument: Any) -> bool:
     return False
 
 
-class _BurstError(Exception):
-    """Its time is up."""
-
-
-def _break_off(number: int, frame: object) -> None:
-    raise _BurstError
-
-
 def burst(listed: Iterable[Use]) -> Iterator[tuple[str, str]]:
     """Those that use up their processor time on a text of theirs, with how that text begins.
 
     The engine of `re` looks for signals as it goes, so it can be broken off.
     """
-    signal.signal(signal.SIGVTALRM, _break_off)
     for use in listed:
         for text in texts(use):
-            signal.setitimer(signal.ITIMER_VIRTUAL, CPU_S)
-            try:
-                use.try_on(text)
-            except _BurstError:
+            if is_burst(partial(use.try_on, text), cpu_s=CPU_S):
                 yield f"{use.where} {use.method}", repr(text[:40] + "…" + text[-3:])
                 break
-            finally:
-                signal.setitimer(signal.ITIMER_VIRTUAL, 0)
 
 
 if __name__ == "__main__":

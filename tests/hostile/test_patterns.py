@@ -7,14 +7,11 @@ minutes. It bounds what does not end; nothing is timed.
 
 from __future__ import annotations
 
-import json
 import re
-import resource
-import subprocess
-import sys
 from typing import Any
 
 from .pattern_attacks import PACKAGE, Use, burst
+from .processor_time import outcome_of
 
 LONGEST: dict[str, int] = {}
 """Where a pattern is not linear: `module:name` → the longest text that can reach it."""
@@ -27,18 +24,10 @@ MADE: dict[str, re.Pattern[Any]] = {
     ),
 }
 """Those that are made while the code runs: where → one like it."""
-MOST_CPU_S = 600
-
-
-def _bounded() -> None:
-    resource.setrlimit(resource.RLIMIT_CPU, (MOST_CPU_S, MOST_CPU_S))
 
 
 def test_every_pattern_is_linear_on_its_worst() -> None:
-    command = [sys.executable, "-m", "tests.hostile.pattern_attacks"]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=_bounded)
-    assert run.returncode == 0, run.stderr[-2000:]
-    found = json.loads(run.stdout.splitlines()[-1])
+    found = outcome_of("tests.hostile.pattern_attacks")
     assert found["burst"] == []
     assert found["tried"] > 100
 

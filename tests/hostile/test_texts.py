@@ -7,27 +7,15 @@ by processor time that a linear one comes nowhere near.
 
 from __future__ import annotations
 
-import json
-import resource
-import subprocess
-import sys
-
+from .processor_time import outcome_of
 from .text_attacks import Taker, burst
 
 LONGEST: dict[str, int] = {}
 """Where a function is not linear: `module:function` → the longest text that can reach it."""
-MOST_CPU_S = 600
-
-
-def _bounded() -> None:
-    resource.setrlimit(resource.RLIMIT_CPU, (MOST_CPU_S, MOST_CPU_S))
 
 
 def test_every_function_that_takes_a_text_is_linear_in_it() -> None:
-    command = [sys.executable, "-m", "tests.hostile.text_attacks"]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=_bounded)
-    assert run.returncode == 0, f"broken off in the last one: {run.stderr[-2000:]}"
-    found = json.loads(run.stdout.splitlines()[-1])
+    found = outcome_of("tests.hostile.text_attacks")
     assert found["burst"] == []
     assert found["tried"] > 70
 

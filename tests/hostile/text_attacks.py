@@ -9,15 +9,16 @@ import importlib
 import inspect
 import json
 import pkgutil
-import signal
 import sys
 import typing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
-from tests.hostile.pattern_attacks import GENERIC, _break_off, _BurstError
+from tests.hostile.pattern_attacks import GENERIC
+from tests.hostile.processor_time import BurstError, is_burst
 
 CHARS = 100_000
 CPU_S = 4.0
@@ -64,7 +65,7 @@ class Taker:
             if isinstance(made, Iterator):
                 for _ in islice(made, self.longest):
                     pass
-        except _BurstError:
+        except BurstError:
             raise
         except Exception:
             return  # a refusal is an answer, too: other tests say which
@@ -118,18 +119,12 @@ def burst(listed: list[Taker]) -> Iterator[tuple[str, str]]:
     What stays in C code cannot be broken off: the process's own limit ends it, and the last line of standard error
     says where.
     """
-    signal.signal(signal.SIGVTALRM, _break_off)
     for taker in listed:
         for text in texts(taker.longest):
             sys.stderr.write(f"{taker.where} {text[:20]!a}…{text[-1:]!a}\n")
-            signal.setitimer(signal.ITIMER_VIRTUAL, CPU_S)
-            try:
-                taker.try_on(text)
-            except _BurstError:
+            if is_burst(partial(taker.try_on, text), cpu_s=CPU_S):
                 yield taker.where, repr(text[:40] + "…" + text[-1:])
                 break
-            finally:
-                signal.setitimer(signal.ITIMER_VIRTUAL, 0)
 
 
 if __name__ == "__main__":

@@ -65,9 +65,8 @@ def retry(batch_id: str, url: Url = "", token_file: TokenFile = None, user: User
     from leadcast.local.batches import await_batch, retry_batch
 
     with session.plain_errors():
-        token = session.given_token(token_file)
-        api = session.connect(url, token=token, user=user)
-        with session.may_be_others(f"leadcast retry {shlex.quote(batch_id)}", token=token, user=user):
+        typed = f"leadcast retry {shlex.quote(batch_id)}"
+        with session.changing(typed, url=url, token_file=token_file, user=user) as api:
             answer = retry_batch(api, batch_id)
         if not wait:
             typer.echo(f"{batch_id}  {answer['status']}  see: leadcast batch {batch_id}")
@@ -83,9 +82,8 @@ def cancel(batch_id: str, url: Url = "", token_file: TokenFile = None, user: Use
     from leadcast.local.batches import cancel_batch
 
     with session.plain_errors():
-        token = session.given_token(token_file)
-        api = session.connect(url, token=token, user=user)
-        with session.may_be_others(f"leadcast cancel {shlex.quote(batch_id)}", token=token, user=user):
+        typed = f"leadcast cancel {shlex.quote(batch_id)}"
+        with session.changing(typed, url=url, token_file=token_file, user=user) as api:
             answer = cancel_batch(api, batch_id)
         is_over = BatchStatus(answer["status"]).is_final
         typer.echo(f"{batch_id}  {answer['status']}{'' if is_over else '  what is just being sent goes to its end'}")

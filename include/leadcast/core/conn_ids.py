@@ -25,6 +25,11 @@ def is_conn_id(text: object) -> bool:
     return isinstance(text, str) and _NAME.fullmatch(text) is not None
 
 
+def type_name(conn_type: str) -> str:
+    """A connection's type as it is compared: Airflow takes `-` for `_`, and capitals for small letters."""
+    return conn_type.lower().replace("-", "_")
+
+
 def unusable(conn_id: str, integration_type: str) -> str:
     """What a caller is told of a connection that he cannot use. The same whether there is none, it is one for something
     else, or requests may not name it: who may not see connections learns nothing of them.

@@ -7,8 +7,9 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from leadcast.core.sealed_form import SEALED
 from leadcast.engine.logged_requests import words_of
-from leadcast.engine.sealed_conf import SEALED, is_sealed
+from leadcast.engine.sealed_conf import is_sealed
 from leadcast.store.rotation import Advance, Tally
 
 if TYPE_CHECKING:
@@ -90,13 +91,12 @@ def _texts(data: Any) -> Iterator[tuple[Any, Any]]:
     left = [data]
     while left:
         item = left.pop()
-        for name, inner in (
-            item.items() if isinstance(item, dict) else enumerate(item) if isinstance(item, list) else ()
-        ):
+        if not isinstance(item, dict | list):
+            continue
+        for name, inner in item.items() if isinstance(item, dict) else enumerate(item):
             if isinstance(inner, str) and _A_SEAL in inner and "{" in inner:
                 yield item, name
-            elif isinstance(inner, dict | list):
-                left.append(inner)
+            left.append(inner)
 
 
 def _ends() -> tuple[int, int]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import SecretStr, ValidationError
 
-from leadcast.core.conn_ids import unusable
+from leadcast.core.conn_ids import type_name, unusable
 from leadcast.core.errors import CredentialsError
 from leadcast.core.field_words import Fault
 from leadcast.core.settings import Settings
@@ -117,7 +117,7 @@ def of_connection(
 
 
 def _check_type(connection: ConnectionFields, integration: Integration[Any, Any]) -> None:
-    found = connection.conn_type.lower().replace("-", "_")
+    found = type_name(connection.conn_type)
     types = integration.connection_types or (integration.type,)
     if found in types:
         return

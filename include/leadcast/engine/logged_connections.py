@@ -13,7 +13,7 @@ from argparse import ArgumentParser
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from leadcast.core.conn_ids import fits
+from leadcast.core.conn_ids import fits, type_name
 from leadcast.engine.logged_requests import MAX_COMMAND_CHARS, words_of
 from leadcast.engine.request_shape import MASKED, spend_on
 
@@ -126,7 +126,7 @@ def _object(text: str) -> dict[str, Any]:
 def _types(connection: Mapping[str, Any]) -> set[str]:
     """The types that it says to have, as Airflow has them; a URI's is its scheme."""
     told = (str(connection.get(_TYPE) or ""), str(connection.get("uri") or "").partition(":")[0])
-    return {kind.strip().lower().replace("-", "_") for kind in told if kind.strip()}
+    return {type_name(kind.strip()) for kind in told if kind.strip()}
 
 
 def _is_ours(*told: Mapping[str, Any]) -> bool:
@@ -144,11 +144,13 @@ def _own_types() -> set[str]:
 
     others = map(registry.get_if_sound, set(registry.types()) - set(registry.SHIPPED))
     types = set(registry.types()).union(*(each.connection_types for each in others if each))
-    return {kind.lower().replace("-", "_") for kind in types} - _SHARED_TYPES
+    return set(map(type_name, types)) - _SHARED_TYPES
 
 
 def _allowed() -> list[str]:
     """`[leadcast] allowed_conn_ids`, read alone: other settings may have to be asked for elsewhere."""
     from airflow.configuration import conf
 
-    return [each.strip() for each in conf.get("leadcast", "allowed_conn_ids", fallback="").split(",") if each.strip()]
+    from leadcast.core.setting_fields import comma_separated
+
+    return list(comma_separated(conf.get("leadcast", "allowed_conn_ids", fallback="")))

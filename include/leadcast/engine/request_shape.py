@@ -13,6 +13,7 @@ from typing import Any
 
 from leadcast.core.budget import PER_EXPRESSION, PER_VALUE, spend
 from leadcast.core.json_size import most_values
+from leadcast.core.sealed_form import is_sealed
 
 MASKED = "***"
 _TEXTS_WITHIN_TEXTS = 3
@@ -180,11 +181,6 @@ def _is_misspelt(name: str) -> bool:
 
     spend(PER_EXPRESSION)  # dear, where many names are nearly one of these
     return bool(get_close_matches(name[:_LONGEST_NAME], SECRET_MEMBERS, n=1, cutoff=_NEAR_ENOUGH))
-
-
-def is_sealed(value: Any) -> bool:
-    """Whether these credentials are sealed: there is nothing else in them."""
-    return isinstance(value, Mapping) and list(value) == ["sealed"] and isinstance(value["sealed"], str)
 
 
 def _bare(name: Any) -> str:

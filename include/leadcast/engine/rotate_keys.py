@@ -6,10 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from leadcast.core.sealed_form import SEALED
 from leadcast.engine import audited_seals, config
 from leadcast.engine.conf_guard import DAG_ID, purpose_of
 from leadcast.engine.init import in_airflows_database
-from leadcast.engine.sealed_conf import SEALED, is_sealed
+from leadcast.engine.sealed_conf import is_sealed
 from leadcast.store import rotation
 from leadcast.store.rotation import Advance, Tally
 

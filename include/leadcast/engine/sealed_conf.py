@@ -14,16 +14,16 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from leadcast.core import sealed_form
 from leadcast.core.errors import FieldError, InvalidRequest, SettingsError
 from leadcast.core.model import Priority
-from leadcast.engine import request_shape
+from leadcast.core.sealed_form import SEALED
 from leadcast.engine.request_shape import SECRET_MEMBERS, holds_request
 
 if TYPE_CHECKING:
     from leadcast.core.tidy import Tidied
     from leadcast.store.sealing import Purpose, Sealer
 
-SEALED = "sealed"
 _CREDENTIALS = "credentials"
 _SECRET_FIELDS = tuple(sorted(SECRET_MEMBERS))
 _PRIORITY = "priority"
@@ -132,7 +132,7 @@ def has_secrets(conf: Mapping[str, Any]) -> bool:
 
 def is_sealed(conf: Mapping[str, Any]) -> bool:
     """Whether the credentials of this conf are sealed."""
-    return request_shape.is_sealed(conf.get(_CREDENTIALS))
+    return sealed_form.is_sealed(conf.get(_CREDENTIALS))
 
 
 def seal_conf(

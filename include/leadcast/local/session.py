@@ -103,15 +103,20 @@ def _log_in(user: str) -> Api:
 
 
 @contextmanager
-def may_be_others(command: str, *, token: str, user: str) -> Iterator[None]:
-    """Says of a batch of somebody else's how to go on, where that is known: on the local stack there is an admin.
+def changing(command: str, *, url: str, token_file: Path | None, user: str) -> Iterator[Api]:
+    """The API, for a command that changes a batch. Where that is somebody else's, it is said how to go on, if that is
+    known: on the local stack there is an admin.
 
     Args:
-        command: what was refused.
-        token: that was given; empty: this user was signed in.
+        command: as it may be typed again.
+
+    Raises:
+        StackError: as `given_token` and `connect` do.
     """
+    token = given_token(token_file)
+    api = connect(url, token=token, user=user)
     try:
-        yield
+        yield api
     except ApiError as error:
         if error.status == _FORBIDDEN and not token and user != _ADMIN and _has_stack():
             error.mend = f"It was signed in as {user}. As the local stack's admin: {command} --user {_ADMIN}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -114,9 +114,10 @@ def ask(
 
 def _asked_again(connection: Connection, before: Erasure, *, only_of: str | None) -> Erasure:
     """Nothing is new, and all of Airflow that this user's erasures look at has been looked at."""
-    if before.done_at is None and before.reach.only_of == only_of:
-        left_in_airflow(connection, before.lead_id, [], audit_log_left=False, erased={})
-    return find(connection, before.lead_id) or before
+    if before.done_at is not None or before.reach.only_of != only_of:
+        return before
+    left_in_airflow(connection, before.lead_id, [], audit_log_left=False, erased={})
+    return replace(before, runs=[], audit_log_left=False)
 
 
 def _refuse_others(owners: whose.Owners, user: str, *, is_his: bool) -> None:
