@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from leadcast.integrations.answer import Answer
-from leadcast.integrations.egress import Egress
+from leadcast.integrations.http.answer import Answer
+from leadcast.integrations.http.egress import Egress
 
 
 class Anywhere(Egress):

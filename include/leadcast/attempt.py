@@ -184,8 +184,8 @@ class Attempt:
     def _load_tools(self) -> None:
         """What an attempt uses is heavy to import. Loaded after its turn has come, it would send late, into the turn of
         those that follow."""
-        from leadcast.integrations.egress import Egress
-        from leadcast.integrations.templating import Templates
+        from leadcast.integrations.http.egress import Egress
+        from leadcast.integrations.text.templating import Templates
 
         self.egress = Egress.under(self.settings, self.integration.type)
         self.templates = Templates(folder=self.settings.templates_folder, language=self.settings.language)

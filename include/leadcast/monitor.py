@@ -15,7 +15,7 @@ from sqlalchemy import Connection, func, select
 from leadcast.core.clock import in_utc
 from leadcast.core.errors import BatchNotFound, FieldError, InvalidRequest, LeadcastError, LeadNotFound
 from leadcast.core.model import BatchStatus, Lead
-from leadcast.integrations.own_words import HIDDEN
+from leadcast.integrations.text.own_words import HIDDEN
 from leadcast.shown import Sees, as_seen, nobodys, words
 from leadcast.store import circuits, leads, outbox, views, whose
 from leadcast.store.circuits import Circuit

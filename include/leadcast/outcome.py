@@ -26,9 +26,9 @@ from leadcast.core.model import Receipt
 from leadcast.core.settings import Settings
 from leadcast.core.verdict import Standing, Verdict, verdict
 from leadcast.integrations.base import Integration
-from leadcast.integrations.fit_to_show import fit_to_show
-from leadcast.integrations.operators_words import in_error
-from leadcast.integrations.personal_data import personal_data
+from leadcast.integrations.text.fit_to_show import fit_to_show
+from leadcast.integrations.text.operators_words import in_error
+from leadcast.integrations.text.personal_data import personal_data
 from leadcast.store import account_watch, claims, ledger, lost_answers
 from leadcast.store.persistent import persistent
 

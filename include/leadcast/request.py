@@ -70,7 +70,7 @@ def _by_type(value: Any) -> Any:
 
 
 def _callable_url(url: str) -> str:
-    from leadcast.integrations.address import callable_url
+    from leadcast.integrations.http.address import callable_url
 
     return callable_url(url)
 
@@ -227,8 +227,8 @@ def _item_errors(
     index: int, item: IntegrationRequest, request: SendBatch, defaults: Mapping[str, Any], conn_ids: ConnIds | None
 ) -> list[FieldError]:
     from leadcast.integrations import registry
-    from leadcast.integrations.caller_lines import at_the_door
-    from leadcast.integrations.mapping import merged
+    from leadcast.integrations.text.caller_lines import at_the_door
+    from leadcast.integrations.text.mapping import merged
 
     here: tuple[str | int, ...] = ("integrations", index)
     if item.type not in registry.types():
@@ -253,7 +253,7 @@ def _credential_errors(
     integration_type: str, given: Mapping[str, Any] | None, conn_ids: ConnIds | None
 ) -> list[FieldError]:
     from leadcast.integrations import registry
-    from leadcast.integrations.caller_lines import at_the_door
+    from leadcast.integrations.text.caller_lines import at_the_door
 
     here = ("credentials", integration_type)
     if not given:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from leadcast.integrations import registry
-from leadcast.integrations.own_words import HIDDEN, is_code, ours_of
+from leadcast.integrations.text.own_words import HIDDEN, is_code, ours_of
 from leadcast.store.views import AttemptView, BatchView, DeliveryView
 
 Sees = Callable[[str | None], bool]

@@ -204,7 +204,7 @@ def leaves_in_mid_wave(
     accept: Accept, sandbox: Sandbox, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> Sequence[Accepted]:
     """Three batches, of which the second has arrived when the server leaves, and its outcome cannot be written."""
-    from leadcast.integrations.bitrix24 import Bitrix24
+    from leadcast.integrations.bitrix24.integration import Bitrix24
 
     real = Bitrix24.deliver
     calls: list[int] = []

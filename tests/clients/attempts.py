@@ -7,8 +7,8 @@ from typing import Any
 
 from leadcast.core.settings import Language, Settings
 from leadcast.integrations.base import Call
-from leadcast.integrations.egress import Egress
-from leadcast.integrations.templating import Templates
+from leadcast.integrations.http.egress import Egress
+from leadcast.integrations.text.templating import Templates
 from tests.contract.conftest import MemoryVault
 
 KEY = "0198f2c4-7a3e-7c11-9d0a-5f6b1e2d3c4b-2"

@@ -9,7 +9,7 @@ from typing import Any
 import requests
 
 from leadcast.core.model import Lead, Receipt
-from leadcast.integrations.amocrm import AmoCrm, AmoCrmCredentials, AmoCrmSettings
+from leadcast.integrations.amocrm.integration import AmoCrm, AmoCrmCredentials, AmoCrmSettings
 from leadcast.integrations.base import Account, Call
 from leadcast.sandbox import Sandbox
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from leadcast.core.model import Lead, Receipt
 from leadcast.integrations.base import Account, Call
-from leadcast.integrations.bitrix24 import Bitrix24, Bitrix24Credentials, Bitrix24Settings
+from leadcast.integrations.bitrix24.integration import Bitrix24, Bitrix24Credentials, Bitrix24Settings
 from leadcast.sandbox import Sandbox
 
 MakeCall = Callable[..., Call]

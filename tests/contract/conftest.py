@@ -12,8 +12,8 @@ import pytest
 from leadcast.core.model import Lead
 from leadcast.core.settings import Language, Settings
 from leadcast.integrations.base import Call, TokenPair, TokenVault
-from leadcast.integrations.egress import Egress
-from leadcast.integrations.templating import Templates
+from leadcast.integrations.http.egress import Egress
+from leadcast.integrations.text.templating import Templates
 from leadcast.sandbox import Sandbox, SandboxPorts
 
 KEY = "0198f2c4-7a3e-7c11-9d0a-5f6b1e2d3c4b-2"

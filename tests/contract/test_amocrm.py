@@ -15,8 +15,8 @@ from leadcast.core.errors import Blocked, CredentialsError, RateLimited, Rejecte
 from leadcast.core.limits import Limit
 from leadcast.core.model import Lead, Receipt
 from leadcast.core.settings import Language, Settings
-from leadcast.integrations.amocrm import AmoCrm, AmoCrmSettings
-from leadcast.integrations.amocrm_search import MAX_PAGES, PAGE
+from leadcast.integrations.amocrm.integration import AmoCrm, AmoCrmSettings
+from leadcast.integrations.amocrm.search import MAX_PAGES, PAGE
 from leadcast.integrations.base import ConnectionFields
 from leadcast.sandbox import Sandbox
 

@@ -11,7 +11,7 @@ from tests.contract.amocrm_deliveries import MakeCall, Progress, calls, deliver,
 from leadcast.core.errors import CredentialsError, RateLimited, RejectedError, TransientError
 from leadcast.core.model import Lead
 from leadcast.core.settings import Language, Settings
-from leadcast.integrations.amocrm_contacts import MAX_PAGES, PAGE
+from leadcast.integrations.amocrm.contacts import MAX_PAGES, PAGE
 from leadcast.sandbox import Sandbox
 
 

@@ -24,11 +24,11 @@ from leadcast.core.model import Lead
 from leadcast.core.plain import plain_text
 from leadcast.integrations import registry
 from leadcast.integrations.base import Account, Call
-from leadcast.integrations.bitrix24_fields import addresses_of
-from leadcast.integrations.mail_server import mail_address
-from leadcast.integrations.remarks import said
-from leadcast.integrations.template_values import text_of
-from leadcast.integrations.ways import addresses_in, each_phone
+from leadcast.integrations.bitrix24.fields import addresses_of
+from leadcast.integrations.email.server import mail_address
+from leadcast.integrations.text.remarks import said
+from leadcast.integrations.text.template_values import text_of
+from leadcast.integrations.text.ways import addresses_in, each_phone
 from leadcast.request import validate
 from leadcast.sandbox import Sandbox
 from leadcast.sandbox.telegram_html import parse_html

@@ -10,7 +10,7 @@ from tests.contract.bitrix24 import ADD, CODE, NO_SEARCH, MakeCall, deliver, fin
 
 from leadcast.core.errors import CredentialsError, DeliveryError, RateLimited, TransientError
 from leadcast.core.model import Lead, Receipt
-from leadcast.integrations.bitrix24_contact import phone_forms
+from leadcast.integrations.bitrix24.contact import phone_forms
 from leadcast.sandbox import Sandbox
 
 UNEXPECTED, BLOCKED = "ERROR_UNEXPECTED_ANSWER", "OPERATION_TIME_LIMIT"

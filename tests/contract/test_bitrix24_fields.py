@@ -12,7 +12,7 @@ from tests.contract.bitrix24 import ADD, NO_SEARCH, MakeCall, Remembered, delive
 
 from leadcast.core.errors import CredentialsError, RejectedError, TransientError
 from leadcast.core.model import Lead
-from leadcast.integrations.bitrix24 import Bitrix24Settings
+from leadcast.integrations.bitrix24.integration import Bitrix24Settings
 from leadcast.sandbox import Sandbox
 
 ASK = "crm.item.fields.json"

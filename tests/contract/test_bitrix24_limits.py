@@ -10,10 +10,10 @@ from tests.contract.bitrix24 import ADD, NO_SEARCH, OAUTH, MakeCall, Remembered,
 from leadcast.core.errors import Postponed, RateLimited, TransientError
 from leadcast.core.limits import Limit
 from leadcast.core.model import Lead
-from leadcast.integrations.answer import Answer
-from leadcast.integrations.bitrix24 import Bitrix24, Bitrix24Settings
-from leadcast.integrations.bitrix24_client import Bitrix24Client
-from leadcast.integrations.bitrix24_operating import STOP_AT_S, WATCH_FROM_S, Operating
+from leadcast.integrations.bitrix24.client import Bitrix24Client
+from leadcast.integrations.bitrix24.integration import Bitrix24, Bitrix24Settings
+from leadcast.integrations.bitrix24.operating import STOP_AT_S, WATCH_FROM_S, Operating
+from leadcast.integrations.http.answer import Answer
 from leadcast.sandbox import Sandbox
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -9,8 +9,8 @@ from tests.contract.bitrix24 import CODE, NO_SEARCH, MakeCall, Remembered, accou
 
 from leadcast.core.errors import CredentialsError, RejectedError, UnknownOutcome
 from leadcast.core.model import Lead
-from leadcast.integrations.bitrix24 import Bitrix24
-from leadcast.integrations.bitrix24_portal import MOVED_TO, Portal
+from leadcast.integrations.bitrix24.integration import Bitrix24
+from leadcast.integrations.bitrix24.portal import MOVED_TO, Portal
 from leadcast.sandbox import Sandbox, SandboxPorts
 
 

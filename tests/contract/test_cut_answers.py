@@ -21,8 +21,9 @@ from leadcast.core.errors import (
     UnknownOutcome,
 )
 from leadcast.core.model import Lead, Receipt
-from leadcast.integrations import registry, webhook
+from leadcast.integrations import registry
 from leadcast.integrations.base import Account, Call
+from leadcast.integrations.webhook import integration as webhook
 
 MakeCall = Callable[..., Call]
 LEAD = Lead(id="1", phone="+79990000001")

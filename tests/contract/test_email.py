@@ -22,8 +22,8 @@ from leadcast.core.errors import (
 )
 from leadcast.core.model import Lead, Receipt
 from leadcast.integrations.base import Account, Call, ConnectionFields
-from leadcast.integrations.email import Email, EmailAccount, EmailCredentials, EmailSettings
-from leadcast.integrations.smtp import MailServer, TlsMode
+from leadcast.integrations.email.integration import Email, EmailAccount, EmailCredentials, EmailSettings
+from leadcast.integrations.email.smtp import MailServer, TlsMode
 from leadcast.sandbox import Sandbox
 
 SEED = {

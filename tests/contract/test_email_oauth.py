@@ -10,10 +10,10 @@ from pydantic import SecretStr
 
 from leadcast.core.errors import CredentialsError, RateLimited, TransientError
 from leadcast.core.model import Lead, Receipt
-from leadcast.integrations import mail_oauth
 from leadcast.integrations.base import Call, ConnectionFields, TokenVault
-from leadcast.integrations.email import Email, EmailAccount, EmailSettings
-from leadcast.integrations.mail_server import MailServer
+from leadcast.integrations.email import oauth as mail_oauth
+from leadcast.integrations.email.integration import Email, EmailAccount, EmailSettings
+from leadcast.integrations.email.server import MailServer
 from leadcast.sandbox import Sandbox
 
 MakeCall = Callable[..., Call]

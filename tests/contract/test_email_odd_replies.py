@@ -13,8 +13,8 @@ import pytest
 from pydantic import SecretStr
 
 from leadcast.core.errors import CredentialsError, DeliveryError, TransientError, UnknownOutcome
-from leadcast.integrations import smtp
-from leadcast.integrations.mail_server import MailServer, TlsMode
+from leadcast.integrations.email import smtp
+from leadcast.integrations.email.server import MailServer, TlsMode
 
 Reply = Callable[[bytes], bytes | None]
 """To what was heard; None: hang up."""

@@ -15,9 +15,9 @@ from tests.contract.test_email import deliver, letters
 from leadcast.core.errors import CredentialsError, DeliveryError, TransientError
 from leadcast.core.model import Lead
 from leadcast.core.settings import Settings
-from leadcast.integrations import smtp
 from leadcast.integrations.base import Call
-from leadcast.integrations.mail_server import MailServer, TlsMode
+from leadcast.integrations.email import smtp
+from leadcast.integrations.email.server import MailServer, TlsMode
 from leadcast.sandbox import Sandbox
 
 MakeCall = Callable[..., Call]
@@ -41,7 +41,7 @@ def test_we_say_the_name_that_is_set_or_else_the_senders_domain(
     extra: str,
     said: str,
 ) -> None:
-    monkeypatch.setattr("leadcast.integrations.smtp_name._full_name_of_this_machine", lambda: "")
+    monkeypatch.setattr("leadcast.integrations.email.smtp_name._full_name_of_this_machine", lambda: "")
     settings = Settings(allowed_networks=("127.0.0.0/8",), smtp_ehlo_name=setting)
     deliver(sandbox, lead, make_call(settings=settings), ehlo_name=extra)
     assert [letter["ehlo"] for letter in letters(sandbox)] == [said]

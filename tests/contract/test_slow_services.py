@@ -21,10 +21,11 @@ from tests.anywhere import Anywhere
 
 from leadcast.core.errors import TransientError, UnknownOutcome
 from leadcast.core.model import Lead
-from leadcast.integrations import registry, smtp
+from leadcast.integrations import registry
 from leadcast.integrations.base import Account, Call, Integration
-from leadcast.integrations.mail_server import MailServer, TlsMode
-from leadcast.integrations.smtp import Sent
+from leadcast.integrations.email import smtp
+from leadcast.integrations.email.server import MailServer, TlsMode
+from leadcast.integrations.email.smtp import Sent
 
 ENDS_S = 60
 """Only a guard for what would never end."""

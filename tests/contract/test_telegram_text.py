@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from leadcast.core.errors import RejectedError
 from leadcast.core.model import Lead
 from leadcast.core.settings import Language
-from leadcast.integrations.telegram_text import MAX_BYTES, MAX_CHARS, visible
-from leadcast.integrations.templating import Templates
+from leadcast.integrations.telegram.text import MAX_BYTES, MAX_CHARS, visible
+from leadcast.integrations.text.templating import Templates
 from leadcast.sandbox.telegram_text import message_text
 
 HARD = (

@@ -29,12 +29,12 @@ from leadcast.core.errors import (
     UnknownOutcome,
 )
 from leadcast.core.model import Lead, Receipt
-from leadcast.integrations.answer import Answer
 from leadcast.integrations.base import Account, Call, ConnectionFields
-from leadcast.integrations.egress import Egress
-from leadcast.integrations.webhook import Webhook, WebhookCredentials, WebhookSettings
-from leadcast.integrations.webhook_answer import check
-from leadcast.integrations.webhook_message import BodyKind, message_body, signed_headers
+from leadcast.integrations.http.answer import Answer
+from leadcast.integrations.http.egress import Egress
+from leadcast.integrations.webhook.answer import check
+from leadcast.integrations.webhook.integration import Webhook, WebhookCredentials, WebhookSettings
+from leadcast.integrations.webhook.message import BodyKind, message_body, signed_headers
 from leadcast.sandbox import Sandbox
 
 SECRET = "whsec_AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcY"

@@ -17,8 +17,8 @@ from leadcast.engine import config, connection_check, connections
 from leadcast.engine.finding import Finding, Level
 from leadcast.inbox import Inbox
 from leadcast.integrations import registry
-from leadcast.integrations.email import EmailCredentials
-from leadcast.integrations.templating import Templates
+from leadcast.integrations.email.integration import EmailCredentials
+from leadcast.integrations.text.templating import Templates
 from leadcast.plan import plan
 from leadcast.request import validate
 from leadcast.store import ledger
@@ -90,7 +90,7 @@ def test_nothing_is_looked_up_for_the_vendors_own_hosts(monkeypatch: pytest.Monk
     def no_name_server(host: str, port: int) -> list[str]:
         raise AssertionError(host)
 
-    monkeypatch.setattr("leadcast.integrations.connecting.resolve", no_name_server)
+    monkeypatch.setattr("leadcast.integrations.http.connecting.resolve", no_name_server)
     connect(monkeypatch, "leadcast_amocrm", conn_type="amocrm", host="https://example.amocrm.ru", password="t")
     connect(monkeypatch, "leadcast_bitrix24", conn_type="bitrix24", host="https://x.bitrix24.ru/rest/1/c0de/")
     connect(monkeypatch, "leadcast_telegram", conn_type="telegram", password="1:t0ken", host="@s")
@@ -238,7 +238,7 @@ def test_what_waits_with_such_a_subject_goes_out(
     request["integrations"] = [{"type": "email", "settings": own if is_requests else {}}]
     with monkeypatch.context() as older:
         older.setattr(
-            "leadcast.integrations.caller_lines._ROOTS", ("lead", "placeholders", "lead_name", "city", "utm", "a")
+            "leadcast.integrations.text.caller_lines._ROOTS", ("lead", "placeholders", "lead_name", "city", "utm", "a")
         )
         accepted = Inbox(store, settings).accept(request)
     plan(store, settings, run_id="r1")

@@ -22,11 +22,13 @@ from leadcast.core.settings import Settings
 from leadcast.deliver import Courier
 from leadcast.engine import connections
 from leadcast.inbox import Inbox
-from leadcast.integrations import operators_words, registry, smtp
+from leadcast.integrations import registry
 from leadcast.integrations.base import Account, Call, ConnectionFields, Integration
-from leadcast.integrations.egress import Egress
-from leadcast.integrations.mail_server import MailServer
-from leadcast.integrations.webhook import Webhook
+from leadcast.integrations.email import smtp
+from leadcast.integrations.email.server import MailServer
+from leadcast.integrations.http.egress import Egress
+from leadcast.integrations.text import operators_words
+from leadcast.integrations.webhook.integration import Webhook
 from leadcast.plan import plan
 from leadcast.request import validate
 from leadcast.store import views
@@ -363,8 +365,8 @@ def test_what_an_integration_of_ones_own_calls_is_public_unless_it_says_otherwis
     "host", ["example.amocrm.ru.evil.example", "amocrm.ru.", "evil-amocrm.ru", "example.amocrm.ru@127.0.0.1"]
 )
 def test_what_only_looks_like_a_vendors_host_is_none(host: str) -> None:
-    from leadcast.integrations.address import is_vendors
-    from leadcast.integrations.amocrm_client import PUBLIC_HOSTS
+    from leadcast.integrations.amocrm.client import PUBLIC_HOSTS
+    from leadcast.integrations.http.address import is_vendors
 
     assert not is_vendors(f"https://{host}", PUBLIC_HOSTS)
     assert not is_vendors("http://example.amocrm.ru", PUBLIC_HOSTS)

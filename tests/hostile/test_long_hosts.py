@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from leadcast.integrations import address
+from leadcast.integrations.http import address
 
 
 def test_marks_on_a_letter_are_counted_before_they_are_put_in_order(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from leadcast.core.model import Lead
 from leadcast.core.redact import scrub
-from leadcast.integrations.common_words import is_common
-from leadcast.integrations.fit_to_show import fit_to_show
-from leadcast.integrations.personal_data import personal_data, telling
+from leadcast.integrations.text.common_words import is_common
+from leadcast.integrations.text.fit_to_show import fit_to_show
+from leadcast.integrations.text.personal_data import personal_data, telling
 from tests.contract.error_cases import LEAD, SECRET, SERVICES, WEBHOOK_SECRET, Service, cases_of
 
 BLOCKED = "Forbidden: bot was blocked by the user"

@@ -24,7 +24,7 @@ from leadcast.core.model import DeliveryState
 from leadcast.core.settings import Settings
 from leadcast.deliver import Courier
 from leadcast.inbox import Accepted, Inbox
-from leadcast.integrations.telegram import TelegramSettings
+from leadcast.integrations.telegram.integration import TelegramSettings
 from leadcast.plan import plan, ring_for_rest
 from leadcast.settle import Settler
 from leadcast.store import circuits, claims, standing

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from leadcast.core.settings import Language
-from leadcast.integrations.wording import Wording
+from leadcast.integrations.text.wording import Wording
 from tests.stack import SECRETS, Stack, until
 
 pytestmark = pytest.mark.system

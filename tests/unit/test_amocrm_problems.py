@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from leadcast.core.settings import Language
-from leadcast.integrations.amocrm_problems import account_problem
-from leadcast.integrations.wording import Wording
+from leadcast.integrations.amocrm.problems import account_problem
+from leadcast.integrations.text.wording import Wording
 
 RU = "В случае повторного возникновения ошибки, обращайтесь в нашу техническую поддержку - support@amocrm.ru"
 EN = "If error appears again, you can write to our support team - support@amocrm.com"

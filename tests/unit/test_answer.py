@@ -8,7 +8,7 @@ import json
 import pytest
 
 from leadcast.core.redact import one_line
-from leadcast.integrations.answer import Answer
+from leadcast.integrations.http.answer import Answer
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from pydantic import SecretStr
 from leadcast.core.errors import CredentialsError
 from leadcast.integrations import registry
 from leadcast.integrations.base import Account, ConnectionFields
-from leadcast.integrations.blanks import filled_in, trimmed
 from leadcast.integrations.connection import address_of, base_url_of
-from leadcast.integrations.email import EmailAccount
-from leadcast.integrations.mail_server import TlsMode
+from leadcast.integrations.email.integration import EmailAccount
+from leadcast.integrations.email.server import TlsMode
+from leadcast.integrations.text.blanks import filled_in, trimmed
 
 WHSEC = "whsec_" + "YWJj" * 8
 TOKEN = "123456:AAF-abcdefghijklmnopqrstuvwxyz01234"

@@ -19,8 +19,8 @@ import pytest
 from leadcast.core.circuit import is_against_account
 from leadcast.core.errors import Blocked, TransientError
 from leadcast.core.settings import Settings
-from leadcast.integrations import tls
-from leadcast.integrations.proxy import Proxy
+from leadcast.integrations.http import tls
+from leadcast.integrations.http.proxy import Proxy
 from leadcast.sandbox.smtp_tls import Certificate
 from tests.anywhere import Anywhere
 from tests.proxy_server import LOGIN, ProxyServer

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from leadcast.core.errors import UnknownOutcome
-from leadcast.integrations import racing
-from leadcast.integrations.egress import Answer
+from leadcast.integrations.http import racing
+from leadcast.integrations.http.egress import Answer
 from tests.anywhere import Anywhere
 from tests.unit.test_egress import RawServer, answering, localhost_certificate
 

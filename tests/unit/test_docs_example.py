@@ -16,8 +16,8 @@ from leadcast.core.errors import CredentialsError, RateLimited, UnknownOutcome
 from leadcast.core.model import Lead, Receipt
 from leadcast.core.settings import Settings
 from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, TokenVault
-from leadcast.integrations.egress import Egress
-from leadcast.integrations.templating import Templates
+from leadcast.integrations.http.egress import Egress
+from leadcast.integrations.text.templating import Templates
 from leadcast.sandbox import Sandbox, SandboxPorts
 
 PAGE = (Path(__file__).parents[2] / "docs" / "adding-an-integration.md").read_text(encoding="utf-8")

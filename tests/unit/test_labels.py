@@ -12,11 +12,11 @@ import pytest
 
 from leadcast.core.model import Lead
 from leadcast.core.settings import Language
-from leadcast.integrations.amocrm_note import note_of
-from leadcast.integrations.labels import LABELS, MAX_LABEL_CHARS, label_of, utm_label
-from leadcast.integrations.remarks import remarks
-from leadcast.integrations.telegram_text import visible
-from leadcast.integrations.templating import Templates
+from leadcast.integrations.amocrm.note import note_of
+from leadcast.integrations.telegram.text import visible
+from leadcast.integrations.text.labels import LABELS, MAX_LABEL_CHARS, label_of, utm_label
+from leadcast.integrations.text.remarks import remarks
+from leadcast.integrations.text.templating import Templates
 
 OURS = sorted({label for labels in LABELS.values() for label in labels.values()})
 PASSES_FOR_OURS = [

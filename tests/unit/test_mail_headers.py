@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from leadcast.integrations.mail_headers import INTACT
+from leadcast.integrations.email.headers import INTACT
 
 WORDS = st.lists(
     st.sampled_from(["Заявка", "очень", "длинная", "abc", "«x»", "🚀", "O'Brien", "7781:", "тема,", "(y)", "<z>"]),

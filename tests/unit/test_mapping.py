@@ -15,9 +15,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from leadcast.core.errors import RejectedError
 from leadcast.core.model import Lead
-from leadcast.integrations.amocrm import AmoCrmSettings
-from leadcast.integrations.expression_filters import FILTERS, MAX_CHARS, TESTS
-from leadcast.integrations.mapping import Fields, filled, merged
+from leadcast.integrations.amocrm.integration import AmoCrmSettings
+from leadcast.integrations.text.expression_filters import FILTERS, MAX_CHARS, TESTS
+from leadcast.integrations.text.mapping import Fields, filled, merged
 
 DOOR = TypeAdapter(Fields)
 LEAD = Lead(

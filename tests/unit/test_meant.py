@@ -13,7 +13,7 @@ from leadcast.core.errors import InvalidRequest
 from leadcast.core.meant import AsMeant, as_list, as_meant
 from leadcast.integrations import registry
 from leadcast.integrations.base import RequestModel
-from leadcast.integrations.mapping import merged
+from leadcast.integrations.text.mapping import merged
 from leadcast.request import validate
 
 

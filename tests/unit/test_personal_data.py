@@ -8,7 +8,7 @@ import pytest
 
 from leadcast.core.model import Lead
 from leadcast.core.redact import scrub
-from leadcast.integrations.personal_data import personal_data
+from leadcast.integrations.text.personal_data import personal_data
 
 ANNA = Lead(
     id="1",

@@ -11,7 +11,7 @@ from time import monotonic
 
 import pytest
 
-from leadcast.integrations.racing import MAX_ADDRESSES, first_connected, in_turns
+from leadcast.integrations.http.racing import MAX_ADDRESSES, first_connected, in_turns
 
 LIVE = "127.0.0.9"
 REFUSING = [f"127.0.0.{number}" for number in range(21, 21 + MAX_ADDRESSES - 1)]

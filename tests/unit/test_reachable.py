@@ -6,7 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from leadcast.integrations.reachable import may_reach
+from leadcast.integrations.http.reachable import may_reach
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 
 from leadcast.core.model import Lead
 from leadcast.core.settings import Language
-from leadcast.integrations.amocrm_note import note_of
-from leadcast.integrations.remarks import MAX_CHARS, remarks
+from leadcast.integrations.amocrm.note import note_of
+from leadcast.integrations.text.remarks import MAX_CHARS, remarks
 
 
 def test_a_long_comment_gives_way_to_what_stands_behind_it() -> None:

@@ -9,8 +9,8 @@ import zlib
 import pytest
 
 from leadcast.core.errors import UnknownOutcome
-from leadcast.integrations.egress import Answer
-from leadcast.integrations.reply import MAX_HEAD_BYTES, MAX_INTERIM, unpacked
+from leadcast.integrations.http.egress import Answer
+from leadcast.integrations.http.reply import MAX_HEAD_BYTES, MAX_INTERIM, unpacked
 from tests.anywhere import Anywhere
 from tests.unit.test_egress import answering
 

@@ -17,10 +17,10 @@ from leadcast.core.model import BatchStatus, Priority
 from leadcast.core.settings import Settings
 from leadcast.engine import hooks
 from leadcast.engine.senders import Senders
-from leadcast.integrations.answer import Answer
 from leadcast.integrations.base import ConnectionFields
-from leadcast.integrations.smtp import MailServer, Sent
-from leadcast.integrations.webhook_answer import check
+from leadcast.integrations.email.smtp import MailServer, Sent
+from leadcast.integrations.http.answer import Answer
+from leadcast.integrations.webhook.answer import check
 from leadcast.notify import Story
 from leadcast.store.views import BatchView
 from tests.unit.test_egress import RawServer, answering
@@ -67,7 +67,7 @@ def test_a_callers_host_that_never_answers_has_its_time_and_no_more(silent: tupl
 
 
 def test_a_caller_who_says_yes_and_works_on_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("leadcast.integrations.webhook_answer.BODY_S", 0.2)
+    monkeypatch.setattr("leadcast.integrations.webhook.answer.BODY_S", 0.2)
     began = time.monotonic()
 
     def works_on(connection: socket.socket) -> None:
@@ -102,7 +102,7 @@ def test_a_mail_server_that_has_the_message_may_take_longer_than_one_that_has_st
         given.append((server.timeout_s, timeout_s))
         return Sent(tuple(recipients))
 
-    monkeypatch.setattr("leadcast.integrations.smtp.send", send)
+    monkeypatch.setattr("leadcast.integrations.email.smtp.send", send)
     senders().email(story(), timeout_s=timeout_s)
     assert given == [(step_s, pytest.approx(timeout_s - step_s, abs=4))]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from leadcast.core.settings import Language
-from leadcast.integrations.smtp_blame import CLIENT, LOGIN, NAME, RELAY, SENDER, Fault, fault_of
-from leadcast.integrations.wording import Wording
+from leadcast.integrations.email.smtp_blame import CLIENT, LOGIN, NAME, RELAY, SENDER, Fault, fault_of
+from leadcast.integrations.text.wording import Wording
 
 OURS = {
     # Postfix

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from leadcast.core.errors import RejectedError
 from leadcast.core.model import Lead
 from leadcast.core.settings import Language, Occasion
-from leadcast.integrations.caller_lines import check_line
-from leadcast.integrations.telegram_text import MAX_CHARS, visible
-from leadcast.integrations.templating import Templates
+from leadcast.integrations.telegram.text import MAX_CHARS, visible
+from leadcast.integrations.text.caller_lines import check_line
+from leadcast.integrations.text.templating import Templates
 
 TELEGRAM_TAGS = frozenset({"b", "i", "u", "s", "code", "pre", "a", "blockquote"})
 LEAD = Lead(

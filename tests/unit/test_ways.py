@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from phonenumbers import PhoneNumber, parse
 
-from leadcast.integrations.ways import addresses_in, each_phone, is_same_phone, phones_in
+from leadcast.integrations.text.ways import addresses_in, each_phone, is_same_phone, phones_in
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_reading_takes_no_longer_for_a_longer_text(monkeypatch: pytest.MonkeyPat
         parsed.append(number)
         return parse(number, region)
 
-    monkeypatch.setattr("leadcast.integrations.phone_division.parse", counted)
+    monkeypatch.setattr("leadcast.integrations.text.phone_division.parse", counted)
     phones_in(text * (1_000_000 // len(text)), region=region)
     assert len(parsed) <= 2 * 3 * 12 * 40  # strict and not, each with its spellings, lengths, groups
 

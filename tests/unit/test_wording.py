@@ -16,10 +16,10 @@ import leadcast
 from leadcast.core import errors
 from leadcast.core.errors import TransientError
 from leadcast.core.settings import Language, Occasion
-from leadcast.integrations.mail_server import MailServer, TlsMode
-from leadcast.integrations.smtp_replies import nothing_sent
-from leadcast.integrations.templating import Templates
-from leadcast.integrations.wording import Wording, catalogue
+from leadcast.integrations.email.server import MailServer, TlsMode
+from leadcast.integrations.email.smtp_replies import nothing_sent
+from leadcast.integrations.text.templating import Templates
+from leadcast.integrations.text.wording import Wording, catalogue
 
 PACKAGE = Path(leadcast.__file__).parent
 SAMPLE = "X 9"

@@ -1,7 +1,7 @@
 """What is wrong with a field, in sentences of ours.
 
 Pydantic's own change with its versions, name Python's types, and hold a plural or an "or" here and there. Ours are few,
-and stand in the catalogues of languages (leadcast/integrations/wording.py).
+and stand in the catalogues of languages (leadcast/integrations/text/wording.py).
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ from leadcast.engine import config, connections
 from leadcast.engine.connection_hooks import BESIDE_THE_CONNECTION
 from leadcast.engine.finding import Finding, Level
 from leadcast.integrations import registry
-from leadcast.integrations.address import is_vendors
 from leadcast.integrations.base import Account, Integration
-from leadcast.integrations.egress import Egress
+from leadcast.integrations.http.address import is_vendors
+from leadcast.integrations.http.egress import Egress
 
 MAX_WAITING = 1000
 """How many of the deliveries that wait are looked at."""

@@ -19,7 +19,7 @@ from leadcast.core.errors import DeliveryError, LeadcastError
 from leadcast.engine import config, connections
 from leadcast.integrations import registry
 from leadcast.integrations.base import Call, TokenPair
-from leadcast.integrations.fit_to_show import fit_to_show
+from leadcast.integrations.text.fit_to_show import fit_to_show
 
 TEST_TIMEOUT_S = 20.0
 """For the whole test: somebody waits in front of a form, and a thread of the api-server with them."""
@@ -126,8 +126,8 @@ class _TokensToRead:
 
 
 def _call(integration_type: str) -> Call:
-    from leadcast.integrations.egress import Egress
-    from leadcast.integrations.templating import Templates
+    from leadcast.integrations.http.egress import Egress
+    from leadcast.integrations.text.templating import Templates
 
     settings = config.settings()
     return Call(

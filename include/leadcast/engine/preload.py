@@ -18,9 +18,9 @@ _MODULES = (
     "leadcast.engine.connections",
     "leadcast.engine.dags",
     "leadcast.engine.senders",
-    "leadcast.integrations.egress",
-    "leadcast.integrations.templating",
-    "leadcast.integrations.ways",
+    "leadcast.integrations.http.egress",
+    "leadcast.integrations.text.templating",
+    "leadcast.integrations.text.ways",
     "leadcast.notify",
     "leadcast.plan",
     "leadcast.settle",
@@ -38,7 +38,8 @@ def modules() -> None:
     """Imports them, and reads the authorities for TLS. Opens nothing: a fork must not share a connection."""
     from leadcast.core.errors import SettingsError
     from leadcast.engine import hooks
-    from leadcast.integrations import registry, tls
+    from leadcast.integrations import registry
+    from leadcast.integrations.http import tls
 
     for name in _MODULES:
         import_module(name)

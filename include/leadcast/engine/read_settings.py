@@ -80,8 +80,8 @@ def check(settings: Settings) -> None:
 
 
 def _check_addresses(settings: Settings) -> None:
-    from leadcast.integrations.address import callable_url
-    from leadcast.integrations.proxy import check_setting
+    from leadcast.integrations.http.address import callable_url
+    from leadcast.integrations.http.proxy import check_setting
 
     checks: dict[str, tuple[Callable[[str], object], str]] = {
         key: (callable_url, str(getattr(settings, key))) for key in _BASE_URLS

@@ -21,7 +21,7 @@ from leadcast.store.paces import Channel
 
 if TYPE_CHECKING:
     from leadcast.integrations.base import ConnectionFields
-    from leadcast.integrations.templating import EmailText
+    from leadcast.integrations.text.templating import EmailText
 
 _MAIL_STEP_S = 10.0
 
@@ -50,10 +50,10 @@ class Senders:
 
     def email(self, story: Story, *, timeout_s: float) -> None:
         """One message to all of `notify_emails`."""
-        from leadcast.integrations import smtp
-        from leadcast.integrations.deadline import Deadline
-        from leadcast.integrations.egress import Egress
-        from leadcast.integrations.mail_server import MailServer, mail_address
+        from leadcast.integrations.email import smtp
+        from leadcast.integrations.email.server import MailServer, mail_address
+        from leadcast.integrations.http.deadline import Deadline
+        from leadcast.integrations.http.egress import Egress
 
         deadline = Deadline(timeout_s)
         connection = self.connections(self.settings.notify_conn_id)
@@ -85,9 +85,9 @@ class Senders:
 
     def callback_url(self, story: Story, *, timeout_s: float) -> None:
         """A signed POST to the caller's URL (Standard Webhooks, vendors.md 4)."""
-        from leadcast.integrations.egress import Egress
-        from leadcast.integrations.webhook_answer import BODY_S, check
-        from leadcast.integrations.webhook_message import message_body, signed_headers
+        from leadcast.integrations.http.egress import Egress
+        from leadcast.integrations.webhook.answer import BODY_S, check
+        from leadcast.integrations.webhook.message import message_body, signed_headers
 
         if story.batch is None or not story.callback_url:
             return
@@ -120,8 +120,8 @@ class Senders:
             LeadStatus(config.store(), table)(story, timeout_s=timeout_s)
 
     def _message(self, story: Story, *, sender: Address, recipients: Sequence[Address]) -> EmailMessage:
-        from leadcast.integrations.email import fill
-        from leadcast.integrations.mail_headers import INTACT
+        from leadcast.integrations.email.headers import INTACT
+        from leadcast.integrations.email.integration import fill
 
         words = self._words(story)
         message = EmailMessage(policy=INTACT)
@@ -134,7 +134,7 @@ class Senders:
         return message
 
     def _words(self, story: Story) -> EmailText:
-        from leadcast.integrations.templating import Templates
+        from leadcast.integrations.text.templating import Templates
 
         templates = Templates(folder=self.settings.templates_folder, language=self.settings.language)
         return templates.notification(Occasion(story.occasion), values=self._values(story))

@@ -16,11 +16,11 @@ from leadcast.core.meant import AsMeant
 from leadcast.core.model import Lead, Receipt
 from leadcast.core.redact import secrets_in
 from leadcast.core.settings import Settings
-from leadcast.integrations.blanks import filled_in, trimmed, without_line_ends
+from leadcast.integrations.text.blanks import filled_in, trimmed, without_line_ends
 
 if TYPE_CHECKING:
-    from leadcast.integrations.egress import Egress
-    from leadcast.integrations.templating import Templates
+    from leadcast.integrations.http.egress import Egress
+    from leadcast.integrations.text.templating import Templates
 
 
 class RequestModel(AsMeant):

@@ -12,7 +12,7 @@ from pydantic import SecretStr, ValidationError
 from leadcast.core.errors import CredentialsError
 from leadcast.core.field_words import Fault
 from leadcast.integrations.base import ConnectionFields, ModelClass
-from leadcast.integrations.blanks import meant
+from leadcast.integrations.text.blanks import meant
 
 _SCHEMES = ("http", "https")
 _ADDRESS = re.compile(r"(?s)(?:([A-Za-z][A-Za-z0-9+.-]*)://)?([^/?#]*)(.*)")

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 GROUP = "leadcast.integrations"
 SHIPPED = {
-    "email": ("leadcast.integrations.email:Email", "integration-email"),
-    "amocrm": ("leadcast.integrations.amocrm:AmoCrm", "integration-amocrm"),
-    "telegram": ("leadcast.integrations.telegram:Telegram", "integration-telegram"),
-    "bitrix24": ("leadcast.integrations.bitrix24:Bitrix24", "integration-bitrix24"),
-    "webhook": ("leadcast.integrations.webhook:Webhook", "integration-webhooks"),
+    "email": ("leadcast.integrations.email.integration:Email", "integration-email"),
+    "amocrm": ("leadcast.integrations.amocrm.integration:AmoCrm", "integration-amocrm"),
+    "telegram": ("leadcast.integrations.telegram.integration:Telegram", "integration-telegram"),
+    "bitrix24": ("leadcast.integrations.bitrix24.integration:Bitrix24", "integration-bitrix24"),
+    "webhook": ("leadcast.integrations.webhook.integration:Webhook", "integration-webhooks"),
 }
 NOTIFICATIONS_QUEUE = "notifications"
 

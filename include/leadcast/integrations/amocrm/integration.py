@@ -1,0 +1,231 @@
+"""amoCRM (Kommo): a lead with its contact and company, then a note with the rest (vendors.md 1)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+
+from leadcast.core.errors import CredentialsError, RejectedError, TransientError
+from leadcast.core.field_words import Fault
+from leadcast.core.limits import Limit
+from leadcast.core.model import Lead, Priority, Receipt
+from leadcast.core.redact import one_line
+from leadcast.integrations.amocrm.client import PUBLIC_HOSTS, AmoCrmClient, base_url_of_account
+from leadcast.integrations.amocrm.contacts import find_contact
+from leadcast.integrations.amocrm.fields import CONTACT_TARGETS, LEAD_TARGETS, check_targets, given_price
+from leadcast.integrations.amocrm.filing import CONTACT_FOUND, file_incoming, file_new, file_with, form_of
+from leadcast.integrations.amocrm.items import company_item, contact_item, lead_item
+from leadcast.integrations.amocrm.note import note_of, with_note
+from leadcast.integrations.amocrm.search import embedded, find_incoming, find_lead
+from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, ModelClass, RequestModel
+from leadcast.integrations.connection import base_url_of, expired, given, refuse_inline
+from leadcast.integrations.http.oauth import account_name
+from leadcast.integrations.text.mapping import Fields
+
+_FILED = "filed"
+"""In what is kept of a delivery: the receipt of a lead whose note is not written yet."""
+_LABEL = r"(?i)^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+
+Tag = Annotated[str, Field(min_length=1, max_length=255)]
+Id = Annotated[int, Field(gt=0)]
+FormText = Annotated[str, Field(max_length=255)]
+
+
+class AmoCrmSettings(RequestModel):
+    """How the lead is filed."""
+
+    priority: Priority = Field(default=Priority.NORMAL, description="Other than normal: a tag, as in priority:high.")
+    pipeline_id: Id | None = Field(default=None, description="Default: the account's main pipeline.")
+    status_id: Id | None = Field(default=None, description="Default: the pipeline's first stage.")
+    responsible_user_id: Id | None = None
+    tags: tuple[Tag, ...] = Field(default=(), max_length=50)
+    price: Annotated[int | None, BeforeValidator(given_price)] = Field(
+        default=None, ge=0, description="Whole units of the account's currency; 1 000,50 is rounded."
+    )
+    key_field: Id | Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{0,64}$")] = Field(
+        default="",
+        union_mode="left_to_right",
+        description="Code or id of a text field of leads that holds the delivery's key. Empty: a tag, ext:<key>.",
+    )
+    fields: Fields = Field(
+        default_factory=dict, description="Of the lead: name, price, a custom field's id or code → value."
+    )
+    contact_fields: Fields = Field(
+        default_factory=dict,
+        description="Of a new contact: name, first_name, last_name, a custom field's id or code → value.",
+    )
+    find_contact: bool = Field(default=True, description="Look for the contact by phone and e-mail before creating it.")
+    unsorted: bool = Field(default=False, description="File the lead as an incoming form, for a person to accept.")
+    form_id: FormText = Field(default="", description="With unsorted. Default: leadcast.")
+    form_name: FormText = Field(default="", description="With unsorted. Default: the lead's source.")
+    form_page: FormText = Field(default="", description="With unsorted. Default: the lead's custom field form_page.")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.unsorted and self.status_id is not None:
+            raise ValueError("status_id: an incoming lead (unsorted) has no stage until somebody accepts it")
+        forms = [name for name in ("form_id", "form_name", "form_page") if getattr(self, name)]
+        if forms and not self.unsorted:
+            raise ValueError(f"{forms[0]}: goes with unsorted")
+        if str(self.key_field) in self.fields:
+            raise ValueError("fields: the field in key_field holds the delivery's key")
+        check_targets(self.fields, own=LEAD_TARGETS, used=bool(self.key_field), what="fields")
+        own_ways = len({"PHONE", "EMAIL"} - self.contact_fields.keys())
+        check_targets(self.contact_fields, own=CONTACT_TARGETS, used=own_ways, what="contact_fields")
+        return self
+
+
+class AmoCrmCredentials(RequestModel):
+    """A long-lived access token, or an OAuth pair with what renews it."""
+
+    subdomain: str = Field(pattern=_LABEL, description="example, if the account is example.amocrm.ru.")
+    domain: Literal["amocrm.ru", "amocrm.com", "kommo.com"] = "amocrm.ru"
+    client_id: str = Field(default="", max_length=255)
+    client_secret: SecretStr = SecretStr("")
+    access_token: SecretStr = Field(min_length=1)
+    refresh_token: SecretStr = SecretStr("")
+    redirect_uri: str = Field(default="", max_length=2048, description="As registered; amoCRM wants it for a renewal.")
+    requests_per_second: int = Field(default=7, ge=1, le=50, description="More only with a package that was paid for.")
+
+    @model_validator(mode="after")
+    def _can_be_renewed(self) -> Self:
+        if self.refresh_token.get_secret_value() and not (self.client_id and self.client_secret.get_secret_value()):
+            raise ValueError("refresh_token needs client_id and client_secret")
+        return self
+
+
+class AmoCrm(Integration[AmoCrmSettings, AmoCrmCredentials]):
+    """Creates a lead. amoCRM has no idempotency key: the delivery's key is kept on the lead, to be found by."""
+
+    type: ClassVar[str] = "amocrm"
+    connection_types: ClassVar[tuple[str, ...]] = ("amocrm",)
+    beside_connection: ClassVar[tuple[str, ...]] = ()
+    public_hosts: ClassVar[tuple[str, ...]] = PUBLIC_HOSTS
+    can_find: ClassVar[bool] = True
+    can_probe: ClassVar[bool] = True
+    # neither a limit of its own nor the lag of its search is published; 504 is what too slow a call ends in
+    absent_after_s: ClassVar[float] = 75
+    settings_model: ClassVar[ModelClass] = AmoCrmSettings
+    credentials_model: ClassVar[ModelClass] = AmoCrmCredentials
+
+    def limits(self, *, settings: AmoCrmSettings, account: Account[AmoCrmCredentials]) -> Sequence[Limit]:
+        """7 a second for an integration in an account, more with a paid package (vendors.md 1.3).
+
+        It is shared by those who know the integration's secret, or else the token: who only knows the account's name
+        would use up its calls, or have it pause.
+        """
+        own = account.credentials
+        proof = own.client_secret.get_secret_value() or own.access_token.get_secret_value()
+        name = f"amocrm {self.label(account)} {own.client_id}".rstrip()
+        return (Limit(name=f"{name} #{account_name('amocrm', proof)[:16]}", calls=own.requests_per_second),)
+
+    def identity(self, account: Account[AmoCrmCredentials]) -> Sequence[str]:
+        """All that amoCRM looks at: where, as which integration, with which tokens."""
+        own = account.credentials
+        return (base_url_of_account(account), own.client_id, own.redirect_uri, *account.secrets())
+
+    def label(self, account: Account[AmoCrmCredentials]) -> str:
+        """The account's host, with its port where it is no usual one."""
+        return base_url_of_account(account).partition("://")[2].partition("/")[0].rpartition("@")[2]
+
+    def deliver(
+        self, lead: Lead, *, settings: AmoCrmSettings, account: Account[AmoCrmCredentials], call: Call
+    ) -> Receipt:
+        """One lead, then one note. If the lead is filed and the note is not, the next attempt writes only the note."""
+        client = AmoCrmClient(account, call=call, lead=lead)
+        filed_before = _filed_before(call)
+        receipt = filed_before or self._filed(lead, settings=settings, client=client, call=call)
+        try:
+            return self._with_note(client, lead, receipt, call=call, may_be_there=filed_before is not None)
+        except TransientError:
+            call.keep({_FILED: asdict(receipt)})
+            raise
+
+    def find(
+        self, lead: Lead, *, settings: AmoCrmSettings, account: Account[AmoCrmCredentials], call: Call
+    ) -> Receipt | None:
+        """Looks for the lead that holds the delivery's key, and writes the note that it may lack."""
+        client = AmoCrmClient(account, call=call, lead=lead)
+        receipt = _filed_before(call) or self._found(settings=settings, client=client, call=call)
+        return receipt and self._with_note(client, lead, receipt, call=call, may_be_there=True)
+
+    def _found(self, *, settings: AmoCrmSettings, client: AmoCrmClient, call: Call) -> Receipt | None:
+        # incoming ones first: one that is accepted between the two calls is then in both lists, and not in neither
+        found = find_incoming(client, key=call.key, not_before=call.accepted_at) if settings.unsorted else None
+        if found is None:
+            found = find_lead(client, key=call.key, key_field=settings.key_field, not_before=call.accepted_at)
+        if found is None:
+            return None
+        contact_id = next((contact.get("id") for contact in embedded(found, "contacts")), None)
+        detail: dict[str, Any] = {"contact_id": contact_id} if isinstance(contact_id, int) else {}
+        if call.kept.get(CONTACT_FOUND):
+            detail[CONTACT_FOUND] = True
+        return Receipt(external_id=str(found["id"]), detail=detail)
+
+    def _filed(self, lead: Lead, *, settings: AmoCrmSettings, client: AmoCrmClient, call: Call) -> Receipt:
+        """The lead, filed. Its contact is looked for first; not an incoming lead's: amoCRM does so on acceptance."""
+        item = lead_item(lead, settings=settings, key=call.key)
+        contact = contact_item(lead, settings=settings, region=call.settings.phone_region)
+        company = company_item(lead)
+        if settings.unsorted:
+            form = form_of(lead, settings=settings, key=call.key, sent_at=call.accepted_at)
+            return file_incoming(client, item, contact=contact, company=company, form=form)
+        wanted = contact and settings.find_contact
+        contact_id = find_contact(client, contact, region=call.settings.phone_region) if wanted else None
+        if contact_id is not None:
+            call.keep({CONTACT_FOUND: True})  # `find` must know which note to expect
+            receipt = file_with(client, item, contact_id=contact_id)
+            if receipt is not None:
+                return receipt
+        if contact_id is not None or CONTACT_FOUND in call.kept:
+            call.keep({})
+        return file_new(client, item, contact=contact, company=company)
+
+    def _with_note(
+        self, client: AmoCrmClient, lead: Lead, receipt: Receipt, *, call: Call, may_be_there: bool
+    ) -> Receipt:
+        is_known = receipt.merged or bool(receipt.detail.get(CONTACT_FOUND))
+        own = call.settings
+        text = note_of(lead, language=own.language, region=own.phone_region, is_known=is_known)
+        return with_note(client, receipt, text, may_be_there=may_be_there)
+
+    def probe(self, account: Account[AmoCrmCredentials], *, call: Call) -> str:
+        """Reads the account's own card (vendors.md 1.7)."""
+        try:
+            card = AmoCrmClient(account, call=call, lead=None).read("/api/v4/account", {}) or {}
+        except CredentialsError as error:
+            if error.code == "401" and account.credentials.refresh_token.get_secret_value():
+                raise expired("amoCRM", error) from None
+            raise
+        if not isinstance(card.get("id"), int):
+            raise RejectedError("This address does not answer as amoCRM does: check it.", code="not_amocrm")
+        return f"amoCRM takes the token: account {one_line(str(card.get('name', '?')), limit=80)}, id {card['id']}."
+
+    @classmethod
+    def from_connection(cls, connection: ConnectionFields, inline: Mapping[str, Any]) -> Account[AmoCrmCredentials]:
+        """host = the account's base URL, password = access token, extra = the other credentials, by their names."""
+        refuse_inline(connection, inline)
+        base_url = base_url_of(connection)
+        values = {
+            "subdomain": re.split(r"[/.:]", base_url.partition("://")[2])[0],
+            "access_token": connection.token,
+            **given(connection, AmoCrmCredentials),
+        }
+        try:
+            return Account(credentials=AmoCrmCredentials.model_validate(values), base_url=base_url)
+        except ValidationError as error:
+            raise CredentialsError(
+                f"Connection {connection.conn_id!r}: {Fault.first_of(error)}. It needs the access token as password, "
+                "and the account's address as host (https://example.amocrm.ru) or subdomain in extra.",
+                code="connection",
+            ) from None
+
+
+def _filed_before(call: Call) -> Receipt | None:
+    """The receipt of a lead that an earlier attempt has filed, without its note."""
+    kept = call.kept.get(_FILED)
+    return Receipt(**kept) if kept else None

@@ -1,0 +1,1 @@
+"""Telegram: one message of a bot for each lead (vendors.md 3)."""

@@ -1,0 +1,199 @@
+"""Telegram: the lead as one message of a bot (vendors.md 3).
+
+Telegram knows no key of ours and cannot be asked what a bot has sent, so a call without an answer is not repeated
+unless `on_unknown: resend` says so. What Telegram refuses it has not sent: where it is plain how to mend that, it is
+done at once, each mend once (`telegram_mends`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+)
+
+from leadcast.core.errors import CredentialsError, UnknownOutcome, Unsendable
+from leadcast.core.limits import Limit
+from leadcast.core.model import Lead, Receipt
+from leadcast.core.redact import one_line
+from leadcast.core.settings import Language, OnUnknown, Settings
+from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, ModelClass, RequestModel
+from leadcast.integrations.connection import misfit
+from leadcast.integrations.telegram.api import API, BotApi, id_of, refusal
+from leadcast.integrations.telegram.mends import Mender
+from leadcast.integrations.text.mapping import Fields, filled
+from leadcast.integrations.text.templating import NEW_LEAD, TemplateName
+
+GENERAL_TOPIC = 1
+"""A forum shows it as number 1, and takes messages to it without one only (tdlib/telegram-bot-api#798)."""
+
+
+_CHAT_ID = r"^(?:@[A-Za-z0-9_]{1,64}|-?[0-9]{1,19})$"
+ChatId = Annotated[
+    str,
+    StringConstraints(pattern=_CHAT_ID),
+    WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string", "pattern": _CHAT_ID}]}),
+]
+"""A chat: its number, or `@name` of a public channel or group."""
+
+
+def _check_token(token: SecretStr) -> SecretStr:
+    # It becomes part of a URL, so nothing that means something there.
+    if not re.fullmatch(r"[A-Za-z0-9:_-]{1,128}", token.get_secret_value()):
+        raise ValueError("must be a bot's token: letters, digits and : _ -")
+    return token
+
+
+BotToken = Annotated[SecretStr, AfterValidator(_check_token)]
+
+
+class TelegramSettings(RequestModel):
+    """What a request may say about one message. What is set here wins over the credentials."""
+
+    chat_id: ChatId | None = Field(default=None, description="The chat; default: the one of the credentials.")
+    template: TemplateName = Field(default=NEW_LEAD, description="Name of the template.")
+    message_thread_id: int | None = Field(default=None, ge=1, description="Topic of a forum.")
+    fields: Fields = Field(
+        default_factory=dict, description="Label → text with placeholders, shown instead of the lead's custom fields."
+    )
+    silent: bool = Field(default=False, description="Whether to deliver without a sound.")
+    language: Language | None = Field(default=None, description="ru or en; default: the installation's.")
+    on_unknown: OnUnknown | None = Field(
+        default=None, description="Sent and no answer seen: hold or resend; default: the installation's."
+    )
+
+
+class TelegramCredentials(RequestModel):
+    """Whose bot writes, and where to."""
+
+    bot_token: BotToken
+    chat_id: ChatId | None = None
+
+
+class Telegram(Integration[TelegramSettings, TelegramCredentials]):
+    """A lead as a message in a Telegram chat."""
+
+    type = "telegram"
+    connection_types = ("telegram",)
+    beside_connection = ("chat_id",)
+    public_hosts = (urlsplit(API).netloc,)
+    can_probe = True
+    settings_model: ClassVar[ModelClass] = TelegramSettings
+    credentials_model: ClassVar[ModelClass] = TelegramCredentials
+
+    def limits(self, *, settings: TelegramSettings, account: Account[TelegramCredentials]) -> Sequence[Limit]:
+        """30 a second for the bot, 20 a minute for a group or channel, 1 a second for any chat (vendors.md 3.5).
+
+        They are the token's: a bot's id is no secret, and who only knows that would use up the bot's messages.
+        """
+        bot = f"telegram {self.label(account)} #{_digest(account.credentials.bot_token)[:16]}"
+        limits = [Limit(name=bot, calls=30)]
+        chat = (settings.chat_id or account.credentials.chat_id or "").lower()
+        if chat.startswith(("-", "@")):
+            limits.append(Limit(name=f"{bot} group {chat}", calls=20, period_s=60))
+        if chat:
+            limits.append(Limit(name=f"{bot} chat {chat}", calls=1))
+        return limits
+
+    def identity(self, account: Account[TelegramCredentials]) -> Sequence[str]:
+        """The bot, not the chat: what keeps one chat from being written to is no matter of the others."""
+        return (account.base_url or API, account.credentials.bot_token.get_secret_value())
+
+    def label(self, account: Account[TelegramCredentials]) -> str:
+        """`bot 7000000001`: a token begins with its bot's id, which is no secret (vendors.md 3.1)."""
+        token = account.credentials.bot_token.get_secret_value()
+        number, colon, _ = token.partition(":")
+        if colon and number.isdigit():
+            return f"bot {number}"
+        return f"bot #{_digest(account.credentials.bot_token)[:8]}"
+
+    def deliver(
+        self, lead: Lead, *, settings: TelegramSettings, account: Account[TelegramCredentials], call: Call
+    ) -> Receipt:
+        """Sends the message. The receipt: its message id, the chat it went to, and what had to be mended."""
+        chat_id = settings.chat_id or account.credentials.chat_id
+        if chat_id is None:
+            raise Unsendable("No chat to write to: give chat_id in the settings or the credentials.", code="chat_id")
+        api = BotApi(account.base_url, account.credentials.bot_token, call=call)
+        mender = Mender(_message(lead, settings=settings, call=call), chat_id=chat_id, memory=call.memory)
+        reply = api.send("sendMessage", mender.message)
+        while mender.mends(reply):
+            reply = api.send("sendMessage", mender.message)
+        if reply.status != 200:
+            raise refusal(reply)
+        message_id = id_of(reply.result.get("message_id"))
+        if message_id is None:
+            raise UnknownOutcome(
+                "Telegram answered 200 without a message id; the message may have been sent.", code="200"
+            )
+        return Receipt(external_id=str(message_id), detail=mender.receipt())
+
+    def probe(self, account: Account[TelegramCredentials], *, call: Call) -> str:
+        """Asks for the bot itself (getMe) and, where the account has a chat, for that (getChat). Whether the bot may
+        write there, only a message would tell."""
+        api = BotApi(account.base_url, account.credentials.bot_token, call=call)
+        me = api.read("getMe", {})
+        found = f"Telegram lets us in: bot @{one_line(str(me.get('username', '')), limit=64)}, id {me.get('id')}."
+        if account.credentials.chat_id is None:
+            return f"{found} The connection names no chat."
+        chat = api.read("getChat", {"chat_id": account.credentials.chat_id})
+        kind = one_line(str(chat.get("type", "chat")), limit=16)
+        title = one_line(str(chat.get("title", "")), limit=64)
+        return f"{found} It knows the chat {account.credentials.chat_id}: {f'{kind} «{title}»' if title else kind}."
+
+    def may_resend(self, settings: TelegramSettings, leadcast: Settings) -> bool:
+        """Only where the delivery or the installation says `on_unknown: resend`: people may then read a lead twice."""
+        return (settings.on_unknown or leadcast.on_unknown) is OnUnknown.RESEND
+
+    @classmethod
+    def from_connection(cls, connection: ConnectionFields, inline: Mapping[str, Any]) -> Account[TelegramCredentials]:
+        """A `telegram` connection: password = bot token, host = chat, extra `base_url` = one's own Bot API server."""
+        token = connection.token.get_secret_value()
+        stored = {"bot_token": token or None, "chat_id": connection.host or None}
+        values = {name: value for name, value in (stored | dict(inline)).items() if value is not None}
+        if "bot_token" not in values:
+            raise CredentialsError(
+                f"Connection {connection.conn_id!r} has no password: the bot's token from @BotFather.", code="password"
+            )
+        base_url = str(connection.extra.get("base_url") or "")
+        if base_url and not base_url.startswith(("https://", "http://")):
+            raise CredentialsError(
+                f"Connection {connection.conn_id!r}: base_url must begin with https:// or http://.", code="base_url"
+            )
+        try:
+            credentials = TelegramCredentials.model_validate(values)
+        except ValidationError as error:
+            raise misfit(connection, error, called={"bot_token": "password", "chat_id": "host"}) from None
+        return Account(credentials=credentials, base_url=base_url)
+
+
+def _digest(token: SecretStr) -> str:
+    return hashlib.sha256(token.get_secret_value().encode()).hexdigest()
+
+
+def _message(lead: Lead, *, settings: TelegramSettings, call: Call) -> dict[str, Any]:
+    """`sendMessage` without its chat."""
+    if settings.fields:
+        lead = replace(lead, custom=filled(settings.fields, lead=lead))
+    message: dict[str, Any] = {
+        "text": call.templates.telegram(
+            settings.template, lead=lead, language=settings.language, own_labels=bool(settings.fields)
+        ),
+        "parse_mode": "HTML",
+        "link_preview_options": {"is_disabled": True},
+        "disable_notification": settings.silent,
+    }
+    if settings.message_thread_id not in (None, GENERAL_TOPIC):
+        message["message_thread_id"] = settings.message_thread_id
+    return message

@@ -1,0 +1,1 @@
+"""Webhooks: a signed message to a URL of the caller's (vendors.md 4)."""
