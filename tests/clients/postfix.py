@@ -23,7 +23,7 @@ from email.parser import BytesParser
 from pathlib import Path
 
 from leadcast.local.ports import is_free
-from leadcast.sandbox.smtp_tls import Certificate
+from leadcast.sandbox.smtp.tls import Certificate
 from tests.servers import missing
 from tests.stack import free_port
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from leadcast.sandbox import Sandbox
-from leadcast.sandbox.smtp_tls import Certificate
+from leadcast.sandbox.smtp.tls import Certificate
 from tests.clients.own_environment import python_with
 from tests.clients.tls_front import TlsFront, tls_front
 

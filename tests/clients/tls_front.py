@@ -12,7 +12,7 @@ import threading
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Iterator
 
-from leadcast.sandbox.smtp_tls import Certificate
+from leadcast.sandbox.smtp.tls import Certificate
 
 TIMEOUT_S = 20.0
 

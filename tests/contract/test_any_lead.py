@@ -31,7 +31,7 @@ from leadcast.integrations.text.template_values import text_of
 from leadcast.integrations.text.ways import addresses_in, each_phone
 from leadcast.request import validate
 from leadcast.sandbox import Sandbox
-from leadcast.sandbox.telegram_html import parse_html
+from leadcast.sandbox.telegram.html import parse_html
 
 MakeCall = Callable[..., Call]
 MAX_NAME_CHARS = 255

@@ -13,7 +13,7 @@ from leadcast.core.model import Lead
 from leadcast.core.settings import Language
 from leadcast.integrations.telegram.text import MAX_BYTES, MAX_CHARS, visible
 from leadcast.integrations.text.templating import Templates
-from leadcast.sandbox.telegram_text import message_text
+from leadcast.sandbox.telegram.text import message_text
 
 HARD = (
     "&",

@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from leadcast.sandbox import Sandbox
-from leadcast.sandbox.amocrm_oauth import RefreshMode, TokenBook
+from leadcast.sandbox.amocrm.oauth import RefreshMode, TokenBook
 
 CLIENT = {"client_id": "0a0a", "client_secret": "shh", "redirect_uri": "https://hook.example.ru/amo"}
 

@@ -9,8 +9,8 @@ import pytest
 import requests
 
 from leadcast.sandbox import Sandbox
-from leadcast.sandbox.bitrix24_catalogue import camel_name
-from leadcast.sandbox.bitrix24_operating import OperatingTime
+from leadcast.sandbox.bitrix24.catalogue import camel_name
+from leadcast.sandbox.bitrix24.operating import OperatingTime
 
 CODE = "secretwebhookcode"
 

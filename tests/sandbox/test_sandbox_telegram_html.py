@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from leadcast.sandbox.telegram_html import EntityError, parse_html
+from leadcast.sandbox.telegram.html import EntityError, parse_html
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from leadcast.core.errors import Blocked, TransientError
 from leadcast.core.settings import Settings
 from leadcast.integrations.http import tls
 from leadcast.integrations.http.proxy import Proxy
-from leadcast.sandbox.smtp_tls import Certificate
+from leadcast.sandbox.smtp.tls import Certificate
 from tests.anywhere import Anywhere
 from tests.proxy_server import LOGIN, ProxyServer
 from tests.unit.test_egress import OK, RawServer, answering, closed_port

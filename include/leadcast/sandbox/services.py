@@ -7,15 +7,15 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from leadcast.sandbox.amocrm import AmoCrm
-from leadcast.sandbox.bitrix24 import Bitrix24
+from leadcast.sandbox.amocrm.service import AmoCrm
+from leadcast.sandbox.bitrix24.service import Bitrix24
 from leadcast.sandbox.faults import Fault, FaultBoard
 from leadcast.sandbox.gate import Gate
 from leadcast.sandbox.http_service import HttpService
 from leadcast.sandbox.ports import ServiceName
 from leadcast.sandbox.received import Journal
-from leadcast.sandbox.smtp import SmtpService
-from leadcast.sandbox.telegram import Telegram
+from leadcast.sandbox.smtp.service import SmtpService
+from leadcast.sandbox.telegram.service import Telegram
 from leadcast.sandbox.webhook import WebhookReceiver
 
 

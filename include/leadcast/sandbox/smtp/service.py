@@ -14,11 +14,11 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 from leadcast.sandbox.faults import Fault, FaultBoard, FaultKind
 from leadcast.sandbox.ports import ServiceName
 from leadcast.sandbox.received import Journal, Received
-from leadcast.sandbox.smtp_auth import MECHANISMS, SmtpSettings, read_access_token, read_digest, sign_in
-from leadcast.sandbox.smtp_connection import Connection
-from leadcast.sandbox.smtp_letter import read_letter
-from leadcast.sandbox.smtp_policy import objection
-from leadcast.sandbox.smtp_tls import Certificate
+from leadcast.sandbox.smtp.auth import MECHANISMS, SmtpSettings, read_access_token, read_digest, sign_in
+from leadcast.sandbox.smtp.connection import Connection
+from leadcast.sandbox.smtp.letter import read_letter
+from leadcast.sandbox.smtp.policy import objection
+from leadcast.sandbox.smtp.tls import Certificate
 
 MAX_LETTER_BYTES = 10 * 1024 * 1024
 MAX_LETTERS = 10_000

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Set
 from datetime import UTC, datetime
 from typing import Any
 
-from leadcast.sandbox.bitrix24_catalogue import (
+from leadcast.sandbox.bitrix24.catalogue import (
     DEAL,
     ENTITY_NAMES,
     FIELDS,

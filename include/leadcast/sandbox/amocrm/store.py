@@ -8,7 +8,7 @@ import secrets
 import time
 from typing import Any
 
-from leadcast.sandbox.amocrm_catalogue import (
+from leadcast.sandbox.amocrm.catalogue import (
     ACCOUNT_ID,
     FIRST_STATUS_ID,
     PIPELINE_ID,

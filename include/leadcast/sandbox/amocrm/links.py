@@ -10,11 +10,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from leadcast.sandbox.amocrm_validation import Problem, missing, not_a_choice
-from leadcast.sandbox.amocrm_writes import MAX_ITEMS, items_of
+from leadcast.sandbox.amocrm.validation import Problem, missing, not_a_choice
+from leadcast.sandbox.amocrm.writes import MAX_ITEMS, items_of
 
 if TYPE_CHECKING:
-    from leadcast.sandbox.amocrm import AmoCrm
+    from leadcast.sandbox.amocrm.service import AmoCrm
 
 _TYPES = ("contacts", "companies")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from leadcast.sandbox.smtp_auth import SmtpSettings
+from leadcast.sandbox.smtp.auth import SmtpSettings
 
 Stage = Literal["mail", "rcpt", "data"]
 

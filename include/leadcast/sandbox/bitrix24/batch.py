@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from leadcast.sandbox.bitrix24_methods import Outcome
-from leadcast.sandbox.bitrix24_store import BitrixError
-from leadcast.sandbox.php import map_or_list, parse_query
+from leadcast.sandbox.bitrix24.methods import Outcome
+from leadcast.sandbox.bitrix24.php import map_or_list, parse_query
+from leadcast.sandbox.bitrix24.store import BitrixError
 
 MAX_COMMANDS = 50
 

@@ -14,13 +14,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from leadcast.sandbox.amocrm_incoming import AmoIncoming
-from leadcast.sandbox.amocrm_links import AmoLinks
-from leadcast.sandbox.amocrm_oauth import OAuthError, RefreshMode, TokenBook
-from leadcast.sandbox.amocrm_reads import AmoReads
-from leadcast.sandbox.amocrm_store import AmoStore
-from leadcast.sandbox.amocrm_validation import Problem, not_a_choice
-from leadcast.sandbox.amocrm_writes import AmoWrites, InvalidItemsError, TooManyItemsError
+from leadcast.sandbox.amocrm.incoming import AmoIncoming
+from leadcast.sandbox.amocrm.links import AmoLinks
+from leadcast.sandbox.amocrm.oauth import OAuthError, RefreshMode, TokenBook
+from leadcast.sandbox.amocrm.reads import AmoReads
+from leadcast.sandbox.amocrm.store import AmoStore
+from leadcast.sandbox.amocrm.validation import Problem, not_a_choice
+from leadcast.sandbox.amocrm.writes import AmoWrites, InvalidItemsError, TooManyItemsError
 from leadcast.sandbox.faults import Fault, FaultKind
 from leadcast.sandbox.http_service import (
     HttpService,

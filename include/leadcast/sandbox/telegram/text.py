@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from leadcast.sandbox.telegram_html import EntityError, parse_html, utf16_length
+from leadcast.sandbox.telegram.html import EntityError, parse_html, utf16_length
 
 MAX_RAW_BYTES = 32_768
 MAX_CHARS = 4_096

@@ -16,15 +16,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from leadcast.sandbox.bitrix24_batch import run_batch
-from leadcast.sandbox.bitrix24_catalogue import COMPANY, ENTITY_NAMES, USER_FIELDS
-from leadcast.sandbox.bitrix24_methods import Methods, Outcome
-from leadcast.sandbox.bitrix24_oauth import EXPIRED, PortalTokens
-from leadcast.sandbox.bitrix24_operating import KEPT_S, OperatingTime
-from leadcast.sandbox.bitrix24_store import BitrixError, Portal
+from leadcast.sandbox.bitrix24.batch import run_batch
+from leadcast.sandbox.bitrix24.catalogue import COMPANY, ENTITY_NAMES, USER_FIELDS
+from leadcast.sandbox.bitrix24.methods import Methods, Outcome
+from leadcast.sandbox.bitrix24.oauth import EXPIRED, PortalTokens
+from leadcast.sandbox.bitrix24.operating import KEPT_S, OperatingTime
+from leadcast.sandbox.bitrix24.php import parse_query
+from leadcast.sandbox.bitrix24.store import BitrixError, Portal
 from leadcast.sandbox.faults import Fault, FaultKind
 from leadcast.sandbox.http_service import HttpService, ServiceSettings, call_of, gateway_page
-from leadcast.sandbox.php import parse_query
 from leadcast.sandbox.ports import ServiceName
 from leadcast.sandbox.received import Received, fingerprint
 

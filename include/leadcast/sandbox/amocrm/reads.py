@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from leadcast.sandbox import amocrm_catalogue as catalogue
+from leadcast.sandbox.amocrm import catalogue
 
 if TYPE_CHECKING:
-    from leadcast.sandbox.amocrm import AmoCrm
+    from leadcast.sandbox.amocrm.service import AmoCrm
 
 MAX_LIMIT = 250
 DEFAULT_LIMIT = 50

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from leadcast.sandbox.amocrm_catalogue import PIPELINE_ID, STATUSES, USERS, CustomField, FieldType, field_of
+from leadcast.sandbox.amocrm.catalogue import PIPELINE_ID, STATUSES, USERS, CustomField, FieldType, field_of
 
 MAX_FIELD_VALUES = 40
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from leadcast.sandbox.bitrix24_catalogue import (
+from leadcast.sandbox.bitrix24.catalogue import (
     COMPANY,
     CONTACT,
     DEAL,
@@ -19,8 +19,8 @@ from leadcast.sandbox.bitrix24_catalogue import (
     camel_name,
     describe,
 )
-from leadcast.sandbox.bitrix24_store import BitrixError, Portal, normal
-from leadcast.sandbox.php import map_or_list
+from leadcast.sandbox.bitrix24.php import map_or_list
+from leadcast.sandbox.bitrix24.store import BitrixError, Portal, normal
 
 PAGE = 50
 _STATUSES = {

@@ -9,14 +9,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from leadcast.sandbox.amocrm_catalogue import FIRST_STATUS_ID
-from leadcast.sandbox.amocrm_reads import page_of
-from leadcast.sandbox.amocrm_validation import problems_of_form
-from leadcast.sandbox.amocrm_writes import MAX_ITEMS, items_of, links_to
+from leadcast.sandbox.amocrm.catalogue import FIRST_STATUS_ID
+from leadcast.sandbox.amocrm.reads import page_of
+from leadcast.sandbox.amocrm.validation import problems_of_form
+from leadcast.sandbox.amocrm.writes import MAX_ITEMS, items_of, links_to
 from leadcast.sandbox.http_service import call_of
 
 if TYPE_CHECKING:
-    from leadcast.sandbox.amocrm import AmoCrm
+    from leadcast.sandbox.amocrm.service import AmoCrm
 
 _PATH = "leads/unsorted"
 _NOT_IN_THE_ANSWER = ("source_uid", "source_name", "category", "pipeline_id", "created_at", "metadata")

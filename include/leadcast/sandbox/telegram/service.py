@@ -21,8 +21,8 @@ from leadcast.sandbox.faults import Fault, FaultKind
 from leadcast.sandbox.http_service import HttpService, ServiceSettings, call_of, reason_phrase
 from leadcast.sandbox.ports import ServiceName
 from leadcast.sandbox.received import Received, fingerprint
-from leadcast.sandbox.telegram_chats import Chat, ChatNotFoundError, chat_of
-from leadcast.sandbox.telegram_text import TextError, message_text
+from leadcast.sandbox.telegram.chats import Chat, ChatNotFoundError, chat_of
+from leadcast.sandbox.telegram.text import TextError, message_text
 
 MAX_MESSAGES = 200_000
 _PATH = re.compile(r"^/bot(?P<token>[^/]*)(?P<rest>/.*)?$")

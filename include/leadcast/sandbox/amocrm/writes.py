@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from leadcast.sandbox.amocrm_store import contact_keys
-from leadcast.sandbox.amocrm_validation import (
+from leadcast.sandbox.amocrm.store import contact_keys
+from leadcast.sandbox.amocrm.validation import (
     Problem,
     not_a_choice,
     problems_of_contact,
@@ -22,7 +22,7 @@ from leadcast.sandbox.amocrm_validation import (
 from leadcast.sandbox.http_service import call_of, json_body
 
 if TYPE_CHECKING:
-    from leadcast.sandbox.amocrm import AmoCrm
+    from leadcast.sandbox.amocrm.service import AmoCrm
 
 MAX_COMPLEX = 50
 MAX_ITEMS = 250

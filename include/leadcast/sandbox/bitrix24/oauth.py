@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from leadcast.sandbox.bitrix24_store import BitrixError
+from leadcast.sandbox.bitrix24.store import BitrixError
 
 EXPIRED = BitrixError("expired_token", "The access token provided has expired.", status=401)
 

@@ -1,0 +1,1 @@
+"""The stand-in of Bitrix24 (vendors.md 2)."""
