@@ -13,10 +13,10 @@ import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import create_engine, make_url, text
 
-from leadcast.store import migrate
 from leadcast.store.database import Store, open_engine
 from leadcast.store.schema import inbox, metadata
 from leadcast.store.sealing import Sealer
+from leadcast.store.upkeep import migrate
 
 pytest_plugins = ["tests.lanes", "tests.stack", "tests.servers", "tests.mariadb"]
 

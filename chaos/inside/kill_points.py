@@ -306,6 +306,6 @@ _MODULES: dict[str, Callable[[Any], None]] = {
     "leadcast.integrations.email.smtp": _smtp,
     "leadcast.plan": _plan,
     "leadcast.settle": _settle,
-    "leadcast.store.claims": _claims,
+    "leadcast.store.batches.claims": _claims,
     "leadcast.store.sending": _sending,
 }

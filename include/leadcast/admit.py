@@ -23,11 +23,11 @@ from leadcast.core.settings import Settings
 from leadcast.integrations.base import Account, Integration
 from leadcast.integrations.text.mapping import merged
 from leadcast.integrations.text.operators_words import in_label
-from leadcast.store import circuits
-from leadcast.store.circuits import AccountRef
+from leadcast.store.accounts import circuits
+from leadcast.store.accounts.circuits import AccountRef
+from leadcast.store.accounts.limits import LIMIT, StoredLimits
+from leadcast.store.batches.ledger import Due
 from leadcast.store.database import Store
-from leadcast.store.ledger import Due
-from leadcast.store.limits import LIMIT, StoredLimits
 from leadcast.store.sealing import credentials_of
 
 WAIT_FOR_SLOT_S = 10.0

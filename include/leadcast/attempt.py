@@ -26,8 +26,9 @@ from leadcast.core.verdict import Verdict
 from leadcast.integrations.base import Call, Integration, TokenVault
 from leadcast.outcome import Course, Outcome
 from leadcast.reconcile import reconcile
-from leadcast.store import circuits, claims, ledger, lost_answers
-from leadcast.store.memory import StoredMemory
+from leadcast.store.accounts import circuits
+from leadcast.store.accounts.memory import StoredMemory
+from leadcast.store.batches import claims, ledger, lost_answers
 from leadcast.store.persistent import persistent
 
 

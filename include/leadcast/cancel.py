@@ -11,7 +11,7 @@ from leadcast.core.clock import Clock, utc_now
 from leadcast.core.errors import BatchNotFound, NothingToCancel
 from leadcast.core.settings import Settings
 from leadcast.settle import Settled, Settler
-from leadcast.store import rounds
+from leadcast.store.batches import rounds
 from leadcast.store.database import Store
 from leadcast.store.told import Moment
 

@@ -18,7 +18,7 @@ from leadcast.core.errors import AttemptFailed, NotBegun, Postponed, StoreError,
 from leadcast.core.model import DeliveryState, Receipt
 from leadcast.core.settings import Settings
 from leadcast.integrations.base import Integration, TokenVault
-from leadcast.store import claims, ledger
+from leadcast.store.batches import claims, ledger
 from leadcast.store.database import Store
 
 log = structlog.get_logger("leadcast.deliver")

@@ -17,10 +17,11 @@ from leadcast.core.clock import Clock, utc_now
 from leadcast.core.errors import BatchNotFound, ErasureNotFound, NothingToCancel, NothingToErase, OthersLead
 from leadcast.core.reach import EVERYBODYS, Reach
 from leadcast.core.settings import Settings
-from leadcast.store import erasures, old_leads, run_requests
+from leadcast.store.batches import run_requests
 from leadcast.store.database import Store
-from leadcast.store.erasing import Erased
-from leadcast.store.erasures import Erasure
+from leadcast.store.erasing import erasures, old_leads
+from leadcast.store.erasing.erasing import Erased
+from leadcast.store.erasing.erasures import Erasure
 from leadcast.store.told import Moment
 
 log = structlog.get_logger("leadcast.erase")

@@ -18,8 +18,9 @@ from leadcast.core.notes import Note
 from leadcast.core.settings import Settings
 from leadcast.core.tidy import Tidied, tidy
 from leadcast.request import SendBatch, fingerprint, validate
-from leadcast.store import batches, bell, erasures, leads, marking
+from leadcast.store.batches import batches, bell, leads
 from leadcast.store.database import Store
+from leadcast.store.erasing import erasures, marking
 from leadcast.store.sealing import callback_url_of, credentials_of
 
 log = structlog.get_logger("leadcast.inbox")

@@ -17,12 +17,14 @@ from leadcast.core.errors import BatchNotFound, FieldError, InvalidRequest, Lead
 from leadcast.core.model import BatchStatus, Lead
 from leadcast.integrations.text.own_words import HIDDEN
 from leadcast.shown import Sees, as_seen, nobodys, words
-from leadcast.store import circuits, leads, outbox, views, whose
-from leadcast.store.circuits import Circuit
+from leadcast.store import outbox, whose
+from leadcast.store.accounts import circuits
+from leadcast.store.accounts.circuits import Circuit
+from leadcast.store.batches import leads, views
+from leadcast.store.batches.listing import Filter, Place, listing
+from leadcast.store.batches.views import BatchView
 from leadcast.store.database import Store
-from leadcast.store.listing import Filter, Place, listing
 from leadcast.store.schema import batches
-from leadcast.store.views import BatchView
 
 _BATCH_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 BATCHES_OF_LEAD = 50
@@ -185,14 +187,14 @@ def _wordless(circuit: Circuit) -> Circuit:
 
 
 def _is_migrated(connection: Connection) -> bool:
-    from leadcast.store import migrate
+    from leadcast.store.upkeep import migrate
 
     return migrate.current(connection) == _newest_revision()
 
 
 @cache
 def _newest_revision() -> str:
-    from leadcast.store import migrate
+    from leadcast.store.upkeep import migrate
 
     return migrate.newest()
 

@@ -34,7 +34,8 @@ from leadcast.core.errors import (
 from leadcast.core.redact import one_line
 from leadcast.in_flight import InFlight
 from leadcast.integrations.text.own_words import ours_of
-from leadcast.store import events, receivers, sending, views
+from leadcast.store import events, receivers, sending
+from leadcast.store.batches import views
 from leadcast.store.database import Store
 from leadcast.store.paces import IN_HAND_S, PACES, Channel
 from leadcast.store.persistent import persistent

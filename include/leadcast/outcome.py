@@ -29,7 +29,8 @@ from leadcast.integrations.base import Integration
 from leadcast.integrations.text.fit_to_show import fit_to_show
 from leadcast.integrations.text.operators_words import in_error
 from leadcast.integrations.text.personal_data import personal_data
-from leadcast.store import account_watch, claims, ledger, lost_answers
+from leadcast.store import account_watch
+from leadcast.store.batches import claims, ledger, lost_answers
 from leadcast.store.persistent import persistent
 
 

@@ -12,7 +12,7 @@ import structlog
 from leadcast.core.clock import Clock, utc_now
 from leadcast.core.settings import Settings
 from leadcast.integrations import registry
-from leadcast.store import bell, claims, room, uninstalled, waiting
+from leadcast.store.batches import bell, claims, room, uninstalled, waiting
 from leadcast.store.database import Store
 
 MAX_MAPPED = 1000

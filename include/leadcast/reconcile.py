@@ -9,7 +9,7 @@ from leadcast.core.errors import CredentialsError, RejectedError, TransientError
 from leadcast.core.model import DeliveryState, Receipt
 from leadcast.integrations.base import Call
 from leadcast.outcome import Course
-from leadcast.store.ledger import Begun
+from leadcast.store.batches.ledger import Begun
 
 
 def reconcile(course: Course, begun: Begun, way: Way, call: Call, *, now: datetime) -> Receipt | None:

@@ -17,7 +17,7 @@ from leadcast.core.errors import BatchBusy, BatchErased, BatchNotFound, NothingT
 from leadcast.core.settings import Settings
 from leadcast.integrations import registry
 from leadcast.plan import ring_for_rest
-from leadcast.store import bell, rounds
+from leadcast.store.batches import bell, rounds
 from leadcast.store.database import Store
 
 log = structlog.get_logger("leadcast.retry")

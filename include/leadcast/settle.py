@@ -18,8 +18,10 @@ from leadcast.core.errors import GIVEN_UP, Blocked, DeliveryError, TransientErro
 from leadcast.core.model import BatchStatus, Counters, DeliveryState, status_of
 from leadcast.core.settings import Occasion, Settings
 from leadcast.integrations import registry
-from leadcast.store import batches, claims, erasures, ledger, outbox, standing
+from leadcast.store import outbox
+from leadcast.store.batches import batches, claims, ledger, standing
 from leadcast.store.database import Store
+from leadcast.store.erasing import erasures
 from leadcast.store.paces import Channel
 from leadcast.store.told import Moment, tell
 

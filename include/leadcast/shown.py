@@ -12,7 +12,7 @@ from typing import Any
 
 from leadcast.integrations import registry
 from leadcast.integrations.text.own_words import HIDDEN, is_code, ours_of
-from leadcast.store.views import AttemptView, BatchView, DeliveryView
+from leadcast.store.batches.views import AttemptView, BatchView, DeliveryView
 
 Sees = Callable[[str | None], bool]
 """Whether whoever asks may see the leads that this user has sent. None: nobody knows whose they are."""

@@ -16,9 +16,9 @@ from leadcast.core.model import DeliveryState
 from leadcast.engine import config, doctor, init
 from leadcast.inbox import Accepted
 from leadcast.sandbox import Sandbox
-from leadcast.store import views
+from leadcast.store.batches import views
+from leadcast.store.batches.listing import Filter, listing
 from leadcast.store.database import Store
-from leadcast.store.listing import Filter, listing
 from leadcast.store.schema import deliveries
 from tests.api.conftest import anonymous, bell, client, serve  # noqa: F401  # fixtures
 

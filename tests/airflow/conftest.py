@@ -13,7 +13,7 @@ from sqlalchemy import create_engine, text
 from leadcast.core.clock import utc_now
 from leadcast.inbox import Accepted, Inbox
 from leadcast.sandbox import Sandbox, SandboxPorts
-from leadcast.store import bell
+from leadcast.store.batches import bell
 from leadcast.store.database import Store
 
 if TYPE_CHECKING:

@@ -122,7 +122,7 @@ def test_what_its_service_refuses_is_classified_and_the_other_integration_goes_o
 
     run()
 
-    from leadcast.store import views
+    from leadcast.store.batches import views
 
     with store.begin() as connection:
         view = views.batch(connection, accepted.batch_id)

@@ -12,8 +12,8 @@ from leadcast.core.clock import utc_now
 from leadcast.core.errors import Gone
 from leadcast.core.model import DeliveryState
 from leadcast.engine import doctor
-from leadcast.store import circuits
-from leadcast.store.circuits import AccountRef
+from leadcast.store.accounts import circuits
+from leadcast.store.accounts.circuits import AccountRef
 from leadcast.store.database import Store
 from leadcast.store.schema import deliveries
 

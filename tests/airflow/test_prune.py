@@ -23,7 +23,7 @@ from leadcast.engine import lead_traces
 from leadcast.engine.sealed_conf import by_caller, seal_conf
 from leadcast.erase import Eraser, InAirflow
 from leadcast.inbox import Accepted
-from leadcast.store import views
+from leadcast.store.batches import views
 from leadcast.store.database import Store
 from leadcast.store.schema import batches
 

@@ -15,9 +15,9 @@ from leadcast.core.clock import utc_now
 from leadcast.core.model import BatchStatus, DeliveryState, Lead
 from leadcast.inbox import Accepted
 from leadcast.sandbox import Sandbox
-from leadcast.store import leads, views
+from leadcast.store.batches import leads, views
+from leadcast.store.batches.listing import Filter, listing
 from leadcast.store.database import Store
-from leadcast.store.listing import Filter, listing
 
 from .conftest import BOT_TOKEN, task_states
 
@@ -179,7 +179,7 @@ def test_a_run_that_an_older_version_has_planned_is_the_same_request_after_the_u
 ) -> None:
     """That version knew a request by the run's id alone."""
     from leadcast.engine import config, own_request
-    from leadcast.store.batches import RUN
+    from leadcast.store.batches.batches import RUN
 
     def accepted(run_after: datetime, lead_id: int = 5) -> str | None:
         return own_request.accept(SimpleNamespace(run_id="order-5", conf=request(lead_id), run_after=run_after))

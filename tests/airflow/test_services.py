@@ -19,7 +19,7 @@ from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.inbox import Accepted
 from leadcast.plan import plan
 from leadcast.sandbox import Sandbox
-from leadcast.store import views
+from leadcast.store.batches import views
 from leadcast.store.database import Store
 from leadcast.store.schema import deliveries
 
@@ -277,7 +277,7 @@ def test_while_a_service_is_away_leads_wait_and_all_arrive_once_it_is_back(
 
 def _close_all(store: Store) -> None:
     from leadcast.core.clock import utc_now
-    from leadcast.store import circuits
+    from leadcast.store.accounts import circuits
 
     with store.begin() as connection:
         assert circuits.close(connection, "", now=utc_now())

@@ -14,7 +14,7 @@ from leadcast.core.clock import utc_now
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.inbox import Accepted
 from leadcast.sandbox import Sandbox
-from leadcast.store import ledger, views
+from leadcast.store.batches import ledger, views
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, inbox, notifications
 

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from leadcast.core.model import AttemptOutcome, BatchStatus, DeliveryState
 from leadcast.inbox import Accepted
 from leadcast.sandbox import Sandbox
-from leadcast.store import views
+from leadcast.store.batches import views
 from leadcast.store.database import Store
 from tests.stack import until
 

@@ -15,8 +15,8 @@ from leadcast.core.clock import utc_now
 from leadcast.core.errors import StoreError
 from leadcast.core.model import BatchStatus
 from leadcast.sandbox import Sandbox
+from leadcast.store.batches.listing import Filter, listing
 from leadcast.store.database import Store
-from leadcast.store.listing import Filter, listing
 from leadcast.store.schema import run_requests
 
 from .conftest import BOT_TOKEN, Server, task_states
@@ -207,7 +207,7 @@ def test_a_run_that_cannot_be_noted_is_accepted_all_the_same(
     from airflow.api.common.trigger_dag import trigger_dag
     from airflow.utils.types import DagRunTriggeredByType
 
-    from leadcast.store import run_requests as notes
+    from leadcast.store.batches import run_requests as notes
 
     def away(*_: Any, **__: Any) -> None:
         raise StoreError("away", is_away=True)

@@ -19,7 +19,7 @@ from leadcast.core.model import AttemptOutcome, DeliveryState, Receipt
 from leadcast.core.reach import Reach
 from leadcast.core.settings import Settings
 from leadcast.erase import InAirflow
-from leadcast.store import ledger
+from leadcast.store.batches import ledger
 from leadcast.store.database import Store
 
 from .conftest import BODY, TOKEN, Bell, admit

@@ -13,8 +13,9 @@ from fastapi.testclient import TestClient
 from leadcast.core.clock import utc_now
 from leadcast.core.errors import CredentialsError, Gone
 from leadcast.core.settings import Settings
-from leadcast.store import circuits, claims, listing
-from leadcast.store.circuits import AccountRef
+from leadcast.store.accounts import circuits
+from leadcast.store.accounts.circuits import AccountRef
+from leadcast.store.batches import claims, listing
 from leadcast.store.database import Store
 from tests.api.conftest import BODY
 from tests.api.test_reading import deliver_one_and_fail_one, send

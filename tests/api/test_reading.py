@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from leadcast.core.clock import utc_now
 from leadcast.core.errors import RejectedError
 from leadcast.core.model import AttemptOutcome, DeliveryState, Receipt
-from leadcast.store import claims, ledger, listing
+from leadcast.store.batches import claims, ledger, listing
 from leadcast.store.database import Store
 from tests.api.conftest import BODY
 

@@ -14,8 +14,8 @@ from leadcast.core.model import AttemptOutcome, DeliveryState
 from leadcast.core.settings import Settings
 from leadcast.plan import plan
 from leadcast.settle import Settler
-from leadcast.store import ledger
-from leadcast.store.bell import clear as clear_bell
+from leadcast.store.batches import ledger
+from leadcast.store.batches.bell import clear as clear_bell
 from leadcast.store.database import Store
 from leadcast.store.schema import batches
 from tests.api.conftest import TOKEN, Bell

@@ -23,14 +23,14 @@ from leadcast.core.model import BatchStatus, Receipt
 from leadcast.core.settings import Settings
 from leadcast.deliver import Courier
 from leadcast.integrations.base import Account
+from leadcast.lead_table.table import LeadTable
 from leadcast.plan import plan
 from leadcast.settle import Settler
-from leadcast.store import migrate
+from leadcast.store.accounts.tokens import StoredTokens
 from leadcast.store.database import Store, open_engine
-from leadcast.store.lead_table import LeadTable
 from leadcast.store.schema import batches, deliveries
 from leadcast.store.sealing import Sealer
-from leadcast.store.tokens import StoredTokens
+from leadcast.store.upkeep import migrate
 from tests.api.conftest import TOKEN
 from tests.own_postgres import OwnPostgres, own_postgres
 from tests.store.conftest import OneSecret, Service

@@ -7,7 +7,7 @@ from leadcast.core.errors import RejectedError, TransientError
 from leadcast.core.model import AttemptOutcome, DeliveryState, Receipt
 from leadcast.core.settings import Settings
 from leadcast.settle import Settler
-from leadcast.store import claims, ledger
+from leadcast.store.batches import claims, ledger
 from leadcast.store.database import Store
 
 _ERROR = RejectedError("Telegram refuses the message: needle said Bad Request.", code="400", detail="needle detail")

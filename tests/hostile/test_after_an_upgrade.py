@@ -21,7 +21,7 @@ from leadcast.integrations.email.integration import EmailCredentials
 from leadcast.integrations.text.templating import Templates
 from leadcast.plan import plan
 from leadcast.request import validate
-from leadcast.store import ledger
+from leadcast.store.batches import ledger
 from leadcast.store.database import Store
 from tests.contract.error_cases import LEAD
 from tests.hostile.test_connections import body, connect, refusal

@@ -31,9 +31,9 @@ from leadcast.integrations.text import operators_words
 from leadcast.integrations.webhook.integration import Webhook
 from leadcast.plan import plan
 from leadcast.request import validate
-from leadcast.store import views
+from leadcast.store.accounts.tokens import StoredTokens
+from leadcast.store.batches import views
 from leadcast.store.database import Store
-from leadcast.store.tokens import StoredTokens
 from tests.contract.conftest import make_call, vault  # noqa: F401  # fixtures
 from tests.contract.error_cases import LEAD
 from tests.store.conftest import Service

@@ -17,9 +17,12 @@ from leadcast.core.reach import EVERYBODYS, Reach
 from leadcast.core.settings import Settings
 from leadcast.erase import Eraser, InAirflow
 from leadcast.inbox import Inbox
-from leadcast.store import erasures, leads, migrate, whose
+from leadcast.store import whose
+from leadcast.store.batches import leads
 from leadcast.store.database import Store
+from leadcast.store.erasing import erasures
 from leadcast.store.schema import batches
+from leadcast.store.upkeep import migrate
 from tests.hostile.rights import BATCH, LEAD
 from tests.hostile.test_people import call, send
 from tests.store.older import older_store

@@ -18,9 +18,10 @@ from leadcast.core.clock import utc_now
 from leadcast.core.errors import RejectedError
 from leadcast.core.model import AttemptOutcome, DeliveryState
 from leadcast.core.settings import Settings
-from leadcast.store import claims, ledger, migrate
+from leadcast.store.batches import claims, ledger
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, leads
+from leadcast.store.upkeep import migrate
 from tests.api.conftest import TOKEN, admit, anonymous, bell, serve  # noqa: F401  # fixtures
 from tests.hostile.ended import end_partially
 from tests.hostile.rights import BATCH, CALLS, FIELDS, LEAD, WHO, Call, Field, calls_table, fields_table

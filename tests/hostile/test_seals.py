@@ -20,12 +20,13 @@ from leadcast.engine.sealed_conf import by_caller, of_run, open_conf, seal_conf,
 from leadcast.inbox import Inbox
 from leadcast.integrations import registry
 from leadcast.request import validate
-from leadcast.store import ledger, rotation
+from leadcast.store.accounts.tokens import StoredTokens
+from leadcast.store.batches import ledger
 from leadcast.store.database import Store
-from leadcast.store.rotation import PLACES
 from leadcast.store.schema import batches, deliveries, oauth_tokens
 from leadcast.store.sealing import Purpose, Sealer, callback_url_of, credentials_of, tokens_of
-from leadcast.store.tokens import StoredTokens
+from leadcast.store.upkeep import rotation
+from leadcast.store.upkeep.rotation import PLACES
 from tests.api.conftest import BODY, BOT_TOKEN
 from tests.seals import content, inside, unbound
 

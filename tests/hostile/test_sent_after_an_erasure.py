@@ -12,9 +12,9 @@ from leadcast.core.settings import Settings
 from leadcast.erase import Eraser, InAirflow
 from leadcast.inbox import Inbox
 from leadcast.plan import plan
-from leadcast.store import run_requests, views
+from leadcast.store.batches import run_requests, views
 from leadcast.store.database import Store
-from leadcast.store.erasures import Erasure
+from leadcast.store.erasing.erasures import Erasure
 
 pytestmark = pytest.mark.store
 BODY: dict[str, Any] = {"lead_id": "p1", "lead": {"name": "Anna"}, "integrations": [{"type": "telegram"}]}

@@ -12,8 +12,8 @@ import pytest
 from requests import Response
 from sqlalchemy import create_engine, text
 
-from leadcast.store import migrate
 from leadcast.store.database import open_engine
+from leadcast.store.upkeep import migrate
 from tests.api.api_server import ApiServer, api_server
 from tests.api.conftest import BODY
 from tests.own_postgres import OwnPostgres, own_postgres

@@ -19,8 +19,8 @@ from leadcast.deliver import Courier
 from leadcast.inbox import Accepted, Inbox
 from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, RequestModel
 from leadcast.settle import Settler
+from leadcast.store.accounts.tokens import StoredTokens
 from leadcast.store.database import Store
-from leadcast.store.tokens import StoredTokens
 
 from .ground import Ground
 

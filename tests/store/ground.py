@@ -17,7 +17,7 @@ from leadcast.engine.sweep import settle_dead_waves
 from leadcast.inbox import Accepted
 from leadcast.plan import plan
 from leadcast.settle import Settler
-from leadcast.store import views
+from leadcast.store.batches import views
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, deliveries
 

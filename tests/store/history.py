@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 
 from sqlalchemy import create_engine, make_url, text
 
-from leadcast.store import migrate
 from leadcast.store.database import Store, open_engine
 from leadcast.store.sealing import Sealer
+from leadcast.store.upkeep import migrate
 
 BATCHES = 100_000
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)

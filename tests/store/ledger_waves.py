@@ -11,9 +11,9 @@ from leadcast.deliver import Courier
 from leadcast.integrations.base import Account
 from leadcast.plan import plan, ring_for_rest
 from leadcast.settle import Settler, all_failed
-from leadcast.store.batches import of_wave
-from leadcast.store.claims import Ref
-from leadcast.store.tokens import StoredTokens
+from leadcast.store.accounts.tokens import StoredTokens
+from leadcast.store.batches.batches import of_wave
+from leadcast.store.batches.claims import Ref
 
 from .conftest import OneSecret
 from .ledger_scripts import Script

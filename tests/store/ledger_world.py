@@ -23,7 +23,7 @@ from leadcast.core.model import BatchStatus, DeliveryState, Lead, Receipt
 from leadcast.core.settings import OnUnknown, Settings
 from leadcast.integrations.base import Account, Call, ConnectionFields, Integration
 from leadcast.notify import Sender, Story
-from leadcast.store.claims import Ref
+from leadcast.store.batches.claims import Ref
 from leadcast.store.database import Store
 from leadcast.store.paces import Channel
 from leadcast.store.schema import batches, deliveries

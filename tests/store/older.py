@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 from sqlalchemy import create_engine, make_url, text
 
-from leadcast.store import migrate
 from leadcast.store.database import Store, open_engine
 from leadcast.store.sealing import Sealer
+from leadcast.store.upkeep import migrate
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from leadcast.plan import plan
 from leadcast.retry import Retrier
 from leadcast.sandbox import Sandbox
 from leadcast.settle import Settler
-from leadcast.store import views
+from leadcast.store.batches import views
 from leadcast.store.database import Store
 from tests.contract.error_cases import LEAD, Case, Service, credentials_of
 

@@ -14,7 +14,7 @@ from leadcast.core.errors import Postponed, RejectedError, TransientError, Unkno
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.retry import Retrier
 from leadcast.settle import Settler
-from leadcast.store import claims
+from leadcast.store.batches import claims
 
 from .conftest import Service, StoppedClock
 from .ground import Ground

@@ -16,8 +16,8 @@ from leadcast.core.settings import Settings
 from leadcast.deliver import Courier
 from leadcast.inbox import Accepted, Inbox
 from leadcast.plan import Plan, plan, ring_for_rest
-from leadcast.store import bell, claims
-from leadcast.store.batches import NewBatch, NewDelivery, write
+from leadcast.store.batches import bell, claims
+from leadcast.store.batches.batches import NewBatch, NewDelivery, write
 from leadcast.store.database import Store
 from leadcast.store.schema import batches
 

@@ -17,7 +17,8 @@ from leadcast.deliver import Courier
 from leadcast.inbox import Accepted
 from leadcast.plan import plan, ring_for_rest
 from leadcast.settle import Settler
-from leadcast.store import circuits, claims, views
+from leadcast.store.accounts import circuits
+from leadcast.store.batches import claims, views
 from leadcast.store.database import Store
 from leadcast.store.schema import notifications
 

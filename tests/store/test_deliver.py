@@ -25,7 +25,7 @@ from leadcast.core.errors import (
 from leadcast.core.model import DeliveryState, Receipt
 from leadcast.deliver import Courier
 from leadcast.inbox import Accepted
-from leadcast.store import ledger, views
+from leadcast.store.batches import ledger, views
 from leadcast.store.database import Store
 from leadcast.store.schema import deliveries
 

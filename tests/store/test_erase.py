@@ -32,8 +32,11 @@ from leadcast.integrations.base import Call
 from leadcast.plan import plan
 from leadcast.retry import Retrier
 from leadcast.settle import Settler
-from leadcast.store import circuits, erasures, leads, ledger, outbox, views
+from leadcast.store import outbox
+from leadcast.store.accounts import circuits
+from leadcast.store.batches import leads, ledger, views
 from leadcast.store.database import Store
+from leadcast.store.erasing import erasures
 from leadcast.store.schema import batches, metadata
 from leadcast.store.schema import leads as leads_table
 

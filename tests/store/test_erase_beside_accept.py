@@ -32,9 +32,9 @@ from leadcast.inbox import Inbox
 from leadcast.plan import plan
 from leadcast.retry import Retrier
 from leadcast.settle import Settler
-from leadcast.store import erasures
-from leadcast.store import leads as stored_leads
+from leadcast.store.batches import leads as stored_leads
 from leadcast.store.database import Store
+from leadcast.store.erasing import erasures
 from leadcast.store.schema import batches, leads
 
 from .conftest import Service, StoppedClock, waits_or_ends

@@ -23,7 +23,7 @@ from leadcast.inbox import Accepted, Inbox
 from leadcast.integrations import registry
 from leadcast.integrations.base import Account, Integration
 from leadcast.sandbox import Sandbox, SandboxPorts
-from leadcast.store import views
+from leadcast.store.batches import views
 from leadcast.store.database import Store
 from leadcast.store.schema import circuits, deliveries, memory
 from tests.contract.error_cases import (

@@ -14,10 +14,10 @@ from leadcast.core.settings import Settings
 from leadcast.notify import Story
 from leadcast.retry import Retrier
 from leadcast.settle import Settler
-from leadcast.store import migrate
 from leadcast.store.database import Store
 from leadcast.store.paces import Channel
 from leadcast.store.schema import events, notifications
+from leadcast.store.upkeep import migrate
 from tests.seals import unbound
 
 from .conftest import StoppedClock

@@ -12,7 +12,7 @@ from sqlalchemy import func, select, text
 from leadcast.core.errors import IdempotencyConflict, InvalidRequest, LeadNotFound
 from leadcast.core.model import BatchStatus, DeliveryState, Lead
 from leadcast.inbox import Accepted, Inbox
-from leadcast.store import leads, views
+from leadcast.store.batches import leads, views
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, deliveries, metadata
 from leadcast.store.sealing import credentials_of

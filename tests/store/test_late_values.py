@@ -9,10 +9,10 @@ from sqlalchemy import select, text, update
 
 from leadcast.core.settings import Settings
 from leadcast.inbox import Accepted, Inbox
-from leadcast.store import late_values, migrate
+from leadcast.store.batches.listing import Filter, listing
 from leadcast.store.database import Store
-from leadcast.store.listing import Filter, listing
 from leadcast.store.schema import batches, deliveries
+from leadcast.store.upkeep import late_values, migrate
 
 from .conftest import StoppedClock
 from .older import older_store

@@ -16,13 +16,13 @@ from leadcast.core.notes import Note
 from leadcast.core.settings import Settings
 from leadcast.engine.lead_status import LeadStatus
 from leadcast.inbox import Inbox, look_up
+from leadcast.lead_table.table import LeadTable
 from leadcast.monitor import Monitor
 from leadcast.notify import Dispatcher
 from leadcast.plan import plan
 from leadcast.settle import Settler
-from leadcast.store import batches, leads, views
+from leadcast.store.batches import batches, leads, views
 from leadcast.store.database import Store
-from leadcast.store.lead_table import LeadTable
 from leadcast.store.paces import Channel
 from leadcast.store.schema import batches as batch_rows
 from leadcast.store.schema import deliveries, notifications

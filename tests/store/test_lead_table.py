@@ -14,9 +14,9 @@ from leadcast.core.errors import LeadTableError
 from leadcast.core.lead_mapping import LeadMapping
 from leadcast.core.model import BatchStatus
 from leadcast.core.tidy import tidy
-from leadcast.store import lead_table
-from leadcast.store.lead_table import LeadTable
-from leadcast.store.lead_table_facts import any_id
+from leadcast.lead_table import table as lead_table
+from leadcast.lead_table.facts import any_id
+from leadcast.lead_table.table import LeadTable
 
 pytestmark = pytest.mark.store
 

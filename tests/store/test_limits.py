@@ -10,12 +10,12 @@ from sqlalchemy import func, select
 
 from leadcast.core.errors import Postponed
 from leadcast.core.limits import LATENESS_S, MARGIN, Limit
-from leadcast.store import migrate
+from leadcast.store.accounts.limits import StoredLimits
 from leadcast.store.database import Store, open_engine
-from leadcast.store.limits import StoredLimits
 from leadcast.store.schema import limits as table
 from leadcast.store.schema import pauses
 from leadcast.store.sealing import Sealer
+from leadcast.store.upkeep import migrate
 from tests.own_postgres import own_postgres
 
 pytestmark = pytest.mark.store

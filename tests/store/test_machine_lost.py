@@ -17,10 +17,10 @@ from leadcast.deliver import Courier
 from leadcast.inbox import Inbox
 from leadcast.integrations.base import Account
 from leadcast.plan import plan
-from leadcast.store import migrate
+from leadcast.store.accounts.tokens import StoredTokens
 from leadcast.store.database import Store, open_engine
 from leadcast.store.sealing import Sealer
-from leadcast.store.tokens import StoredTokens
+from leadcast.store.upkeep import migrate
 from tests.machine import Machine, machine
 from tests.own_postgres import OwnPostgres, own_postgres
 from tests.store.conftest import OneSecret, Service

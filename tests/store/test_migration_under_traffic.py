@@ -18,10 +18,10 @@ from leadcast.inbox import Inbox
 from leadcast.integrations.base import Account, Call
 from leadcast.plan import plan
 from leadcast.settle import Settler
-from leadcast.store import migrate
+from leadcast.store.accounts.tokens import StoredTokens
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, deliveries
-from leadcast.store.tokens import StoredTokens
+from leadcast.store.upkeep import migrate
 from tests.store.conftest import AnySettings, OneSecret, Service
 from tests.store.older import older_store
 

@@ -13,10 +13,10 @@ from sqlalchemy.exc import OperationalError
 
 from leadcast.core.errors import IndexesUnmade
 from leadcast.engine import config, doctor, init
-from leadcast.store import late_indexes, migrate
 from leadcast.store.database import Store, open_engine
 from leadcast.store.schema import metadata
 from leadcast.store.sealing import Sealer
+from leadcast.store.upkeep import late_indexes, migrate
 
 pytestmark = pytest.mark.store
 

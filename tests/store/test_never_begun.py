@@ -17,7 +17,7 @@ from leadcast.core.settings import Settings
 from leadcast.engine.sweep import STOPPED
 from leadcast.plan import ring_for_rest
 from leadcast.retry import Retrier
-from leadcast.store import views
+from leadcast.store.batches import views
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, limits, pauses
 

@@ -11,9 +11,9 @@ from leadcast.core.errors import StoreError
 from leadcast.engine import config, doctor
 from leadcast.engine.init import initialise, upgrade
 from leadcast.monitor import Monitor
-from leadcast.store import migrate
 from leadcast.store.database import Store, open_engine
 from leadcast.store.sealing import Sealer
+from leadcast.store.upkeep import migrate
 
 pytestmark = pytest.mark.store
 

@@ -15,7 +15,7 @@ from leadcast.inbox import Accepted
 from leadcast.notify import Dispatcher, Story
 from leadcast.plan import plan
 from leadcast.settle import Settler
-from leadcast.store import views
+from leadcast.store.batches import views
 from leadcast.store.database import Store
 from leadcast.store.paces import IN_HAND_S, PACES, Channel
 from leadcast.store.receivers import FIRST_REST_S, Receiver

@@ -11,8 +11,8 @@ from sqlalchemy import text
 
 from leadcast.core.model import BatchStatus
 from leadcast.monitor import Monitor, Page
+from leadcast.store.batches.listing import LOOKS_THROUGH, Filter
 from leadcast.store.database import Store
-from leadcast.store.listing import LOOKS_THROUGH, Filter
 from tests.store.plans import Plans
 
 from . import history

@@ -11,8 +11,8 @@ from leadcast.core.errors import StoreError
 from leadcast.engine import config, doctor
 from leadcast.engine.finding import Level
 from leadcast.store.database import Store, open_engine
-from leadcast.store.pooler import not_in_force, shares_sessions
 from leadcast.store.sealing import Sealer
+from leadcast.store.upkeep.pooler import not_in_force, shares_sessions
 from tests.own_postgres import OwnPostgres, own_postgres
 from tests.pgbouncer import pgbouncer
 

@@ -17,9 +17,11 @@ from leadcast.notify import Dispatcher, Story
 from leadcast.plan import plan, ring_for_rest
 from leadcast.retry import Retrier
 from leadcast.settle import Settler
-from leadcast.store import claims, old_leads, outbox
+from leadcast.store import outbox
+from leadcast.store.batches import claims
+from leadcast.store.batches.listing import Filter, listing
 from leadcast.store.database import Store
-from leadcast.store.listing import Filter, listing
+from leadcast.store.erasing import old_leads
 from leadcast.store.paces import Channel
 from leadcast.store.receivers import Receiver
 from tests.store.plans import Plans

@@ -35,7 +35,7 @@ from leadcast.integrations.base import Account
 from leadcast.plan import plan
 from leadcast.retry import Retrier
 from leadcast.settle import Settler
-from leadcast.store import bell, views
+from leadcast.store.batches import bell, views
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, deliveries, notifications
 

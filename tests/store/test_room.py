@@ -16,7 +16,7 @@ from leadcast.engine.sweep import TIMED_OUT
 from leadcast.inbox import Accepted
 from leadcast.plan import Plan, plan, ring_for_rest
 from leadcast.settle import Settler
-from leadcast.store import room
+from leadcast.store.batches import room
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, deliveries, notifications
 

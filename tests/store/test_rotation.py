@@ -16,12 +16,12 @@ from leadcast.engine import config, seals_check
 from leadcast.engine.finding import Level
 from leadcast.inbox import Accepted
 from leadcast.integrations.base import TokenPair
-from leadcast.store import rotation
+from leadcast.store.accounts.tokens import StoredTokens
 from leadcast.store.database import Store
-from leadcast.store.rotation import Tally
 from leadcast.store.schema import batches, deliveries, leads, oauth_tokens
 from leadcast.store.sealing import Sealer, tokens_of
-from leadcast.store.tokens import StoredTokens
+from leadcast.store.upkeep import rotation
+from leadcast.store.upkeep.rotation import Tally
 from tests.seals import inside
 
 pytestmark = pytest.mark.store

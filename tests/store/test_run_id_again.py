@@ -14,7 +14,7 @@ from leadcast.engine import own_request
 from leadcast.inbox import Accepted
 from leadcast.plan import plan
 from leadcast.settle import all_failed
-from leadcast.store.batches import of_wave
+from leadcast.store.batches.batches import of_wave
 
 from .conftest import Service, StoppedClock
 from .ground import Ground

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from leadcast.core.clock import utc_now
-from leadcast.store import run_requests
+from leadcast.store.batches import run_requests
 from leadcast.store.database import Store
 
 pytestmark = pytest.mark.store

@@ -15,7 +15,7 @@ from leadcast.engine.sweep import STOPPED, settle_dead_waves
 from leadcast.inbox import Accepted
 from leadcast.plan import plan
 from leadcast.settle import Settler, all_failed
-from leadcast.store import claims, ledger, standing, views
+from leadcast.store.batches import claims, ledger, standing, views
 from leadcast.store.database import Store
 from leadcast.store.schema import notifications
 

@@ -18,7 +18,7 @@ from leadcast.engine import sweep
 from leadcast.inbox import Accepted
 from leadcast.plan import plan
 from leadcast.settle import Settler
-from leadcast.store import bell, claims, views
+from leadcast.store.batches import bell, claims, views
 from leadcast.store.database import Store
 from leadcast.store.schema import attempts, batches, deliveries, notifications
 from leadcast.store.told import Moment

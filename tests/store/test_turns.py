@@ -27,7 +27,8 @@ from leadcast.inbox import Accepted, Inbox
 from leadcast.integrations.telegram.integration import TelegramSettings
 from leadcast.plan import plan, ring_for_rest
 from leadcast.settle import Settler
-from leadcast.store import circuits, claims, standing
+from leadcast.store.accounts import circuits
+from leadcast.store.batches import claims, standing
 from leadcast.store.database import Store
 
 from .conftest import Service, StoppedClock

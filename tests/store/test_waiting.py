@@ -30,10 +30,12 @@ from leadcast.deliver import Courier
 from leadcast.inbox import Accepted
 from leadcast.plan import plan, ring_for_rest
 from leadcast.settle import Settler
-from leadcast.store import account_watch, circuits, standing
-from leadcast.store.circuits import AccountRef
+from leadcast.store import account_watch
+from leadcast.store.accounts import circuits
+from leadcast.store.accounts.circuits import AccountRef
+from leadcast.store.accounts.limits import StoredLimits
+from leadcast.store.batches import standing
 from leadcast.store.database import Store
-from leadcast.store.limits import StoredLimits
 from leadcast.store.schema import batches, deliveries, limits, notifications
 
 from .conftest import Service, StoppedClock, waits_or_ends

@@ -19,9 +19,9 @@ from leadcast.inbox import Inbox
 from leadcast.integrations import registry
 from leadcast.plan import plan
 from leadcast.sandbox import Sandbox, SandboxPorts
+from leadcast.store.accounts.tokens import StoredTokens
 from leadcast.store.database import Store, open_engine
 from leadcast.store.sealing import Sealer
-from leadcast.store.tokens import StoredTokens
 
 pytestmark = pytest.mark.store
 LEADS = 200

@@ -14,9 +14,10 @@ from leadcast.core.settings import Settings
 from leadcast.engine import config, own_request
 from leadcast.erase import Eraser, InAirflow
 from leadcast.inbox import Inbox
-from leadcast.store import migrate, run_requests
+from leadcast.store.batches import run_requests
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, erasures, leads
+from leadcast.store.upkeep import migrate
 
 from .older import older_store
 

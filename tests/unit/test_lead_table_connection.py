@@ -57,7 +57,7 @@ def test_the_drivers_own_settings_come_from_extra_and_nothing_else_does(monkeypa
         seen.update(connect_args)
         raise LeadTableError("enough")
 
-    monkeypatch.setattr("leadcast.store.lead_table.LeadTable", open_table)
+    monkeypatch.setattr("leadcast.lead_table.table.LeadTable", open_table)
     extra = {"ssl": '{"ca": "/etc/ca.pem"}', "charset": "utf8mb4", "sqlalchemy_scheme": "x", "note": "of ours"}
     table = ConnectedLeadTable(MAPPING, find_connection=lambda _: connection("mysql", extra=extra))
     with pytest.raises(LeadTableError, match="enough"):

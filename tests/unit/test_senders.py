@@ -22,7 +22,7 @@ from leadcast.integrations.email.smtp import MailServer, Sent
 from leadcast.integrations.http.answer import Answer
 from leadcast.integrations.webhook.answer import check
 from leadcast.notify import Story
-from leadcast.store.views import BatchView
+from leadcast.store.batches.views import BatchView
 from tests.unit.test_egress import RawServer, answering
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)

@@ -14,7 +14,7 @@ from leadcast.core.model import BatchStatus, DeliveryState, Priority
 from leadcast.inbox import Accepted
 from leadcast.monitor import LeadView, Page
 from leadcast.request import LeadData
-from leadcast.store.views import BatchView, DeliveryView
+from leadcast.store.batches.views import BatchView, DeliveryView
 
 Utc = Annotated[datetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
 

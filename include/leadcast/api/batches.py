@@ -23,7 +23,7 @@ from leadcast.core.model import BatchStatus
 from leadcast.integrations import registry
 from leadcast.request import MAX_KEY_LENGTH, LeadId
 from leadcast.retry import PutBack
-from leadcast.store.listing import Filter
+from leadcast.store.batches.listing import Filter
 
 router = APIRouter(tags=["batches"])
 

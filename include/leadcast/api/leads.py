@@ -17,7 +17,9 @@ from leadcast.core.model import Lead
 from leadcast.core.reach import Reach
 from leadcast.erase import Report
 from leadcast.request import LeadData, LeadId, lead_of
-from leadcast.store import erasures, leads, whose
+from leadcast.store import whose
+from leadcast.store.batches import leads
+from leadcast.store.erasing import erasures
 
 router = APIRouter(tags=["leads"])
 

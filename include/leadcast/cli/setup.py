@@ -139,7 +139,7 @@ def circuits(
         session.adopt_stack()
         from leadcast.core.clock import utc_now
         from leadcast.engine import config
-        from leadcast.store import circuits as kept
+        from leadcast.store.accounts import circuits as kept
 
         with config.store().begin() as connection:
             closed = kept.close(connection, close.strip().lower(), now=utc_now()) if close.strip() else []

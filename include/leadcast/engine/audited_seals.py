@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from leadcast.core.sealed_form import SEALED
 from leadcast.engine.logged_requests import words_of
 from leadcast.engine.sealed_conf import is_sealed
-from leadcast.store.rotation import Advance, Tally
+from leadcast.store.upkeep.rotation import Advance, Tally
 
 if TYPE_CHECKING:
     from sqlalchemy import CursorResult

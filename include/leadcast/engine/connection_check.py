@@ -115,7 +115,7 @@ def _of_waiting() -> Iterator[Finding]:
 
 
 def _named_by_waiting() -> Counter[tuple[str, str]]:
-    from leadcast.store import waiting
+    from leadcast.store.batches import waiting
     from leadcast.store.sealing import credentials_of
 
     store, named = config.store(), Counter[tuple[str, str]]()

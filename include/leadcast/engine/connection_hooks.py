@@ -117,7 +117,7 @@ class _TokensToRead:
     """The stored tokens, which a test reads and never renews; the store is opened only if the account has any."""
 
     def current(self, account: str) -> TokenPair | None:
-        from leadcast.store.tokens import StoredTokens
+        from leadcast.store.accounts.tokens import StoredTokens
 
         return StoredTokens(config.store()).current(account)
 

@@ -98,7 +98,7 @@ def _integrations() -> Iterator[Finding]:
 def _store() -> Iterator[Finding]:
     from sqlalchemy.exc import SQLAlchemyError
 
-    from leadcast.store import migrate
+    from leadcast.store.upkeep import migrate
 
     store = config.store()
 
@@ -127,7 +127,7 @@ def _store() -> Iterator[Finding]:
 
 
 def _sessions() -> Iterator[Finding]:
-    from leadcast.store import pooler
+    from leadcast.store.upkeep import pooler
 
     store = config.store()
     try:
@@ -213,7 +213,7 @@ def _outbox() -> Iterator[Finding]:
 
 
 def _circuits() -> Iterator[Finding]:
-    from leadcast.store import circuits
+    from leadcast.store.accounts import circuits
 
     try:
         with config.store().begin() as connection:

@@ -66,7 +66,7 @@ def store_revision() -> str | None:
     """
     from sqlalchemy.exc import SQLAlchemyError
 
-    from leadcast.store import migrate
+    from leadcast.store.upkeep import migrate
 
     try:
         with config.store().engine.connect() as connection:
@@ -121,7 +121,7 @@ def make_pools(settings: Settings) -> list[str]:
 def _migrate() -> list[str]:
     from sqlalchemy.exc import SQLAlchemyError
 
-    from leadcast.store import migrate
+    from leadcast.store.upkeep import migrate
 
     before = store_revision()
     # its lines between ours would be read as ours

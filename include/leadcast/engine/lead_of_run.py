@@ -20,7 +20,7 @@ from leadcast.core.errors import LeadNotFound, LeadTableError, StoreError
 from leadcast.core.tidy import Tidied, tidy
 from leadcast.engine import config
 from leadcast.inbox import look_up
-from leadcast.store import leads
+from leadcast.store.batches import leads
 
 if TYPE_CHECKING:
     from leadcast.store.database import Store

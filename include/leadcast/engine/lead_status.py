@@ -11,7 +11,7 @@ import structlog
 from leadcast.core.errors import TransientError
 from leadcast.core.model import BatchStatus
 from leadcast.notify import Story
-from leadcast.store import batches
+from leadcast.store.batches import batches
 from leadcast.store.database import Store
 
 log = structlog.get_logger("leadcast.notify")

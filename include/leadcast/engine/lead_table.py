@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
     from leadcast.integrations.base import ConnectionFields
-    from leadcast.store.lead_table import LeadTable
+    from leadcast.lead_table.table import LeadTable
 
 T = TypeVar("T")
 LONGEST_S = 20.0
@@ -104,7 +104,7 @@ class ConnectedLeadTable:
         return self._table
 
     def _open(self) -> LeadTable:
-        from leadcast.store.lead_table import LeadTable
+        from leadcast.lead_table.table import LeadTable
 
         try:
             found = self._find_connection(self.mapping.conn_id)

@@ -13,8 +13,8 @@ from leadcast.core.tidy import FIELDS
 from leadcast.engine import config
 from leadcast.engine.finding import Finding, Level
 from leadcast.inbox import look_up
-from leadcast.store import lead_table_facts
-from leadcast.store.lead_table import LeadTable
+from leadcast.lead_table import facts as lead_table_facts
+from leadcast.lead_table.table import LeadTable
 
 _SEE = "See docs/lead-table.md"
 

@@ -113,7 +113,7 @@ class DeliverOperator(BaseOperator):
         from leadcast.deliver import Courier
         from leadcast.engine import config, connections
         from leadcast.integrations import registry
-        from leadcast.store.tokens import StoredTokens
+        from leadcast.store.accounts.tokens import StoredTokens
 
         settings, store, ti = config.settings(), config.store(), context["ti"]
         asked, is_last = self._was_cleared(ti.max_tries or 0), ti.try_number > (ti.max_tries or 0)

@@ -61,8 +61,8 @@ def accept(run: Run) -> str | None:
     from leadcast.core.errors import StoreError
     from leadcast.engine import config
     from leadcast.engine.sealed_conf import body_of, of_run, open_conf, table_lead
-    from leadcast.store import run_requests
-    from leadcast.store.batches import RUN
+    from leadcast.store.batches import run_requests
+    from leadcast.store.batches.batches import RUN
 
     body = body_of(run.conf)
     if body is None:
@@ -95,7 +95,7 @@ def _noted_at(run: Run) -> datetime:
     a lead that was erased by mistake can be sent again, one that comes back may stay unseen.
     """
     from leadcast.engine import config
-    from leadcast.store import run_requests
+    from leadcast.store.batches import run_requests
 
     with config.store().begin() as connection:
         noted = run_requests.noted_at(connection, run_id=run.run_id)
@@ -146,7 +146,7 @@ def _known(run: Run, request: Mapping[str, Any]) -> str | None:
     id alone: that one is ours only if no run of before can have brought it."""
     from leadcast.engine import config
     from leadcast.request import fingerprint
-    from leadcast.store.batches import RUN, known, scoped_key
+    from leadcast.store.batches.batches import RUN, known, scoped_key
 
     with config.store().begin() as connection:
         found = known(connection, idempotency_key=scoped_key(RUN, _key(run, request)))

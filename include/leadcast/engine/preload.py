@@ -24,7 +24,7 @@ _MODULES = (
     "leadcast.notify",
     "leadcast.plan",
     "leadcast.settle",
-    "leadcast.store.tokens",
+    "leadcast.store.accounts.tokens",
 )
 
 

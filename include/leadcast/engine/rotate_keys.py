@@ -11,8 +11,8 @@ from leadcast.engine import audited_seals, config
 from leadcast.engine.conf_guard import DAG_ID, purpose_of
 from leadcast.engine.init import in_airflows_database
 from leadcast.engine.sealed_conf import is_sealed
-from leadcast.store import rotation
-from leadcast.store.rotation import Advance, Tally
+from leadcast.store.upkeep import rotation
+from leadcast.store.upkeep.rotation import Advance, Tally
 
 if TYPE_CHECKING:
     from sqlalchemy import Table

@@ -9,7 +9,7 @@ from leadcast.core.bounded import NotInTime, Turns
 from leadcast.core.clock import utc_now
 from leadcast.core.errors import SettingsError, StoreError
 from leadcast.engine import config
-from leadcast.store import run_requests
+from leadcast.store.batches import run_requests
 
 WITHIN_S = 1.0
 """How long a run waits for its note."""

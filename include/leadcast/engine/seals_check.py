@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from leadcast.core.errors import StoreError
 from leadcast.engine import config
 from leadcast.engine.finding import Finding, Level
-from leadcast.store import rotation
+from leadcast.store.upkeep import rotation
 
 
 def examine() -> Iterator[Finding]:

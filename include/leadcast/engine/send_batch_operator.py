@@ -96,7 +96,7 @@ class SendBatchOperator(BaseOperator):
     def _sent_before(self, key: str) -> str:
         """What an earlier try of this task has sent, though its request was filled in otherwise then."""
         from leadcast.engine import config
-        from leadcast.store.batches import known, scoped_key
+        from leadcast.store.batches.batches import known, scoped_key
 
         with config.store().begin() as connection:
             found = known(connection, idempotency_key=scoped_key(CALLER, key))

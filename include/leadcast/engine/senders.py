@@ -16,7 +16,7 @@ from leadcast.core.settings import Occasion, Settings
 from leadcast.engine import config, hooks
 from leadcast.engine.lead_status import LeadStatus
 from leadcast.notify import Sender, Story
-from leadcast.store import views
+from leadcast.store.batches import views
 from leadcast.store.paces import Channel
 
 if TYPE_CHECKING:

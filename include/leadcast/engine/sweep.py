@@ -15,9 +15,11 @@ from leadcast.core.errors import LeadcastError
 from leadcast.core.settings import Settings
 from leadcast.plan import ring_for_rest
 from leadcast.settle import Settler
-from leadcast.store import bell, circuits, claims, memory, receivers
+from leadcast.store import receivers
+from leadcast.store.accounts import circuits, memory
+from leadcast.store.accounts.limits import StoredLimits
+from leadcast.store.batches import bell, claims
 from leadcast.store.database import Store
-from leadcast.store.limits import StoredLimits
 
 log = structlog.get_logger("leadcast.sweep")
 

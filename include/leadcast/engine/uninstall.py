@@ -160,7 +160,7 @@ def _what_stays(session: Session) -> Iterator[str]:
 def _drop_store() -> str:
     from sqlalchemy.exc import SQLAlchemyError
 
-    from leadcast.store import migrate
+    from leadcast.store.upkeep import migrate
 
     try:
         migrate.remove(config.store().engine)

@@ -17,7 +17,7 @@ from leadcast.core.clock import Clock, utc_now
 from leadcast.core.errors import RequestRejected, SettingsError
 from leadcast.engine import own_request, sweep
 from leadcast.engine.conf_guard import DAG_ID
-from leadcast.store import run_requests
+from leadcast.store.batches import run_requests
 from leadcast.store.database import Store
 
 AWAY = "away"

@@ -24,7 +24,7 @@ from leadcast.local.ports import Ports, loopback_url
 from leadcast.local.stack import Status
 
 if TYPE_CHECKING:
-    from leadcast.store.circuits import Circuit
+    from leadcast.store.accounts.circuits import Circuit
 
 _COLOURS = {
     **dict.fromkeys(("completed", "delivered", "RUNNING", "healthy", "ok"), "green"),

@@ -10,8 +10,9 @@ from sqlalchemy import Connection
 from leadcast.core import circuit
 from leadcast.core.errors import DeliveryError, Gone
 from leadcast.core.settings import Occasion, Settings
-from leadcast.store import circuits, outbox
-from leadcast.store.circuits import AccountRef, Circuit
+from leadcast.store import outbox
+from leadcast.store.accounts import circuits
+from leadcast.store.accounts.circuits import AccountRef, Circuit
 
 log = structlog.get_logger("leadcast.accounts")
 

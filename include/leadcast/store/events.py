@@ -16,9 +16,9 @@ from typing import Any
 from pydantic import TypeAdapter
 from sqlalchemy import Connection, func, insert, select
 
-from leadcast.store import views
+from leadcast.store.batches import views
+from leadcast.store.batches.views import BatchView
 from leadcast.store.schema import batches, deliveries, events
-from leadcast.store.views import BatchView
 
 _ANSWERS = ("receipt", "error")
 _OF_WHOEVER_LOOKS = {"sent_by", "is_masked"}

@@ -11,7 +11,8 @@ from sqlalchemy import Connection
 from leadcast.core.errors import SettingsError
 from leadcast.core.model import BatchStatus
 from leadcast.core.settings import Occasion, Settings
-from leadcast.store import batches, events, outbox
+from leadcast.store import events, outbox
+from leadcast.store.batches import batches
 from leadcast.store.paces import Channel
 from leadcast.store.receivers import EVERYBODY, Receiver
 from leadcast.store.sealing import Sealer, callback_url_of

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from alembic import context
 
-from leadcast.store.migrate import VERSION_TABLE
 from leadcast.store.schema import metadata
+from leadcast.store.upkeep.migrate import VERSION_TABLE
 
 context.configure(
     connection=context.config.attributes["connection"], target_metadata=metadata, version_table=VERSION_TABLE

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, select
 
 from leadcast.core import model
 from leadcast.core.model import AttemptOutcome, DeliveryState
-from leadcast.store.ledger import Begun
+from leadcast.store.batches.ledger import Begun
 from leadcast.store.schema import attempts, deliveries
 
 

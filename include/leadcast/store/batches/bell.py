@@ -16,8 +16,8 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, exists, select, update
 
-from leadcast.store import room
-from leadcast.store.claims import claimable
+from leadcast.store.batches import room
+from leadcast.store.batches.claims import claimable
 from leadcast.store.schema import inbox
 
 HEARD_FOR = timedelta(minutes=1)

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, and_, delete, exists, func, or_, select, tuple_, update
 
-from leadcast.store.erasing import (
+from leadcast.store.erasing.erasing import (
     ERASED,
     HOLDS_LEAD,
     RESTS,

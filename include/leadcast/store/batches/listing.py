@@ -16,8 +16,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, true, tuple_, union
 
 from leadcast.core.model import BatchStatus
+from leadcast.store.batches.views import BatchView, by_id
 from leadcast.store.schema import batches, deliveries
-from leadcast.store.views import BatchView, by_id
 
 LOOKS_THROUGH = 2000
 """How many batches are walked through for a page where no one index has what is wanted."""

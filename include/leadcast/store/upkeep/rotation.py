@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Connection, Row, Select, bindparam, func, select, text, update
 
 from leadcast.core.errors import SettingsError
-from leadcast.store import waiting
+from leadcast.store.batches import waiting
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, deliveries, oauth_tokens
 from leadcast.store.sealing import Purpose, Sealer, callback_url_of, credentials_of, tokens_of

@@ -11,10 +11,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, exists, func, or_, select, update
 
 from leadcast.core.model import BatchStatus, DeliveryState
-from leadcast.store import room
-from leadcast.store.batches import is_of_wave
+from leadcast.store.batches import room
+from leadcast.store.batches.batches import is_of_wave
+from leadcast.store.batches.waiting import has_turn, is_due
 from leadcast.store.schema import batches, deliveries
-from leadcast.store.waiting import has_turn, is_due
 
 
 @dataclass(frozen=True)

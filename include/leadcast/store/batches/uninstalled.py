@@ -14,7 +14,7 @@ from sqlalchemy import Connection, func, or_, select, update
 
 from leadcast.core.errors import TransientError
 from leadcast.core.model import BatchStatus, DeliveryState
-from leadcast.store import ledger
+from leadcast.store.batches import ledger
 from leadcast.store.schema import batches, deliveries
 
 WAITS_FOR_INTEGRATION = "integration"

@@ -16,7 +16,7 @@ from sqlalchemy.exc import ProgrammingError
 from leadcast.core.model import BatchStatus, DeliveryState, Lead, Priority
 from leadcast.core.notes import Note
 from leadcast.store import whose
-from leadcast.store.leads import to_data
+from leadcast.store.batches.leads import to_data
 from leadcast.store.schema import batches, deliveries
 
 RUN = "dag_run"

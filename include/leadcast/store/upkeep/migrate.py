@@ -14,9 +14,9 @@ from sqlalchemy.exc import OperationalError
 from tenacity import RetryError, Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from leadcast.core.errors import StoreError
-from leadcast.store import late_indexes, late_values
+from leadcast.store.upkeep import late_indexes, late_values
 
-MIGRATIONS = Path(__file__).with_name("migrations")
+MIGRATIONS = Path(__file__).parents[1] / "migrations"
 VERSION_TABLE = "leadcast_version"
 TAKES_TURNS_FOR_S = 120
 """How long an upgrade tries to get its tables between those who use them."""

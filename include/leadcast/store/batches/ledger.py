@@ -11,10 +11,10 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from leadcast.core.errors import DeliveryError, StoreError
 from leadcast.core.model import AttemptOutcome, DeliveryState, Lead, Receipt, cancelled_state, is_heard
-from leadcast.store import claims, rounds
-from leadcast.store.leads import from_data
+from leadcast.store.batches import claims, rounds
+from leadcast.store.batches.leads import from_data
+from leadcast.store.batches.waiting import begun_at
 from leadcast.store.schema import attempts, batches, deliveries
-from leadcast.store.waiting import begun_at
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,8 +19,9 @@ from sqlalchemy.sql.functions import Function
 from leadcast.core.errors import OthersLead
 from leadcast.core.model import DeliveryState
 from leadcast.core.reach import EVERYBODYS, Reach
-from leadcast.store import erasing, marking, whose
-from leadcast.store.erasing import HOLDS_LEAD, RESTS, Erased
+from leadcast.store import whose
+from leadcast.store.erasing import erasing, marking
+from leadcast.store.erasing.erasing import HOLDS_LEAD, RESTS, Erased
 from leadcast.store.schema import batches, deliveries, erasures, leads
 
 

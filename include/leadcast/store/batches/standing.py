@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, select
 
 from leadcast.core.model import DeliveryState
+from leadcast.store.batches.waiting import begun_at
 from leadcast.store.schema import deliveries
-from leadcast.store.waiting import begun_at
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from sqlalchemy import Connection, func, literal_column, or_, select
 from sqlalchemy.dialects.postgresql import insert
 
 from leadcast.core.model import Lead
-from leadcast.store import erasures, whose
+from leadcast.store import whose
+from leadcast.store.erasing import erasures
 from leadcast.store.schema import batches, leads
 
 

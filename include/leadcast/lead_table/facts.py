@@ -8,7 +8,7 @@ from sqlalchemy import false, inspect, null, select, update
 from sqlalchemy.types import TypeEngine
 
 from leadcast.core.errors import LeadTableError
-from leadcast.store.lead_table import LeadTable
+from leadcast.lead_table.table import LeadTable
 
 
 def columns(table: LeadTable) -> dict[str, TypeEngine[Any]]:

@@ -12,8 +12,8 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, true
 
 from leadcast.core.model import BatchStatus, DeliveryState
+from leadcast.store.batches.waiting import is_due
 from leadcast.store.schema import batches, deliveries
-from leadcast.store.waiting import is_due
 
 _LOCK = 0x1EADCA59
 

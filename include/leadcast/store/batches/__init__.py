@@ -1,0 +1,1 @@
+"""Batches and their deliveries: accepted, claimed, attempted, settled, shown."""

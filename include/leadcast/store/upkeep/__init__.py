@@ -1,0 +1,1 @@
+"""What is done to the tables themselves: brought up to date, sealed anew."""
