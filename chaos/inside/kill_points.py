@@ -295,17 +295,17 @@ def _supervisor(module: Any) -> None:
 
 _MODULES: dict[str, Callable[[Any], None]] = {
     "airflow.sdk.execution_time.supervisor": _supervisor,
-    "leadcast.attempt": _attempt,
+    "leadcast.flow.deliver.attempt": _attempt,
     "leadcast.engine.bell": _bell,
     "leadcast.engine.callbacks": _callbacks,
     "leadcast.engine.mapping": _mapping,
     "leadcast.engine.senders": _senders,
     "leadcast.engine.sweep": _sweep,
-    "leadcast.inbox": _inbox,
+    "leadcast.flow.inbox": _inbox,
     "leadcast.integrations.http.exchange": _exchange,
     "leadcast.integrations.email.smtp": _smtp,
-    "leadcast.plan": _plan,
-    "leadcast.settle": _settle,
+    "leadcast.flow.plan": _plan,
+    "leadcast.flow.settle": _settle,
     "leadcast.store.batches.claims": _claims,
     "leadcast.store.sending": _sending,
 }

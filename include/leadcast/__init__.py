@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from leadcast.inbox import Accepted
+    from leadcast.flow.inbox import Accepted
 
 __all__ = ["send_batch"]
 

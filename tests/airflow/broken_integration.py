@@ -14,7 +14,7 @@ from sqlalchemy import update
 
 from leadcast.core.model import DeliveryState
 from leadcast.engine import config, doctor, init
-from leadcast.inbox import Accepted
+from leadcast.flow.inbox import Accepted
 from leadcast.sandbox import Sandbox
 from leadcast.store.batches import views
 from leadcast.store.batches.listing import Filter, listing

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from leadcast.core.clock import utc_now
-from leadcast.inbox import Accepted, Inbox
+from leadcast.flow.inbox import Accepted, Inbox
 from leadcast.sandbox import Sandbox, SandboxPorts
 from leadcast.store.batches import bell
 from leadcast.store.database import Store

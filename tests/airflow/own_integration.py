@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from leadcast.cli import app
 from leadcast.engine import config, doctor, init
-from leadcast.inbox import Accepted
+from leadcast.flow.inbox import Accepted
 from leadcast.sandbox import Sandbox
 from leadcast.store.database import Store
 from tests.api.conftest import anonymous, bell, client, serve  # noqa: F401  # fixtures

@@ -14,7 +14,7 @@ from standardwebhooks import Webhook
 
 from leadcast.core.clock import utc_now
 from leadcast.core.model import AttemptOutcome, BatchStatus, DeliveryState
-from leadcast.inbox import Accepted
+from leadcast.flow.inbox import Accepted
 from leadcast.sandbox import Sandbox
 from leadcast.store.batches import ledger, views
 from leadcast.store.database import Store
@@ -59,7 +59,7 @@ def configured(environment: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 def wave(store: Store, configured: Path, accept: Accept, sandbox: Sandbox) -> str:
     """A wave with one batch of two deliveries: one delivered, one whose last attempt died. Returns the batch's id."""
     from leadcast.engine import config
-    from leadcast.plan import plan
+    from leadcast.flow.plan import plan
 
     accepted = accept({"type": "telegram"}, {"type": "webhook"}, callback_url=f"{sandbox.webhook_url}/done?token=x")
     plan(store, config.settings(), run_id="w")
@@ -115,7 +115,7 @@ def test_what_a_run_has_not_begun_goes_back_and_people_hear_once_a_run_why(
     store: Store, configured: Path, accept: Accept, sandbox: Sandbox, reason: str, told: str
 ) -> None:
     from leadcast.engine import config
-    from leadcast.plan import plan
+    from leadcast.flow.plan import plan
 
     ids = [accept({"type": "telegram"}, lead_id=number).batch_id for number in range(3)]
     plan(store, config.settings(), run_id="w")
@@ -131,7 +131,7 @@ def test_a_run_that_is_cleared_and_times_out_again_is_told_again(
     store: Store, configured: Path, accept: Accept, sandbox: Sandbox
 ) -> None:
     from leadcast.engine import config
-    from leadcast.plan import plan
+    from leadcast.flow.plan import plan
 
     made_at = utc_now()
     for clears, letters in ((0, 1), (0, 1), (1, 2), (1, 2)):

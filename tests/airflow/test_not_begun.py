@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 
 from leadcast.core.clock import utc_now
 from leadcast.core.model import BatchStatus, DeliveryState
-from leadcast.inbox import Accepted
+from leadcast.flow.inbox import Accepted
 from leadcast.sandbox import Sandbox
 from leadcast.store.batches import views
 from leadcast.store.database import Store

@@ -13,16 +13,16 @@ import pytest
 from sqlalchemy import Table, delete, func, insert, select, text, update
 from typer.testing import CliRunner
 
-from leadcast.cancel import Canceller
 from leadcast.cli import app
+from leadcast.control.cancel import Canceller
+from leadcast.control.erase import Eraser, InAirflow
 from leadcast.core.clock import utc_now
 from leadcast.core.errors import StoreError
 from leadcast.core.reach import Reach
 from leadcast.core.settings import Settings
 from leadcast.engine import lead_traces
 from leadcast.engine.sealed_conf import by_caller, seal_conf
-from leadcast.erase import Eraser, InAirflow
-from leadcast.inbox import Accepted
+from leadcast.flow.inbox import Accepted
 from leadcast.store.batches import views
 from leadcast.store.database import Store
 from leadcast.store.schema import batches

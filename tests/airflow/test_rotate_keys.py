@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from leadcast.cli import app
 from leadcast.core.clock import utc_now
 from leadcast.engine.sealed_conf import by_caller
-from leadcast.inbox import Accepted
+from leadcast.flow.inbox import Accepted
 from leadcast.store.database import Store
 from leadcast.store.sealing import Sealer
 from tests.seals import content, inside, unbound

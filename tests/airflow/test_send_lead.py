@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from leadcast.core.clock import utc_now
 from leadcast.core.model import BatchStatus, DeliveryState, Lead
-from leadcast.inbox import Accepted
+from leadcast.flow.inbox import Accepted
 from leadcast.sandbox import Sandbox
 from leadcast.store.batches import leads, views
 from leadcast.store.batches.listing import Filter, listing

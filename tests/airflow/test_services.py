@@ -16,8 +16,8 @@ import pytest
 from sqlalchemy import func, update
 
 from leadcast.core.model import BatchStatus, DeliveryState
-from leadcast.inbox import Accepted
-from leadcast.plan import plan
+from leadcast.flow.inbox import Accepted
+from leadcast.flow.plan import plan
 from leadcast.sandbox import Sandbox
 from leadcast.store.batches import views
 from leadcast.store.database import Store

@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 
 from leadcast.core.clock import utc_now
 from leadcast.core.model import BatchStatus, DeliveryState
-from leadcast.inbox import Accepted
+from leadcast.flow.inbox import Accepted
 from leadcast.sandbox import Sandbox
 from leadcast.store.batches import ledger, views
 from leadcast.store.database import Store
@@ -148,7 +148,7 @@ def test_the_sweep_tells_a_run_that_a_person_has_stopped_from_one_that_had_no_ti
     from sqlalchemy import update as update_rows
 
     from leadcast.engine import config, own_request
-    from leadcast.plan import plan
+    from leadcast.flow.plan import plan
 
     done = run()
     accepted = accept({"type": "telegram"}, credentials=TELEGRAM)

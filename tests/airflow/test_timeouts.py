@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from leadcast.core.model import AttemptOutcome, BatchStatus, DeliveryState
-from leadcast.inbox import Accepted
+from leadcast.flow.inbox import Accepted
 from leadcast.sandbox import Sandbox
 from leadcast.store.batches import views
 from leadcast.store.database import Store

@@ -79,7 +79,7 @@ def test_a_run_that_nobody_has_ended_has_its_request_sent_all_the_same(
     environment: None, store: Store, sandbox: Sandbox, reason: str
 ) -> None:
     from leadcast.engine import config, own_request
-    from leadcast.plan import plan
+    from leadcast.flow.plan import plan
 
     run = ended(reason)
     assert statuses(store) == [BatchStatus.PENDING]

@@ -292,7 +292,7 @@ def test_a_task_process_does_not_load_what_only_the_server_needs(server: ApiServ
     code = (
         "import sys; from airflow.sdk.plugins_manager import _get_plugins; plugins, errors = _get_plugins(); "
         "assert [p.name for p in plugins] == ['leadcast'] and not errors, (plugins, errors); "
-        "print('fastapi' in sys.modules or 'leadcast.request' in sys.modules)"
+        "print('fastapi' in sys.modules or 'leadcast.flow.request' in sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], env=server.environment, capture_output=True, text=True, timeout=60, check=True

@@ -14,11 +14,11 @@ from fastapi.testclient import TestClient
 from leadcast.api.app import create_app
 from leadcast.api.backend import Backend
 from leadcast.api.links import MOUNT
+from leadcast.control.erase import InAirflow
 from leadcast.core.clock import utc_now
 from leadcast.core.model import AttemptOutcome, DeliveryState, Receipt
 from leadcast.core.reach import Reach
 from leadcast.core.settings import Settings
-from leadcast.erase import InAirflow
 from leadcast.store.batches import ledger
 from leadcast.store.database import Store
 

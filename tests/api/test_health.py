@@ -12,9 +12,9 @@ from sqlalchemy import update
 
 from leadcast.api import health as health_module
 from leadcast.api.health import LATE_S, Status, judge
+from leadcast.control.monitor import StoreHealth
 from leadcast.core.errors import SettingsError
 from leadcast.core.settings import Occasion
-from leadcast.monitor import StoreHealth
 from leadcast.store import outbox
 from leadcast.store.database import Store, open_engine
 from leadcast.store.schema import notifications

@@ -12,8 +12,8 @@ from leadcast.core.clock import utc_now
 from leadcast.core.errors import Blocked, RejectedError
 from leadcast.core.model import AttemptOutcome, DeliveryState
 from leadcast.core.settings import Settings
-from leadcast.plan import plan
-from leadcast.settle import Settler
+from leadcast.flow.plan import plan
+from leadcast.flow.settle import Settler
 from leadcast.store.batches import ledger
 from leadcast.store.batches.bell import clear as clear_bell
 from leadcast.store.database import Store

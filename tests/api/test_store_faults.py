@@ -21,11 +21,11 @@ from leadcast.core.errors import StoreError
 from leadcast.core.lead_mapping import LeadMapping
 from leadcast.core.model import BatchStatus, Receipt
 from leadcast.core.settings import Settings
-from leadcast.deliver import Courier
+from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.plan import plan
+from leadcast.flow.settle import Settler
 from leadcast.integrations.base import Account
 from leadcast.lead_table.table import LeadTable
-from leadcast.plan import plan
-from leadcast.settle import Settler
 from leadcast.store.accounts.tokens import StoredTokens
 from leadcast.store.database import Store, open_engine
 from leadcast.store.schema import batches, deliveries

@@ -16,7 +16,7 @@ from leadcast.api.trigger_guard import TriggerGuard
 from leadcast.core.errors import SettingsError
 from leadcast.engine import sealed_conf
 from leadcast.engine.sealed_conf import by_caller, of_run
-from leadcast.request import validate
+from leadcast.flow.request import validate
 from leadcast.store.sealing import Sealer
 from tests.api.conftest import ASKING, BODY, BOT_TOKEN, TOKEN
 

@@ -22,6 +22,7 @@ from tests.contract.error_cases import SERVICES, Case, credentials_of, mail_serv
 from leadcast.core.blanks import without_unseen
 from leadcast.core.model import Lead
 from leadcast.core.plain import plain_text
+from leadcast.flow.request import validate
 from leadcast.integrations import registry
 from leadcast.integrations.base import Account, Call
 from leadcast.integrations.bitrix24.fields import addresses_of
@@ -29,7 +30,6 @@ from leadcast.integrations.email.server import mail_address
 from leadcast.integrations.text.remarks import said
 from leadcast.integrations.text.template_values import text_of
 from leadcast.integrations.text.ways import addresses_in, each_phone
-from leadcast.request import validate
 from leadcast.sandbox import Sandbox
 from leadcast.sandbox.telegram.html import parse_html
 

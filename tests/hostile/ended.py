@@ -6,7 +6,7 @@ from leadcast.core.clock import utc_now
 from leadcast.core.errors import RejectedError, TransientError
 from leadcast.core.model import AttemptOutcome, DeliveryState, Receipt
 from leadcast.core.settings import Settings
-from leadcast.settle import Settler
+from leadcast.flow.settle import Settler
 from leadcast.store.batches import claims, ledger
 from leadcast.store.database import Store
 

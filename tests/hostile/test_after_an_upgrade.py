@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from leadcast.admit import Gate
 from leadcast.core.errors import CredentialsError, InvalidRequest
 from leadcast.core.model import Lead
 from leadcast.core.settings import Settings
 from leadcast.engine import config, connection_check, connections
 from leadcast.engine.finding import Finding, Level
-from leadcast.inbox import Inbox
+from leadcast.flow.deliver.admit import Gate
+from leadcast.flow.inbox import Inbox
+from leadcast.flow.plan import plan
+from leadcast.flow.request import validate
 from leadcast.integrations import registry
 from leadcast.integrations.email.integration import EmailCredentials
 from leadcast.integrations.text.templating import Templates
-from leadcast.plan import plan
-from leadcast.request import validate
 from leadcast.store.batches import ledger
 from leadcast.store.database import Store
 from tests.contract.error_cases import LEAD

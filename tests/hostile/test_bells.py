@@ -14,7 +14,7 @@ from leadcast.engine import command_line, sealed_conf
 from leadcast.engine.conf_guard import checked
 from leadcast.engine.sealed_conf import body_of, kept
 from leadcast.engine.triggering_tasks import inline_secrets
-from leadcast.request import SendBatch
+from leadcast.flow.request import SendBatch
 from leadcast.store.sealing import Sealer
 from tests.api.conftest import BODY, BOT_TOKEN
 

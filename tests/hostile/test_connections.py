@@ -19,9 +19,11 @@ from leadcast.core.errors import (
     TransientError,
 )
 from leadcast.core.settings import Settings
-from leadcast.deliver import Courier
 from leadcast.engine import connections
-from leadcast.inbox import Inbox
+from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.inbox import Inbox
+from leadcast.flow.plan import plan
+from leadcast.flow.request import validate
 from leadcast.integrations import registry
 from leadcast.integrations.base import Account, Call, ConnectionFields, Integration
 from leadcast.integrations.email import smtp
@@ -29,8 +31,6 @@ from leadcast.integrations.email.server import MailServer
 from leadcast.integrations.http.egress import Egress
 from leadcast.integrations.text import operators_words
 from leadcast.integrations.webhook.integration import Webhook
-from leadcast.plan import plan
-from leadcast.request import validate
 from leadcast.store.accounts.tokens import StoredTokens
 from leadcast.store.batches import views
 from leadcast.store.database import Store

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from leadcast.control.erase import Eraser, InAirflow
 from leadcast.core.clock import utc_now
 from leadcast.core.errors import OthersLead
 from leadcast.core.model import Lead
 from leadcast.core.reach import EVERYBODYS, Reach
 from leadcast.core.settings import Settings
-from leadcast.erase import Eraser, InAirflow
-from leadcast.inbox import Inbox
+from leadcast.flow.inbox import Inbox
 from leadcast.store import whose
 from leadcast.store.batches import leads
 from leadcast.store.database import Store

@@ -281,7 +281,7 @@ def test_the_same_request_again_keeps_its_sender(anonymous: TestClient) -> None:
 
 
 def test_before_the_upgrade_leads_are_accepted_without_a_sender(postgres_url: str, fernet_key: str) -> None:
-    from leadcast.inbox import Inbox
+    from leadcast.flow.inbox import Inbox
 
     with older_store(postgres_url, name="without_senders", revision="0010", fernet_key=fernet_key) as store:
         before = Inbox(store, Settings()).accept(BATCH, sent_by="sender-own").batch_id

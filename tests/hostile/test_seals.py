@@ -10,16 +10,16 @@ import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import insert, select, update
 
-from leadcast.admit import Gate
 from leadcast.core.clock import utc_now
 from leadcast.core.errors import InvalidRequest, SettingsError
 from leadcast.core.settings import Settings
 from leadcast.engine.audited_seals import _bare
 from leadcast.engine.conf_guard import checked
 from leadcast.engine.sealed_conf import by_caller, of_run, open_conf, seal_conf, table_lead
-from leadcast.inbox import Inbox
+from leadcast.flow.deliver.admit import Gate
+from leadcast.flow.inbox import Inbox
+from leadcast.flow.request import validate
 from leadcast.integrations import registry
-from leadcast.request import validate
 from leadcast.store.accounts.tokens import StoredTokens
 from leadcast.store.batches import ledger
 from leadcast.store.database import Store

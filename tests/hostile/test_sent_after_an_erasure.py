@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from leadcast.control.erase import Eraser, InAirflow
 from leadcast.core.clock import utc_now
 from leadcast.core.settings import Settings
-from leadcast.erase import Eraser, InAirflow
-from leadcast.inbox import Inbox
-from leadcast.plan import plan
+from leadcast.flow.inbox import Inbox
+from leadcast.flow.plan import plan
 from leadcast.store.batches import run_requests, views
 from leadcast.store.database import Store
 from leadcast.store.erasing.erasures import Erasure

@@ -22,11 +22,11 @@ from leadcast.core.model import Lead
 from leadcast.core.tidy import MAX_VALUES as MAX_VALUES_OF_LEAD
 from leadcast.engine import shown_rows
 from leadcast.engine.request_shape import holds_request
+from leadcast.flow.request import lead_of, validate
 from leadcast.integrations import registry
 from leadcast.integrations.text import caller_lines, expressions
 from leadcast.integrations.text.caller_lines import check_line
 from leadcast.integrations.text.templating import Templates
-from leadcast.request import lead_of, validate
 from tests.hostile.dear_bodies import FOREIGN, FORMS, LEADS, TEXTS, as_bytes, lead_of_values, phones_of_values
 
 MAX_CALLS = 2_000_000

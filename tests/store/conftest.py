@@ -15,10 +15,10 @@ from sqlalchemy import text
 
 from leadcast.core.model import Lead, Receipt
 from leadcast.core.settings import Settings
-from leadcast.deliver import Courier
-from leadcast.inbox import Accepted, Inbox
+from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.inbox import Accepted, Inbox
+from leadcast.flow.settle import Settler
 from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, RequestModel
-from leadcast.settle import Settler
 from leadcast.store.accounts.tokens import StoredTokens
 from leadcast.store.database import Store
 

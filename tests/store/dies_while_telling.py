@@ -14,8 +14,8 @@ from typing import Any
 
 from leadcast.core.settings import Settings
 from leadcast.engine.senders import Senders
+from leadcast.flow.notify import Sender, Story
 from leadcast.integrations.base import ConnectionFields
-from leadcast.notify import Sender, Story
 from leadcast.store.database import Store, open_engine
 from leadcast.store.paces import Channel
 from leadcast.store.sealing import Sealer
@@ -40,7 +40,7 @@ def real_sender(channel: Channel, *, smtp: tuple[str, int], hooks_file: str) -> 
 
 
 def main(given: dict[str, Any]) -> None:
-    from leadcast.notify import Dispatcher
+    from leadcast.flow.notify import Dispatcher
 
     channel = Channel(given["channel"])
     sender = real_sender(channel, smtp=(given["host"], given["port"]), hooks_file=given["hooks_file"])

@@ -12,11 +12,11 @@ from sqlalchemy import select, update
 from leadcast.core.errors import AttemptFailed
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.core.settings import Settings
-from leadcast.deliver import Courier
 from leadcast.engine.sweep import settle_dead_waves
-from leadcast.inbox import Accepted
-from leadcast.plan import plan
-from leadcast.settle import Settler
+from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.inbox import Accepted
+from leadcast.flow.plan import plan
+from leadcast.flow.settle import Settler
 from leadcast.store.batches import views
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, deliveries

@@ -6,13 +6,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
-from leadcast.cancel import Canceller
+from leadcast.control.cancel import Canceller
+from leadcast.control.retry import Retrier
 from leadcast.core.errors import IdempotencyConflict, RequestRejected
 from leadcast.engine.sweep import ring, settle_dead_waves
-from leadcast.inbox import Inbox
-from leadcast.notify import Dispatcher
-from leadcast.retry import Retrier
-from leadcast.settle import Settler
+from leadcast.flow.inbox import Inbox
+from leadcast.flow.notify import Dispatcher
+from leadcast.flow.settle import Settler
 
 from .ledger_waves import one_of
 from .ledger_world import World

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from leadcast.core.errors import AttemptFailed
-from leadcast.deliver import Courier
+from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.plan import plan, ring_for_rest
+from leadcast.flow.settle import Settler, all_failed
 from leadcast.integrations.base import Account
-from leadcast.plan import plan, ring_for_rest
-from leadcast.settle import Settler, all_failed
 from leadcast.store.accounts.tokens import StoredTokens
 from leadcast.store.batches.batches import of_wave
 from leadcast.store.batches.claims import Ref

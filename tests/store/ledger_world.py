@@ -21,8 +21,8 @@ from leadcast.core.errors import (
 )
 from leadcast.core.model import BatchStatus, DeliveryState, Lead, Receipt
 from leadcast.core.settings import OnUnknown, Settings
+from leadcast.flow.notify import Sender, Story
 from leadcast.integrations.base import Account, Call, ConnectionFields, Integration
-from leadcast.notify import Sender, Story
 from leadcast.store.batches.claims import Ref
 from leadcast.store.database import Store
 from leadcast.store.paces import Channel

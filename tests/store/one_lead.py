@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from leadcast.control.retry import Retrier
 from leadcast.core.errors import AttemptFailed
 from leadcast.core.model import DeliveryState
 from leadcast.core.settings import Settings
-from leadcast.deliver import Courier
-from leadcast.inbox import Inbox
+from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.inbox import Inbox
+from leadcast.flow.plan import plan
+from leadcast.flow.settle import Settler
 from leadcast.integrations import registry
 from leadcast.integrations.base import Account, Integration
-from leadcast.plan import plan
-from leadcast.retry import Retrier
 from leadcast.sandbox import Sandbox
-from leadcast.settle import Settler
 from leadcast.store.batches import views
 from leadcast.store.database import Store
 from tests.contract.error_cases import LEAD, Case, Service, credentials_of

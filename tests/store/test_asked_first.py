@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import update
 
 from leadcast.core.model import AttemptOutcome, DeliveryState
-from leadcast.deliver import Courier
+from leadcast.flow.deliver.courier import Courier
 from leadcast.sandbox import Sandbox, SandboxPorts
 from leadcast.store.database import Store
 from leadcast.store.schema import attempts, deliveries

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from leadcast.admit import Gate
-from leadcast.cancel import Canceller
+from leadcast.control.cancel import Canceller
+from leadcast.control.retry import Retrier
 from leadcast.core.circuit import WAITS_FOR_CIRCUIT
 from leadcast.core.errors import Postponed, RejectedError, TransientError, UnknownOutcome
 from leadcast.core.model import BatchStatus, DeliveryState
-from leadcast.retry import Retrier
-from leadcast.settle import Settler
+from leadcast.flow.deliver.admit import Gate
+from leadcast.flow.settle import Settler
 from leadcast.store.batches import claims
 
 from .conftest import Service, StoppedClock

@@ -13,9 +13,9 @@ from sqlalchemy import func, select
 from leadcast.core.clock import utc_now
 from leadcast.core.model import BatchStatus, Lead, Priority
 from leadcast.core.settings import Settings
-from leadcast.deliver import Courier
-from leadcast.inbox import Accepted, Inbox
-from leadcast.plan import Plan, plan, ring_for_rest
+from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.inbox import Accepted, Inbox
+from leadcast.flow.plan import Plan, plan, ring_for_rest
 from leadcast.store.batches import bell, claims
 from leadcast.store.batches.batches import NewBatch, NewDelivery, write
 from leadcast.store.database import Store
@@ -171,7 +171,7 @@ def test_a_batch_that_its_own_run_brings_makes_nobody_wait_for_another_run(inbox
 def test_a_wave_takes_no_more_of_one_kind_than_airflow_maps_over(
     store: Store, settings: Settings, accept: Accept, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("leadcast.plan.MAX_MAPPED", 4)
+    monkeypatch.setattr("leadcast.flow.plan.MAX_MAPPED", 4)
     for lead_id in range(3):
         accept("email", "email", "telegram", lead_id=lead_id)
         clock.pass_s(1)
@@ -310,7 +310,7 @@ def test_a_plan_that_dies_after_it_has_cleared_the_bell_leaves_what_waits_to_who
     store: Store, settings: Settings, accept: Accept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_id = str(accept(lead_id=1).run_id)
-    monkeypatch.setattr("leadcast.plan.claims.claim", lambda *_, **__: (_ for _ in ()).throw(SystemExit))
+    monkeypatch.setattr("leadcast.flow.plan.claims.claim", lambda *_, **__: (_ for _ in ()).throw(SystemExit))
     with pytest.raises(SystemExit):
         plan(store, settings, run_id=run_id)
     monkeypatch.undo()

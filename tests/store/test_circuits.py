@@ -13,10 +13,10 @@ from sqlalchemy import select
 from leadcast.core.errors import AttemptFailed, CredentialsError, Gone, RejectedError, TransientError
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.core.settings import Settings
-from leadcast.deliver import Courier
-from leadcast.inbox import Accepted
-from leadcast.plan import plan, ring_for_rest
-from leadcast.settle import Settler
+from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.inbox import Accepted
+from leadcast.flow.plan import plan, ring_for_rest
+from leadcast.flow.settle import Settler
 from leadcast.store.accounts import circuits
 from leadcast.store.batches import claims, views
 from leadcast.store.database import Store

@@ -19,16 +19,16 @@ import psycopg2.extensions
 import pytest
 from sqlalchemy import Column, Connection, Engine, Table, event, func, make_url, select, text, update
 
-from leadcast.attempt import Attempt
 from leadcast.core.errors import NotBegun, StoreError
 from leadcast.core.model import AttemptOutcome, BatchStatus, DeliveryState, Lead, Receipt
 from leadcast.core.settings import Settings
-from leadcast.deliver import Courier
-from leadcast.inbox import Accepted, Inbox
+from leadcast.flow.deliver.attempt import Attempt
+from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.deliver.outcome import Outcome
+from leadcast.flow.inbox import Accepted, Inbox
+from leadcast.flow.plan import plan
+from leadcast.flow.settle import Settler
 from leadcast.integrations.base import Account, Call
-from leadcast.outcome import Outcome
-from leadcast.plan import plan
-from leadcast.settle import Settler
 from leadcast.store.database import POOL_TIMEOUT_S, Store, open_engine
 from leadcast.store.schema import attempts, batches, deliveries, leads, notifications
 from tests.store.conftest import AnySettings, OneSecret, Service, StoppedClock

@@ -23,8 +23,8 @@ from leadcast.core.errors import (
     UnknownOutcome,
 )
 from leadcast.core.model import DeliveryState, Receipt
-from leadcast.deliver import Courier
-from leadcast.inbox import Accepted
+from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.inbox import Accepted
 from leadcast.store.batches import ledger, views
 from leadcast.store.database import Store
 from leadcast.store.schema import deliveries

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text, update
 
-from leadcast import erase as erase_module
+from leadcast.control import erase as erase_module
+from leadcast.control.erase import Eraser, InAirflow, Report
+from leadcast.control.retry import Retrier
 from leadcast.core.errors import (
     AttemptFailed,
     BatchErased,
@@ -25,13 +27,11 @@ from leadcast.core.errors import (
 )
 from leadcast.core.model import AttemptOutcome, BatchStatus, DeliveryState, Lead, Receipt
 from leadcast.core.settings import Settings
-from leadcast.deliver import Courier
-from leadcast.erase import Eraser, InAirflow, Report
-from leadcast.inbox import Inbox
+from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.inbox import Inbox
+from leadcast.flow.plan import plan
+from leadcast.flow.settle import Settler
 from leadcast.integrations.base import Call
-from leadcast.plan import plan
-from leadcast.retry import Retrier
-from leadcast.settle import Settler
 from leadcast.store import outbox
 from leadcast.store.accounts import circuits
 from leadcast.store.batches import leads, ledger, views

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from leadcast.cancel import Canceller
+from leadcast.control.cancel import Canceller
+from leadcast.control.erase import Eraser, InAirflow, Report
+from leadcast.control.retry import Retrier
 from leadcast.core.clock import utc_now
 from leadcast.core.errors import (
     BatchErased,
@@ -26,12 +28,10 @@ from leadcast.core.errors import (
 )
 from leadcast.core.model import BatchStatus, Lead
 from leadcast.core.settings import Settings
-from leadcast.deliver import Courier
-from leadcast.erase import Eraser, InAirflow, Report
-from leadcast.inbox import Inbox
-from leadcast.plan import plan
-from leadcast.retry import Retrier
-from leadcast.settle import Settler
+from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.inbox import Inbox
+from leadcast.flow.plan import plan
+from leadcast.flow.settle import Settler
 from leadcast.store.batches import leads as stored_leads
 from leadcast.store.database import Store
 from leadcast.store.erasing import erasures

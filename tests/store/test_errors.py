@@ -18,8 +18,8 @@ from structlog.testing import capture_logs
 from leadcast.core.errors import AttemptFailed
 from leadcast.core.model import DeliveryState
 from leadcast.core.settings import Settings
-from leadcast.deliver import Courier
-from leadcast.inbox import Accepted, Inbox
+from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.inbox import Accepted, Inbox
 from leadcast.integrations import registry
 from leadcast.integrations.base import Account, Integration
 from leadcast.sandbox import Sandbox, SandboxPorts

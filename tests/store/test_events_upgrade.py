@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import select, text
 
+from leadcast.control.retry import Retrier
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.core.notes import Note
 from leadcast.core.settings import Settings
-from leadcast.notify import Story
-from leadcast.retry import Retrier
-from leadcast.settle import Settler
+from leadcast.flow.notify import Story
+from leadcast.flow.settle import Settler
 from leadcast.store.database import Store
 from leadcast.store.paces import Channel
 from leadcast.store.schema import events, notifications

@@ -11,7 +11,7 @@ from sqlalchemy import func, select, text
 
 from leadcast.core.errors import IdempotencyConflict, InvalidRequest, LeadNotFound
 from leadcast.core.model import BatchStatus, DeliveryState, Lead
-from leadcast.inbox import Accepted, Inbox
+from leadcast.flow.inbox import Accepted, Inbox
 from leadcast.store.batches import leads, views
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, deliveries, metadata

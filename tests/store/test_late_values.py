@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select, text, update
 
 from leadcast.core.settings import Settings
-from leadcast.inbox import Accepted, Inbox
+from leadcast.flow.inbox import Accepted, Inbox
 from leadcast.store.batches.listing import Filter, listing
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, deliveries

@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 from sqlalchemy import URL, Engine, create_engine, select, text, update
 
+from leadcast.control.monitor import Monitor
 from leadcast.core.errors import LeadNotFound, LeadTableError
 from leadcast.core.lead_mapping import LeadMapping
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.core.notes import Note
 from leadcast.core.settings import Settings
 from leadcast.engine.lead_status import LeadStatus
-from leadcast.inbox import Inbox, look_up
+from leadcast.flow.inbox import Inbox, look_up
+from leadcast.flow.notify import Dispatcher
+from leadcast.flow.plan import plan
+from leadcast.flow.settle import Settler
 from leadcast.lead_table.table import LeadTable
-from leadcast.monitor import Monitor
-from leadcast.notify import Dispatcher
-from leadcast.plan import plan
-from leadcast.settle import Settler
 from leadcast.store.batches import batches, leads, views
 from leadcast.store.database import Store
 from leadcast.store.paces import Channel

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from leadcast.cancel import Canceller
+from leadcast.control.cancel import Canceller
+from leadcast.control.retry import Retrier
 from leadcast.core.errors import Postponed, RejectedError, TransientError, UnknownOutcome
 from leadcast.core.model import BatchStatus, DeliveryState
-from leadcast.retry import Retrier
-from leadcast.settle import Settler
+from leadcast.flow.settle import Settler
 from leadcast.store.batches import claims, ledger
 from leadcast.store.database import Store
 

@@ -13,10 +13,10 @@ import pytest
 from leadcast.core.errors import AttemptFailed, StoreError
 from leadcast.core.model import Receipt
 from leadcast.core.settings import Settings
-from leadcast.deliver import Courier
-from leadcast.inbox import Inbox
+from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.inbox import Inbox
+from leadcast.flow.plan import plan
 from leadcast.integrations.base import Account
-from leadcast.plan import plan
 from leadcast.store.accounts.tokens import StoredTokens
 from leadcast.store.database import Store, open_engine
 from leadcast.store.sealing import Sealer

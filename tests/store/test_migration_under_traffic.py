@@ -13,11 +13,11 @@ from sqlalchemy import func, select, text
 from leadcast.core.errors import StoreError
 from leadcast.core.model import BatchStatus, Lead, Receipt
 from leadcast.core.settings import Settings
-from leadcast.deliver import Courier
-from leadcast.inbox import Inbox
+from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.inbox import Inbox
+from leadcast.flow.plan import plan
+from leadcast.flow.settle import Settler
 from leadcast.integrations.base import Account, Call
-from leadcast.plan import plan
-from leadcast.settle import Settler
 from leadcast.store.accounts.tokens import StoredTokens
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, deliveries

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 
+from leadcast.control.retry import Retrier
 from leadcast.core.backoff import LONGEST_WAIT_S
 from leadcast.core.errors import HELD_FOR_AGE, CredentialsError, RateLimited, TransientError
 from leadcast.core.limits import Limit
 from leadcast.core.model import DeliveryState
 from leadcast.core.settings import Settings
 from leadcast.engine.sweep import STOPPED
-from leadcast.plan import ring_for_rest
-from leadcast.retry import Retrier
+from leadcast.flow.plan import ring_for_rest
 from leadcast.store.batches import views
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, limits, pauses

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine, create_engine, inspect, make_url, text
 
+from leadcast.control.monitor import Monitor
 from leadcast.core.errors import StoreError
 from leadcast.engine import config, doctor
 from leadcast.engine.init import initialise, upgrade
-from leadcast.monitor import Monitor
 from leadcast.store.database import Store, open_engine
 from leadcast.store.sealing import Sealer
 from leadcast.store.upkeep import migrate

@@ -10,8 +10,8 @@ import structlog
 from sqlalchemy import Connection, select
 
 from leadcast.core.errors import RejectedError, TransientError
-from leadcast.inbox import Accepted
-from leadcast.notify import Dispatcher, Sender, Story
+from leadcast.flow.inbox import Accepted
+from leadcast.flow.notify import Dispatcher, Sender, Story
 from leadcast.store import outbox, sending
 from leadcast.store.database import Store
 from leadcast.store.paces import PACES, Channel

@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy import update
 from standardwebhooks import Webhook
 
-from leadcast.inbox import Accepted
-from leadcast.notify import Dispatcher
+from leadcast.flow.inbox import Accepted
+from leadcast.flow.notify import Dispatcher
 from leadcast.sandbox import Sandbox, SandboxPorts
 from leadcast.store.database import Store
 from leadcast.store.paces import PACES, Channel

@@ -8,8 +8,8 @@ from math import inf
 import pytest
 
 from leadcast.core.errors import Gone, LeadTableError, RateLimited, TransientError
-from leadcast.inbox import Accepted
-from leadcast.notify import Dispatcher, Story
+from leadcast.flow.inbox import Accepted
+from leadcast.flow.notify import Dispatcher, Story
 from leadcast.store.database import Store
 from leadcast.store.paces import CLOCKS_DIFFER_BY_S, IN_HAND_S, PACES, Channel
 from leadcast.store.receivers import FIRST_REST_S

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection
 
 from leadcast.core.errors import StoreError, TransientError
-from leadcast.notify import Dispatcher, Story
+from leadcast.flow.notify import Dispatcher, Story
 from leadcast.store.database import Store
 from leadcast.store.paces import Channel
 from leadcast.store.receivers import Receiver

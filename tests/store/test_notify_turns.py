@@ -11,10 +11,10 @@ from sqlalchemy import event, select, text
 from leadcast.core.errors import RateLimited, TransientError, UnknownOutcome
 from leadcast.core.model import BatchStatus
 from leadcast.engine.sweep import forget_old
-from leadcast.inbox import Accepted
-from leadcast.notify import Dispatcher, Story
-from leadcast.plan import plan
-from leadcast.settle import Settler
+from leadcast.flow.inbox import Accepted
+from leadcast.flow.notify import Dispatcher, Story
+from leadcast.flow.plan import plan
+from leadcast.flow.settle import Settler
 from leadcast.store.batches import views
 from leadcast.store.database import Store
 from leadcast.store.paces import IN_HAND_S, PACES, Channel

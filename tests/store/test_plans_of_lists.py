@@ -9,8 +9,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
+from leadcast.control.monitor import Monitor, Page
 from leadcast.core.model import BatchStatus
-from leadcast.monitor import Monitor, Page
 from leadcast.store.batches.listing import LOOKS_THROUGH, Filter
 from leadcast.store.database import Store
 from tests.store.plans import Plans

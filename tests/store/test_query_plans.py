@@ -7,16 +7,16 @@ from datetime import timedelta
 
 import pytest
 
+from leadcast.control.erase import Eraser
+from leadcast.control.monitor import Monitor
+from leadcast.control.retry import Retrier
 from leadcast.core.errors import TransientError
 from leadcast.core.model import BatchStatus
 from leadcast.core.settings import Settings
-from leadcast.erase import Eraser
-from leadcast.inbox import Inbox
-from leadcast.monitor import Monitor
-from leadcast.notify import Dispatcher, Story
-from leadcast.plan import plan, ring_for_rest
-from leadcast.retry import Retrier
-from leadcast.settle import Settler
+from leadcast.flow.inbox import Inbox
+from leadcast.flow.notify import Dispatcher, Story
+from leadcast.flow.plan import plan, ring_for_rest
+from leadcast.flow.settle import Settler
 from leadcast.store import outbox
 from leadcast.store.batches import claims
 from leadcast.store.batches.listing import Filter, listing

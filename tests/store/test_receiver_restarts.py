@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from leadcast.core.model import DeliveryState
-from leadcast.deliver import Courier
+from leadcast.flow.deliver.courier import Courier
 from leadcast.sandbox import Sandbox, SandboxPorts
 from leadcast.store.database import Store
 from tests.contract.error_cases import SERVICES

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import select
 
 from leadcast.core.errors import RateLimited, TransientError, UnknownOutcome
-from leadcast.inbox import Accepted
-from leadcast.notify import Dispatcher, Story
+from leadcast.flow.inbox import Accepted
+from leadcast.flow.notify import Dispatcher, Story
 from leadcast.store.database import Store
 from leadcast.store.paces import Channel
 from leadcast.store.receivers import FIRST_REST_S, Receiver

@@ -11,7 +11,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select, update
 
-from leadcast.cancel import Canceller
+from leadcast.control.cancel import Canceller
+from leadcast.control.retry import Retrier
 from leadcast.core.errors import (
     AttemptFailed,
     BatchBusy,
@@ -29,12 +30,11 @@ from leadcast.core.errors import (
 )
 from leadcast.core.model import BatchStatus, DeliveryState, Receipt
 from leadcast.core.settings import Settings
-from leadcast.deliver import Courier
-from leadcast.inbox import Accepted
+from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.inbox import Accepted
+from leadcast.flow.plan import plan
+from leadcast.flow.settle import Settler
 from leadcast.integrations.base import Account
-from leadcast.plan import plan
-from leadcast.retry import Retrier
-from leadcast.settle import Settler
 from leadcast.store.batches import bell, views
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, deliveries, notifications
@@ -311,7 +311,7 @@ def test_only_batches_of_the_window_are_looked_at_and_none_twice(
 def test_many_batches_are_put_back_page_by_page(
     ground: Ground, retrier: Retrier, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("leadcast.retry.AT_ONCE", 2)
+    monkeypatch.setattr("leadcast.control.retry.AT_ONCE", 2)
     for _ in range(5):
         ground.accept("telegram")
     ground.run(Service(answers=[REFUSED, *[DOWN] * 12]))

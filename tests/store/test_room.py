@@ -11,11 +11,11 @@ from sqlalchemy import select, update
 from leadcast.core.errors import RateLimited
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.core.settings import Settings
-from leadcast.deliver import Courier
 from leadcast.engine.sweep import TIMED_OUT
-from leadcast.inbox import Accepted
-from leadcast.plan import Plan, plan, ring_for_rest
-from leadcast.settle import Settler
+from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.inbox import Accepted
+from leadcast.flow.plan import Plan, plan, ring_for_rest
+from leadcast.flow.settle import Settler
 from leadcast.store.batches import room
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, deliveries, notifications
@@ -165,7 +165,7 @@ def test_a_batch_is_claimed_for_what_is_due_and_not_for_what_waits_on(yard: Yard
 def test_what_has_waited_and_does_not_fit_into_a_wave_goes_to_the_next(
     yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("leadcast.plan.MAX_MAPPED", 1)
+    monkeypatch.setattr("leadcast.flow.plan.MAX_MAPPED", 1)
     waited, mixed = yard.waiting(1, "telegram")[0], yard.waiting(1, "telegram", "email")[0]
     last = yard.waiting(1, "telegram")[0]
     assert yard.ids("w0") == [f"{waited}-0"]

@@ -14,7 +14,7 @@ from sqlalchemy import Column, insert, select, text, update
 
 from leadcast.engine import config, seals_check
 from leadcast.engine.finding import Level
-from leadcast.inbox import Accepted
+from leadcast.flow.inbox import Accepted
 from leadcast.integrations.base import TokenPair
 from leadcast.store.accounts.tokens import StoredTokens
 from leadcast.store.database import Store

@@ -11,9 +11,9 @@ import pytest
 from leadcast.core.errors import RejectedError, TransientError
 from leadcast.core.model import BatchStatus
 from leadcast.engine import own_request
-from leadcast.inbox import Accepted
-from leadcast.plan import plan
-from leadcast.settle import all_failed
+from leadcast.flow.inbox import Accepted
+from leadcast.flow.plan import plan
+from leadcast.flow.settle import all_failed
 from leadcast.store.batches.batches import of_wave
 
 from .conftest import Service, StoppedClock

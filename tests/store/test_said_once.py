@@ -12,9 +12,9 @@ from sqlalchemy import Connection, select
 
 from leadcast.core.errors import AttemptFailed, DeliveryError, TransientError
 from leadcast.core.model import DeliveryState
+from leadcast.flow.deliver.outcome import Outcome
+from leadcast.flow.settle import Settler
 from leadcast.integrations.base import Account, Call
-from leadcast.outcome import Outcome
-from leadcast.settle import Settler
 from leadcast.store.database import Store, StoreError
 from leadcast.store.schema import circuits, notifications
 

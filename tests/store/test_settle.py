@@ -10,11 +10,11 @@ from sqlalchemy import select
 from leadcast.core.errors import AttemptFailed, RejectedError, TransientError
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.core.settings import Occasion, Settings
-from leadcast.deliver import Courier
 from leadcast.engine.sweep import STOPPED, settle_dead_waves
-from leadcast.inbox import Accepted
-from leadcast.plan import plan
-from leadcast.settle import Settler, all_failed
+from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.inbox import Accepted
+from leadcast.flow.plan import plan
+from leadcast.flow.settle import Settler, all_failed
 from leadcast.store.batches import claims, ledger, standing, views
 from leadcast.store.database import Store
 from leadcast.store.schema import notifications

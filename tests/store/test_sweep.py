@@ -13,15 +13,15 @@ from sqlalchemy import insert, select, update
 from leadcast.core.errors import LeadcastError, StoreError
 from leadcast.core.model import BatchStatus, DeliveryState, Receipt
 from leadcast.core.settings import Settings
-from leadcast.deliver import Courier
 from leadcast.engine import sweep
-from leadcast.inbox import Accepted
-from leadcast.plan import plan
-from leadcast.settle import Settler
+from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.inbox import Accepted
+from leadcast.flow.plan import plan
+from leadcast.flow.settle import Settler
+from leadcast.flow.told import Moment
 from leadcast.store.batches import bell, claims, views
 from leadcast.store.database import Store
 from leadcast.store.schema import attempts, batches, deliveries, notifications
-from leadcast.store.told import Moment
 
 from .conftest import Service, StoppedClock
 from .test_deliver import die_in_mid_air

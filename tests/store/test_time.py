@@ -14,13 +14,13 @@ from sqlalchemy import exists, select
 from leadcast.core.errors import AttemptFailed, TransientError, UnknownOutcome
 from leadcast.core.model import BatchStatus, Lead, Receipt
 from leadcast.core.settings import Settings
-from leadcast.deliver import Courier
 from leadcast.engine.sweep import settle_dead_waves
-from leadcast.inbox import Accepted
+from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.inbox import Accepted
+from leadcast.flow.notify import Dispatcher, Story
+from leadcast.flow.plan import plan, ring_for_rest
+from leadcast.flow.settle import Settler
 from leadcast.integrations.base import Account, Call
-from leadcast.notify import Dispatcher, Story
-from leadcast.plan import plan, ring_for_rest
-from leadcast.settle import Settler
 from leadcast.store.database import Store
 from leadcast.store.paces import Channel
 from leadcast.store.schema import batches, notifications

@@ -10,16 +10,17 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select, update
 
+from leadcast.control.erase import Eraser, InAirflow
+from leadcast.control.retry import Retrier
 from leadcast.core.errors import CredentialsError, RejectedError, TransientError
 from leadcast.core.model import BatchStatus, DeliveryState, Receipt
 from leadcast.core.settings import Settings
-from leadcast.erase import Eraser, InAirflow
-from leadcast.inbox import Accepted
-from leadcast.notify import Dispatcher
-from leadcast.plan import plan
-from leadcast.retry import Retrier
+from leadcast.flow.inbox import Accepted
+from leadcast.flow.notify import Dispatcher
+from leadcast.flow.plan import plan
+from leadcast.flow.settle import Settler
+from leadcast.flow.told import Moment
 from leadcast.sandbox import Sandbox, SandboxPorts
-from leadcast.settle import Settler
 from leadcast.store import events
 from leadcast.store.database import Store
 from leadcast.store.outbox import OutboxState
@@ -27,7 +28,6 @@ from leadcast.store.paces import Channel
 from leadcast.store.schema import batches as batch_rows
 from leadcast.store.schema import events as event_rows
 from leadcast.store.schema import notifications
-from leadcast.store.told import Moment
 
 from .conftest import Service, StoppedClock
 from .dies_while_telling import real_sender

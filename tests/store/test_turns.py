@@ -22,11 +22,11 @@ from leadcast.core.errors import (
 )
 from leadcast.core.model import DeliveryState
 from leadcast.core.settings import Settings
-from leadcast.deliver import Courier
-from leadcast.inbox import Accepted, Inbox
+from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.inbox import Accepted, Inbox
+from leadcast.flow.plan import plan, ring_for_rest
+from leadcast.flow.settle import Settler
 from leadcast.integrations.telegram.integration import TelegramSettings
-from leadcast.plan import plan, ring_for_rest
-from leadcast.settle import Settler
 from leadcast.store.accounts import circuits
 from leadcast.store.batches import claims, standing
 from leadcast.store.database import Store

@@ -26,11 +26,11 @@ from leadcast.core.errors import (
 from leadcast.core.limits import Limit
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.core.settings import Settings
-from leadcast.deliver import Courier
-from leadcast.inbox import Accepted
-from leadcast.plan import plan, ring_for_rest
-from leadcast.settle import Settler
-from leadcast.store import account_watch
+from leadcast.flow.deliver import account_watch
+from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.inbox import Accepted
+from leadcast.flow.plan import plan, ring_for_rest
+from leadcast.flow.settle import Settler
 from leadcast.store.accounts import circuits
 from leadcast.store.accounts.circuits import AccountRef
 from leadcast.store.accounts.limits import StoredLimits
@@ -352,7 +352,7 @@ def test_a_lead_that_we_refuse_ourselves_says_nothing_of_the_service(
     store: Store, settings: Settings, courier: Courier, accept: Accept, clock: StoppedClock
 ) -> None:
     """Telegram without a chat: nothing is sent. (The same: a template with a missing field, a price that is none.)"""
-    from leadcast.admit import _ref
+    from leadcast.flow.deliver.admit import _ref
     from leadcast.integrations import registry
     from leadcast.integrations.base import Account
 
@@ -468,7 +468,7 @@ def test_a_wave_whose_plan_failed_is_told_of_though_its_batches_wait(
 def test_a_run_is_not_failed_while_one_of_its_batches_waits(
     store: Store, settings: Settings, clock: StoppedClock, accept: Accept, courier: Courier, settler: Settler
 ) -> None:
-    from leadcast.settle import all_failed
+    from leadcast.flow.settle import all_failed
 
     bad, waits = (accept("webhook").batch_id for _ in range(2))
     plan(store, settings, run_id="run-1", clock=clock)

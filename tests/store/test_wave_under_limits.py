@@ -14,10 +14,10 @@ from sqlalchemy import text
 
 from leadcast.core.errors import AttemptFailed
 from leadcast.core.settings import Settings
-from leadcast.deliver import Courier
-from leadcast.inbox import Inbox
+from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.inbox import Inbox
+from leadcast.flow.plan import plan
 from leadcast.integrations import registry
-from leadcast.plan import plan
 from leadcast.sandbox import Sandbox, SandboxPorts
 from leadcast.store.accounts.tokens import StoredTokens
 from leadcast.store.database import Store, open_engine

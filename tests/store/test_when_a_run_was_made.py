@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, text
 
+from leadcast.control.erase import Eraser, InAirflow
 from leadcast.core.clock import utc_now
 from leadcast.core.settings import Settings
 from leadcast.engine import config, own_request
-from leadcast.erase import Eraser, InAirflow
-from leadcast.inbox import Inbox
+from leadcast.flow.inbox import Inbox
 from leadcast.store.batches import run_requests
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, erasures, leads

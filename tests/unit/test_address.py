@@ -7,10 +7,10 @@ from pydantic import SecretStr, ValidationError
 
 from leadcast.core.errors import Blocked, InvalidRequest
 from leadcast.core.field_words import words_of
+from leadcast.flow.request import SendBatch, check
 from leadcast.integrations.base import Account
 from leadcast.integrations.http.address import Target, callable_url
 from leadcast.integrations.webhook.integration import Webhook, WebhookCredentials
-from leadcast.request import SendBatch, check
 
 BODY = {"lead_id": "1", "integrations": [{"type": "telegram"}]}
 UNFIT = {

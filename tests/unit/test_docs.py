@@ -19,8 +19,8 @@ from standardwebhooks import Webhook
 
 from leadcast.core.settings import Settings
 from leadcast.engine import hooks
+from leadcast.flow.request import validate
 from leadcast.integrations import registry
-from leadcast.request import validate
 from leadcast.sandbox.faults import KINDS, Fault
 from leadcast.sandbox.ports import ServiceName
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from leadcast.engine import hooks
-from leadcast.store.told import Moment
+from leadcast.flow.told import Moment
 
 ALL = set(Moment)
 PLAIN = """

@@ -132,5 +132,7 @@ def test_only_a_scheduler_imports_ahead_for_the_tasks_that_it_forks(is_scheduler
     scheduler = "import types; sys.modules['airflow.jobs.scheduler_job_runner'] = types.ModuleType('scheduler'); "
     ahead = "from leadcast.engine import preload; preload.for_forked_tasks(); "
     loaded_by(
-        (scheduler if is_scheduler else "") + ahead + f"assert ('leadcast.deliver' in sys.modules) is {is_scheduler}"
+        (scheduler if is_scheduler else "")
+        + ahead
+        + f"assert ('leadcast.flow.deliver.courier' in sys.modules) is {is_scheduler}"
     )

@@ -9,7 +9,7 @@ import pytest
 
 from leadcast.core.errors import BodyTooLarge, InvalidRequest
 from leadcast.core.json_body import MAX_BODY_BYTES, parse_body
-from leadcast.request import fingerprint, lead_of, validate
+from leadcast.flow.request import fingerprint, lead_of, validate
 
 MINIMAL: dict[str, Any] = {"lead_id": 1, "integrations": [{"type": "telegram"}]}
 NO_CHARACTER = "held what is no character: U+FFFD stands for it"

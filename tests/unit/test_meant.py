@@ -11,10 +11,10 @@ from pydantic import BaseModel, Field, SecretStr, ValidationError
 
 from leadcast.core.errors import InvalidRequest
 from leadcast.core.meant import AsMeant, as_list, as_meant
+from leadcast.flow.request import validate
 from leadcast.integrations import registry
 from leadcast.integrations.base import RequestModel
 from leadcast.integrations.text.mapping import merged
-from leadcast.request import validate
 
 
 class Colour(StrEnum):

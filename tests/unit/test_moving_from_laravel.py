@@ -15,7 +15,7 @@ from standardwebhooks import Webhook
 from leadcast.api import batches
 from leadcast.core.errors import BodyTooSlow, OthersLead, RequestRejected
 from leadcast.core.settings import Settings
-from leadcast.request import SendBatch
+from leadcast.flow.request import SendBatch
 from tests.laravel import PAGE, ROOT, curl_blocks, needs_php, php_files, run_php
 
 IN_THE_OLD_SYSTEM = """

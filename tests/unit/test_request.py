@@ -11,7 +11,7 @@ import pytest
 from leadcast.core.errors import InvalidRequest
 from leadcast.core.json_body import parse_body
 from leadcast.core.model import Lead, Priority
-from leadcast.request import fingerprint, lead_of, validate
+from leadcast.flow.request import fingerprint, lead_of, validate
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MINIMAL: dict[str, Any] = {"lead_id": 1, "integrations": [{"type": "telegram"}]}

@@ -17,11 +17,11 @@ from leadcast.core.model import BatchStatus, Priority
 from leadcast.core.settings import Settings
 from leadcast.engine import hooks
 from leadcast.engine.senders import Senders
+from leadcast.flow.notify import Story
 from leadcast.integrations.base import ConnectionFields
 from leadcast.integrations.email.smtp import MailServer, Sent
 from leadcast.integrations.http.answer import Answer
 from leadcast.integrations.webhook.answer import check
-from leadcast.notify import Story
 from leadcast.store.batches.views import BatchView
 from tests.unit.test_egress import RawServer, answering
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from leadcast.control.shown import words
 from leadcast.integrations import registry
-from leadcast.shown import words
 from tests.unit.test_wording import SAMPLE, SENTENCES
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from leadcast.core.model import Lead
 from leadcast.core.notes import MAX_NOTES, Notes
 from leadcast.core.tidy import FIELDS, tidy
-from leadcast.request import LeadData
+from leadcast.flow.request import LeadData
 
 EMPTY = {**dict.fromkeys(FIELDS, ""), "utm": {}, "custom": {}}
 EVERY_TEXT = [*FIELDS, "utm.utm_content", "custom.answer"]

@@ -17,13 +17,13 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from leadcast.core.errors import DeliveryError, LeadNotFound
 from leadcast.core.field_words import SENTENCES, UNKNOWN, Fault
 from leadcast.core.settings import Language, Settings
+from leadcast.flow.request import SendBatch
 from leadcast.integrations import registry
 from leadcast.integrations.base import ConnectionFields
 from leadcast.integrations.email.server import MailServer, TlsMode
 from leadcast.integrations.email.smtp_replies import Refusal, not_taken, nothing_sent
 from leadcast.integrations.http import line_faults
 from leadcast.integrations.text.wording import Wording
-from leadcast.request import SendBatch
 
 SERVER = MailServer(host="mail", port=25, mode=TlsMode.STARTTLS, from_email="crm@example.com")
 NAMES = {"TLS", "ASCII", "SMTP", "DNS", "OpenSSL", "URL", "NUL", "null", "true", "false", "crm", "https", "example"}

@@ -10,10 +10,10 @@ from fastapi import Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from leadcast.api.links import Links
+from leadcast.control.monitor import LeadView, Page
 from leadcast.core.model import BatchStatus, DeliveryState, Priority
-from leadcast.inbox import Accepted
-from leadcast.monitor import LeadView, Page
-from leadcast.request import LeadData
+from leadcast.flow.inbox import Accepted
+from leadcast.flow.request import LeadData
 from leadcast.store.batches.views import BatchView, DeliveryView
 
 Utc = Annotated[datetime, AfterValidator(lambda moment: moment.astimezone(UTC))]

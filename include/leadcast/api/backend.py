@@ -8,14 +8,14 @@ from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
 
-from leadcast.cancel import Canceller
+from leadcast.control.cancel import Canceller
+from leadcast.control.erase import Eraser, InAirflow
+from leadcast.control.monitor import Monitor
+from leadcast.control.retry import Retrier
+from leadcast.control.shown import Sees, nobodys
 from leadcast.core.reach import Reach
 from leadcast.core.settings import Settings
-from leadcast.erase import Eraser, InAirflow
-from leadcast.inbox import Inbox, LeadSource
-from leadcast.monitor import Monitor
-from leadcast.retry import Retrier
-from leadcast.shown import Sees, nobodys
+from leadcast.flow.inbox import Inbox, LeadSource
 from leadcast.store.database import Store
 
 STORE_CONNECTIONS = 10

@@ -16,13 +16,13 @@ from leadcast.api.body import read_json, read_nothing
 from leadcast.api.caller import Caller, CallerDep
 from leadcast.api.links import Links, LinksDep
 from leadcast.api.threads import ThreadsDep
+from leadcast.control.retry import PutBack
 from leadcast.core.absent import is_blank
 from leadcast.core.clock import in_utc
 from leadcast.core.errors import FieldError, InvalidRequest
 from leadcast.core.model import BatchStatus
+from leadcast.flow.request import MAX_KEY_LENGTH, LeadId
 from leadcast.integrations import registry
-from leadcast.request import MAX_KEY_LENGTH, LeadId
-from leadcast.retry import PutBack
 from leadcast.store.batches.listing import Filter
 
 router = APIRouter(tags=["batches"])

@@ -8,7 +8,7 @@ from typing import Any
 
 from leadcast.core.errors import FieldError, InvalidRequest
 from leadcast.engine.request_shape import holds_request
-from leadcast.request import SendBatch
+from leadcast.flow.request import SendBatch
 
 _RUN_ID = re.compile(r"[A-Za-z0-9_.~:+-]{1,250}")
 """As Airflow takes it by default (3.3.2), and as long as its column is."""

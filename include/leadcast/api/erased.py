@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pydantic import Field
 
 from leadcast.api.answers import Answer, Utc
+from leadcast.control.erase import Report
 from leadcast.core.settings import Settings
-from leadcast.erase import Report
 
 _AGAIN = "ask for the erasure again by DELETE, which takes what was sent since, too."
 _SENDING = "It is just being sent. It is erased in the moment that ends."

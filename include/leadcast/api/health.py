@@ -16,9 +16,9 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
 from leadcast.api.backend import Backend
+from leadcast.control.monitor import StoreHealth
 from leadcast.core.clock import Clock, utc_now
 from leadcast.core.errors import LeadcastError
-from leadcast.monitor import StoreHealth
 
 log = structlog.get_logger("leadcast.api")
 

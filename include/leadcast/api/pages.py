@@ -19,12 +19,12 @@ from leadcast.api.caller import CallerDep
 from leadcast.api.links import MOUNT, Links, LinksDep
 from leadcast.api.problems import Problem
 from leadcast.api.threads import ThreadsDep
+from leadcast.control.monitor import Page
 from leadcast.core.clock import utc_now
 from leadcast.core.errors import InvalidRequest
 from leadcast.core.model import BatchStatus
 from leadcast.core.refusals import field_errors
 from leadcast.core.waits import waited_for
-from leadcast.monitor import Page
 
 router = APIRouter(include_in_schema=False)
 

@@ -12,8 +12,8 @@ from pydantic.json_schema import models_json_schema
 
 from leadcast.api.health import HealthAnswer
 from leadcast.api.problems import MEDIA_TYPE
+from leadcast.flow.request import LeadData, SendBatch
 from leadcast.integrations import registry
-from leadcast.request import LeadData, SendBatch
 
 _REF = "#/components/schemas/{model}"
 LEAD_EXAMPLE: Mapping[str, Any] = {

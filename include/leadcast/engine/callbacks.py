@@ -61,7 +61,7 @@ def tell(context: Mapping[str, Any], *, bound_s: float, each_s: float = inf) -> 
     """Sends what is due in the outbox, beginning nothing after `bound_s` seconds; one thing takes at most `each_s`."""
     from leadcast.engine import config, connections
     from leadcast.engine.senders import Senders
-    from leadcast.notify import Dispatcher
+    from leadcast.flow.notify import Dispatcher
 
     senders = Senders(config.settings(), connections.fields, context)
     Dispatcher(store=config.store(), senders=senders.by_channel()).flush(bound_s=bound_s, each_s=each_s)

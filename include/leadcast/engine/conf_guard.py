@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Mapper
 
     from leadcast.core.conn_ids import ConnIds
-    from leadcast.request import SendBatch
+    from leadcast.flow.request import SendBatch
     from leadcast.store.sealing import Purpose, Sealer
 
 DAG_ID = "send_lead"
@@ -83,7 +83,7 @@ def _checked(
     Args:
         conn_ids: which connections it may name; None: that is not looked at.
     """
-    from leadcast.request import validate
+    from leadcast.flow.request import validate
 
     opened = open_conf(conf, sealer, for_=opens_for, only_bound=True)
     body = body_of(opened)
@@ -93,7 +93,7 @@ def _checked(
 def _as_its_form_takes_it(conf: Mapping[str, Any], request: SendBatch) -> dict[str, Any]:
     """The conf as Airflow's own check of the form takes it, and under the id by which the lead is erased."""
     from leadcast.core.meant import as_meant
-    from leadcast.request import SendBatch
+    from leadcast.flow.request import SendBatch
 
     fields = SendBatch.model_fields
     meant = {key: value for key, value in as_meant(SendBatch, conf).items() if value != {}}

@@ -10,8 +10,8 @@ from leadcast.engine.read_settings import read
 
 if TYPE_CHECKING:
     from leadcast.engine.lead_table import ConnectedLeadTable
-    from leadcast.inbox import Inbox
-    from leadcast.settle import Settler
+    from leadcast.flow.inbox import Inbox
+    from leadcast.flow.settle import Settler
     from leadcast.store.database import Store
 
 
@@ -59,7 +59,7 @@ def lead_table() -> ConnectedLeadTable | None:
 
 def inbox() -> Inbox:
     """Where requests are accepted."""
-    from leadcast.inbox import Inbox
+    from leadcast.flow.inbox import Inbox
 
     return Inbox(store(), settings(), lead_source=lead_table())
 
@@ -67,6 +67,6 @@ def inbox() -> Inbox:
 def settler() -> Settler:
     """Who settles batches where the user's hooks are: on a worker, or in the dag-processor."""
     from leadcast.engine import hooks
-    from leadcast.settle import Settler
+    from leadcast.flow.settle import Settler
 
     return Settler(store=store(), settings=settings(), hooks=hooks.moments(hooks_file=settings().hooks_file))

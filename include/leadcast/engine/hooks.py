@@ -16,8 +16,8 @@ from typing import Any
 
 from leadcast.core.errors import SettingsError
 from leadcast.engine.hooks_file import may_define
+from leadcast.flow.told import Moment
 from leadcast.store.batches.views import BatchView
-from leadcast.store.told import Moment
 
 GROUP = "leadcast.hooks"
 _IN_FILE = {"then": "then", "catch": "catch", "finally": "finally_"}

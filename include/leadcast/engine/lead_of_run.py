@@ -19,7 +19,7 @@ from leadcast.core.bounded import NotInTime, Turns
 from leadcast.core.errors import LeadNotFound, LeadTableError, StoreError
 from leadcast.core.tidy import Tidied, tidy
 from leadcast.engine import config
-from leadcast.inbox import look_up
+from leadcast.flow.inbox import look_up
 from leadcast.store.batches import leads
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ import structlog
 
 from leadcast.core.errors import TransientError
 from leadcast.core.model import BatchStatus
-from leadcast.notify import Story
+from leadcast.flow.notify import Story
 from leadcast.store.batches import batches
 from leadcast.store.database import Store
 
-log = structlog.get_logger("leadcast.notify")
+log = structlog.get_logger("leadcast.flow.notify")
 
 
 class StatusSink(Protocol):

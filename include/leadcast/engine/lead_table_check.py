@@ -12,7 +12,7 @@ from leadcast.core.redact import masked
 from leadcast.core.tidy import FIELDS
 from leadcast.engine import config
 from leadcast.engine.finding import Finding, Level
-from leadcast.inbox import look_up
+from leadcast.flow.inbox import look_up
 from leadcast.lead_table import facts as lead_table_facts
 from leadcast.lead_table.table import LeadTable
 

@@ -14,12 +14,12 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
+from leadcast.control.erase import InAirflow
 from leadcast.core.reach import EVERYBODYS, Reach, WasThere, all_were_there
 from leadcast.engine import audit_log
 from leadcast.engine.airflow_api import AirflowApi, AirflowApiError, in_process
 from leadcast.engine.conf_guard import DAG_ID
 from leadcast.engine.own_request import earliest
-from leadcast.erase import InAirflow
 
 log = structlog.get_logger("leadcast.lead_traces")
 T = TypeVar("T")

@@ -38,8 +38,8 @@ class PlanOperator(BaseOperator):
         from leadcast.core.errors import LeadTableError, RequestRejected, SettingsError, StoreError
         from leadcast.engine import config, mapping, work_lists
         from leadcast.engine.unplanned import AWAY
+        from leadcast.flow.plan import MAX_MAPPED, plan
         from leadcast.integrations import registry
-        from leadcast.plan import MAX_MAPPED, plan
 
         run_id, ti = context["run_id"], context["ti"]
         try:
@@ -110,8 +110,8 @@ class DeliverOperator(BaseOperator):
         from airflow.sdk.log import mask_secret
 
         from leadcast.core.errors import AttemptFailed, NotBegun
-        from leadcast.deliver import Courier
         from leadcast.engine import config, connections
+        from leadcast.flow.deliver.courier import Courier
         from leadcast.integrations import registry
         from leadcast.store.accounts.tokens import StoredTokens
 
@@ -195,8 +195,8 @@ class SettleOperator(BaseOperator):
         from leadcast.engine import config, unplanned, work_lists
         from leadcast.engine.bell import ring_from_here
         from leadcast.engine.sweep import PLAN_FAILED
-        from leadcast.plan import ring_for_rest
-        from leadcast.settle import all_failed
+        from leadcast.flow.plan import ring_for_rest
+        from leadcast.flow.settle import all_failed
 
         run_id, run = context["run_id"], context["dag_run"]
         planned = task_states(context, "plan").get("plan") == "success"

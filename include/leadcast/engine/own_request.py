@@ -136,7 +136,7 @@ def is_lost(run: Run) -> bool:
 
 def _key(run: Run, request: Mapping[str, Any]) -> str:
     """Of one request of one run; one of another run that had this id before is another."""
-    from leadcast.request import fingerprint
+    from leadcast.flow.request import fingerprint
 
     return f"{run_key(run)} {fingerprint(request)}"
 
@@ -145,7 +145,7 @@ def _known(run: Run, request: Mapping[str, Any]) -> str | None:
     """The batch that it became when its plan was run before, and be it by an older version, which knew it by the run's
     id alone: that one is ours only if no run of before can have brought it."""
     from leadcast.engine import config
-    from leadcast.request import fingerprint
+    from leadcast.flow.request import fingerprint
     from leadcast.store.batches.batches import RUN, known, scoped_key
 
     with config.store().begin() as connection:

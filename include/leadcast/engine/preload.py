@@ -14,16 +14,16 @@ from importlib import import_module
 SCHEDULER = "airflow.jobs.scheduler_job_runner"
 _MODULES = (
     "airflow.dag_processing.dagbag",
-    "leadcast.deliver",
+    "leadcast.flow.deliver.courier",
     "leadcast.engine.connections",
     "leadcast.engine.dags",
     "leadcast.engine.senders",
     "leadcast.integrations.http.egress",
     "leadcast.integrations.text.templating",
     "leadcast.integrations.text.ways",
-    "leadcast.notify",
-    "leadcast.plan",
-    "leadcast.settle",
+    "leadcast.flow.notify",
+    "leadcast.flow.plan",
+    "leadcast.flow.settle",
     "leadcast.store.accounts.tokens",
 )
 

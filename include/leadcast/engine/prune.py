@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from leadcast.control.erase import Eraser
 from leadcast.core.clock import utc_now
 from leadcast.engine import config, lead_traces, old_runs
 from leadcast.engine.doctor import DAGS
 from leadcast.engine.init import in_airflows_database
 from leadcast.engine.old_runs import Rule
-from leadcast.erase import Eraser
 
 Advance = Callable[[int], None]
 """Told how many more leads, batches or runs are done."""

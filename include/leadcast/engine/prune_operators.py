@@ -12,7 +12,7 @@ from leadcast.core.conn_ids import OF_AIRFLOW
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
-    from leadcast.erase import Eraser
+    from leadcast.control.erase import Eraser
     from leadcast.integrations.base import ConnectionFields
 
 CONN_ID = OF_AIRFLOW
@@ -95,7 +95,7 @@ async def _delete_runs(connection: ConnectionFields) -> dict[str, int]:
 
 
 def _eraser() -> Eraser:
+    from leadcast.control.erase import Eraser
     from leadcast.engine import config
-    from leadcast.erase import Eraser
 
     return Eraser(store=config.store(), settings=config.settings())

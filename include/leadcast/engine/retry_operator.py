@@ -20,7 +20,7 @@ from leadcast.engine.operators import RING_STUB
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
-log = structlog.get_logger("leadcast.retry")
+log = structlog.get_logger("leadcast.control.retry")
 
 LAST = timedelta(hours=24)
 """The window of a run that names none: so much up to its start. And how far a scheduled run looks back beyond its hour:
@@ -118,8 +118,8 @@ class RetryOperator(BaseOperator):
         """
         from airflow.sdk.exceptions import AirflowFailException
 
+        from leadcast.control.retry import Retrier
         from leadcast.engine import config, mapping
-        from leadcast.retry import Retrier
 
         run = context["dag_run"]
         try:

@@ -17,7 +17,7 @@ from airflow.sdk import BaseOperator
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
-    from leadcast.inbox import Accepted
+    from leadcast.flow.inbox import Accepted
 
 CALLER = "task"
 """Whose idempotency keys they are."""

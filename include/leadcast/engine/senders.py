@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from leadcast.core.settings import Occasion, Settings
 from leadcast.engine import config, hooks
 from leadcast.engine.lead_status import LeadStatus
-from leadcast.notify import Sender, Story
+from leadcast.flow.notify import Sender, Story
 from leadcast.store.batches import views
 from leadcast.store.paces import Channel
 

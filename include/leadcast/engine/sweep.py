@@ -13,8 +13,8 @@ import structlog
 from leadcast.core.clock import Clock, utc_now
 from leadcast.core.errors import LeadcastError
 from leadcast.core.settings import Settings
-from leadcast.plan import ring_for_rest
-from leadcast.settle import Settler
+from leadcast.flow.plan import ring_for_rest
+from leadcast.flow.settle import Settler
 from leadcast.store import receivers
 from leadcast.store.accounts import circuits, memory
 from leadcast.store.accounts.limits import StoredLimits

@@ -23,10 +23,10 @@ class SweepOperator(BaseOperator):
         """
         from airflow.sdk.exceptions import AirflowFailException
 
+        from leadcast.control.erase import Eraser
         from leadcast.engine import callbacks, config, mapping, sweep, unplanned
         from leadcast.engine.bell import ring_from_here
         from leadcast.engine.run_states import AirflowRuns
-        from leadcast.erase import Eraser
 
         store, settings = config.store(), config.settings()
         settler = config.settler()

@@ -32,7 +32,7 @@ from leadcast.core.errors import (
     UnknownOutcome,
 )
 from leadcast.core.redact import one_line
-from leadcast.in_flight import InFlight
+from leadcast.flow.in_flight import InFlight
 from leadcast.integrations.text.own_words import ours_of
 from leadcast.store import events, receivers, sending
 from leadcast.store.batches import views
@@ -42,7 +42,7 @@ from leadcast.store.persistent import persistent
 from leadcast.store.sealing import callback_url_of
 from leadcast.store.sending import Row
 
-log = structlog.get_logger("leadcast.notify")
+log = structlog.get_logger("leadcast.flow.notify")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,12 +15,12 @@ from sqlalchemy import Connection
 from leadcast.core.clock import Clock, utc_now
 from leadcast.core.errors import BatchBusy, BatchErased, BatchNotFound, NothingToRetry
 from leadcast.core.settings import Settings
+from leadcast.flow.plan import ring_for_rest
 from leadcast.integrations import registry
-from leadcast.plan import ring_for_rest
 from leadcast.store.batches import bell, rounds
 from leadcast.store.database import Store
 
-log = structlog.get_logger("leadcast.retry")
+log = structlog.get_logger("leadcast.control.retry")
 
 AT_ONCE = 200
 """Batches looked up in one query."""

@@ -12,19 +12,19 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from leadcast.cancel import Canceller
+from leadcast.control.cancel import Canceller
 from leadcast.core.clock import Clock, utc_now
 from leadcast.core.errors import BatchNotFound, ErasureNotFound, NothingToCancel, NothingToErase, OthersLead
 from leadcast.core.reach import EVERYBODYS, Reach
 from leadcast.core.settings import Settings
+from leadcast.flow.told import Moment
 from leadcast.store.batches import run_requests
 from leadcast.store.database import Store
 from leadcast.store.erasing import erasures, old_leads
 from leadcast.store.erasing.erasing import Erased
 from leadcast.store.erasing.erasures import Erasure
-from leadcast.store.told import Moment
 
-log = structlog.get_logger("leadcast.erase")
+log = structlog.get_logger("leadcast.control.erase")
 
 AT_ONCE = 500
 """Batches, or leads, erased in one transaction."""

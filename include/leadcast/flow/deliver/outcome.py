@@ -11,7 +11,6 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection
 
-from leadcast.admit import Gate, Way
 from leadcast.core.errors import (
     AttemptFailed,
     Blocked,
@@ -25,11 +24,12 @@ from leadcast.core.errors import (
 from leadcast.core.model import Receipt
 from leadcast.core.settings import Settings
 from leadcast.core.verdict import Standing, Verdict, verdict
+from leadcast.flow.deliver import account_watch
+from leadcast.flow.deliver.admit import Gate, Way
 from leadcast.integrations.base import Integration
 from leadcast.integrations.text.fit_to_show import fit_to_show
 from leadcast.integrations.text.operators_words import in_error
 from leadcast.integrations.text.personal_data import personal_data
-from leadcast.store import account_watch
 from leadcast.store.batches import claims, ledger, lost_answers
 from leadcast.store.persistent import persistent
 
@@ -62,7 +62,7 @@ class Course:
     secrets: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        log = structlog.get_logger("leadcast.deliver")
+        log = structlog.get_logger("leadcast.flow.deliver.courier")
         self.log = log.bind(integration=self.due.type, delivery_id=self.due.delivery_id)
 
     def goes(self, way: Way) -> None:

@@ -12,11 +12,11 @@ from functools import cache
 
 from sqlalchemy import Connection, func, select
 
+from leadcast.control.shown import Sees, as_seen, nobodys, words
 from leadcast.core.clock import in_utc
 from leadcast.core.errors import BatchNotFound, FieldError, InvalidRequest, LeadcastError, LeadNotFound
 from leadcast.core.model import BatchStatus, Lead
 from leadcast.integrations.text.own_words import HIDDEN
-from leadcast.shown import Sees, as_seen, nobodys, words
 from leadcast.store import outbox, whose
 from leadcast.store.accounts import circuits
 from leadcast.store.accounts.circuits import Circuit

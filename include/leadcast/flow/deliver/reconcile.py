@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from leadcast.admit import Way
 from leadcast.core.errors import CredentialsError, RejectedError, TransientError, UnknownOutcome
 from leadcast.core.model import DeliveryState, Receipt
+from leadcast.flow.deliver.admit import Way
+from leadcast.flow.deliver.outcome import Course
 from leadcast.integrations.base import Call
-from leadcast.outcome import Course
 from leadcast.store.batches.ledger import Begun
 
 

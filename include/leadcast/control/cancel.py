@@ -10,12 +10,12 @@ import structlog
 from leadcast.core.clock import Clock, utc_now
 from leadcast.core.errors import BatchNotFound, NothingToCancel
 from leadcast.core.settings import Settings
-from leadcast.settle import Settled, Settler
+from leadcast.flow.settle import Settled, Settler
+from leadcast.flow.told import Moment
 from leadcast.store.batches import rounds
 from leadcast.store.database import Store
-from leadcast.store.told import Moment
 
-log = structlog.get_logger("leadcast.cancel")
+log = structlog.get_logger("leadcast.control.cancel")
 
 
 @dataclass(frozen=True, kw_only=True)

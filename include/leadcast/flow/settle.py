@@ -17,15 +17,15 @@ from leadcast.core.clock import Clock, utc_now
 from leadcast.core.errors import GIVEN_UP, Blocked, DeliveryError, TransientError, UnknownOutcome
 from leadcast.core.model import BatchStatus, Counters, DeliveryState, status_of
 from leadcast.core.settings import Occasion, Settings
+from leadcast.flow.told import Moment, tell
 from leadcast.integrations import registry
 from leadcast.store import outbox
 from leadcast.store.batches import batches, claims, ledger, standing
 from leadcast.store.database import Store
 from leadcast.store.erasing import erasures
 from leadcast.store.paces import Channel
-from leadcast.store.told import Moment, tell
 
-log = structlog.get_logger("leadcast.settle")
+log = structlog.get_logger("leadcast.flow.settle")
 
 Ids = Callable[[], Collection[str]]
 

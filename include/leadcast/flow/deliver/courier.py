@@ -11,17 +11,17 @@ from typing import Any
 
 import structlog
 
-from leadcast.admit import Accounts, Gate
-from leadcast.attempt import Attempt, busy
 from leadcast.core.clock import Clock, utc_now
 from leadcast.core.errors import AttemptFailed, NotBegun, Postponed, StoreError, TransientError
 from leadcast.core.model import DeliveryState, Receipt
 from leadcast.core.settings import Settings
+from leadcast.flow.deliver.admit import Accounts, Gate
+from leadcast.flow.deliver.attempt import Attempt, busy
 from leadcast.integrations.base import Integration, TokenVault
 from leadcast.store.batches import claims, ledger
 from leadcast.store.database import Store
 
-log = structlog.get_logger("leadcast.deliver")
+log = structlog.get_logger("leadcast.flow.deliver.courier")
 
 
 @dataclass(frozen=True, kw_only=True)

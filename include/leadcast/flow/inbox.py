@@ -17,13 +17,13 @@ from leadcast.core.errors import IdempotencyConflict, LeadNotFound, StoreError
 from leadcast.core.notes import Note
 from leadcast.core.settings import Settings
 from leadcast.core.tidy import Tidied, tidy
-from leadcast.request import SendBatch, fingerprint, validate
+from leadcast.flow.request import SendBatch, fingerprint, validate
 from leadcast.store.batches import batches, bell, leads
 from leadcast.store.database import Store
 from leadcast.store.erasing import erasures, marking
 from leadcast.store.sealing import callback_url_of, credentials_of
 
-log = structlog.get_logger("leadcast.inbox")
+log = structlog.get_logger("leadcast.flow.inbox")
 
 
 @dataclass(frozen=True, kw_only=True)

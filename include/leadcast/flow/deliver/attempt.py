@@ -9,7 +9,6 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from leadcast.admit import Gate, Way
 from leadcast.core.circuit import WAITS_FOR_CIRCUIT
 from leadcast.core.errors import (
     HELD_FOR_AGE,
@@ -23,9 +22,10 @@ from leadcast.core.errors import (
 from leadcast.core.model import AttemptOutcome, DeliveryState, Receipt
 from leadcast.core.settings import Settings
 from leadcast.core.verdict import Verdict
+from leadcast.flow.deliver.admit import Gate, Way
+from leadcast.flow.deliver.outcome import Course, Outcome
+from leadcast.flow.deliver.reconcile import reconcile
 from leadcast.integrations.base import Call, Integration, TokenVault
-from leadcast.outcome import Course, Outcome
-from leadcast.reconcile import reconcile
 from leadcast.store.accounts import circuits
 from leadcast.store.accounts.memory import StoredMemory
 from leadcast.store.batches import claims, ledger, lost_answers

@@ -1,0 +1,1 @@
+"""The way of a lead, one direction only: request → inbox → plan → deliver → settle → told → notify."""

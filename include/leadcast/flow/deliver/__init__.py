@@ -1,0 +1,1 @@
+"""One delivery: admitted, attempted, its outcome written, and what an earlier attempt left found out."""
