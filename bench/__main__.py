@@ -15,9 +15,9 @@ from rich.console import Console
 from bench import imports, plain, posting, quiet, report, stack, table
 from bench.leads import BenchError
 from bench.machine import this_machine
-from leadcast.local import show
-from leadcast.local.client import ApiError
-from leadcast.local.errors import StackError
+from leadcast.cli import show
+from leadcast.client.api import ApiError
+from leadcast.client.errors import StackError
 from leadcast.local.progress import Progress
 
 _FILE_WIDTH = 130

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from leadcast.local.client import Api
+from leadcast.client.api import Api
 from leadcast.sandbox.ports import ServiceName
 
 TYPES = ("email", "amocrm", "telegram", "bitrix24", "webhook")

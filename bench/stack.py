@@ -19,10 +19,10 @@ from pathlib import Path
 
 import requests
 
+from leadcast.client.api import Api
+from leadcast.client.errors import StackError
 from leadcast.local import postgres, stack
-from leadcast.local.client import Api
 from leadcast.local.environment import MARK, stack_environment
-from leadcast.local.errors import StackError
 from leadcast.local.home import Home, State, find_project
 from leadcast.local.keys import Keys
 from leadcast.local.ports import Ports, is_free, loopback_url

@@ -17,8 +17,8 @@ from chaos import after, judge, matrix, report, signs, soak
 from chaos.director import Director, Staged
 from chaos.people import People
 from chaos.stack import Stage, root, stage
-from leadcast.local import show
-from leadcast.local.errors import StackError
+from leadcast.cli import show
+from leadcast.client.errors import StackError
 from leadcast.local.home import write_private
 
 CALM_TIMEOUT_S = 900.0

@@ -11,9 +11,9 @@ from chaos.matrix import After
 from chaos.people import TYPES
 from chaos.stack import Stage
 from chaos.world import CHAT_PREFIX
-from leadcast.engine.conf_guard import DAG_ID
-from leadcast.local.client import ApiError
-from leadcast.local.errors import StackError
+from leadcast.client.api import ApiError
+from leadcast.client.errors import StackError
+from leadcast.engine.seal.conf_guard import DAG_ID
 
 PATIENCE_S = 240.0
 BACKFILL_DAG = "retry_leads"

@@ -14,8 +14,8 @@ from chaos.faults import Fired
 from chaos.matrix import After, Scenario, Who
 from chaos.people import People, Sent
 from chaos.stack import Stage
-from leadcast.local.client import ApiError
-from leadcast.local.errors import StackError
+from leadcast.client.api import ApiError
+from leadcast.client.errors import StackError
 from leadcast.local.supervisor import Program
 
 AT_ONCE = 6

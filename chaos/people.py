@@ -10,8 +10,8 @@ from typing import Any
 
 from chaos.stack import Stage
 from chaos.world import CHAT_PREFIX
-from leadcast.local.client import Api, ApiError
-from leadcast.local.errors import StackError
+from leadcast.client.api import Api, ApiError
+from leadcast.client.errors import StackError
 
 TYPES = ("amocrm", "bitrix24", "email", "telegram", "webhook")
 PATIENCE_S = 300.0

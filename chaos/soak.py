@@ -15,8 +15,8 @@ from chaos.matrix import After, Scenario, Who, everything
 from chaos.orphans import workers
 from chaos.people import TYPES, People
 from chaos.stack import Stage
-from leadcast.local.client import ApiError
-from leadcast.local.errors import StackError
+from leadcast.client.api import ApiError
+from leadcast.client.errors import StackError
 from leadcast.local.supervisor import Program
 
 SAMPLE_EVERY_S = 15.0

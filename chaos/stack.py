@@ -21,10 +21,10 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from chaos.faults import Armoury
 from chaos.world import World, free_ports, world
+from leadcast.client.api import Api, ApiError
+from leadcast.client.errors import StackError
 from leadcast.local import processes, stack
-from leadcast.local.client import Api, ApiError
 from leadcast.local.environment import stack_environment
-from leadcast.local.errors import StackError
 from leadcast.local.home import Home, find_project
 from leadcast.local.keys import Keys
 from leadcast.local.ports import Ports

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from leadcast.local.client import Api, ApiError
-from leadcast.local.errors import StackError
+from leadcast.client.api import Api, ApiError
+from leadcast.client.errors import StackError
 from leadcast.local.ports import Ports, is_free, loopback_url
 from leadcast.sandbox import control_token
 

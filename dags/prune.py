@@ -5,6 +5,6 @@ runs of Leadcast's DAGs from Airflow (`keep_runs_days`), if there is a connectio
 """
 
 # Airflow parses only files in which the words "airflow" and "dag" stand
-from leadcast.engine.prune_dag import prune_dag
+from leadcast.engine.dags.prune import prune_dag
 
 dag = prune_dag(tags=["leadcast"], doc_md=__doc__)

@@ -7,6 +7,6 @@ nothing more often than `retry_rounds`. For a past window: a backfill, or Trigge
 """
 
 # Airflow parses only files in which the words "airflow" and "dag" stand
-from leadcast.engine.dags import retry_leads_dag
+from leadcast.engine.dags.retry_leads import retry_leads_dag
 
 dag = retry_leads_dag(tags=["leadcast"], doc_md=__doc__)

@@ -7,7 +7,7 @@ form.
 """
 
 # Airflow parses only files in which the words "airflow" and "dag" stand
-from leadcast.engine.config import settings
-from leadcast.engine.dags import send_lead_dag
+from leadcast.engine.dags.send_lead import send_lead_dag
+from leadcast.engine.settings.config import settings
 
 dag = send_lead_dag(settings(), tags=["leadcast"], doc_md=__doc__)

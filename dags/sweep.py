@@ -5,6 +5,6 @@ in the outbox.
 """
 
 # Airflow parses only files in which the words "airflow" and "dag" stand
-from leadcast.engine.dags import sweep_dag
+from leadcast.engine.dags.sweep import sweep_dag
 
 dag = sweep_dag(tags=["leadcast"], doc_md=__doc__)

@@ -1,3 +1,3 @@
-"""Leadcast as Airflow's plugin, by its file. The plugin itself is in the package: leadcast/engine/plugin.py."""
+"""Leadcast as Airflow's plugin, by its file. The plugin itself is in the package: leadcast/plugin.py."""
 
-from leadcast.engine.plugin import LeadcastPlugin as LeadcastPlugin
+from leadcast.plugin import LeadcastPlugin as LeadcastPlugin

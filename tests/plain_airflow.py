@@ -23,7 +23,7 @@ from typing import Any
 
 from sqlalchemy import URL, create_engine, text
 
-from leadcast.local.client import Api
+from leadcast.client.api import Api
 from tests.stack import ROOT, free_port, until
 
 AIRFLOW = "apache-airflow[postgres]==3.3.2"

@@ -23,7 +23,7 @@ import pytest
 import requests
 from sqlalchemy import Connection, create_engine, text
 
-from leadcast.local.client import Api
+from leadcast.client.api import Api
 from leadcast.local.home import Home
 from leadcast.local.keys import Keys
 from leadcast.local.ports import Ports, is_free

@@ -52,7 +52,8 @@ def send_batch(
         SettingsError, StoreError, LeadTableError: the store or your lead table is not set up or not there; nothing was
             stored.
     """
-    from leadcast.engine import bell, config
+    from leadcast.engine.runs import bell
+    from leadcast.engine.settings import config
 
     body: dict[str, Any] = {"lead_id": lead_id, "integrations": [dict(item) for item in integrations]}
     body["priority"] = priority

@@ -13,7 +13,8 @@ from fastapi.testclient import TestClient
 from sqlalchemy import update
 
 from leadcast.core.model import DeliveryState
-from leadcast.engine import config, doctor, init
+from leadcast.engine.settings import config
+from leadcast.engine.setup import doctor, init
 from leadcast.flow.inbox import Accepted
 from leadcast.sandbox import Sandbox
 from leadcast.store.batches import views

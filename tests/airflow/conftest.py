@@ -40,7 +40,7 @@ def sandbox(sandbox_server: Sandbox) -> Sandbox:
 @pytest.fixture(scope="package")
 def environment(postgres_url: str, fernet_key: str, sandbox_server: Sandbox) -> Iterator[None]:
     """What `make up` sets, as far as a run in one process needs it."""
-    from leadcast.engine import config
+    from leadcast.engine.settings import config
 
     values = {
         "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
@@ -75,7 +75,7 @@ def send_lead(environment: None) -> Any:
     from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
     from airflow.utils.db import initdb
 
-    from leadcast.engine import conf_guard
+    from leadcast.engine.seal import conf_guard
 
     conf_guard.watch()  # as the plugin does in Airflow's own processes
     initdb()
@@ -107,7 +107,7 @@ def run(send_lead: Any, store: Store) -> Callable[..., DagRun]:
 @pytest.fixture
 def accept(store: Store, environment: None) -> Callable[..., Accepted]:
     """Puts a batch into the inbox, as the REST door does."""
-    from leadcast.engine import config
+    from leadcast.engine.settings import config
 
     def accept(*integrations: dict[str, Any], **more: Any) -> Accepted:
         body = {"lead_id": 123, "lead": {"name": "Анна"}, "integrations": list(integrations), **more}

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 
 
 def main(kind: str, delivery_id: str, batch_id: str, gate: Path) -> None:
-    from leadcast.engine import config
-    from leadcast.engine.operators import DeliverOperator
+    from leadcast.engine.dags.wave_operators import DeliverOperator
+    from leadcast.engine.settings import config
     from leadcast.integrations import registry
 
     operator = DeliverOperator(

@@ -14,7 +14,8 @@ from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
 from leadcast.cli import app
-from leadcast.engine import config, doctor, init
+from leadcast.engine.settings import config
+from leadcast.engine.setup import doctor, init
 from leadcast.flow.inbox import Accepted
 from leadcast.sandbox import Sandbox
 from leadcast.store.database import Store

@@ -12,7 +12,7 @@ from sqlalchemy import delete, event, insert, select
 
 from leadcast.core.clock import utc_now
 from leadcast.core.reach import Reach
-from leadcast.engine import audit_log
+from leadcast.engine.runs import audit_log
 
 pytestmark = [pytest.mark.airflow]
 OWNER = "test_audit_log"

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.airflow
 
 @pytest.mark.parametrize("away", [StoreError("away"), LeadTableError("away", is_away=True)])
 def test_while_the_store_is_away_a_task_is_tried_for_a_quarter_of_an_hour(away: Exception) -> None:
-    from leadcast.engine.policy import TRIES_WHILE_AWAY, AwayRetryPolicy
+    from leadcast.engine.dags.policy import TRIES_WHILE_AWAY, AwayRetryPolicy
 
     decisions = [AwayRetryPolicy().evaluate(away, number, 11) for number in range(1, TRIES_WHILE_AWAY)]
     assert {decision.action.value for decision in decisions} == {"retry"}
@@ -21,7 +21,7 @@ def test_while_the_store_is_away_a_task_is_tried_for_a_quarter_of_an_hour(away: 
 
 
 def test_what_waiting_does_not_mend_is_tried_three_times() -> None:
-    from leadcast.engine.policy import AwayRetryPolicy
+    from leadcast.engine.dags.policy import AwayRetryPolicy
 
     decisions = [AwayRetryPolicy().evaluate(KeyError("x"), number, 11).action.value for number in (1, 2, 3)]
     assert decisions == ["retry", "retry", "fail"]

@@ -42,7 +42,7 @@ def finally_(batch):
 @pytest.fixture
 def configured(environment: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """Hooks in a file and a secret for callbacks. Yields the file that the hooks write to."""
-    from leadcast.engine import config
+    from leadcast.engine.settings import config
 
     log = tmp_path / "called.jsonl"
     hooks = tmp_path / "hooks.py"
@@ -58,7 +58,7 @@ def configured(environment: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 @pytest.fixture
 def wave(store: Store, configured: Path, accept: Accept, sandbox: Sandbox) -> str:
     """A wave with one batch of two deliveries: one delivered, one whose last attempt died. Returns the batch's id."""
-    from leadcast.engine import config
+    from leadcast.engine.settings import config
     from leadcast.flow.plan import plan
 
     accepted = accept({"type": "telegram"}, {"type": "webhook"}, callback_url=f"{sandbox.webhook_url}/done?token=x")
@@ -74,7 +74,7 @@ def wave(store: Store, configured: Path, accept: Accept, sandbox: Sandbox) -> st
 
 
 def run_ends(reason: str, **more: object) -> None:
-    from leadcast.engine import callbacks
+    from leadcast.engine.dags import callbacks
 
     callbacks.after_run({"run_id": "w", "reason": reason, **more})
 
@@ -114,7 +114,7 @@ def test_a_run_that_times_out_is_settled_and_told_as_critical(
 def test_what_a_run_has_not_begun_goes_back_and_people_hear_once_a_run_why(
     store: Store, configured: Path, accept: Accept, sandbox: Sandbox, reason: str, told: str
 ) -> None:
-    from leadcast.engine import config
+    from leadcast.engine.settings import config
     from leadcast.flow.plan import plan
 
     ids = [accept({"type": "telegram"}, lead_id=number).batch_id for number in range(3)]
@@ -130,7 +130,7 @@ def test_what_a_run_has_not_begun_goes_back_and_people_hear_once_a_run_why(
 def test_a_run_that_is_cleared_and_times_out_again_is_told_again(
     store: Store, configured: Path, accept: Accept, sandbox: Sandbox
 ) -> None:
-    from leadcast.engine import config
+    from leadcast.engine.settings import config
     from leadcast.flow.plan import plan
 
     made_at = utc_now()
@@ -144,7 +144,7 @@ def test_a_run_that_is_cleared_and_times_out_again_is_told_again(
 def test_each_thing_is_done_once_however_often_the_callbacks_run(
     store: Store, configured: Path, wave: str, sandbox: Sandbox
 ) -> None:
-    from leadcast.engine import callbacks
+    from leadcast.engine.dags import callbacks
 
     for _ in range(3):
         run_ends("timed_out")
@@ -166,7 +166,7 @@ def test_the_callback_url_gets_a_signed_event(store: Store, wave: str, sandbox: 
 def test_a_mail_server_that_is_away_gets_the_letter_later(
     store: Store, configured: Path, wave: str, sandbox: Sandbox
 ) -> None:
-    from leadcast.engine import callbacks
+    from leadcast.engine.dags import callbacks
 
     sandbox.fault(service="smtp", kind="down")
     run_ends("timed_out")
@@ -190,7 +190,7 @@ def test_a_fault_in_a_hook_is_written_down_and_disturbs_nothing(store: Store, co
 
 
 def test_the_runs_callback_never_raises(store: Store, environment: None) -> None:
-    from leadcast.engine import callbacks
+    from leadcast.engine.dags import callbacks
 
     callbacks.after_run({})
 
@@ -199,7 +199,7 @@ def test_an_airflow_notifier_may_stand_instead_of_email(
     store: Store, wave: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Any notifier does; Airflow's own SMTP one can be seen at the sandbox."""
-    from leadcast.engine import config
+    from leadcast.engine.settings import config
 
     monkeypatch.setenv("AIRFLOW__LEADCAST__NOTIFIER", "airflow.providers.smtp.notifications.smtp.SmtpNotifier")
     arguments = {
@@ -220,7 +220,7 @@ def test_an_airflow_notifier_may_stand_instead_of_email(
 def test_what_is_told_at_once_has_ended_before_airflow_kills_the_process_that_tells_it(environment: None) -> None:
     from airflow.configuration import conf
 
-    from leadcast.engine import callbacks
+    from leadcast.engine.dags import callbacks
 
     late_s = 1.0
     longest_in_worker_s = callbacks.IN_WORKER_S + callbacks.EACH_S + late_s

@@ -11,7 +11,7 @@ from leadcast.core.circuit import WAITS_FOR_CIRCUIT
 from leadcast.core.clock import utc_now
 from leadcast.core.errors import Gone
 from leadcast.core.model import DeliveryState
-from leadcast.engine import doctor
+from leadcast.engine.setup import doctor
 from leadcast.store.accounts import circuits
 from leadcast.store.accounts.circuits import AccountRef
 from leadcast.store.database import Store

@@ -22,7 +22,7 @@ EXECUTOR = """
 import os, signal, sys, time
 from pathlib import Path
 from airflow.executors import local_executor
-from leadcast.engine.local_executor import RevokingLocalExecutor
+from leadcast.engine.processes.local_executor import RevokingLocalExecutor
 
 def work(*, input, **_):
     (folder / f"waits-{os.getpid()}").touch()

@@ -20,8 +20,8 @@ from leadcast.core.clock import utc_now
 from leadcast.core.errors import StoreError
 from leadcast.core.reach import Reach
 from leadcast.core.settings import Settings
-from leadcast.engine import lead_traces
-from leadcast.engine.sealed_conf import by_caller, seal_conf
+from leadcast.engine.runs import lead_traces
+from leadcast.engine.seal.sealed_conf import by_caller, seal_conf
 from leadcast.flow.inbox import Accepted
 from leadcast.store.batches import views
 from leadcast.store.database import Store
@@ -72,7 +72,7 @@ def add_run(airflow_tables: dict[str, Table]) -> Iterator[Callable[..., str]]:
 @pytest.fixture
 def kept(monkeypatch: pytest.MonkeyPatch, environment: None) -> Callable[..., None]:
     """Sets for how many days leads and runs are kept."""
-    from leadcast.engine import config
+    from leadcast.engine.settings import config
 
     def kept(*, leads: int, runs: int) -> None:
         monkeypatch.setenv("AIRFLOW__LEADCAST__KEEP_LEADS_DAYS", str(leads))

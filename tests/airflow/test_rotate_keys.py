@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from leadcast.cli import app
 from leadcast.core.clock import utc_now
-from leadcast.engine.sealed_conf import by_caller
+from leadcast.engine.seal.sealed_conf import by_caller
 from leadcast.flow.inbox import Accepted
 from leadcast.store.database import Store
 from leadcast.store.sealing import Sealer
@@ -32,7 +32,7 @@ CONF = {
 @pytest.fixture
 def keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """Sets `[leadcast] fernet_key`, as a restart with another one would."""
-    from leadcast.engine import config
+    from leadcast.engine.settings import config
 
     def keys(listed: str) -> None:
         monkeypatch.setenv("AIRFLOW__LEADCAST__FERNET_KEY", listed)

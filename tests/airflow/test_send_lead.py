@@ -136,7 +136,7 @@ def test_a_plan_that_fails_is_critical_and_leaves_the_inbox_as_it_was(
     """The conf was good when the run was made, but the store takes no new batch by the time that it plans."""
     waiting = accept(TELEGRAM, credentials={"telegram": CREDENTIALS["telegram"]})
     conf = {"lead_id": 123, "integrations": [{"type": "webhook"}]}
-    monkeypatch.setattr("leadcast.engine.policy.PAUSE_S", 0.01)  # it is tried for as long as a store may be away
+    monkeypatch.setattr("leadcast.engine.dags.policy.PAUSE_S", 0.01)  # it is tried for as long as a store may be away
     with store.begin() as connection:
         connection.execute(text("ALTER TABLE batches ADD CONSTRAINT full_up CHECK (false) NOT VALID"))
     try:
@@ -162,7 +162,7 @@ def request(lead_id: int, **more: Any) -> dict[str, Any]:
 def test_a_run_is_one_request_however_often_it_is_planned_and_another_once_it_is_deleted_and_made_anew(
     environment: None, store: Store
 ) -> None:
-    from leadcast.engine.operators import PlanOperator
+    from leadcast.engine.dags.wave_operators import PlanOperator
 
     def accepted(run_after: datetime, lead_id: int = 5) -> str | None:
         run = SimpleNamespace(run_id="order-5", conf=request(lead_id), run_after=run_after)
@@ -178,7 +178,8 @@ def test_a_run_that_an_older_version_has_planned_is_the_same_request_after_the_u
     environment: None, store: Store, is_erased: bool
 ) -> None:
     """That version knew a request by the run's id alone."""
-    from leadcast.engine import config, own_request
+    from leadcast.engine.runs import own_request
+    from leadcast.engine.settings import config
     from leadcast.store.batches.batches import RUN
 
     def accepted(run_after: datetime, lead_id: int = 5) -> str | None:
@@ -198,7 +199,7 @@ def test_a_run_that_an_older_version_has_planned_is_the_same_request_after_the_u
 def test_a_runs_batch_and_lead_are_those_of_whoever_has_triggered_it(
     environment: None, store: Store, triggered_by: str | None
 ) -> None:
-    from leadcast.engine import own_request
+    from leadcast.engine.runs import own_request
     from leadcast.store import whose
 
     run = SimpleNamespace(run_id="order-5", conf=request(5), run_after=utc_now(), triggering_user_name=triggered_by)
@@ -210,7 +211,7 @@ def test_a_runs_batch_and_lead_are_those_of_whoever_has_triggered_it(
 
 
 def test_a_run_whose_lead_was_erased_is_still_the_same_request(environment: None, store: Store) -> None:
-    from leadcast.engine import own_request
+    from leadcast.engine.runs import own_request
 
     run = SimpleNamespace(run_id="order-5", conf=request(5), run_after=utc_now())
     first = own_request.accept(run)
@@ -222,8 +223,9 @@ def test_a_run_whose_lead_was_erased_is_still_the_same_request(environment: None
 def test_a_request_that_no_batch_has_come_of_is_told_by_the_run_where_its_settle_has_died(
     environment: None, store: Store, sandbox: Sandbox
 ) -> None:
-    from leadcast.engine import callbacks, own_request
-    from leadcast.engine.operators import PlanOperator
+    from leadcast.engine.dags import callbacks
+    from leadcast.engine.dags.wave_operators import PlanOperator
+    from leadcast.engine.runs import own_request
 
     def ended(lead_id: int, *, clear_number: int = 0, **more: Any) -> Any:
         conf = request(lead_id, **more)
@@ -257,7 +259,7 @@ def test_a_run_that_was_cleared_and_fails_again_is_told_again(
 ) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
-    from leadcast.engine import operators
+    from leadcast.engine.dags import wave_operators as operators
 
     def fails(clear_number: int) -> None:
         run = SimpleNamespace(run_id="order-5", run_after=made_at, clear_number=clear_number, conf={})
@@ -282,8 +284,8 @@ def test_a_batch_of_which_several_tasks_were_cleared_is_told_again_once(
 ) -> None:
     """They run one after the other, and to the ledger those that have yet to come have ended long ago."""
     from leadcast.core.errors import AttemptFailed
-    from leadcast.engine import callbacks
-    from leadcast.engine.operators import DeliverOperator
+    from leadcast.engine.dags import callbacks
+    from leadcast.engine.dags.wave_operators import DeliverOperator
 
     sandbox.fault(service="telegram", kind="blocked", times=None)
     several = [TELEGRAM, {**TELEGRAM, "settings": {"chat_id": "@others"}}]
@@ -306,8 +308,8 @@ def test_a_batch_of_which_several_tasks_were_cleared_is_told_again_once(
 def test_a_conf_that_is_refused_by_its_plan_is_told_at_once_and_once(
     run: Run, store: Store, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    from leadcast.engine import config
-    from leadcast.engine.operators import PlanOperator
+    from leadcast.engine.dags.wave_operators import PlanOperator
+    from leadcast.engine.settings import config
     from leadcast.store.sealing import Sealer
 
     real = PlanOperator._accept_conf

@@ -78,7 +78,7 @@ def test_eight_processes_meet_an_expired_token_at_once_and_it_is_renewed_once(
         accept({"type": "amocrm", "settings": settings}, credentials={"amocrm": account}, lead_id=number)
         for number in range(PROCESSES)
     ]
-    from leadcast.engine import config
+    from leadcast.engine.settings import config
 
     work = plan(store, config.settings(), run_id="race").work["amocrm"]
     assert len(work) == PROCESSES
@@ -206,7 +206,7 @@ class Internal:
 
 @pytest.fixture
 def only_one_address_is_open(monkeypatch: pytest.MonkeyPatch, environment: None) -> Iterator[None]:
-    from leadcast.engine import config
+    from leadcast.engine.settings import config
 
     monkeypatch.setenv("AIRFLOW__LEADCAST__ALLOWED_NETWORKS", "127.0.0.1/32")
     config.settings.cache_clear()

@@ -119,7 +119,7 @@ READ = """
 import json
 from airflow.configuration import conf as core
 from airflow.sdk.configuration import conf as sdk
-from leadcast.engine import config, connections
+from leadcast.engine.settings import config, connections
 
 found = config.settings()
 names = ("store_url", "fernet_key", "callback_secret", "notifier_kwargs")

@@ -117,7 +117,7 @@ def test_the_sweep_creates_the_run_that_nobody_has(
 @pytest.fixture
 def one_hook(environment: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """A file with hooks that has `finally_` alone."""
-    from leadcast.engine import config
+    from leadcast.engine.settings import config
 
     hooks = tmp_path / "hooks.py"
     hooks.write_text("def finally_(batch): ...")
@@ -147,7 +147,8 @@ def test_the_sweep_tells_a_run_that_a_person_has_stopped_from_one_that_had_no_ti
     from airflow.utils.session import create_session
     from sqlalchemy import update as update_rows
 
-    from leadcast.engine import config, own_request
+    from leadcast.engine.runs import own_request
+    from leadcast.engine.settings import config
     from leadcast.flow.plan import plan
 
     done = run()
@@ -179,9 +180,9 @@ def test_a_step_that_fails_stops_no_other_and_is_seen(
     monkeypatch: pytest.MonkeyPatch,
     environment: None,
 ) -> None:
-    from leadcast.engine import bell as ringing
-    from leadcast.engine import callbacks
-    from leadcast.engine import sweep as steps
+    from leadcast.engine.dags import callbacks
+    from leadcast.engine.dags import sweep_steps as steps
+    from leadcast.engine.runs import bell as ringing
 
     def broken(*_: Any, **__: Any) -> None:
         raise ConnectionError("the API is away")
@@ -217,7 +218,7 @@ def leaves_in_mid_wave(
         return receipt
 
     monkeypatch.setattr(Bitrix24, "deliver", deliver)
-    monkeypatch.setattr("leadcast.engine.policy.PAUSE_S", 0.01)  # it is tried for a quarter of an hour
+    monkeypatch.setattr("leadcast.engine.dags.policy.PAUSE_S", 0.01)  # it is tried for a quarter of an hour
     return [accept({"type": "bitrix24"}, credentials=BITRIX24, lead_id=number) for number in range(3)]
 
 
@@ -229,7 +230,7 @@ def test_a_store_that_restarts_while_a_run_is_settled_fails_no_run_and_nothing_i
     leaves_in_mid_wave: Sequence[Accepted],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from leadcast.engine.operators import SettleOperator
+    from leadcast.engine.dags.wave_operators import SettleOperator
 
     real = SettleOperator.execute
     tries: list[int] = []

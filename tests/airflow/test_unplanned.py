@@ -66,7 +66,7 @@ def noted(store: Store) -> list[str]:
 
 
 def ended(reason: str, *, clear_number: int = 0, made_at: Any = None) -> Any:
-    from leadcast.engine import callbacks
+    from leadcast.engine.dags import callbacks
 
     run = SimpleNamespace(run_id="order-7", conf=REQUEST, run_after=made_at or utc_now(), clear_number=clear_number)
     for _ in range(2):
@@ -78,7 +78,8 @@ def ended(reason: str, *, clear_number: int = 0, made_at: Any = None) -> Any:
 def test_a_run_that_nobody_has_ended_has_its_request_sent_all_the_same(
     environment: None, store: Store, sandbox: Sandbox, reason: str
 ) -> None:
-    from leadcast.engine import config, own_request
+    from leadcast.engine.runs import own_request
+    from leadcast.engine.settings import config
     from leadcast.flow.plan import plan
 
     run = ended(reason)
@@ -249,7 +250,7 @@ def test_a_run_that_has_planned_its_request_is_forgotten(
 def test_a_request_whose_plan_somebody_has_marked_as_a_success_is_told_of(
     run: Callable[..., DagRun], store: Store, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from leadcast.engine.operators import PlanOperator
+    from leadcast.engine.dags.wave_operators import PlanOperator
 
     monkeypatch.setattr(PlanOperator, "execute", lambda self, context: None)
     run(REQUEST)
@@ -261,7 +262,7 @@ def test_a_request_whose_plan_somebody_has_marked_as_a_success_is_told_of(
 def test_a_request_whose_plan_has_given_up_on_the_store_is_sent_once_it_is_back(
     run: Callable[..., DagRun], store: Store, sandbox: Sandbox, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from leadcast.engine.operators import PlanOperator, SettleOperator
+    from leadcast.engine.dags.wave_operators import PlanOperator, SettleOperator
 
     accept, settle = PlanOperator._accept_conf, SettleOperator.execute
 
@@ -273,7 +274,7 @@ def test_a_request_whose_plan_has_given_up_on_the_store_is_sent_once_it_is_back(
         server.is_back()
         settle(self, context)
 
-    monkeypatch.setattr("leadcast.engine.policy.PAUSE_S", 0.01)
+    monkeypatch.setattr("leadcast.engine.dags.policy.PAUSE_S", 0.01)
     with monkeypatch.context() as outage:
         outage.setattr(PlanOperator, "_accept_conf", away)
         outage.setattr(SettleOperator, "execute", back)

@@ -80,7 +80,7 @@ def installed(folder: Path) -> Path:
     named = folder / "leadcast-0.1.0.dist-info"
     named.mkdir(parents=True)
     (named / "METADATA").write_text("Metadata-Version: 2.1\nName: leadcast\nVersion: 0.1.0\n")
-    (named / "entry_points.txt").write_text("[airflow.policy]\nleadcast = leadcast.engine.command_line\n")
+    (named / "entry_points.txt").write_text("[airflow.policy]\nleadcast = leadcast.engine.seal.command_line\n")
     return folder
 
 

@@ -17,7 +17,7 @@ import pytest
 import requests
 from sqlalchemy import create_engine, make_url, select, text
 
-from leadcast.engine.sealed_conf import of_run, table_lead
+from leadcast.engine.seal.sealed_conf import of_run, table_lead
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, inbox
 from tests.api.api_server import TRIGGER, ApiServer, api_server
@@ -255,7 +255,7 @@ import json, sys
 from airflow.api.common.trigger_dag import trigger_dag
 from airflow.utils.types import DagRunTriggeredByType
 from leadcast import send_batch
-from leadcast.engine.bell import ring_from_here
+from leadcast.engine.runs.bell import ring_from_here
 
 body = json.load(sys.stdin)
 run = trigger_dag(dag_id="send_lead", triggered_by=DagRunTriggeredByType.TEST, conf=body)

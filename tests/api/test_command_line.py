@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from leadcast.engine.command_line import seal_arguments
-from leadcast.engine.sealed_conf import by_caller, is_sealed, open_conf
-from leadcast.engine.shell_user import shell_user
+from leadcast.engine.seal.command_line import seal_arguments
+from leadcast.engine.seal.sealed_conf import by_caller, is_sealed, open_conf
+from leadcast.engine.seal.shell_user import shell_user
 from leadcast.store.sealing import Sealer
 from tests.api.conftest import BODY, BOT_TOKEN
 
@@ -101,7 +101,7 @@ def test_without_a_key_nothing_is_triggered() -> None:
 
 def test_importing_it_costs_an_airflow_process_next_to_nothing() -> None:
     heavy = {"pydantic", "sqlalchemy", "cryptography", "airflow", "structlog"}
-    code = f"import sys, leadcast.engine.command_line; print({heavy} & set(sys.modules))"
+    code = f"import sys, leadcast.engine.seal.command_line; print({heavy} & set(sys.modules))"
     include = Path(__file__).parents[2] / "include"
     found = subprocess.run([sys.executable, "-c", code], cwd=include, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"

@@ -9,8 +9,8 @@ import pytest
 from cryptography.fernet import Fernet
 
 from leadcast.core.errors import InvalidRequest
-from leadcast.engine import conf_guard, sealed_conf
-from leadcast.engine.sealed_conf import body_of, by_caller, has_secrets, is_sealed
+from leadcast.engine.seal import conf_guard, sealed_conf
+from leadcast.engine.seal.sealed_conf import body_of, by_caller, has_secrets, is_sealed
 from leadcast.store.sealing import Sealer
 from tests.api.conftest import BODY, BOT_TOKEN
 

@@ -19,7 +19,7 @@ from leadcast.api.backend import Backend, airflow_backend
 from leadcast.api.threads import THREADS, Threads
 from leadcast.core.errors import NoAnswerYet, StoreError
 from leadcast.core.settings import Settings
-from leadcast.engine import lead_traces
+from leadcast.engine.runs import lead_traces
 from leadcast.store.database import Store, open_engine
 from leadcast.store.schema import inbox
 from tests.api.conftest import BODY, TOKEN, Bell

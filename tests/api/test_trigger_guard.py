@@ -14,8 +14,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from leadcast.api.trigger_guard import TriggerGuard
 from leadcast.core.errors import SettingsError
-from leadcast.engine import sealed_conf
-from leadcast.engine.sealed_conf import by_caller, of_run
+from leadcast.engine.seal import sealed_conf
+from leadcast.engine.seal.sealed_conf import by_caller, of_run
 from leadcast.flow.request import validate
 from leadcast.store.sealing import Sealer
 from tests.api.conftest import ASKING, BODY, BOT_TOKEN, TOKEN

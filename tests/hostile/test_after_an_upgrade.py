@@ -12,8 +12,9 @@ import pytest
 from leadcast.core.errors import CredentialsError, InvalidRequest
 from leadcast.core.model import Lead
 from leadcast.core.settings import Settings
-from leadcast.engine import config, connection_check, connections
-from leadcast.engine.finding import Finding, Level
+from leadcast.engine.settings import config, connections
+from leadcast.engine.setup import connection_check
+from leadcast.engine.setup.finding import Finding, Level
 from leadcast.flow.deliver.admit import Gate
 from leadcast.flow.inbox import Inbox
 from leadcast.flow.plan import plan

@@ -14,7 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from leadcast.api.trigger_guard import Asking, TriggerGuard
 from leadcast.core.json_body import MAX_BODY_BYTES
-from leadcast.engine.sealed_conf import by_caller, seal_conf
+from leadcast.engine.seal.sealed_conf import by_caller, seal_conf
 from leadcast.store.sealing import Sealer
 from tests.api.conftest import ASKING, BODY, TOKEN
 

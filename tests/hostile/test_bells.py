@@ -10,10 +10,10 @@ import pytest
 from cryptography.fernet import Fernet
 
 from leadcast.core.errors import InvalidRequest
-from leadcast.engine import command_line, sealed_conf
-from leadcast.engine.conf_guard import checked
-from leadcast.engine.sealed_conf import body_of, kept
-from leadcast.engine.triggering_tasks import inline_secrets
+from leadcast.engine.seal import command_line, sealed_conf
+from leadcast.engine.seal.conf_guard import checked
+from leadcast.engine.seal.sealed_conf import body_of, kept
+from leadcast.engine.seal.triggering_tasks import inline_secrets
 from leadcast.flow.request import SendBatch
 from leadcast.store.sealing import Sealer
 from tests.api.conftest import BODY, BOT_TOKEN
@@ -96,7 +96,7 @@ def test_no_bell_of_a_shells_is_logged_with_it(conf: dict[str, Any], capsys: pyt
 def test_nor_is_one_written_whatever_brings_it(conf: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     import sqlalchemy
 
-    from leadcast.engine import conf_guard
+    from leadcast.engine.seal import conf_guard
 
     row = SimpleNamespace(
         persistent=False, attrs=SimpleNamespace(conf=SimpleNamespace(history=SimpleNamespace(has_changes=lambda: True)))

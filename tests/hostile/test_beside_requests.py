@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from leadcast.engine import shown_rows
-from leadcast.engine.request_shape import MASKED, holds_request, looks_like_request, masked
+from leadcast.engine.seal import shown_rows
+from leadcast.engine.seal.request_shape import MASKED, holds_request, looks_like_request, masked
 
 REQUEST: dict[str, Any] = {
     "lead_id": 7,

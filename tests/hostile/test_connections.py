@@ -19,7 +19,7 @@ from leadcast.core.errors import (
     TransientError,
 )
 from leadcast.core.settings import Settings
-from leadcast.engine import connections
+from leadcast.engine.settings import connections
 from leadcast.flow.deliver.courier import Courier
 from leadcast.flow.inbox import Inbox
 from leadcast.flow.plan import plan

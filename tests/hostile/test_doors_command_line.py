@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from leadcast.engine.command_line import seal_arguments
-from leadcast.engine.sealed_conf import is_sealed
+from leadcast.engine.seal.command_line import seal_arguments
+from leadcast.engine.seal.sealed_conf import is_sealed
 
 NEEDLES = ("N33DLE", "+79995550000")
 REQUEST = {
@@ -193,7 +193,9 @@ def test_another_module_s_arguments_are_its_own(module: str) -> None:
 def test_looking_at_another_command_loads_nothing() -> None:
     heavy = {"pydantic", "sqlalchemy", "cryptography", "airflow", "structlog"}
     argv = ["airflow", "tasks", "list", "another", "--conf", '{"a": [1]}']
-    code = f"import sys; sys.argv = {argv!r}\nimport leadcast.engine.command_line; print({heavy} & set(sys.modules))"
+    code = (
+        f"import sys; sys.argv = {argv!r}\nimport leadcast.engine.seal.command_line; print({heavy} & set(sys.modules))"
+    )
     include = Path(__file__).parents[2] / "include"
     found = subprocess.run([sys.executable, "-c", code], cwd=include, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from leadcast.core.errors import RequestRejected
-from leadcast.engine.triggering_tasks import inline_secrets, refuse_inline_secrets
+from leadcast.engine.seal.triggering_tasks import inline_secrets, refuse_inline_secrets
 from leadcast.store.database import Store
 
 NEEDLES = ("N33DLE", "+79995550000")
@@ -45,7 +45,7 @@ def parsed(tmp_path: Path, send_lead: Any, monkeypatch: pytest.MonkeyPatch) -> C
     from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 
     from airflow import settings
-    from leadcast.engine import command_line, shown_rows
+    from leadcast.engine.seal import command_line, shown_rows
 
     shown_rows.watch()  # as the plugin does
     assert settings.get_policy_plugin_manager().is_registered(command_line), "by its entry point"

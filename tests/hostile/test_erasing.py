@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from leadcast.engine.logged_requests import without
+from leadcast.engine.seal.logged_requests import without
 
 BODY: dict[str, Any] = {"lead_id": "qq7", "integrations": [{"type": "telegram", "settings": {"chat_id": "@in_clear"}}]}
 MUCH = 1_000_000
@@ -115,7 +115,7 @@ HOSTILE = {
 }
 SCRIPT = """
 import json, resource, sys
-from leadcast.engine.logged_requests import without
+from leadcast.engine.seal.logged_requests import without
 resource.setrlimit(resource.RLIMIT_CPU, ({cpu_s}, {cpu_s}))
 text = sys.stdin.read()
 request = {{"lead_id": "zz9", "settings": text, "all": ["lead_id" + text[:1000]] * 500}}

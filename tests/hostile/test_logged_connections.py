@@ -15,7 +15,7 @@ from sqlalchemy import delete, event, select
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Mapper
 
-from leadcast.engine import logged_connections, shown_rows
+from leadcast.engine.seal import logged_connections, shown_rows
 from tests.api.api_server import api_server
 
 HOOK = "https://portal.example/rest/1/N33DLE/"

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import create_engine, event, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Mapper, Session, mapped_column
 
-from leadcast.engine import conf_guard, shown_rows
+from leadcast.engine.seal import conf_guard, shown_rows
 
 
 class Base(DeclarativeBase):

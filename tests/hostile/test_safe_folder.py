@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from leadcast.cli import app
+from leadcast.client.api import Api
 from leadcast.local import home as homes
 from leadcast.local import trust
-from leadcast.local.client import Api
 from leadcast.local.home import Home, State, find_project
 from leadcast.local.keys import Keys
 from leadcast.local.ports import Ports

@@ -13,9 +13,9 @@ from sqlalchemy import insert, select, update
 from leadcast.core.clock import utc_now
 from leadcast.core.errors import InvalidRequest, SettingsError
 from leadcast.core.settings import Settings
-from leadcast.engine.audited_seals import _bare
-from leadcast.engine.conf_guard import checked
-from leadcast.engine.sealed_conf import by_caller, of_run, open_conf, seal_conf, table_lead
+from leadcast.engine.seal.audited_seals import _bare
+from leadcast.engine.seal.conf_guard import checked
+from leadcast.engine.seal.sealed_conf import by_caller, of_run, open_conf, seal_conf, table_lead
 from leadcast.flow.deliver.admit import Gate
 from leadcast.flow.inbox import Inbox
 from leadcast.flow.request import validate

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from leadcast.cli import app
-from leadcast.local import postgres, session, supervisor
-from leadcast.local.client import Api
+from leadcast.cli import app, session
+from leadcast.client.api import Api
+from leadcast.local import postgres, supervisor
 from leadcast.local.home import Home
 from leadcast.local.keys import Keys
 from leadcast.local.ports import Ports

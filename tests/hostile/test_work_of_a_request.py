@@ -20,8 +20,8 @@ from leadcast.core.json_body import MAX_BODY_BYTES, parse_body
 from leadcast.core.json_size import MAX_VALUES, most_values
 from leadcast.core.model import Lead
 from leadcast.core.tidy import MAX_VALUES as MAX_VALUES_OF_LEAD
-from leadcast.engine import shown_rows
-from leadcast.engine.request_shape import holds_request
+from leadcast.engine.seal import shown_rows
+from leadcast.engine.seal.request_shape import holds_request
 from leadcast.flow.request import lead_of, validate
 from leadcast.integrations import registry
 from leadcast.integrations.text import caller_lines, expressions

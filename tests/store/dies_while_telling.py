@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from leadcast.core.settings import Settings
-from leadcast.engine.senders import Senders
+from leadcast.engine.tell.senders import Senders
 from leadcast.flow.notify import Sender, Story
 from leadcast.integrations.base import ConnectionFields
 from leadcast.store.database import Store, open_engine

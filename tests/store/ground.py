@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 from leadcast.core.errors import AttemptFailed
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.core.settings import Settings
-from leadcast.engine.sweep import settle_dead_waves
+from leadcast.engine.dags.sweep_steps import settle_dead_waves
 from leadcast.flow.deliver.courier import Courier
 from leadcast.flow.inbox import Accepted
 from leadcast.flow.plan import plan

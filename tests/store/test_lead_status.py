@@ -15,7 +15,7 @@ from leadcast.core.lead_mapping import LeadMapping
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.core.notes import Note
 from leadcast.core.settings import Settings
-from leadcast.engine.lead_status import LeadStatus
+from leadcast.engine.tell.lead_status import LeadStatus
 from leadcast.flow.inbox import Inbox, look_up
 from leadcast.flow.notify import Dispatcher
 from leadcast.flow.plan import plan

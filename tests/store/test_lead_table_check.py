@@ -10,9 +10,10 @@ import pytest
 from sqlalchemy import URL, Engine, create_engine, text
 
 from leadcast.core.lead_mapping import LeadMapping
-from leadcast.engine import config, lead_table_check
-from leadcast.engine.finding import Finding, Level
-from leadcast.engine.lead_table import ConnectedLeadTable
+from leadcast.engine.settings import config
+from leadcast.engine.settings.lead_table import ConnectedLeadTable
+from leadcast.engine.setup import lead_table_check
+from leadcast.engine.setup.finding import Finding, Level
 from leadcast.integrations.base import ConnectionFields
 
 from .test_lead_table import MAPPING, QUERY, crm, url  # noqa: F401  # fixtures
@@ -27,7 +28,7 @@ def examine_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Finding]]:
     """Examines the lead table in some database."""
 
     def examine_at(url: URL, mapping: LeadMapping = MAPPING, lead_id: str = "") -> list[Finding]:  # noqa: F811
-        monkeypatch.setattr("leadcast.engine.lead_table.url_of", lambda _: url)
+        monkeypatch.setattr("leadcast.engine.settings.lead_table.url_of", lambda _: url)
         table = ConnectedLeadTable(mapping, find_connection=lambda conn_id: ConnectionFields(conn_id=conn_id))
         monkeypatch.setattr(config, "lead_table", lambda: table)
         return list(lead_table_check.examine(lead_id))

@@ -12,7 +12,8 @@ from sqlalchemy import Engine, create_engine, inspect, make_url, text
 from sqlalchemy.exc import OperationalError
 
 from leadcast.core.errors import IndexesUnmade
-from leadcast.engine import config, doctor, init
+from leadcast.engine.settings import config
+from leadcast.engine.setup import doctor, init
 from leadcast.store.database import Store, open_engine
 from leadcast.store.schema import metadata
 from leadcast.store.sealing import Sealer

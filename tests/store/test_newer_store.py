@@ -9,8 +9,9 @@ from sqlalchemy import Engine, create_engine, inspect, make_url, text
 
 from leadcast.control.monitor import Monitor
 from leadcast.core.errors import StoreError
-from leadcast.engine import config, doctor
-from leadcast.engine.init import initialise, upgrade
+from leadcast.engine.settings import config
+from leadcast.engine.setup import doctor
+from leadcast.engine.setup.init import initialise, upgrade
 from leadcast.store.database import Store, open_engine
 from leadcast.store.sealing import Sealer
 from leadcast.store.upkeep import migrate

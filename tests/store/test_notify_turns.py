@@ -10,7 +10,7 @@ from sqlalchemy import event, select, text
 
 from leadcast.core.errors import RateLimited, TransientError, UnknownOutcome
 from leadcast.core.model import BatchStatus
-from leadcast.engine.sweep import forget_old
+from leadcast.engine.dags.sweep_steps import forget_old
 from leadcast.flow.inbox import Accepted
 from leadcast.flow.notify import Dispatcher, Story
 from leadcast.flow.plan import plan

@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import URL, text
 
 from leadcast.core.errors import StoreError
-from leadcast.engine import config, doctor
-from leadcast.engine.finding import Level
+from leadcast.engine.settings import config
+from leadcast.engine.setup import doctor
+from leadcast.engine.setup.finding import Level
 from leadcast.store.database import Store, open_engine
 from leadcast.store.sealing import Sealer
 from leadcast.store.upkeep.pooler import not_in_force, shares_sessions

@@ -12,8 +12,9 @@ from cryptography.fernet import Fernet, InvalidToken
 from pydantic import SecretStr
 from sqlalchemy import Column, insert, select, text, update
 
-from leadcast.engine import config, seals_check
-from leadcast.engine.finding import Level
+from leadcast.engine.settings import config
+from leadcast.engine.setup import seals_check
+from leadcast.engine.setup.finding import Level
 from leadcast.flow.inbox import Accepted
 from leadcast.integrations.base import TokenPair
 from leadcast.store.accounts.tokens import StoredTokens

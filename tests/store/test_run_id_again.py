@@ -10,7 +10,7 @@ import pytest
 
 from leadcast.core.errors import RejectedError, TransientError
 from leadcast.core.model import BatchStatus
-from leadcast.engine import own_request
+from leadcast.engine.runs import own_request
 from leadcast.flow.inbox import Accepted
 from leadcast.flow.plan import plan
 from leadcast.flow.settle import all_failed

@@ -13,7 +13,7 @@ from sqlalchemy import insert, select, update
 from leadcast.core.errors import LeadcastError, StoreError
 from leadcast.core.model import BatchStatus, DeliveryState, Receipt
 from leadcast.core.settings import Settings
-from leadcast.engine import sweep
+from leadcast.engine.dags import sweep_steps as sweep
 from leadcast.flow.deliver.courier import Courier
 from leadcast.flow.inbox import Accepted
 from leadcast.flow.plan import plan

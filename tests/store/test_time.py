@@ -14,7 +14,7 @@ from sqlalchemy import exists, select
 from leadcast.core.errors import AttemptFailed, TransientError, UnknownOutcome
 from leadcast.core.model import BatchStatus, Lead, Receipt
 from leadcast.core.settings import Settings
-from leadcast.engine.sweep import settle_dead_waves
+from leadcast.engine.dags.sweep_steps import settle_dead_waves
 from leadcast.flow.deliver.courier import Courier
 from leadcast.flow.inbox import Accepted
 from leadcast.flow.notify import Dispatcher, Story

@@ -61,7 +61,7 @@ def ids(made: Any) -> list[str]:
 
 
 def was_cleared(max_tries: int, *, retries: int = 2) -> bool:
-    from leadcast.engine.operators import DeliverOperator
+    from leadcast.engine.dags.wave_operators import DeliverOperator
 
     return DeliverOperator._was_cleared(SimpleNamespace(retries=retries), max_tries)  # type: ignore[arg-type]
 
@@ -153,7 +153,7 @@ def test_a_cleared_task_that_finds_the_batch_held_by_another_run_is_sent_afterwa
 def test_the_sweep_survives_a_batch_that_was_given_back_and_adopted(
     store: Store, settings: Settings, clock: StoppedClock, accept: Accept, courier: Courier, settler: Settler
 ) -> None:
-    from leadcast.engine.sweep import settle_dead_waves
+    from leadcast.engine.dags.sweep_steps import settle_dead_waves
 
     batch_id = accept("webhook").batch_id
     plan(store, settings, run_id="run-1", clock=clock)

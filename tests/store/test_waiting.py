@@ -295,7 +295,7 @@ def test_a_task_that_hangs_while_sending_is_not_repeated_by_airflow_as_if_a_pers
 ) -> None:
     from airflow.sdk.exceptions import AirflowTaskTimeout
 
-    from leadcast.engine.policy import LedgerRetryPolicy
+    from leadcast.engine.dags.policy import LedgerRetryPolicy
 
     delivery_id = f"{accept('telegram').batch_id}-0"
     service = Service(answers=[AirflowTaskTimeout("execution_timeout")])  # type: ignore[list-item]

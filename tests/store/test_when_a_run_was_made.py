@@ -12,7 +12,8 @@ from sqlalchemy import func, select, text
 from leadcast.control.erase import Eraser, InAirflow
 from leadcast.core.clock import utc_now
 from leadcast.core.settings import Settings
-from leadcast.engine import config, own_request
+from leadcast.engine.runs import own_request
+from leadcast.engine.settings import config
 from leadcast.flow.inbox import Inbox
 from leadcast.store.batches import run_requests
 from leadcast.store.database import Store

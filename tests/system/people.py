@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from leadcast.local.client import ApiError
+from leadcast.client.api import ApiError
 from tests.stack import Stack, final, until
 
 CHATS = {"bot_token": "700:token-of-the-tests", "chat_id": "@sales"}

@@ -14,8 +14,8 @@ import pytest
 import yaml
 from sqlalchemy import create_engine, text
 
+from leadcast.client.api import Api
 from leadcast.integrations import registry
-from leadcast.local.client import Api
 from leadcast.sandbox.ports import ServiceName
 from tests.compose import ROOT, Service, own_files, read, read_env, with_secrets
 from tests.containers import Containers, has_own_host_names

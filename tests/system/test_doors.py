@@ -7,7 +7,7 @@ import re
 import pytest
 import requests
 
-from leadcast.local.client import ApiError
+from leadcast.client.api import ApiError
 from tests.stack import Stack, until
 
 pytestmark = pytest.mark.system

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url
 
-from leadcast.local.client import ApiError
+from leadcast.client.api import ApiError
 from leadcast.local.postgres import binary
 from leadcast.local.stack import environment
 from tests.stack import SECRETS, Stack, until

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 from sqlalchemy import URL
 
-from leadcast.local.client import Api, ApiError
+from leadcast.client.api import Api, ApiError
 from tests.plain_airflow import OWN_DAG, PlainAirflow, database_beside, plain_airflow, uv
 from tests.stack import ROOT
 

@@ -193,7 +193,7 @@ def test_the_dags_come_by_a_bundle_instead(installed: Installed) -> None:
 def test_taken_out_it_leaves_airflow_as_it_was(installed: Installed) -> None:
     plain = installed.plain
     installed.running.close()
-    plain.python('import json; from leadcast.engine import dag_files; dag_files.link(); print("null")')
+    plain.python('import json; from leadcast.engine.setup import dag_files; dag_files.link(); print("null")')
 
     def printed_at_last() -> str:
         """A dag-processor that did not end in time was killed, and counts as running for a while."""

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
+from leadcast.client.api import ApiError
 from leadcast.core.clock import utc_now
-from leadcast.local.client import ApiError
 from leadcast.local.home import Home
 from leadcast.local.ports import Ports
 from tests.mariadb import MariaDb

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from leadcast.local.client import ApiError
+from leadcast.client.api import ApiError
 from tests.stack import SECRETS, Stack, until
 
 pytestmark = pytest.mark.system

@@ -61,7 +61,7 @@ def request(hook: str = "hook") -> dict[str, Any]:
 
 def refused(stack: Stack, body: dict[str, Any]) -> None:
     """Both doors answer 422, and their answers repeat nothing."""
-    from leadcast.local.client import ApiError
+    from leadcast.client.api import ApiError
 
     for path, sent in (
         ("/api/integrations/send-batch", body),

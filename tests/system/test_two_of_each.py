@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Row, create_engine, text
 
-from leadcast.local.client import Api
+from leadcast.client.api import Api
 from tests.compose import own_files, read, read_env, scaled, with_secrets
 from tests.containers import Containers, has_own_host_names
 from tests.place import Place, borrowed

@@ -18,9 +18,9 @@ from leadcast.control.erase import InAirflow
 from leadcast.core.errors import CredentialsError
 from leadcast.core.reach import Reach
 from leadcast.core.settings import Settings
-from leadcast.engine import airflow_api, lead_traces
-from leadcast.engine.airflow_api import AirflowApi, AirflowApiError
-from leadcast.engine.old_runs import Rule, delete_through, rules
+from leadcast.engine.runs import airflow_api, lead_traces
+from leadcast.engine.runs.airflow_api import AirflowApi, AirflowApiError
+from leadcast.engine.runs.old_runs import Rule, delete_through, rules
 from leadcast.integrations.base import ConnectionFields
 
 T = TypeVar("T")

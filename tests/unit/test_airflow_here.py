@@ -12,9 +12,9 @@ import pytest
 
 SCRIPT = """
 import sys
-from leadcast.local import airflow_here
-from leadcast.local.client import Api
-from leadcast.local.errors import StackError
+from leadcast.cli import airflow_here
+from leadcast.client.api import Api
+from leadcast.client.errors import StackError
 Api.log_in = classmethod(lambda cls, url, *, user, password: print(url, user, password))
 try:
     airflow_here.log_in("user")

@@ -17,10 +17,10 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from leadcast.cli import EXIT_NOT_RUNNING, app
-from leadcast.local import client, session, show
-from leadcast.local.client import Api, ApiError
-from leadcast.local.errors import StackError
+from leadcast.cli import EXIT_NOT_RUNNING, app, session, show
+from leadcast.client import api as client
+from leadcast.client.api import Api, ApiError
+from leadcast.client.errors import StackError
 from leadcast.local.home import Home
 from leadcast.local.ports import Ports
 

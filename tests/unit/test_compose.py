@@ -111,7 +111,9 @@ def test_each_queues_worker_has_a_concurrency_of_its_own_in_env() -> None:
 
 
 def test_every_task_that_needs_a_worker_goes_into_a_queue_that_one_listens_to() -> None:
-    from leadcast.engine.dags import retry_leads_dag, send_lead_dag, sweep_dag
+    from leadcast.engine.dags.retry_leads import retry_leads_dag
+    from leadcast.engine.dags.send_lead import send_lead_dag
+    from leadcast.engine.dags.sweep import sweep_dag
 
     tasks = [task for dag in (send_lead_dag(Settings()), sweep_dag(), retry_leads_dag()) for task in dag.tasks]
     # the scheduler itself marks the empty ones, which stay in Airflow's queue `default`

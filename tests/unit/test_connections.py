@@ -9,7 +9,7 @@ import pytest
 
 from leadcast.core.errors import CredentialsError
 from leadcast.core.settings import Settings
-from leadcast.engine import connections
+from leadcast.engine.settings import connections
 from leadcast.integrations import registry
 from leadcast.sandbox.ports import SandboxPorts
 from tests.connection_forms import TOKEN, forms

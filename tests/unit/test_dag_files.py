@@ -9,9 +9,9 @@ import pytest
 
 from airflow import settings
 from leadcast.core.errors import SettingsError
-from leadcast.engine import dag_files
-from leadcast.engine.bundle import LeadcastDags
-from leadcast.engine.dag_files import BUNDLE, FOLDER, LINK, link, places, report, unlink
+from leadcast.engine.setup import dag_files
+from leadcast.engine.setup.bundle import LeadcastDags
+from leadcast.engine.setup.dag_files import BUNDLE, FOLDER, LINK, link, places, report, unlink
 
 DAGS_FOLDER = {"name": "dags-folder", "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", "kwargs": {}}
 LIST = "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"

@@ -18,7 +18,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from leadcast.core.settings import Settings
-from leadcast.engine import hooks
+from leadcast.engine.tell import hooks
 from leadcast.flow.request import validate
 from leadcast.integrations import registry
 from leadcast.sandbox.faults import KINDS, Fault

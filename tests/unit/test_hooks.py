@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from leadcast.engine import hooks
+from leadcast.engine.tell import hooks
 from leadcast.flow.told import Moment
 
 ALL = set(Moment)

@@ -113,7 +113,7 @@ def test_the_plugin_loads_nothing_heavy_in_a_task_process() -> None:
 
 
 def test_the_entry_point_that_every_airflow_process_loads_is_light() -> None:
-    assert loaded_by("import leadcast.engine.command_line") & (HEAVY | {"sqlalchemy"}) == set()
+    assert loaded_by("import leadcast.engine.seal.command_line") & (HEAVY | {"sqlalchemy"}) == set()
 
 
 def test_the_package_itself_loads_nothing() -> None:
@@ -130,7 +130,7 @@ def test_the_public_face_is_small() -> None:
 @pytest.mark.parametrize("is_scheduler", [True, False])
 def test_only_a_scheduler_imports_ahead_for_the_tasks_that_it_forks(is_scheduler: bool) -> None:
     scheduler = "import types; sys.modules['airflow.jobs.scheduler_job_runner'] = types.ModuleType('scheduler'); "
-    ahead = "from leadcast.engine import preload; preload.for_forked_tasks(); "
+    ahead = "from leadcast.engine.processes import preload; preload.for_forked_tasks(); "
     loaded_by(
         (scheduler if is_scheduler else "")
         + ahead

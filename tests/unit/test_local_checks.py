@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from leadcast.client.errors import StackError
 from leadcast.local import checks
-from leadcast.local.errors import StackError
 from leadcast.local.home import Home
 from leadcast.local.ports import Ports, is_free
 

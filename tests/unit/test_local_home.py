@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from leadcast.local.errors import StackError
+from leadcast.client.errors import StackError
 from leadcast.local.home import Home, State, find_project, write_private
 from leadcast.local.keys import USERS, Keys, passwords
 from leadcast.local.ports import Ports

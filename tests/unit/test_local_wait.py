@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from leadcast.client.api import ApiError
+from leadcast.client.errors import StackError
 from leadcast.local import signs
-from leadcast.local.client import ApiError
-from leadcast.local.errors import StackError
 from leadcast.local.home import Home
 from leadcast.local.progress import Progress, Step
 from leadcast.local.signs import Signs

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from leadcast.core.errors import SettingsError
-from leadcast.engine.retry_operator import Window, window_form, window_of
+from leadcast.engine.dags.retry_operator import Window, window_form, window_of
 
 TWO, THREE = datetime(2026, 11, 25, 14, tzinfo=UTC), datetime(2026, 11, 25, 15, tzinfo=UTC)
 STARTED = datetime(2026, 11, 26, 9, 30, tzinfo=UTC)

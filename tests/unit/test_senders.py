@@ -15,8 +15,8 @@ from leadcast.core.bounded import within
 from leadcast.core.errors import Blocked, DeliveryError, Gone, NotLetIn, RateLimited, TransientError
 from leadcast.core.model import BatchStatus, Priority
 from leadcast.core.settings import Settings
-from leadcast.engine import hooks
-from leadcast.engine.senders import Senders
+from leadcast.engine.tell import hooks
+from leadcast.engine.tell.senders import Senders
 from leadcast.flow.notify import Story
 from leadcast.integrations.base import ConnectionFields
 from leadcast.integrations.email.smtp import MailServer, Sent

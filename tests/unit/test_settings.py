@@ -12,8 +12,8 @@ from pydantic import SecretStr
 from leadcast.core.errors import SettingsError
 from leadcast.core.setting_fields import is_secret, unit_of
 from leadcast.core.settings import Delivering, Occasion, Settings
-from leadcast.engine.provider import get_provider_info
-from leadcast.engine.read_settings import check, from_environment
+from leadcast.engine.settings.provider import get_provider_info
+from leadcast.engine.settings.read_settings import check, from_environment
 from leadcast.integrations.webhook.message import signed_headers
 
 KEY = "whsec_" + base64.b64encode(b"k" * 32).decode()

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from leadcast.core.settings import Settings
-from leadcast.engine.finding import Level
-from leadcast.engine.slots import PER_WORKER, judge
+from leadcast.engine.setup.finding import Level
+from leadcast.engine.setup.slots import PER_WORKER, judge
 from leadcast.integrations import registry
 from leadcast.local.environment import stack_environment
 from leadcast.local.home import Home

@@ -20,8 +20,9 @@ from typer.testing import CliRunner
 
 from leadcast.cli import app
 from leadcast.cli.root import EXIT_FAILED, EXIT_SLOW
-from leadcast.local import client, stack
-from leadcast.local.client import Api, ApiError, Health
+from leadcast.client import api as client
+from leadcast.client.api import Api, ApiError, Health
+from leadcast.local import stack
 from leadcast.local.demo import send_demo_lead
 from leadcast.local.home import Home, find_project
 from leadcast.local.keys import Keys

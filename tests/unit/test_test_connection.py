@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from leadcast.cli import app
-from leadcast.engine import config, connection_hooks
+from leadcast.engine.settings import config
+from leadcast.engine.setup import connection_hooks
 from leadcast.integrations import registry
 from leadcast.integrations.base import Account, Call
 from leadcast.sandbox import Sandbox, SandboxPorts

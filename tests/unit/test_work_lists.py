@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from leadcast.engine import work_lists
+from leadcast.engine.dags import work_lists
 
 
 def context(states: Mapping[str, str | None], lists: Mapping[str, Sequence[str]]) -> Any:

@@ -13,7 +13,7 @@ from fastapi import HTTPException, Request
 
 from leadcast.api.airflow_user import refuse_who_may_not_look, refuse_who_may_not_trigger
 from leadcast.api.caller import SAFE_METHODS, Caller, OverAll, refuse_cookie_alone, token_of
-from leadcast.engine.permissions import RESOURCE
+from leadcast.engine.setup.permissions import RESOURCE
 
 
 def admit(request: Request, user: GetUserDep) -> None:

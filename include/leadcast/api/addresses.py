@@ -10,7 +10,7 @@ from fastapi import Request
 from leadcast.api.links import MOUNT
 from leadcast.core.budget import UNITS, Budget, measured
 from leadcast.core.errors import FieldError, InvalidRequest
-from leadcast.engine.request_shape import SECRET_MEMBERS, holds_request
+from leadcast.engine.seal.request_shape import SECRET_MEMBERS, holds_request
 
 if TYPE_CHECKING:
     from starlette.types import Scope

@@ -85,7 +85,9 @@ def airflow_backend() -> Backend:
     from functools import partial
 
     from leadcast.api.threads import Threads
-    from leadcast.engine import bell, config, doctor, lead_traces
+    from leadcast.engine.runs import bell, lead_traces
+    from leadcast.engine.settings import config
+    from leadcast.engine.setup import doctor
 
     erasing = Threads(lead_traces.AT_ONCE, waits_s=lead_traces.WAITS_S, answers_within_s=lead_traces.ERASE_TIMEOUT_S)
     return Backend(

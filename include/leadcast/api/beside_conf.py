@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from leadcast.core.errors import FieldError, InvalidRequest
-from leadcast.engine.request_shape import holds_request
+from leadcast.engine.seal.request_shape import holds_request
 from leadcast.flow.request import SendBatch
 
 _RUN_ID = re.compile(r"[A-Za-z0-9_.~:+-]{1,250}")

@@ -10,8 +10,8 @@ from typing import Annotated
 from fastapi import Depends, HTTPException, Request
 
 from leadcast.core.reach import EVERYBODYS, Reach
-from leadcast.engine.conf_guard import DAG_ID
-from leadcast.engine.permissions import RESOURCE
+from leadcast.engine.seal.conf_guard import DAG_ID
+from leadcast.engine.setup.permissions import RESOURCE
 
 COOKIE = "_token"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -24,8 +24,8 @@ from leadcast.api.unkept import Unkept
 from leadcast.core.budget import UNITS, Budget, measured
 from leadcast.core.errors import FieldError, InvalidRequest, LeadcastError
 from leadcast.core.json_body import MAX_BODY_BYTES
-from leadcast.engine.conf_guard import DAG_ID
-from leadcast.engine.request_shape import holds_request, may_hold_request, spend_on
+from leadcast.engine.seal.conf_guard import DAG_ID
+from leadcast.engine.seal.request_shape import holds_request, may_hold_request, spend_on
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send

@@ -17,12 +17,12 @@ def try_connection(
     """Ask a service, by a call that changes nothing, whether it takes an account. Exit code 1 when it does not."""
     from rich.console import Console
 
-    from leadcast.local import session
+    from leadcast.cli import session
 
     with session.plain_errors():
         session.adopt_stack()
         with Console(stderr=True).status(f"Trying {integration} …"):  # Airflow takes seconds to import
-            from leadcast.engine import connection_hooks
+            from leadcast.engine.setup import connection_hooks
             from leadcast.integrations import registry
 
             conn_id = conn_id or registry.get(integration).conn_id()

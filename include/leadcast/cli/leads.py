@@ -33,8 +33,8 @@ def send(
 ) -> None:
     """Send a lead: POST the file, byte for byte, to /api/integrations/send-batch. Without an answer it is sent
     again, and accepted once."""
-    from leadcast.local import session
-    from leadcast.local.batches import await_batch, send_batch
+    from leadcast.cli import session
+    from leadcast.client.batches import await_batch, send_batch
 
     with session.plain_errors():
         session.refuse_wrong_settings()
@@ -50,8 +50,8 @@ def send(
 @app.command()
 def batch(batch_id: str, url: Url = "", token_file: TokenFile = None, user: User = "user", wait: Wait = False) -> None:
     """Show a batch and its deliveries."""
-    from leadcast.local import session
-    from leadcast.local.batches import await_batch, read_batch
+    from leadcast.cli import session
+    from leadcast.client.batches import await_batch, read_batch
 
     with session.plain_errors():
         api = session.connect(url, token=session.given_token(token_file), user=user)
@@ -61,8 +61,8 @@ def batch(batch_id: str, url: Url = "", token_file: TokenFile = None, user: User
 @app.command()
 def retry(batch_id: str, url: Url = "", token_file: TokenFile = None, user: User = "user", wait: Wait = False) -> None:
     """Send what has failed of a batch, or is unknown, again; never what was delivered."""
-    from leadcast.local import session
-    from leadcast.local.batches import await_batch, retry_batch
+    from leadcast.cli import session
+    from leadcast.client.batches import await_batch, retry_batch
 
     with session.plain_errors():
         typed = f"leadcast retry {shlex.quote(batch_id)}"
@@ -77,9 +77,9 @@ def retry(batch_id: str, url: Url = "", token_file: TokenFile = None, user: User
 @app.command()
 def cancel(batch_id: str, url: Url = "", token_file: TokenFile = None, user: User = "user") -> None:
     """Cancel what of a batch is not being sent yet."""
+    from leadcast.cli import session
+    from leadcast.client.batches import cancel_batch
     from leadcast.core.model import BatchStatus
-    from leadcast.local import session
-    from leadcast.local.batches import cancel_batch
 
     with session.plain_errors():
         typed = f"leadcast cancel {shlex.quote(batch_id)}"
@@ -92,7 +92,7 @@ def cancel(batch_id: str, url: Url = "", token_file: TokenFile = None, user: Use
 def _show_batch(body: dict[str, object]) -> None:
     from rich.console import Console
 
-    from leadcast.local import show
+    from leadcast.cli import show
 
     Console().print(show.batch(body))
     if body["status"] in ("failed", "partial", "cancelled"):

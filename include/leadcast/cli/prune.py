@@ -19,11 +19,11 @@ def prune(
     from rich.progress import Progress
     from rich.table import Table
 
-    from leadcast.local import session
+    from leadcast.cli import session
 
     with session.plain_errors():
         session.adopt_stack()
-        from leadcast.engine import prune as pruning
+        from leadcast.engine.setup import prune as pruning
 
         console = Console()
         found = pruning.count()

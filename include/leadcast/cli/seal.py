@@ -20,15 +20,15 @@ def seal(
     starts open it; it does not expire. Needs the fernet_key of Airflow's processes."""
     import json
 
-    from leadcast.local import session
+    from leadcast.cli import session
 
     with session.plain_errors():
         session.adopt_stack()
         from leadcast.core.json_body import parse_body
-        from leadcast.engine import config
-        from leadcast.engine.conf_guard import checked
-        from leadcast.engine.sealed_conf import body_of
-        from leadcast.engine.shell_user import shell_user
+        from leadcast.engine.seal.conf_guard import checked
+        from leadcast.engine.seal.sealed_conf import body_of
+        from leadcast.engine.seal.shell_user import shell_user
+        from leadcast.engine.settings import config
 
         caller = for_ or shell_user()
         body = parse_body(file.read())

@@ -16,11 +16,11 @@ def init(
     ] = False,
 ) -> None:
     """Make what Leadcast needs: the store's tables, Airflow's pools and roles. Again is harmless."""
-    from leadcast.local import session
+    from leadcast.cli import session
 
     with session.plain_errors():
         session.adopt_stack()
-        from leadcast.engine.init import initialise
+        from leadcast.engine.setup.init import initialise
 
         for line in initialise(link_dags=link_dags):
             typer.echo(line)
@@ -29,11 +29,11 @@ def init(
 @app.command()
 def upgrade() -> None:
     """After installing a newer version: bring the store's tables up to date, add what is missing in Airflow."""
-    from leadcast.local import session
+    from leadcast.cli import session
 
     with session.plain_errors():
         session.adopt_stack()
-        from leadcast.engine.init import upgrade
+        from leadcast.engine.setup.init import upgrade
 
         for line in upgrade():
             typer.echo(line)
@@ -45,11 +45,11 @@ def uninstall(
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing, and do not mind what is still open.")] = False,
 ) -> None:
     """Take out of Airflow what Leadcast has put there, before `pip uninstall`. Stop Airflow first."""
-    from leadcast.local import session
+    from leadcast.cli import session
 
     with session.plain_errors():
         session.adopt_stack()
-        from leadcast.engine import uninstall as removal
+        from leadcast.engine.setup import uninstall as removal
 
         if not yes:
             removal.refuse_while_open()
@@ -67,11 +67,11 @@ def rotate_keys() -> None:
     from rich.progress import Progress
     from rich.table import Table
 
-    from leadcast.local import session
+    from leadcast.cli import session
 
     with session.plain_errors():
         session.adopt_stack()
-        from leadcast.engine import rotate_keys as rotation
+        from leadcast.engine.setup import rotate_keys as rotation
 
         console = Console()
         with Progress(console=console, transient=True) as progress:
@@ -107,12 +107,12 @@ def doctor(
     from rich.markup import escape
     from rich.table import Table
 
-    from leadcast.local import session, show
+    from leadcast.cli import session, show
 
     with session.plain_errors():
         session.adopt_stack()
-        from leadcast.engine import config
-        from leadcast.engine.doctor import examine
+        from leadcast.engine.settings import config
+        from leadcast.engine.setup.doctor import examine
 
         config.settings()
         findings = examine(lead)
@@ -133,12 +133,12 @@ def circuits(
     """Show the accounts that are left alone after failures in a row, and how many deliveries wait for them."""
     from rich.console import Console
 
-    from leadcast.local import session, show
+    from leadcast.cli import session, show
 
     with session.plain_errors():
         session.adopt_stack()
         from leadcast.core.clock import utc_now
-        from leadcast.engine import config
+        from leadcast.engine.settings import config
         from leadcast.store.accounts import circuits as kept
 
         with config.store().begin() as connection:

@@ -31,7 +31,8 @@ def up(
     """Start the local stack: PostgreSQL, Airflow, the sandbox services."""
     from rich.console import Console
 
-    from leadcast.local import session, show, stack
+    from leadcast.cli import session, show
+    from leadcast.local import stack
     from leadcast.local.progress import Progress
     from leadcast.local.wait import watch_of
 
@@ -53,7 +54,7 @@ def up(
 
 
 def _demo(home: Home, ports: Ports, *, progress: Progress, watch: Watch) -> None:
-    from leadcast.local import show
+    from leadcast.cli import show
     from leadcast.local.demo import send_demo_lead
 
     console = progress.console
@@ -70,7 +71,8 @@ def down() -> None:
     """End every process of the local stack. What it has stored stays."""
     from rich.console import Console
 
-    from leadcast.local import session, stack
+    from leadcast.cli import session
+    from leadcast.local import stack
     from leadcast.local.progress import Progress
 
     console = Console()
@@ -88,7 +90,8 @@ def status() -> None:
     """
     from rich.console import Console
 
-    from leadcast.local import session, show, stack
+    from leadcast.cli import session, show
+    from leadcast.local import stack
 
     console = Console()
     with session.plain_errors():
@@ -119,7 +122,8 @@ def token(user: User = "admin") -> None:
 
     For another Airflow, ask its own: POST /auth/token with {"username": …, "password": …}, or its single sign-on.
     """
-    from leadcast.local import session, stack
+    from leadcast.cli import session
+    from leadcast.local import stack
 
     with session.plain_errors():
         typer.echo(stack.log_in(session.home_here(), user=user).token)
@@ -155,7 +159,8 @@ def sandbox(
 @app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []})
 def airflow(context: typer.Context) -> None:
     """Run Airflow's own command line against the local stack: leadcast airflow dags list."""
-    from leadcast.local import session, stack
+    from leadcast.cli import session
+    from leadcast.local import stack
 
     with session.plain_errors():
         env = stack.environment(session.home_here(), inherited=os.environ)

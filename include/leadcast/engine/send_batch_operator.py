@@ -68,7 +68,7 @@ class SendBatchOperator(BaseOperator):
         from airflow.sdk.exceptions import AirflowFailException
 
         from leadcast.core.errors import IdempotencyConflict, RequestRejected, SettingsError
-        from leadcast.engine.bell import ring_from_here
+        from leadcast.engine.runs.bell import ring_from_here
 
         key, request = _key(context), self._filled_in(context)
         try:
@@ -95,7 +95,7 @@ class SendBatchOperator(BaseOperator):
 
     def _sent_before(self, key: str) -> str:
         """What an earlier try of this task has sent, though its request was filled in otherwise then."""
-        from leadcast.engine import config
+        from leadcast.engine.settings import config
         from leadcast.store.batches.batches import known, scoped_key
 
         with config.store().begin() as connection:
@@ -106,14 +106,14 @@ class SendBatchOperator(BaseOperator):
 
 
 def _accept(request: Any, key: str, *, sent_by: str | None) -> Accepted:
-    from leadcast.engine import config
+    from leadcast.engine.settings import config
 
     return config.inbox().accept(request, idempotency_key=key, caller=CALLER, sent_by=sent_by or None)
 
 
 def _key(context: Context) -> str:
     """Of this task of this run, whichever try it is; a run that has the id of a deleted one is another."""
-    from leadcast.engine.own_request import run_key
+    from leadcast.engine.runs.own_request import run_key
 
     ti = context["ti"]
     return f"{ti.dag_id} {run_key(context['dag_run'])} {ti.task_id} {ti.map_index}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 import sys
 
+from leadcast.client.errors import StackError
 from leadcast.local import processes
-from leadcast.local.errors import StackError
 from leadcast.local.home import Home
 from leadcast.local.ports import Ports, is_free
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 from uuid import uuid4
 
+from leadcast.client.api import Api
+from leadcast.client.batches import post_batch, read_batch
+from leadcast.client.errors import StackError
 from leadcast.core.model import BatchStatus
-from leadcast.local.batches import post_batch, read_batch
-from leadcast.local.client import Api
-from leadcast.local.errors import StackError
 from leadcast.local.home import Home
 from leadcast.local.keys import Keys
 from leadcast.local.ports import Ports

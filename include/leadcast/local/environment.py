@@ -65,7 +65,7 @@ def _airflow_settings(home: Home, ports: Ports, keys: Keys) -> dict[str, str]:
         ("core", "load_examples"): "False",
         ("core", "dags_are_paused_at_creation"): "False",
         # Airflow's LocalExecutor, and what its worker took and died with is queued again.
-        ("core", "executor"): "leadcast.engine.local_executor.RevokingLocalExecutor",
+        ("core", "executor"): "leadcast.engine.processes.local_executor.RevokingLocalExecutor",
         # About four per core: a task that has ended holds its slot for another second. Many more only make the tasks
         # wait for each other.
         ("core", "parallelism"): str(_at_once()),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from leadcast.local.errors import StackError
+from leadcast.client.errors import StackError
 from leadcast.local.ports import Ports
 from leadcast.local.trust import Trust
 

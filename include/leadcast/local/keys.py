@@ -11,7 +11,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_serializer
 
-from leadcast.local.errors import StackError
+from leadcast.client.errors import StackError
 from leadcast.local.home import Home, write_private
 
 USERS: Final = ("admin", "user", "viewer")

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from pydantic import BaseModel, ConfigDict
 
-from leadcast.local.errors import StackError
+from leadcast.client.errors import StackError
 from leadcast.sandbox.ports import SandboxPorts
 
 DEFAULT_PORT = 8080

@@ -16,8 +16,8 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
+from leadcast.client.errors import StackError
 from leadcast.local.environment import AIRFLOW_DATABASE, MARK, POSTGRES_USER, STORE_DATABASE
-from leadcast.local.errors import StackError
 from leadcast.local.home import Home
 from leadcast.local.keys import Keys
 from leadcast.local.patience import LONGEST_S

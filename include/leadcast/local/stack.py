@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from leadcast.client.api import Api, ApiError, Health
+from leadcast.client.errors import StackError
 from leadcast.local import checks, processes
-from leadcast.local.client import Api, ApiError, Health
 from leadcast.local.environment import stack_environment
-from leadcast.local.errors import StackError
 from leadcast.local.home import Home
 from leadcast.local.keys import Keys, passwords
 from leadcast.local.ports import Ports

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 
-from leadcast.engine.conf_guard import DAG_ID
+from leadcast.client.api import Api, ApiError
+from leadcast.client.errors import StackError
+from leadcast.engine.seal.conf_guard import DAG_ID
 from leadcast.local import postgres, processes
-from leadcast.local.client import Api, ApiError
 from leadcast.local.environment import MARK, stack_environment
-from leadcast.local.errors import StackError
 from leadcast.local.home import Home, State
 from leadcast.local.keys import Keys
 from leadcast.local.ports import Ports, loopback_url

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
+from leadcast.client.errors import StackError
 from leadcast.local import processes
-from leadcast.local.errors import StackError
 from leadcast.local.home import Home
 from leadcast.local.supervisor import Program, Supervisor
 

@@ -15,9 +15,9 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
+from leadcast.client.errors import StackError
 from leadcast.local import postgres
 from leadcast.local.environment import MARK
-from leadcast.local.errors import StackError
 from leadcast.local.home import Home
 from leadcast.local.ports import Ports
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from leadcast.local.errors import StackError
+from leadcast.client.errors import StackError
 
 VARIABLE = "LEADCAST_SAFE_DIRECTORY"
 _PACKAGE = Path(__file__).resolve().parents[1]

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from leadcast.client.api import ApiError
+from leadcast.client.errors import StackError
 from leadcast.local import signs
-from leadcast.local.client import ApiError
-from leadcast.local.errors import StackError
 from leadcast.local.home import Home
 from leadcast.local.patience import LONGEST_S, STANDSTILL_S, Patience
 from leadcast.local.progress import Step

@@ -1,0 +1,1 @@
+"""The DAGs: a file for each, its operators beside it."""

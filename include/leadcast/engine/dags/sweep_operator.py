@@ -1,0 +1,55 @@
+"""The task of `sweep`: every step of it, whatever becomes of the others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow.sdk import BaseOperator
+
+from leadcast.engine.dags.wave_operators import RING_STUB
+
+if TYPE_CHECKING:
+    from airflow.sdk.definitions.context import Context
+
+
+class SweepOperator(BaseOperator):
+    """Picks up what fell: batches that wait without a wave, waves that are gone, notifications not sent."""
+
+    def execute(self, context: Context) -> None:
+        """Settles, rings and sends; each of it may be done twice, and by two at once.
+
+        Raises:
+            AirflowFailException: a step failed; the others were done.
+        """
+        from airflow.sdk.exceptions import AirflowFailException
+
+        from leadcast.control.erase import Eraser
+        from leadcast.engine.dags import callbacks, mapping
+        from leadcast.engine.dags import sweep_steps as sweep
+        from leadcast.engine.runs import unplanned
+        from leadcast.engine.runs.bell import ring_from_here
+        from leadcast.engine.runs.run_states import AirflowRuns
+        from leadcast.engine.settings import config
+
+        store, settings = config.store(), config.settings()
+        settler = config.settler()
+        runs = AirflowRuns(context=context, timeout_s=settings.wave_timeout_s)
+        trouble = sweep.Trouble()
+        with trouble.noted("settling what dead runs have left"):
+            sweep.settle_dead_waves(settler, runs=runs)
+        with trouble.noted("seeing to the requests of runs that have ended"):
+            unplanned.find(store, runs=runs)
+        with trouble.noted("forgetting what is old"):
+            sweep.forget_old(store)
+        with trouble.noted("erasing what was asked for"):
+            Eraser(store=store, settings=settings, hooks=settler.hooks).go_on()
+        run_id = None
+        with trouble.noted("ringing for what waits"):
+            run_id = sweep.ring(store, settings, run_state=runs.run_state)
+            mapping.feed(context, {RING_STUB: [run_id] if run_id else []})
+        with trouble.noted("sending what is left in the outbox"):
+            callbacks.tell(context, bound_s=callbacks.IN_SWEEP_S)
+        if trouble.found:
+            if run_id is not None:  # what comes after a task that has failed is not run
+                ring_from_here(run_id)
+            raise AirflowFailException(f"Done, but for: {', '.join(trouble.found)}. The lines above say why.")

@@ -1,0 +1,230 @@
+"""The operators of a wave: plan → deliver, one mapped operator per integration → settle."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from leadcast.engine.dags.work_lists import stub_of
+from leadcast.engine.runs import own_request
+from leadcast.engine.runs.run_states import task_states
+from leadcast.engine.seal.conf_guard import DAG_ID
+
+if TYPE_CHECKING:
+    from airflow.sdk.definitions.context import Context
+
+RING_STUB = "in_ring"
+TOLD = "told"
+"""XCom of a plan that has told people itself why it failed."""
+
+
+class PlanOperator(BaseOperator):
+    """Accepts the run's own `conf`, claims what waits, and hands each integration its work."""
+
+    def execute(self, context: Context) -> None:
+        """Plans the wave. What it hands on are ids and labels, never lead data or secrets.
+
+        Raises:
+            AirflowFailException: the run's own request cannot be accepted. People are told: nothing else knows of it.
+        """
+        from airflow.sdk.exceptions import AirflowFailException
+
+        from leadcast.core.errors import LeadTableError, RequestRejected, SettingsError, StoreError
+        from leadcast.engine.dags import mapping, work_lists
+        from leadcast.engine.runs.unplanned import AWAY
+        from leadcast.engine.settings import config
+        from leadcast.flow.plan import MAX_MAPPED, plan
+        from leadcast.integrations import registry
+
+        run_id, ti = context["run_id"], context["ti"]
+        try:
+            own_batch_id = self._accept_conf(context)
+        except (RequestRejected, SettingsError) as error:
+            self._tell(context, error)
+            raise AirflowFailException(f"Refused: {error}") from None
+        except LeadTableError as error:
+            if ti.try_number > (ti.max_tries or 0):
+                self._tell(context, error)
+            raise
+        except StoreError as error:
+            if error.is_away and ti.try_number > (ti.max_tries or 0):
+                ti.xcom_push(key=AWAY, value=True)
+            raise
+        since = own_request.made_at(context["dag_run"])
+        made = plan(config.store(), config.settings(), run_id=run_id, own_batch_id=own_batch_id, since=since)
+        lists: dict[str, list[Any]] = {
+            stub_of(kind): [
+                {"delivery_id": ref.delivery_id, "batch_id": ref.batch_id, "label": f"{ref.lead_id} → {kind}"}
+                for ref in made.work.get(kind, ())
+            ]
+            for kind in registry.types()
+        }
+        if ti.try_number > 1:
+            work_lists.keep_places(context, lists, at_most=MAX_MAPPED)
+        lists[RING_STUB] = [made.next_run_id] if made.next_run_id else []
+        mapping.feed(context, lists)
+
+    def _accept_conf(self, context: Context) -> str | None:
+        """The batch of a run that was triggered with a request as its `conf`; None for a bell."""
+        return own_request.accept(context["dag_run"])
+
+    def _tell(self, context: Context, error: Exception) -> None:
+        from leadcast.engine.runs import unplanned
+
+        unplanned.refused(context["dag_run"], error)
+        context["ti"].xcom_push(key=TOLD, value=True)
+
+
+class DeliverOperator(BaseOperator):
+    """Delivers one lead to one integration, once.
+
+    Args:
+        integration: its type.
+        work: `{"delivery_id": …, "batch_id": …, "label": …}`, from the plan.
+    """
+
+    def __init__(self, *, integration: str, work: Mapping[str, str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.integration = integration
+        self.work = work
+
+    def execute(self, context: Context) -> None:
+        """Makes one attempt. Raises AttemptFailed, which the retry policy understands; a delivery that waits for longer
+        than a run should is skipped here, and a later run carries it on."""
+        # Airflow fills in map_index_template from the context
+        context["label"] = self.work["label"]  # type: ignore[typeddict-unknown-key]  # its type has Airflow's keys only
+        try:
+            self._attempt(context)
+        finally:
+            # of what a person clears, more may be to come that the ledger has as ended: the run's end settles it
+            if not self._was_cleared(context["ti"].max_tries or 0):
+                self._settle_if_last(context["run_id"])
+
+    def _attempt(self, context: Context) -> None:
+        from airflow.sdk.exceptions import AirflowSkipException
+        from airflow.sdk.log import mask_secret
+
+        from leadcast.core.errors import AttemptFailed, NotBegun
+        from leadcast.engine.settings import config, connections
+        from leadcast.flow.deliver.courier import Courier
+        from leadcast.integrations import registry
+        from leadcast.store.accounts.tokens import StoredTokens
+
+        settings, store, ti = config.settings(), config.store(), context["ti"]
+        asked, is_last = self._was_cleared(ti.max_tries or 0), ti.try_number > (ti.max_tries or 0)
+        courier = Courier(
+            store=store,
+            settings=settings,
+            accounts=lambda integration, inline: connections.account(integration, inline, settings=settings),
+            tokens=StoredTokens(store),
+            hide=mask_secret,
+            worker=f"{socket.gethostname()}:{os.getpid()}",
+        )
+        try:
+            courier.deliver(
+                self.work["delivery_id"],
+                integration=registry.get(self.integration),
+                last_in_run=is_last,
+                run_id=context["run_id"],
+                asked=asked,
+                asked_by=f"{context['run_id']}:{ti.max_tries}",
+            )
+        except AttemptFailed as failed:
+            if failed.waits:
+                raise AirflowSkipException(f"It waits, and a later run sends it. {failed}") from None
+            raise
+        except NotBegun as error:
+            # settle waits for the store. What a person has asked for is red until it was tried: only this run knows
+            if is_last and not asked:
+                raise AirflowSkipException(f"Not begun, and a later run sends it. {error}") from None
+            raise
+
+    def _was_cleared(self, max_tries: int) -> bool:
+        """Whether a person has cleared the task: Airflow (3.3.2) then puts its retries on top of its tries so far."""
+        return max_tries > (self.retries or 0)
+
+    def _settle_if_last(self, run_id: str) -> None:
+        """A batch whose last delivery has ended has its status now, however long the rest of the wave takes."""
+        from leadcast.core.errors import LeadcastError
+        from leadcast.engine.settings import config
+
+        # what cannot be settled now is settled by the settle task, or by the sweep
+        with suppress(LeadcastError):
+            config.settler().batch(self.work["batch_id"], run_id=run_id, over=False)
+
+
+class RingOperator(BaseOperator):
+    """Creates the run for what a wave has left behind.
+
+    Args:
+        run: its run id, from the plan.
+    """
+
+    def __init__(self, *, run: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.run = run
+
+    def execute(self, context: Context) -> None:
+        """Triggers it, as Airflow's own operator does; that one is imported here since it is heavy (0.7 s)."""
+        from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+
+        TriggerDagRunOperator(
+            task_id=f"{self.task_id}_trigger",
+            trigger_dag_id=DAG_ID,
+            trigger_run_id=self.run,
+            skip_when_already_exists=True,
+        ).execute(context)
+
+
+class SettleOperator(BaseOperator):
+    """Gives every batch of the wave the status that the ledger says it has. Fails the run when all of them failed."""
+
+    def execute(self, context: Context) -> None:
+        """Settles the wave.
+
+        Raises:
+            AirflowFailException: plan failed, or every batch of the wave failed.
+        """
+        from airflow.sdk.exceptions import AirflowFailException
+
+        from leadcast.engine.dags import work_lists
+        from leadcast.engine.dags.sweep_steps import PLAN_FAILED
+        from leadcast.engine.runs import unplanned
+        from leadcast.engine.runs.bell import ring_from_here
+        from leadcast.engine.settings import config
+        from leadcast.flow.plan import ring_for_rest
+        from leadcast.flow.settle import all_failed
+
+        run_id, run = context["run_id"], context["dag_run"]
+        planned = task_states(context, "plan").get("plan") == "success"
+        is_told = not planned and context["ti"].xcom_pull(task_ids="plan", key=TOLD)
+        if planned:
+            unplanned.see_to(run, unplanned.End(unplanned.MARKED, is_wanted=False))
+        elif not is_told:
+            unplanned.see_to(run, unplanned.End(PLAN_FAILED, is_wanted=unplanned.plan_was_away(context)))
+        settled = config.settler().wave(
+            run_id,
+            over=True,
+            critical="" if planned or is_told else PLAN_FAILED,
+            give_back=True,
+            had_its_chance=not planned,
+            told_as=own_request.told_as(run),
+            since=own_request.made_at(run),
+            # both are asked for each batch
+            given_up=cache(lambda: work_lists.marked_as_done(context)),
+            failed_with=cache(lambda: work_lists.failed(context)),
+        )
+        # what was given back need not wait for the sweep
+        next_run_id = ring_for_rest(config.store(), config.settings())
+        if next_run_id is not None:
+            ring_from_here(next_run_id)
+        if not planned:
+            raise AirflowFailException("The plan of this wave failed; its batches go back to the inbox.")
+        if all_failed(settled):
+            raise AirflowFailException(f"All {len(settled)} batches of this wave failed.")

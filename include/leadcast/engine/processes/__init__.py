@@ -1,0 +1,1 @@
+"""What Airflow's processes do for us before any task: modules imported ahead, executors."""

@@ -1,0 +1,1 @@
+"""Runs: rung for, asked how they stand, found by their lead, deleted when they are old."""

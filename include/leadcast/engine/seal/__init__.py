@@ -1,0 +1,1 @@
+"""No secret and no person in Airflow's database, whichever door a request comes through."""

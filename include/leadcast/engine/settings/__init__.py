@@ -1,0 +1,1 @@
+"""What Airflow's configuration and connections say, as our models."""

@@ -1,0 +1,1 @@
+"""What Leadcast needs in Airflow and in the store: made, checked, pruned, taken away."""

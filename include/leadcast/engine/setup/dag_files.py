@@ -1,0 +1,145 @@
+"""Where Airflow finds Leadcast's DAG files: by a DAG bundle, or by a link in its DAG folder.
+
+In a wheel they are leadcast/dags; in a checkout the dags/ folder beside include/.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
+
+from leadcast.core.errors import SettingsError
+from leadcast.engine.seal.conf_guard import DAG_ID
+
+_IN_WHEEL = Path(__file__).resolve().parents[2] / "dags"
+FOLDER = _IN_WHEEL if _IN_WHEEL.is_dir() else Path(__file__).resolve().parents[4] / "dags"
+"""The package's own DAG files."""
+BUNDLE = {"name": "leadcast", "classpath": "leadcast.engine.setup.bundle.LeadcastDags", "kwargs": {}}
+"""What makes them a bundle, in `[dag_processor] dag_bundle_config_list`."""
+_OF_BEFORE = "leadcast.engine.bundle.LeadcastDags"
+"""The class's path in configurations that were written before it moved; it still leads there."""
+LINK = "leadcast"
+_FILE = f"{DAG_ID}.py"
+_OURS = "leadcast.engine.dags"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A bundle of Airflow's that holds our DAG files."""
+
+    bundle: str
+    folder: Path
+
+
+def places() -> list[Place]:
+    """Where Airflow finds them. None: it does not. Two: it would take turns between them.
+
+    Bundles that fetch their files, as from git, are known by what Airflow has parsed from them.
+    """
+    there = [Place(name, found) for name, path in _local_bundles() for found in _holding(path)]
+    parsed = _parsed_from()
+    if parsed is not None and not there:
+        return [parsed]
+    return there
+
+
+def report() -> str:
+    """What `leadcast init` says of them: where they are, or how to get them into Airflow."""
+    found = places()
+    if len(found) == 1:
+        return f"DAGs: in {found[0].folder}, by Airflow's bundle {found[0].bundle!r}"
+    if found:
+        where = ", ".join(f"{place.folder} (bundle {place.bundle!r})" for place in found)
+        return f"DAGs: there more than once, and Airflow would take turns between them. Keep one of: {where}"
+    # not the list that there is: addresses in it may have tokens
+    names = ", ".join(str(item.get("name")) for item in _configured())
+    return (
+        "DAGs: Airflow does not find them yet. Run: leadcast init --link-dags\n"
+        f"  or add this bundle to [dag_processor] dag_bundle_config_list (there: {names}): {json.dumps(BUNDLE)}"
+    )
+
+
+def link() -> None:
+    """Puts a link to the package's DAG files into Airflow's DAG folder, unless Airflow finds them already.
+
+    Raises:
+        SettingsError: the folder is not what Airflow reads, or cannot be written.
+    """
+    if places():
+        return
+    target = _link()
+    if not any(path == target.parent for _, path in _local_bundles()):
+        raise SettingsError(
+            f"No bundle of [dag_processor] dag_bundle_config_list reads {target.parent}. "
+            f"Add this one to the list instead of the link: {json.dumps(BUNDLE)}"
+        )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unlink()
+        target.symlink_to(FOLDER, target_is_directory=True)
+    except OSError as error:
+        raise SettingsError(f"{target} cannot be made: {error.strerror}. Is [core] dags_folder yours?") from None
+
+
+def unlink() -> Path | None:
+    """Removes the link; says which. A folder, or a link to elsewhere, is somebody's and stays."""
+    target = _link()
+    if not target.is_symlink() or target.readlink().parts[-2:] != FOLDER.parts[-2:]:
+        return None
+    target.unlink()
+    return target
+
+
+def own_bundles() -> set[str]:
+    """Names of the bundles that can hold our DAG files only."""
+    names = (item.get("name") for item in _configured() if item.get("classpath") in (BUNDLE["classpath"], _OF_BEFORE))
+    return {str(BUNDLE["name"]), *map(str, names)}
+
+
+def _link() -> Path:
+    from airflow import settings
+
+    return Path(settings.DAGS_FOLDER) / LINK
+
+
+def _configured() -> list[dict[str, Any]]:
+    from airflow.configuration import conf
+
+    listed = conf.getjson("dag_processor", "dag_bundle_config_list")
+    return [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
+
+
+def _local_bundles() -> Iterator[tuple[str, Path]]:
+    """Name and folder of each bundle that is a folder on this machine."""
+    from airflow.dag_processing.bundles.local import LocalDagBundle
+
+    for item in _configured():
+        # what is wrong there, Airflow itself says at its start
+        with suppress(ImportError, AttributeError, KeyError, TypeError, ValueError):
+            kind = resolve_name(item["classpath"])
+            if issubclass(kind, LocalDagBundle):
+                yield item["name"], kind(name=item["name"], **item["kwargs"]).path
+
+
+def _holding(folder: Path) -> Iterator[Path]:
+    """The folders in there, two levels deep, that hold our files."""
+    for pattern in (_FILE, f"*/{_FILE}", f"*/*/{_FILE}"):
+        for file in folder.glob(pattern):
+            if _OURS in file.read_text(encoding="utf-8", errors="replace"):
+                yield file.parent
+
+
+def _parsed_from() -> Place | None:
+    from airflow.models.dag import DagModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        known = select(DagModel.bundle_name, DagModel.fileloc).where(DagModel.dag_id == DAG_ID, ~DagModel.is_stale)
+        row = session.execute(known).first()
+    return Place(row.bundle_name, Path(row.fileloc).parent) if row else None
