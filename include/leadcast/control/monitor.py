@@ -33,7 +33,7 @@ BATCHES_OF_LEAD = 50
 @dataclass(frozen=True)
 class Page:
     """Batches, newest first. `next_cursor`: where the next page begins; None: this is the last. One that is not the
-    last may be short, or empty, where two things are wanted together (`store.listing`)."""
+    last may be short, or empty, where two things are wanted together (`store.batches.listing`)."""
 
     batches: Sequence[BatchView]
     next_cursor: str | None

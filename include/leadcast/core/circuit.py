@@ -1,4 +1,4 @@
-"""When an account is left alone for a while: rules only. Where a circuit stands is kept in `store.circuits`.
+"""When an account is left alone for a while: rules only. Where a circuit stands is kept in `store.accounts.circuits`.
 
 Closed: calls go out. Open: after some failures in a row on credentials or network, or at once where the service has
 refused the account as such, deliveries wait. Then one is let through as a probe: its success closes the circuit and the

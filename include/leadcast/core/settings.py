@@ -1,6 +1,6 @@
 """All settings of Leadcast, in one model: section `[leadcast]` of Airflow's configuration.
 
-Reading them from Airflow is `engine.config`'s work; here is only what they are.
+Reading them from Airflow is `engine.settings.config`'s work; here is only what they are.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """Imports what tasks need in the process that they are forked from, so each gets it for nothing: the scheduler with the
-LocalExecutor, a worker with Celery (`engine.celery_worker`).
+LocalExecutor, a worker with Celery (`celery_worker`).
 
 Measured with and without it, seven waves each: a quarter less processor time per lead. The price: a scheduler or a
 worker keeps the code that it started with, so restart it after an upgrade, as one does anyway.

@@ -1,7 +1,7 @@
 """Keeps inline secrets of a run's `conf` out of Airflow's database, whichever door the run comes through.
 
 Three guards seal it, each before Airflow writes anything: `api.trigger_guard` (REST, the trigger form) and
-`engine.command_line` (what a shell sends, before its audit row), for who brings it; and below every door `watch` here,
+`command_line` (what a shell sends, before its audit row), for who brings it; and below every door `watch` here,
 for the run. Light to import: the plugin and every Airflow process load it.
 """
 

@@ -1,7 +1,7 @@
 """E-mail: the lead as one message to up to 50 addresses, through the mail server of an Airflow connection.
 
 Nobody waits for a mailbox that is put off, and nobody is mailed twice: an attempt mails those whom the server takes,
-who they are is kept at once (`email_progress`), and the next one mails those who are left. What the server puts off
+who they are is kept at once (`progress`), and the next one mails those who are left. What the server puts off
 (4yz: greylisting, a full mailbox, too many recipients at once, a busy server) uses no try, since it takes minutes and
 our tries do not last so long; that the server cannot be reached does. Only an answer lost after the message was sent
 leaves doubt; it is repeated under the same `Message-ID`, which many mailboxes recognise (vendors.md 5.3).

@@ -2,7 +2,7 @@
 
 Telegram knows no key of ours and cannot be asked what a bot has sent, so a call without an answer is not repeated
 unless `on_unknown: resend` says so. What Telegram refuses it has not sent: where it is plain how to mend that, it is
-done at once, each mend once (`telegram_mends`).
+done at once, each mend once (`mends`).
 """
 
 from __future__ import annotations

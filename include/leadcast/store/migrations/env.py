@@ -1,4 +1,4 @@
-"""Alembic's environment: the connection comes from `store.migrate`, so that one transaction holds it all."""
+"""Alembic's environment: the connection comes from `store.upkeep.migrate`, so that one transaction holds it all."""
 
 from __future__ import annotations
 

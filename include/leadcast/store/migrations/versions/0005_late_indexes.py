@@ -20,7 +20,7 @@ LATE_INDEXES = {
     "ix_batches_erased_at": "batches (erased_at) WHERE erased_at IS NOT NULL",
     "ix_notifications_troubled": "notifications (state, next_attempt_at, channel) WHERE error IS NOT NULL",
 }
-"""Made after this revision is written down (`store.late_indexes`)."""
+"""Made after this revision is written down (`store.upkeep.late_indexes`)."""
 REPLACED_INDEXES = {"ix_batches_waiting": "ix_batches_new"}
 """Dropped there, too, when what takes their place has been made."""
 

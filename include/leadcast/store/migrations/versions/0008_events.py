@@ -14,7 +14,7 @@ depends_on = None
 LATE_INDEXES = {
     "ix_notifications_waiting": ("notifications (channel, host, next_attempt_at, id, place) WHERE state = 'pending'"),
 }
-"""Made after this revision is written down (`store.late_indexes`)."""
+"""Made after this revision is written down (`store.upkeep.late_indexes`)."""
 REPLACED_INDEXES = {"ix_notifications_due": "ix_notifications_waiting"}
 """Dropped there, too, when what takes their place has been made."""
 _PENDING = sa.text("state = 'pending'")

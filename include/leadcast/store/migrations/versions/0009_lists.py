@@ -13,12 +13,12 @@ depends_on = None
 LATE_VALUES = {
     "deliveries": ("listed_at", "SELECT b.accepted_at FROM batches b WHERE b.id = deliveries.batch_id"),
 }
-"""Filled in after this revision is written down (`store.late_values`)."""
+"""Filled in after this revision is written down (`store.upkeep.late_values`)."""
 LATE_INDEXES = {
     "ix_batches_lead_id_accepted_at_id": "batches (lead_id, accepted_at, id)",
     "ix_deliveries_type_listed_at_batch_id": "deliveries (type, listed_at, batch_id)",
 }
-"""Made after that (`store.late_indexes`)."""
+"""Made after that (`store.upkeep.late_indexes`)."""
 REPLACED_INDEXES = {
     "ix_batches_lead_id": "ix_batches_lead_id_accepted_at_id",
     "ix_deliveries_type_batch_id": "ix_deliveries_type_listed_at_batch_id",
