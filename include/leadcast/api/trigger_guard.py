@@ -70,7 +70,7 @@ class TriggerGuard:
     Args:
         sealer: opens and seals; asked for at each guarded call, so that the server starts without a key.
         asking: who is asked about callers; None: Airflow.
-        find_lead: as `engine.runs.lead_of_run.find`, for a lead that a conf names and does not bring; None: that itself.
+        find_lead: as `engine.runs.lead_of_run.find`, for a lead that a conf names and does not bring; None: that.
     """
 
     def __init__(
