@@ -14,7 +14,8 @@ from pydantic import SecretStr
 from leadcast.core.errors import CredentialsError, DeliveryError, RejectedError, TransientError
 from leadcast.core.model import Lead, Receipt
 from leadcast.integrations.base import Call, ConnectionFields
-from leadcast.integrations.email.integration import Email, EmailSettings
+from leadcast.integrations.email.integration import Email
+from leadcast.integrations.email.settings import EmailSettings
 from tests.clients.attempts import ACCEPTED_AT, one_attempt
 from tests.clients.postfix import DOMAIN, LOGIN, MAX_LETTER_BYTES, PASSWORD, RECIPIENT_LIMIT, Postfix
 

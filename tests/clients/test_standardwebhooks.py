@@ -21,7 +21,8 @@ from standardwebhooks.webhooks import WebhookVerificationError
 from leadcast.core.clock import utc_now
 from leadcast.core.errors import DeliveryError
 from leadcast.core.model import Lead, Receipt
-from leadcast.integrations.webhook.integration import Webhook, WebhookCredentials, WebhookSettings
+from leadcast.integrations.webhook.integration import Webhook
+from leadcast.integrations.webhook.settings import WebhookCredentials, WebhookSettings
 from tests.clients.attempts import KEY, one_attempt
 
 NEW, OLD, STRANGE = (f"whsec_{base64.b64encode(bytes([n]) * 32).decode()}" for n in (1, 2, 3))

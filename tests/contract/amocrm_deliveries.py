@@ -9,7 +9,8 @@ from typing import Any
 import requests
 
 from leadcast.core.model import Lead, Receipt
-from leadcast.integrations.amocrm.integration import AmoCrm, AmoCrmCredentials, AmoCrmSettings
+from leadcast.integrations.amocrm.integration import AmoCrm
+from leadcast.integrations.amocrm.settings import AmoCrmCredentials, AmoCrmSettings
 from leadcast.integrations.base import Account, Call
 from leadcast.sandbox import Sandbox
 

@@ -11,7 +11,8 @@ import pytest
 
 from leadcast.core.model import Lead
 from leadcast.core.settings import Language, Settings
-from leadcast.integrations.base import Call, TokenPair, TokenVault
+from leadcast.core.tokens import TokenPair, TokenVault
+from leadcast.integrations.base import Call
 from leadcast.integrations.http.egress import Egress
 from leadcast.integrations.text.templating import Templates
 from leadcast.sandbox import Sandbox, SandboxPorts

@@ -15,8 +15,9 @@ from leadcast.core.errors import Blocked, CredentialsError, RateLimited, Rejecte
 from leadcast.core.limits import Limit
 from leadcast.core.model import Lead, Receipt
 from leadcast.core.settings import Language, Settings
-from leadcast.integrations.amocrm.integration import AmoCrm, AmoCrmSettings
+from leadcast.integrations.amocrm.integration import AmoCrm
 from leadcast.integrations.amocrm.search import MAX_PAGES, PAGE
+from leadcast.integrations.amocrm.settings import AmoCrmSettings
 from leadcast.integrations.base import ConnectionFields
 from leadcast.sandbox import Sandbox
 

@@ -11,7 +11,7 @@ from tests.contract.amocrm_deliveries import MakeCall, calls, deliver, find, sto
 
 from leadcast.core.errors import RejectedError
 from leadcast.core.model import Lead
-from leadcast.integrations.amocrm.integration import AmoCrmSettings
+from leadcast.integrations.amocrm.settings import AmoCrmSettings
 from leadcast.sandbox import Sandbox
 
 

@@ -12,7 +12,7 @@ from tests.contract.amocrm_deliveries import MakeCall, calls, deliver, find, sto
 from leadcast.core.clock import utc_now
 from leadcast.core.errors import RejectedError, TransientError, UnknownOutcome
 from leadcast.core.model import Lead
-from leadcast.integrations.amocrm.integration import AmoCrmSettings
+from leadcast.integrations.amocrm.settings import AmoCrmSettings
 from leadcast.sandbox import Sandbox
 
 UNSORTED = {"unsorted": True}

@@ -12,7 +12,7 @@ from tests.contract.conftest import MemoryVault
 
 from leadcast.core.errors import CredentialsError, RateLimited, StoreError, TransientError
 from leadcast.core.model import Lead
-from leadcast.integrations.base import TokenPair
+from leadcast.core.tokens import TokenPair
 from leadcast.sandbox import Sandbox
 
 TOKENS: dict[str, Any] = {"access_token": "expired-access", "refresh_token": "refresh-0"}

@@ -26,7 +26,7 @@ from leadcast.flow.request import validate
 from leadcast.integrations import registry
 from leadcast.integrations.base import Account, Call
 from leadcast.integrations.bitrix24.fields import addresses_of
-from leadcast.integrations.email.server import mail_address
+from leadcast.integrations.text.addresses import mail_address
 from leadcast.integrations.text.remarks import said
 from leadcast.integrations.text.template_values import text_of
 from leadcast.integrations.text.ways import addresses_in, each_phone

@@ -10,10 +10,12 @@ from pydantic import SecretStr
 
 from leadcast.core.errors import CredentialsError, RateLimited, TransientError
 from leadcast.core.model import Lead, Receipt
-from leadcast.integrations.base import Call, ConnectionFields, TokenVault
+from leadcast.core.tokens import TokenVault
+from leadcast.integrations.base import Call, ConnectionFields
 from leadcast.integrations.email import oauth as mail_oauth
-from leadcast.integrations.email.integration import Email, EmailAccount, EmailSettings
+from leadcast.integrations.email.integration import Email, EmailAccount
 from leadcast.integrations.email.server import MailServer
+from leadcast.integrations.email.settings import EmailSettings
 from leadcast.sandbox import Sandbox
 
 MakeCall = Callable[..., Call]

@@ -13,7 +13,8 @@ from pydantic import SecretStr
 from leadcast.core.errors import CredentialsError, RejectedError, StoreError, TransientError, UnknownOutcome
 from leadcast.core.model import Lead, Receipt
 from leadcast.integrations.base import Call, ConnectionFields
-from leadcast.integrations.email.integration import Email, EmailSettings
+from leadcast.integrations.email.integration import Email
+from leadcast.integrations.email.settings import EmailSettings
 from leadcast.sandbox import Sandbox
 
 ANNA, BORIS, CLARA = "anna@example.com", "boris@example.com", "clara@example.com"

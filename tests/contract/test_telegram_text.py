@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from leadcast.core.errors import RejectedError
 from leadcast.core.model import Lead
 from leadcast.core.settings import Language
-from leadcast.integrations.telegram.text import MAX_BYTES, MAX_CHARS, visible
+from leadcast.integrations.telegram.text import MAX_BYTES, MAX_CHARS, message_about, visible
 from leadcast.integrations.text.templating import Templates
 from leadcast.sandbox.telegram.text import message_text
 
@@ -63,7 +63,7 @@ def shown(message: str) -> str:
 @settings(max_examples=150, deadline=None)
 @given(lead=LEADS)
 def test_any_lead_makes_a_message_that_is_taken(lead: Lead) -> None:
-    message = Templates(language=Language.EN).telegram("new_lead", lead=lead)
+    message = message_about(lead, template="new_lead", templates=Templates(language=Language.EN))
     assert len(shown(message)) <= MAX_CHARS
     assert len(message.encode()) <= MAX_BYTES
 
@@ -74,7 +74,7 @@ def test_a_wordy_template_is_bound_in_bytes_too(lead: Lead, many: int, tmp_path:
     (tmp_path / "wordy.telegram.html").write_text(WORDY)
     custom = {**lead.custom, **{f"field {number}": "x" for number in range(many)}}
     lead = Lead(id="1", comment=lead.comment or "x", custom=custom)
-    message = Templates(folder=str(tmp_path)).telegram("wordy", lead=lead)
+    message = message_about(lead, template="wordy", templates=Templates(folder=str(tmp_path)))
     assert len(message.encode()) <= MAX_BYTES
     assert len(visible(message)) <= MAX_CHARS
 
@@ -82,7 +82,11 @@ def test_a_wordy_template_is_bound_in_bytes_too(lead: Lead, many: int, tmp_path:
 @pytest.mark.parametrize("piece", ["&", '"', "😀", "e\u0301", "👩‍👩‍👧‍👦", "ש", "\u202eabc"])
 def test_a_long_comment_is_cut_and_keeps_its_beginning(piece: str) -> None:
     comment = piece * 4096
-    text = shown(Templates(language=Language.EN).telegram("new_lead", lead=Lead(id="1", name="Anna", comment=comment)))
+    text = shown(
+        message_about(
+            Lead(id="1", name="Anna", comment=comment), template="new_lead", templates=Templates(language=Language.EN)
+        )
+    )
     assert len(text) == MAX_CHARS
     assert "Name: Anna" in text
     assert text.endswith("…")
@@ -91,18 +95,18 @@ def test_a_long_comment_is_cut_and_keeps_its_beginning(piece: str) -> None:
 
 def test_a_lead_that_fits_is_not_touched() -> None:
     lead = Lead(id="1", name='<b>&amp; "Eve" &nbsp;</b>', comment="&" * 4000)
-    text = shown(Templates(language=Language.EN).telegram("new_lead", lead=lead))
+    text = shown(message_about(lead, template="new_lead", templates=Templates(language=Language.EN)))
     assert lead.name in text
     assert text.endswith("&" * 4000)
 
 
 def test_spaces_at_the_end_count_since_telegram_trims_others_than_we_do() -> None:
     lead = Lead(id="1", comment="a" + "\u00a0" * 5000)
-    message = Templates(language=Language.EN).telegram("new_lead", lead=lead)
+    message = message_about(lead, template="new_lead", templates=Templates(language=Language.EN))
     assert len(message.replace("<b>", "").replace("</b>", "").replace("<blockquote>", "")) <= MAX_CHARS + 20
 
 
 def test_a_template_that_is_too_long_by_itself_is_the_templates_fault(tmp_path: Path) -> None:
     (tmp_path / "huge.telegram.html").write_text("<b></b>" * 5000 + "x")
     with pytest.raises(RejectedError, match="huge"):
-        Templates(folder=str(tmp_path)).telegram("huge", lead=Lead(id="1"))
+        message_about(Lead(id="1"), template="huge", templates=Templates(folder=str(tmp_path)))

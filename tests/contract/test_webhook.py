@@ -33,8 +33,9 @@ from leadcast.integrations.base import Account, Call, ConnectionFields
 from leadcast.integrations.http.answer import Answer
 from leadcast.integrations.http.egress import Egress
 from leadcast.integrations.webhook.answer import check
-from leadcast.integrations.webhook.integration import Webhook, WebhookCredentials, WebhookSettings
+from leadcast.integrations.webhook.integration import Webhook
 from leadcast.integrations.webhook.message import BodyKind, message_body, signed_headers
+from leadcast.integrations.webhook.settings import WebhookCredentials, WebhookSettings
 from leadcast.sandbox import Sandbox
 
 SECRET = "whsec_AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcY"

@@ -20,7 +20,7 @@ from leadcast.flow.inbox import Inbox
 from leadcast.flow.plan import plan
 from leadcast.flow.request import validate
 from leadcast.integrations import registry
-from leadcast.integrations.email.integration import EmailCredentials
+from leadcast.integrations.email.settings import EmailCredentials
 from leadcast.integrations.text.templating import Templates
 from leadcast.store.batches import ledger
 from leadcast.store.database import Store

@@ -24,12 +24,11 @@ from leadcast.flow.deliver.courier import Courier
 from leadcast.flow.inbox import Inbox
 from leadcast.flow.plan import plan
 from leadcast.flow.request import validate
-from leadcast.integrations import registry
+from leadcast.integrations import operators_words, registry
 from leadcast.integrations.base import Account, Call, ConnectionFields, Integration
 from leadcast.integrations.email import smtp
 from leadcast.integrations.email.server import MailServer
 from leadcast.integrations.http.egress import Egress
-from leadcast.integrations.text import operators_words
 from leadcast.integrations.webhook.integration import Webhook
 from leadcast.store.accounts.tokens import StoredTokens
 from leadcast.store.batches import views

@@ -19,7 +19,7 @@ MADE: dict[str, re.Pattern[Any]] = {
     # a phone, however its digits are divided
     "leadcast.core.secret_forms:'[\\\\W_]{0,3}'.join(number)": re.compile(r"[\W_]{0,3}".join("1" * 15)),
     # addresses of a connection, word for word
-    r"leadcast.integrations.text.operators_words:f'(?i)(?<![\\w.-])(?:{any_of_them})(?![\\w-]|\\.\\w)'": re.compile(
+    r"leadcast.integrations.operators_words:f'(?i)(?<![\\w.-])(?:{any_of_them})(?![\\w-]|\\.\\w)'": re.compile(
         r"(?i)(?<![\w.-])(?:https://crm\.example\.com/rest|crm\.example\.com|10\.0\.0\.1:80)(?![\w-]|\.\w)"
     ),
 }

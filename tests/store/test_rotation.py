@@ -12,11 +12,11 @@ from cryptography.fernet import Fernet, InvalidToken
 from pydantic import SecretStr
 from sqlalchemy import Column, insert, select, text, update
 
+from leadcast.core.tokens import TokenPair
 from leadcast.engine.settings import config
 from leadcast.engine.setup import seals_check
 from leadcast.engine.setup.finding import Level
 from leadcast.flow.inbox import Accepted
-from leadcast.integrations.base import TokenPair
 from leadcast.store.accounts.tokens import StoredTokens
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, deliveries, leads, oauth_tokens

@@ -26,7 +26,7 @@ from leadcast.flow.deliver.courier import Courier
 from leadcast.flow.inbox import Accepted, Inbox
 from leadcast.flow.plan import plan, ring_for_rest
 from leadcast.flow.settle import Settler
-from leadcast.integrations.telegram.integration import TelegramSettings
+from leadcast.integrations.telegram.settings import TelegramSettings
 from leadcast.store.accounts import circuits
 from leadcast.store.batches import claims, standing
 from leadcast.store.database import Store

@@ -10,7 +10,8 @@ from leadcast.core.field_words import words_of
 from leadcast.flow.request import SendBatch, check
 from leadcast.integrations.base import Account
 from leadcast.integrations.http.address import Target, callable_url
-from leadcast.integrations.webhook.integration import Webhook, WebhookCredentials
+from leadcast.integrations.webhook.integration import Webhook
+from leadcast.integrations.webhook.settings import WebhookCredentials
 
 BODY = {"lead_id": "1", "integrations": [{"type": "telegram"}]}
 UNFIT = {

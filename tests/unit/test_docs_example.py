@@ -15,7 +15,8 @@ from pydantic import SecretStr
 from leadcast.core.errors import CredentialsError, RateLimited, UnknownOutcome
 from leadcast.core.model import Lead, Receipt
 from leadcast.core.settings import Settings
-from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, TokenVault
+from leadcast.core.tokens import TokenVault
+from leadcast.integrations.base import Account, Call, ConnectionFields, Integration
 from leadcast.integrations.http.egress import Egress
 from leadcast.integrations.text.templating import Templates
 from leadcast.sandbox import Sandbox, SandboxPorts

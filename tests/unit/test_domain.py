@@ -11,9 +11,10 @@ from leadcast.core.host_name import ehlo_name, host_name
 from leadcast.core.settings import Settings
 from leadcast.integrations.base import ConnectionFields
 from leadcast.integrations.email import smtp_name
-from leadcast.integrations.email.integration import EmailCredentials
-from leadcast.integrations.email.server import MailServer, mail_address
-from leadcast.integrations.http.domain import ascii_domain
+from leadcast.integrations.email.server import MailServer
+from leadcast.integrations.email.settings import EmailCredentials
+from leadcast.integrations.text.addresses import mail_address
+from leadcast.integrations.text.domain import ascii_domain
 
 NAMES = {
     "straße.de": "xn--strae-oqa.de",

@@ -13,7 +13,7 @@ import pytest
 from leadcast.core.model import Lead
 from leadcast.core.settings import Language
 from leadcast.integrations.amocrm.note import note_of
-from leadcast.integrations.telegram.text import visible
+from leadcast.integrations.telegram.text import message_about, visible
 from leadcast.integrations.text.labels import LABELS, MAX_LABEL_CHARS, label_of, utm_label
 from leadcast.integrations.text.remarks import remarks
 from leadcast.integrations.text.templating import Templates
@@ -88,7 +88,7 @@ def html_letter(lead: Lead, language: Language) -> Sequence[str]:
 
 
 def telegram(lead: Lead, language: Language) -> Sequence[str]:
-    return visible(Templates(language=language).telegram("new_lead", lead=lead)).splitlines()
+    return visible(message_about(lead, template="new_lead", templates=Templates(language=language))).splitlines()
 
 
 MEDIA: Sequence[Callable[[Lead, Language], Sequence[str]]] = (note, known_contacts_note, letter, html_letter, telegram)
@@ -182,7 +182,11 @@ def test_labels_of_our_own_stay_bare(language: Language) -> None:
     templates = Templates(language=language)
     mail = templates.email("new_lead", lead=lead, own_labels=True)
 
-    for shown in (mail.text, unescape(mail.html), templates.telegram("new_lead", lead=lead, own_labels=True)):
+    for shown in (
+        mail.text,
+        unescape(mail.html),
+        message_about(lead, template="new_lead", templates=templates, own_labels=True),
+    ):
         assert "«" not in shown
         assert "Го род" in shown
     for line in ("Источник: a", "Source: b", "Тариф: новый: c", "utm_source: d", "Го род: e"):
@@ -213,8 +217,8 @@ def test_a_template_of_ones_own_marks_names_like_the_shipped_ones(tmp_path: Path
 
     expected = ["«откуда»: VIP", "«Имя»:", "> a", "> b", "<b>город: 1", "utm_Source: x", "[«no name»][]"]
     assert templates.email("own", lead=lead).text.splitlines() == expected
-    assert unescape(templates.telegram("own", lead=lead)).splitlines() == expected
-    assert "&lt;b&gt;город" in templates.telegram("own", lead=lead)
+    assert unescape(message_about(lead, template="own", templates=templates)).splitlines() == expected
+    assert "&lt;b&gt;город" in message_about(lead, template="own", templates=templates)
 
 
 @each_language
@@ -227,5 +231,5 @@ def test_only_the_comment_and_custom_fields_have_several_lines(language: Languag
     mail = templates.email("new_lead", lead=lead)
 
     assert len(mail.subject.splitlines()) == 1
-    for shown in (mail.text, visible(templates.telegram("new_lead", lead=lead))):
+    for shown in (mail.text, visible(message_about(lead, template="new_lead", templates=templates))):
         assert [line for line in shown.splitlines() if line.startswith(f"{LABELS[language]['source']}: VIP")] == []

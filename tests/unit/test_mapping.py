@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from leadcast.core.errors import RejectedError
 from leadcast.core.model import Lead
-from leadcast.integrations.amocrm.integration import AmoCrmSettings
+from leadcast.integrations.amocrm.settings import AmoCrmSettings
 from leadcast.integrations.text.expression_filters import FILTERS, MAX_CHARS, TESTS
 from leadcast.integrations.text.mapping import Fields, filled, merged
 

@@ -16,6 +16,7 @@ from leadcast.core.meant import AsMeant
 from leadcast.core.model import Lead, Receipt
 from leadcast.core.redact import secrets_in
 from leadcast.core.settings import Settings
+from leadcast.core.tokens import TokenVault
 from leadcast.integrations.text.blanks import filled_in, trimmed, without_line_ends
 
 if TYPE_CHECKING:
@@ -84,28 +85,6 @@ class Account(Generic[CredentialsT]):
     def secrets(self) -> list[str]:
         """Every secret of the account, opened: what logs and errors must not show."""
         return list(secrets_in(self.credentials.model_dump()))
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokenPair:
-    """An OAuth access token with the refresh token that renews it."""
-
-    access: SecretStr
-    refresh: SecretStr
-
-
-class TokenVault(Protocol):
-    """Where rotated OAuth tokens live. One process renews an account's pair at a time."""
-
-    def current(self, account: str) -> TokenPair | None:
-        """The newest pair stored for this account, or None."""
-
-    def renew(self, account: str, *, stale: str, exchange: Callable[[TokenPair | None], TokenPair]) -> TokenPair:
-        """A pair newer than the access token `stale`.
-
-        Under a lock: where the stored access token is no longer `stale`, that pair is returned; else `exchange` is
-        called with the stored pair (None: nothing stored yet) and what it returns is committed before it is returned.
-        """
 
 
 class Memory(Protocol):

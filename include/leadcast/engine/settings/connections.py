@@ -14,9 +14,8 @@ from leadcast.core.conn_ids import type_name, unusable
 from leadcast.core.errors import CredentialsError
 from leadcast.core.field_words import Fault
 from leadcast.core.settings import Settings
-from leadcast.integrations import registry
+from leadcast.integrations import operators_words, registry
 from leadcast.integrations.base import Account, ConnectionFields, Integration
-from leadcast.integrations.text import operators_words
 
 NO_CONNECTION = "no_connection"
 """The code of an error: there is no connection of that name."""

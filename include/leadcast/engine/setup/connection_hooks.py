@@ -16,9 +16,10 @@ from airflow.sdk.bases.hook import BaseHook
 from leadcast.core.bounded import NotInTime, Turns
 from leadcast.core.clock import utc_now
 from leadcast.core.errors import DeliveryError, LeadcastError
+from leadcast.core.tokens import TokenPair
 from leadcast.engine.settings import config, connections
 from leadcast.integrations import registry
-from leadcast.integrations.base import Call, TokenPair
+from leadcast.integrations.base import Call
 from leadcast.integrations.text.fit_to_show import fit_to_show
 
 TEST_TIMEOUT_S = 20.0

@@ -52,9 +52,10 @@ class Senders:
     def email(self, story: Story, *, timeout_s: float) -> None:
         """One message to all of `notify_emails`."""
         from leadcast.integrations.email import smtp
-        from leadcast.integrations.email.server import MailServer, mail_address
+        from leadcast.integrations.email.server import MailServer
         from leadcast.integrations.http.deadline import Deadline
         from leadcast.integrations.http.egress import Egress
+        from leadcast.integrations.text.addresses import mail_address
 
         deadline = Deadline(timeout_s)
         connection = self.connections(self.settings.notify_conn_id)

@@ -21,8 +21,8 @@ from leadcast.core.limits import Limit, at_rate
 from leadcast.core.redact import one_line
 from leadcast.core.settings import Settings
 from leadcast.integrations.base import Account, Integration
+from leadcast.integrations.operators_words import in_label
 from leadcast.integrations.text.mapping import merged
-from leadcast.integrations.text.operators_words import in_label
 from leadcast.store.accounts import circuits
 from leadcast.store.accounts.circuits import AccountRef
 from leadcast.store.accounts.limits import LIMIT, StoredLimits

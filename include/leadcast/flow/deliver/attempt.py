@@ -21,11 +21,12 @@ from leadcast.core.errors import (
 )
 from leadcast.core.model import AttemptOutcome, DeliveryState, Receipt
 from leadcast.core.settings import Settings
+from leadcast.core.tokens import TokenVault
 from leadcast.core.verdict import Verdict
 from leadcast.flow.deliver.admit import Gate, Way
 from leadcast.flow.deliver.outcome import Course, Outcome
 from leadcast.flow.deliver.reconcile import reconcile
-from leadcast.integrations.base import Call, Integration, TokenVault
+from leadcast.integrations.base import Call, Integration
 from leadcast.store.accounts import circuits
 from leadcast.store.accounts.memory import StoredMemory
 from leadcast.store.batches import claims, ledger, lost_answers

@@ -15,9 +15,10 @@ from leadcast.core.clock import Clock, utc_now
 from leadcast.core.errors import AttemptFailed, NotBegun, Postponed, StoreError, TransientError
 from leadcast.core.model import DeliveryState, Receipt
 from leadcast.core.settings import Settings
+from leadcast.core.tokens import TokenVault
 from leadcast.flow.deliver.admit import Accounts, Gate
 from leadcast.flow.deliver.attempt import Attempt, busy
-from leadcast.integrations.base import Integration, TokenVault
+from leadcast.integrations.base import Integration
 from leadcast.store.batches import claims, ledger
 from leadcast.store.database import Store
 

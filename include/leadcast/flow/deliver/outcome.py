@@ -27,8 +27,8 @@ from leadcast.core.verdict import Standing, Verdict, verdict
 from leadcast.flow.deliver import account_watch
 from leadcast.flow.deliver.admit import Gate, Way
 from leadcast.integrations.base import Integration
+from leadcast.integrations.operators_words import in_error
 from leadcast.integrations.text.fit_to_show import fit_to_show
-from leadcast.integrations.text.operators_words import in_error
 from leadcast.integrations.text.personal_data import personal_data
 from leadcast.store.batches import claims, ledger, lost_answers
 from leadcast.store.persistent import persistent

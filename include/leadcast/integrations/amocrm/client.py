@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode
 
 from pydantic import SecretStr
@@ -18,17 +18,16 @@ from leadcast.core.errors import (
 )
 from leadcast.core.model import Lead
 from leadcast.core.redact import secrets_in
+from leadcast.core.tokens import TokenPair
 from leadcast.integrations.amocrm.problems import account_problem, numbers_as_text, problems_in, told
-from leadcast.integrations.base import Account, Call, TokenPair
+from leadcast.integrations.amocrm.settings import AmoCrmCredentials
+from leadcast.integrations.base import Account, Call
 from leadcast.integrations.http.address import is_vendors
 from leadcast.integrations.http.answer import Answer, pause_s
 from leadcast.integrations.http.deadline import Deadline
 from leadcast.integrations.http.oauth import AccessToken, account_name
 from leadcast.integrations.text.fit_to_show import fit_to_show
 from leadcast.integrations.text.personal_data import personal_data
-
-if TYPE_CHECKING:
-    from leadcast.integrations.amocrm.integration import AmoCrmCredentials
 
 PUBLIC_HOSTS = (".amocrm.ru", ".amocrm.com", ".kommo.com")
 CALL_TIMEOUT_S = 30.0

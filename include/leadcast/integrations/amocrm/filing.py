@@ -14,16 +14,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from leadcast.core.errors import RejectedError, UnknownOutcome
 from leadcast.core.model import Lead, Receipt
 from leadcast.integrations.amocrm.client import AmoCrmClient
 from leadcast.integrations.amocrm.items import Item, without_empty
 from leadcast.integrations.amocrm.search import LEADS, UNSORTED, embedded
-
-if TYPE_CHECKING:
-    from leadcast.integrations.amocrm.integration import AmoCrmSettings
+from leadcast.integrations.amocrm.settings import AmoCrmSettings
 
 CONTACT_FOUND = "contact_found"
 OUR_FORM = "leadcast"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from leadcast.core.model import Lead, Priority
 from leadcast.integrations.amocrm.fields import (
@@ -15,11 +15,9 @@ from leadcast.integrations.amocrm.fields import (
     text_of,
 )
 from leadcast.integrations.amocrm.search import TAG_PREFIX
+from leadcast.integrations.amocrm.settings import AmoCrmSettings
 from leadcast.integrations.text.mapping import filled
 from leadcast.integrations.text.ways import addresses_in, each_phone
-
-if TYPE_CHECKING:
-    from leadcast.integrations.amocrm.integration import AmoCrmSettings
 
 MAX_NAME_CHARS = 255
 

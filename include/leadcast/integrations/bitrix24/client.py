@@ -12,7 +12,8 @@ from pydantic import SecretStr
 from leadcast.core.errors import CredentialsError, RejectedError, TransientError, UnknownOutcome
 from leadcast.core.model import Lead
 from leadcast.core.redact import one_line, scrub, secrets_in
-from leadcast.integrations.base import Account, Call, TokenPair
+from leadcast.core.tokens import TokenPair
+from leadcast.integrations.base import Account, Call
 from leadcast.integrations.bitrix24.codes import NOBODY_OF_OURS, code_of, error_of, has_error, says
 from leadcast.integrations.bitrix24.operating import Operating
 from leadcast.integrations.bitrix24.portal import ZONES, Portal

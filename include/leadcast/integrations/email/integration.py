@@ -16,59 +16,28 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from email.headerregistry import Address
 from email.message import EmailMessage
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
-from pydantic import AfterValidator, Field, StringConstraints, ValidationError
+from pydantic import ValidationError
 
 from leadcast.core.errors import CredentialsError, SettingsError, TransientError
 from leadcast.core.field_words import Fault
 from leadcast.core.model import Lead, Receipt
-from leadcast.core.settings import Language
-from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, ModelClass, RequestModel
+from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, ModelClass
 from leadcast.integrations.connection import given, parsed
 from leadcast.integrations.email import smtp
 from leadcast.integrations.email.headers import INTACT
-from leadcast.integrations.email.oauth import with_token
 from leadcast.integrations.email.progress import Progress
-from leadcast.integrations.email.server import MailServer, header_text, mail_address
+from leadcast.integrations.email.server import MailServer, header_text
+from leadcast.integrations.email.settings import EmailCredentials, EmailSettings
+from leadcast.integrations.email.token import with_token
 from leadcast.integrations.http.deadline import Deadline
-from leadcast.integrations.text.caller_lines import MAX_LINE_CHARS, Line
-from leadcast.integrations.text.mapping import Fields, filled
-from leadcast.integrations.text.templating import NEW_LEAD, EmailText, TemplateName
+from leadcast.integrations.text.addresses import mail_address
+from leadcast.integrations.text.caller_lines import MAX_LINE_CHARS
+from leadcast.integrations.text.mapping import filled
+from leadcast.integrations.text.templating import EmailText
 
-MAX_RECIPIENTS = 50
 _NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9._-]")
-
-MailAddress = Annotated[str, StringConstraints(max_length=320), AfterValidator(mail_address)]
-
-
-def _each_once(addresses: tuple[str, ...]) -> tuple[str, ...]:
-    seen: dict[str, str] = {}
-    for address in addresses:
-        seen.setdefault(address.lower(), address)
-    return tuple(seen.values())
-
-
-class EmailSettings(RequestModel):
-    """What a request may say about one e-mail. What is set here wins over the credentials."""
-
-    template: TemplateName | None = Field(default=None, description="Name of the template; default new_lead.")
-    subject: Line | None = Field(default=None, description="Subject with placeholders: New lead: {lead_name}")
-    fields: Fields = Field(
-        default_factory=dict, description="Label → text with placeholders, shown instead of the lead's custom fields."
-    )
-    language: Language | None = Field(default=None, description="ru or en; default: the installation's.")
-    reply_to_lead: bool = Field(default=True, description="Whether an answer goes to the lead's own address.")
-
-
-class EmailCredentials(RequestModel):
-    """Who is written to. The mail server is an Airflow connection's, never the caller's."""
-
-    emails: Annotated[tuple[MailAddress, ...], AfterValidator(_each_once)] = Field(
-        min_length=1, max_length=MAX_RECIPIENTS, description="Recipients."
-    )
-    template: TemplateName = NEW_LEAD
-    subject: Line = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlencode
 
 from pydantic import SecretStr
 
-from leadcast.core.errors import CredentialsError, RateLimited, StoreError, TransientError, UnknownOutcome
+from leadcast.core.errors import CredentialsError, RateLimited, TransientError, UnknownOutcome
 from leadcast.core.redact import one_line
-from leadcast.integrations.base import Call, TokenPair
 
 if TYPE_CHECKING:
-    from leadcast.integrations.email.server import MailServer
     from leadcast.integrations.http.egress import Egress
 
 AUTHORITY = "https://login.microsoftonline.com"
@@ -32,7 +30,6 @@ _PAUSE_S = 60.0
 _TENANT = re.compile(r"[A-Za-z0-9.-]{1,128}")
 _TOKEN = re.compile(r"[\x21-\x7e]{1,8192}")
 _NOTHING = SecretStr("")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,42 +124,3 @@ class OAuth2:
                 detail=one_line(str(told.get("error_description", "")), limit=200),
             )
         raise TransientError(f"Microsoft gave no access token ({answer.status}).", code=str(answer.status))
-
-
-def with_token(server: MailServer, *, call: Call, use: Callable[[MailServer], T]) -> T:
-    """What `use` returns, called with the server and a token that it takes.
-
-    A stored token that the server refuses is renewed, and `use` called once more: until it has signed in, nothing was
-    sent.
-
-    Raises:
-        What `use` and `OAuth2.fetched` raise; TransientError when the vault cannot be read.
-    """
-    oauth2 = server.oauth2
-    if oauth2 is None or oauth2.is_given:
-        return use(server)
-    try:
-        stored = call.tokens.current(oauth2.account)
-    except StoreError as error:
-        raise _unreadable(error) from None
-    token = stored.access if stored else _newer_than("", oauth2, call)
-    try:
-        return use(server.with_token(token))
-    except CredentialsError as error:
-        if stored is None or error.code != "535":
-            raise
-    return use(server.with_token(_newer_than(token.get_secret_value(), oauth2, call)))
-
-
-def _newer_than(stale: str, oauth2: OAuth2, call: Call) -> SecretStr:
-    def exchange(_: TokenPair | None) -> TokenPair:
-        return TokenPair(access=oauth2.fetched(call.egress), refresh=_NOTHING)
-
-    try:
-        return call.tokens.renew(oauth2.account, stale=stale, exchange=exchange).access
-    except StoreError as error:
-        raise _unreadable(error) from None
-
-
-def _unreadable(error: StoreError) -> TransientError:
-    return TransientError(f"The access token for the mail server is out of reach: {error}", code="store")

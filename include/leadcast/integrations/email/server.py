@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import ssl
 from dataclasses import dataclass, field, replace
 from email.headerregistry import Address
@@ -13,17 +12,15 @@ from typing import Any, Self
 from pydantic import SecretStr
 
 from leadcast.core.errors import CredentialsError
-from leadcast.core.host_name import ehlo_name, host_name
+from leadcast.core.host_name import ehlo_name
 from leadcast.core.redact import one_line
 from leadcast.integrations.base import ConnectionFields
 from leadcast.integrations.email.oauth import OAuth2
 from leadcast.integrations.email.smtp_name import default_name
 from leadcast.integrations.http import tls
-from leadcast.integrations.http.domain import ascii_domain
+from leadcast.integrations.text.addresses import mail_address
+from leadcast.integrations.text.domain import ascii_domain
 
-_LOCAL = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
-_LONGEST_ADDRESS = 254
-_LONGEST_LOCAL = 64
 _LONGEST_TIMEOUT_S = 600.0
 _NO = frozenset({"", "0", "f", "false", "n", "no", "off"})
 
@@ -37,24 +34,6 @@ class TlsMode(StrEnum):
 
 
 _DEFAULT_PORTS = {TlsMode.PLAIN: 25, TlsMode.STARTTLS: 587, TlsMode.TLS: 465}
-
-
-def mail_address(text: str) -> str:
-    """One address (`name@domain`) in the form that every mail server takes, its domain in ASCII.
-
-    Raises:
-        ValueError: it is not exactly one, or its part before the @ is not ASCII (that needs SMTPUTF8, which is rare).
-    """
-    local, at, domain = text.strip().rpartition("@")
-    try:
-        domain = host_name(ascii_domain(domain))
-    except ValueError:
-        domain = ""
-    address = f"{local}{at}{domain}"
-    fits = domain and _LOCAL.fullmatch(local) and len(local) <= _LONGEST_LOCAL
-    if not fits or len(address) > _LONGEST_ADDRESS:
-        raise ValueError("not an e-mail address like name@example.com")
-    return address
 
 
 def header_text(text: str, *, limit: int) -> str:

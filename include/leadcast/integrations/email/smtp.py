@@ -17,7 +17,7 @@ from email import policy
 from email.message import EmailMessage
 
 from leadcast.core.errors import UnknownOutcome
-from leadcast.integrations.email.server import MailServer, TlsMode, mail_address
+from leadcast.integrations.email.server import MailServer, TlsMode
 from leadcast.integrations.email.smtp_blame import SENDER
 from leadcast.integrations.email.smtp_replies import (
     ABOUT_US,
@@ -35,6 +35,7 @@ from leadcast.integrations.email.smtp_replies import (
     words,
 )
 from leadcast.integrations.email.smtp_session import session, wait_at_most
+from leadcast.integrations.text.addresses import mail_address
 
 __all__ = ["MailServer", "Refusal", "Sent", "TlsMode", "mail_address", "masked", "send", "sign_in"]
 

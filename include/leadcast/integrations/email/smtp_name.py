@@ -10,7 +10,7 @@ import socket
 from functools import cache
 
 from leadcast.core.host_name import host_name
-from leadcast.integrations.http.domain import ascii_domain
+from leadcast.integrations.text.domain import ascii_domain
 
 _NOBODYS = frozenset({"localhost", "localdomain", "local", "internal", "lan", "home", "invalid", "arpa"})
 """Last labels of names that mean something at home only (RFC 6761, RFC 6762, RFC 8375, and by custom)."""

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 
 from leadcast.core.errors import CredentialsError, StoreError, TransientError
-from leadcast.integrations.base import TokenPair, TokenVault
+from leadcast.core.tokens import TokenPair, TokenVault
 
 
 def account_name(*parts: str) -> str:

@@ -8,77 +8,31 @@ done at once, each mend once (`mends`).
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import (
-    AfterValidator,
-    Field,
     SecretStr,
-    StringConstraints,
     ValidationError,
-    WithJsonSchema,
 )
 
 from leadcast.core.errors import CredentialsError, UnknownOutcome, Unsendable
 from leadcast.core.limits import Limit
 from leadcast.core.model import Lead, Receipt
 from leadcast.core.redact import one_line
-from leadcast.core.settings import Language, OnUnknown, Settings
-from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, ModelClass, RequestModel
+from leadcast.core.settings import OnUnknown, Settings
+from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, ModelClass
 from leadcast.integrations.connection import misfit
 from leadcast.integrations.telegram.api import API, BotApi, id_of, refusal
 from leadcast.integrations.telegram.mends import Mender
-from leadcast.integrations.text.mapping import Fields, filled
-from leadcast.integrations.text.templating import NEW_LEAD, TemplateName
+from leadcast.integrations.telegram.settings import TelegramCredentials, TelegramSettings
+from leadcast.integrations.telegram.text import message_about
+from leadcast.integrations.text.mapping import filled
 
 GENERAL_TOPIC = 1
 """A forum shows it as number 1, and takes messages to it without one only (tdlib/telegram-bot-api#798)."""
-
-
-_CHAT_ID = r"^(?:@[A-Za-z0-9_]{1,64}|-?[0-9]{1,19})$"
-ChatId = Annotated[
-    str,
-    StringConstraints(pattern=_CHAT_ID),
-    WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string", "pattern": _CHAT_ID}]}),
-]
-"""A chat: its number, or `@name` of a public channel or group."""
-
-
-def _check_token(token: SecretStr) -> SecretStr:
-    # It becomes part of a URL, so nothing that means something there.
-    if not re.fullmatch(r"[A-Za-z0-9:_-]{1,128}", token.get_secret_value()):
-        raise ValueError("must be a bot's token: letters, digits and : _ -")
-    return token
-
-
-BotToken = Annotated[SecretStr, AfterValidator(_check_token)]
-
-
-class TelegramSettings(RequestModel):
-    """What a request may say about one message. What is set here wins over the credentials."""
-
-    chat_id: ChatId | None = Field(default=None, description="The chat; default: the one of the credentials.")
-    template: TemplateName = Field(default=NEW_LEAD, description="Name of the template.")
-    message_thread_id: int | None = Field(default=None, ge=1, description="Topic of a forum.")
-    fields: Fields = Field(
-        default_factory=dict, description="Label → text with placeholders, shown instead of the lead's custom fields."
-    )
-    silent: bool = Field(default=False, description="Whether to deliver without a sound.")
-    language: Language | None = Field(default=None, description="ru or en; default: the installation's.")
-    on_unknown: OnUnknown | None = Field(
-        default=None, description="Sent and no answer seen: hold or resend; default: the installation's."
-    )
-
-
-class TelegramCredentials(RequestModel):
-    """Whose bot writes, and where to."""
-
-    bot_token: BotToken
-    chat_id: ChatId | None = None
 
 
 class Telegram(Integration[TelegramSettings, TelegramCredentials]):
@@ -187,8 +141,12 @@ def _message(lead: Lead, *, settings: TelegramSettings, call: Call) -> dict[str,
     if settings.fields:
         lead = replace(lead, custom=filled(settings.fields, lead=lead))
     message: dict[str, Any] = {
-        "text": call.templates.telegram(
-            settings.template, lead=lead, language=settings.language, own_labels=bool(settings.fields)
+        "text": message_about(
+            lead,
+            template=settings.template,
+            templates=call.templates,
+            language=settings.language,
+            own_labels=bool(settings.fields),
         ),
         "parse_mode": "HTML",
         "link_preview_options": {"is_disabled": True},

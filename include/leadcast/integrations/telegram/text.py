@@ -7,8 +7,11 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
+from leadcast.core.errors import Unsendable
 from leadcast.core.model import Lead
+from leadcast.core.settings import Language
 from leadcast.integrations.text import template_values
+from leadcast.integrations.text.templating import Templates
 
 MAX_CHARS = 4096
 """Code points of a message after its tags and references are parsed."""
@@ -51,6 +54,33 @@ def fitted(lead: Lead, *, render: Callable[[Lead], str]) -> str | None:
             return message
         message = render(template_values.shortened(lead, limit=limit, fields=fields))
     return message if _excess(message) <= 0 else None
+
+
+def message_about(
+    lead: Lead, *, template: str, templates: Templates, language: Language | None = None, own_labels: bool = False
+) -> str:
+    """The message about a lead, in Telegram's HTML, at most 4096 visible characters.
+
+    A lead that is too long is shortened before it is rendered (first its comment, then every value), never the
+    rendered message: a cut may split a tag (vendors.md 3.3).
+
+    Args:
+        template: name of the template.
+        own_labels: how the lead's custom fields are called, we ourselves say, and no stranger.
+
+    Raises:
+        Unsendable: there is no such template, it cannot be rendered, or is too long even without the lead.
+    """
+
+    def rendered(lead: Lead) -> str:
+        return templates.part(template, "telegram.html", lead=lead, language=language, own_labels=own_labels).strip()
+
+    message = fitted(lead, render=rendered)
+    if message is None:
+        raise Unsendable(
+            f"Template {template!r} makes more than {MAX_CHARS} characters even for an empty lead.", code="template"
+        )
+    return message
 
 
 def _parsed(message: str) -> str:

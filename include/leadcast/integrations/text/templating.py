@@ -20,7 +20,6 @@ from leadcast.core.errors import Unsendable
 from leadcast.core.model import Lead
 from leadcast.core.redact import one_line
 from leadcast.core.settings import Language, Occasion
-from leadcast.integrations.telegram import text as telegram_text
 from leadcast.integrations.text import template_values
 from leadcast.integrations.text.caller_lines import MAX_LINE_CHARS, filled_line
 from leadcast.integrations.text.template_files import TemplateFiles
@@ -85,32 +84,20 @@ class Templates:
             html=self._render(f"{name}.email.html", values, spoken) if has_html else "",
         )
 
-    def telegram(self, name: str, *, lead: Lead, language: Language | None = None, own_labels: bool = False) -> str:
-        """The Telegram message about a lead, in Telegram's HTML, at most 4096 visible characters.
-
-        A lead that is too long is shortened before it is rendered (first its comment, then every value), never the
-        rendered message: a cut may split a tag (vendors.md 3.3).
+    def part(
+        self, name: str, kind: str, *, lead: Lead, language: Language | None = None, own_labels: bool = False
+    ) -> str:
+        """One part of a template about the lead: `<name>.<kind>`, say kind `telegram.html`.
 
         Args:
             own_labels: how the lead's custom fields are called, we ourselves say, and no stranger.
 
         Raises:
-            Unsendable: there is no such template, it cannot be rendered, or is too long even without the lead.
+            Unsendable: there is no such template, or it cannot be rendered.
         """
         spoken = language or self._language
-        self._check_known(name, "telegram.html", language=spoken)
-
-        def rendered(lead: Lead) -> str:
-            values = {**template_values.values_of(lead), OWN_LABELS: own_labels}
-            return self._render(f"{name}.telegram.html", values, spoken).strip()
-
-        message = telegram_text.fitted(lead, render=rendered)
-        if message is None:
-            raise Unsendable(
-                f"Template {name!r} makes more than {telegram_text.MAX_CHARS} characters even for an empty lead.",
-                code="template",
-            )
-        return message
+        self._check_known(name, kind, language=spoken)
+        return self._render(f"{name}.{kind}", {**template_values.values_of(lead), OWN_LABELS: own_labels}, spoken)
 
     def line(self, source: str, *, lead: Lead) -> str:
         """A short string of the caller's (say, a subject) with its placeholders filled in: one line, 998 characters.

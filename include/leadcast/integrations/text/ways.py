@@ -12,7 +12,7 @@ from itertools import islice
 
 import idna
 
-from leadcast.integrations.email.server import mail_address
+from leadcast.integrations.text.addresses import mail_address
 from leadcast.integrations.text.phone_division import (
     FEWEST_DIGITS,
     NATIONAL_DIGITS,

@@ -8,95 +8,32 @@ its status is kept.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Self
+from typing import Any, ClassVar
 
-from pydantic import AfterValidator, Field, SecretStr, StringConstraints, ValidationError, model_validator
+from pydantic import ValidationError
 
 from leadcast.core.errors import CredentialsError
 from leadcast.core.limits import Limit
 from leadcast.core.model import Lead, Receipt
-from leadcast.core.signing_secret import signing_secret
-from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, ModelClass, RequestModel
+from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, ModelClass
 from leadcast.integrations.connection import address_of, misfit, parsed
-from leadcast.integrations.http.address import Target, callable_url
-from leadcast.integrations.text.mapping import Fields, filled
+from leadcast.integrations.http.address import Target
+from leadcast.integrations.text.mapping import filled
 from leadcast.integrations.webhook.answer import BODY_S, check
 from leadcast.integrations.webhook.message import (
     DELIVERY_KEY,
-    BodyKind,
-    check_targets,
     lead_data,
     message_body,
     nested,
     signed_headers,
 )
+from leadcast.integrations.webhook.settings import WebhookCredentials, WebhookSettings
 
 TIMEOUT_S = 30.0
 MAX_ANSWER_BYTES = 65536
 CALLS_PER_S = 50
 """No receiver publishes a limit; this one is there so that a receiver that asks for a pause can be given one."""
-MAX_HEADERS = 20
-_MAX_HEADER_CHARS = 4096
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
-_OURS = frozenset({"host", "content-length", "content-type", "content-encoding", "transfer-encoding", "connection"}) | {
-    "accept-encoding", "expect", "keep-alive", "te", "trailer", "upgrade", "proxy-authorization", "proxy-connection"
-}  # fmt: skip
-
-
-def _check_url(url: SecretStr) -> SecretStr:
-    return SecretStr(callable_url(url.get_secret_value()))
-
-
-def _check_headers(headers: Mapping[str, SecretStr]) -> Mapping[str, SecretStr]:
-    seen: set[str] = set()
-    for name, secret in headers.items():
-        value, lower = secret.get_secret_value(), name.lower()
-        if not _HEADER_NAME.fullmatch(name):
-            raise ValueError("a header's name is 1 to 128 letters, digits and hyphens")
-        if lower in _OURS or lower.startswith("webhook-"):
-            raise ValueError(f"header {name!r} is set by Leadcast")
-        if lower in seen:
-            raise ValueError(f"header {name!r} stands there twice")
-        if len(value) > _MAX_HEADER_CHARS or not _HEADER_VALUE.fullmatch(value):
-            raise ValueError(f"header {name!r} must be at most {_MAX_HEADER_CHARS} printable ASCII characters")
-        seen.add(lower)
-    return headers
-
-
-class WebhookSettings(RequestModel):
-    """What a request may say about one message."""
-
-    event: Annotated[str, StringConstraints(max_length=128, pattern=r"^[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*$")] = Field(
-        default="lead.created", description="The message's `type`: words with dots between them."
-    )
-    body: BodyKind = Field(default=BodyKind.JSON, description="json, or form: as an HTML form sends it.")
-    fields: Fields = Field(
-        default_factory=dict,
-        description="Instead of the whole lead: field of `data` (contact.phone for one within another) → value.",
-    )
-
-    @model_validator(mode="after")
-    def _fields_have_a_place(self) -> Self:
-        check_targets(self.fields)
-        return self
-
-
-class WebhookCredentials(RequestModel):
-    """Where to, signed with what. The URL counts as a secret: for many receivers it is the only one."""
-
-    url: Annotated[SecretStr, AfterValidator(_check_url)]
-    secret: Annotated[SecretStr, AfterValidator(signing_secret)] | None = Field(
-        default=None, description="whsec_… ; without it messages are not signed."
-    )
-    previous_secret: Annotated[SecretStr, AfterValidator(signing_secret)] | None = Field(
-        default=None, description="While the receiver changes from one secret to the next: both sign."
-    )
-    headers: Annotated[dict[str, SecretStr], AfterValidator(_check_headers)] = Field(
-        default_factory=dict, max_length=MAX_HEADERS, description="Further headers, say Authorization."
-    )
 
 
 class Webhook(Integration[WebhookSettings, WebhookCredentials]):

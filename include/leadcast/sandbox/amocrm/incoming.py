@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from leadcast.sandbox.amocrm.account import AmoAccount
 from leadcast.sandbox.amocrm.catalogue import FIRST_STATUS_ID
 from leadcast.sandbox.amocrm.reads import page_of
 from leadcast.sandbox.amocrm.validation import problems_of_form
 from leadcast.sandbox.amocrm.writes import MAX_ITEMS, items_of, links_to
 from leadcast.sandbox.http_service import call_of
-
-if TYPE_CHECKING:
-    from leadcast.sandbox.amocrm.service import AmoCrm
 
 _PATH = "leads/unsorted"
 _NOT_IN_THE_ANSWER = ("source_uid", "source_name", "category", "pipeline_id", "created_at", "metadata")
@@ -25,7 +23,7 @@ _NOT_IN_THE_ANSWER = ("source_uid", "source_name", "category", "pipeline_id", "c
 class AmoIncoming:
     """The endpoints. Their list names leads, contacts and companies by id only."""
 
-    def __init__(self, account: AmoCrm) -> None:
+    def __init__(self, account: AmoAccount) -> None:
         self._account = account
 
     def routes(self) -> list[Route]:

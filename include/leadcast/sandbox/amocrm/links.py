@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from leadcast.sandbox.amocrm.account import AmoAccount
 from leadcast.sandbox.amocrm.validation import Problem, missing, not_a_choice
 from leadcast.sandbox.amocrm.writes import MAX_ITEMS, items_of
-
-if TYPE_CHECKING:
-    from leadcast.sandbox.amocrm.service import AmoCrm
 
 _TYPES = ("contacts", "companies")
 
@@ -22,7 +20,7 @@ _TYPES = ("contacts", "companies")
 class AmoLinks:
     """The endpoints."""
 
-    def __init__(self, account: AmoCrm) -> None:
+    def __init__(self, account: AmoAccount) -> None:
         self._account = account
 
     def routes(self) -> list[Route]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -11,9 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from leadcast.sandbox.amocrm import catalogue
-
-if TYPE_CHECKING:
-    from leadcast.sandbox.amocrm.service import AmoCrm
+from leadcast.sandbox.amocrm.account import AmoAccount
 
 MAX_LIMIT = 250
 DEFAULT_LIMIT = 50
@@ -22,7 +20,7 @@ DEFAULT_LIMIT = 50
 class AmoReads:
     """The endpoints. A list that matches nothing answers 204 with an empty body (vendors.md 1.1)."""
 
-    def __init__(self, account: AmoCrm) -> None:
+    def __init__(self, account: AmoAccount) -> None:
         self._account = account
 
     def routes(self) -> list[Route]:

@@ -8,15 +8,15 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pydantic import Field, SecretStr
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from leadcast.sandbox.amocrm.account import AmoSettings
 from leadcast.sandbox.amocrm.incoming import AmoIncoming
 from leadcast.sandbox.amocrm.links import AmoLinks
-from leadcast.sandbox.amocrm.oauth import OAuthError, RefreshMode, TokenBook
+from leadcast.sandbox.amocrm.oauth import OAuthError, TokenBook
 from leadcast.sandbox.amocrm.reads import AmoReads
 from leadcast.sandbox.amocrm.store import AmoStore
 from leadcast.sandbox.amocrm.validation import Problem, not_a_choice
@@ -25,7 +25,6 @@ from leadcast.sandbox.faults import Fault, FaultKind
 from leadcast.sandbox.http_service import (
     HttpService,
     NotJsonError,
-    ServiceSettings,
     gateway_page,
     json_body,
     reason_phrase,
@@ -42,22 +41,6 @@ _DETAILS = {
     422: "Limit 250 per page",
     429: "You have sent too many requests in a given amount of time. Please try again later.",
 }
-
-
-class AmoSettings(ServiceSettings):
-    """What can be set about the account."""
-
-    duplicate_control: bool = False
-    refresh_mode: RefreshMode = RefreshMode.STRICT
-    access_token_lifetime_s: int = Field(default=86_400, ge=1)
-    clients: dict[str, SecretStr] | None = Field(default=None, description="client id: secret; null: any")
-    accept_unknown_tokens: bool = True
-    requests_per_second: int | None = Field(default=None, ge=1, description="null: no limit; the real one is 7")
-    retry_after_s: int = Field(default=1, ge=0, description="in the body of a 429; amoCRM's sample says 300")
-    block_after_429: int | None = Field(default=None, ge=1, description="so many 429 in a row block the account: 403")
-    is_api_filter_enabled: bool = False
-    incoming_in_lists: bool = Field(default=True, description="GET /leads shows leads that nobody has accepted yet")
-    search_lag_s: float = Field(default=0, ge=0, description="how long a search does not see what is new")
 
 
 def problem(status: int, detail: str | None = None, **more: Any) -> JSONResponse:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from leadcast.sandbox.amocrm.account import AmoAccount
 from leadcast.sandbox.amocrm.store import contact_keys
 from leadcast.sandbox.amocrm.validation import (
     Problem,
@@ -20,9 +21,6 @@ from leadcast.sandbox.amocrm.validation import (
     wrong_type,
 )
 from leadcast.sandbox.http_service import call_of, json_body
-
-if TYPE_CHECKING:
-    from leadcast.sandbox.amocrm.service import AmoCrm
 
 MAX_COMPLEX = 50
 MAX_ITEMS = 250
@@ -49,7 +47,7 @@ class TooManyItemsError(Exception):
 class AmoWrites:
     """The endpoints. `request_id` is echoed, never stored, never a key (vendors.md 1.6)."""
 
-    def __init__(self, account: AmoCrm) -> None:
+    def __init__(self, account: AmoAccount) -> None:
         self._account = account
 
     def routes(self) -> list[Route]:

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from leadcast.integrations.base import TokenPair
+from leadcast.core.tokens import TokenPair
 from leadcast.store.database import Store
 from leadcast.store.schema import oauth_tokens
 from leadcast.store.sealing import tokens_of
