@@ -13,10 +13,10 @@ from selenium.webdriver.remote.webelement import WebElement
 
 from tests.browser.conftest import Browser
 from tests.stack import EXAMPLES, Stack, until
-from tests.system.test_main_job import check_what_the_seed_promises
+from tests.system.test_main_job import check_what_the_request_promises
 
 pytestmark = pytest.mark.browser
-SEED: dict[str, Any] = json.loads((EXAMPLES / "seed-request.json").read_bytes())
+REQUEST: dict[str, Any] = json.loads((EXAMPLES / "laravel-request.json").read_bytes())
 SECRETS = ("your_client_secret", "your_access_token", "your_bot_token")
 EDITOR = "//*[@role='dialog']//label[normalize-space()='{label}']/ancestor::*[@role='group'][1]"
 
@@ -65,14 +65,14 @@ def _paste(form: Browser, editor: WebElement, text: str) -> None:
         ActionChains(form.driver).key_down(Keys.CONTROL).send_keys(key).key_up(Keys.CONTROL).perform()
 
 
-def test_the_seeds_request_through_airflows_trigger_form(browser: Browser, stack: Stack) -> None:
+def test_the_laravel_request_through_airflows_trigger_form(browser: Browser, stack: Stack) -> None:
     sign_in_by_hand(browser, stack)
-    trigger(browser, lead_id="123", integrations=SEED["integrations"], credentials=SEED["credentials"])
+    trigger(browser, lead_id="123", integrations=REQUEST["integrations"], credentials=REQUEST["credentials"])
 
     run_id = browser.wait(lambda: browser.js("return location.pathname.split('/runs/')[1]"))
     # the run's first task makes the batch
     (batch,) = until(lambda: stack.sql("leadcast", f"SELECT id FROM batches WHERE wave_id = '{run_id}'"))
-    check_what_the_seed_promises(stack, stack.settled(batch.id))
+    check_what_the_request_promises(stack, stack.settled(batch.id))
     (run,) = stack.sql("airflow", f"SELECT conf::text AS conf FROM dag_run WHERE run_id = '{run_id}'")
     (entry,) = stack.sql("airflow", "SELECT extra FROM log WHERE event = 'trigger_dag_run' ORDER BY id DESC LIMIT 1")
     assert "amocrm" in run.conf

@@ -27,12 +27,12 @@ from leadcast.integrations.email.settings import EmailCredentials, EmailSettings
 from leadcast.integrations.email.smtp import MailServer, TlsMode
 from leadcast.sandbox import Sandbox
 
-SEED = {
+INLINE = {
     "emails": ["admin@example.com", "notifications@example.com"],
     "template": "new_lead",
     "subject": "New Lead: {lead_name}",
 }
-ADMIN, NOTIFICATIONS = SEED["emails"]
+ADMIN, NOTIFICATIONS = INLINE["emails"]
 MakeCall = Callable[..., Call]
 
 
@@ -51,7 +51,7 @@ def connection(sandbox: Sandbox, **changes: Any) -> ConnectionFields:
 def deliver(
     sandbox: Sandbox, lead: Lead, call: Call, *, settings: Any = None, inline: Any = None, **changes: Any
 ) -> Receipt:
-    account = Email.from_connection(connection(sandbox, **changes), SEED if inline is None else inline)
+    account = Email.from_connection(connection(sandbox, **changes), INLINE if inline is None else inline)
     return Email().deliver(lead, settings=EmailSettings.model_validate(settings or {}), account=account, call=call)
 
 
@@ -63,7 +63,7 @@ def headers(letter: dict[str, Any]) -> dict[str, str]:
     return {name.lower(): value for name, value in letter["mail_headers"]}
 
 
-def test_the_seeds_email_arrives_at_both_addresses(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
+def test_the_laravel_systems_email_arrives_at_both_addresses(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
     call = make_call()
     receipt = deliver(sandbox, lead, call)
     [letter] = letters(sandbox)
@@ -254,7 +254,7 @@ def test_a_server_that_hangs_up_before_the_message_is_tried_again(
 
 
 def test_a_server_that_is_not_there_is_tried_again(sandbox: Sandbox, lead: Lead, make_call: MakeCall) -> None:
-    account = Email.from_connection(replace(connection(sandbox), port=1), SEED)
+    account = Email.from_connection(replace(connection(sandbox), port=1), INLINE)
     with pytest.raises(TransientError, match=r"'smtp_default'"):
         Email().deliver(lead, settings=EmailSettings(), account=account, call=make_call())
 
@@ -302,7 +302,7 @@ def test_a_certificate_that_is_not_trusted_is_refused_unless_the_operator_says_s
 def test_a_probe_signs_in_and_mails_nobody(sandbox: Sandbox, make_call: MakeCall) -> None:
     assert Email.can_probe
     sandbox.configure("smtp", user="robot", password="hunter2-hunter2")
-    account = Email.from_connection(connection(sandbox, login="robot", password="hunter2-hunter2"), SEED)
+    account = Email.from_connection(connection(sandbox, login="robot", password="hunter2-hunter2"), INLINE)
     words = Email().probe(account, call=make_call())
     assert words == (
         f"Mail server 127.0.0.1:{sandbox.smtp_port} lets us in as robot; letters go out from leads@example.com. "
@@ -323,7 +323,7 @@ def test_a_probe_that_fails_says_why(
     sandbox: Sandbox, make_call: MakeCall, changes: dict[str, Any], error: type[Exception]
 ) -> None:
     sandbox.configure("smtp", password="hunter2-hunter2")
-    account = Email.from_connection(connection(sandbox, **changes), SEED)
+    account = Email.from_connection(connection(sandbox, **changes), INLINE)
     with pytest.raises(error) as caught:
         Email().probe(account, call=make_call())
     assert "wrong-password" not in str(caught.value)
@@ -332,7 +332,7 @@ def test_a_probe_that_fails_says_why(
 def test_the_account_is_the_server_with_its_login_whoever_is_written_to(sandbox: Sandbox) -> None:
     fields = connection(sandbox, login="robot", password="hunter2-hunter2")
     one, other = (Email.from_connection(fields, {"emails": [address]}) for address in (ADMIN, NOTIFICATIONS))
-    stranger = Email.from_connection(replace(fields, password=SecretStr("another-password")), SEED)
+    stranger = Email.from_connection(replace(fields, password=SecretStr("another-password")), INLINE)
     assert Email().identity(one) == Email().identity(other) != Email().identity(stranger)
     assert Email().label(one) == "127.0.0.1"
     assert Email().limits(settings=EmailSettings(), account=one) == ()
@@ -344,7 +344,7 @@ def test_a_port_without_tls_says_what_to_set(sandbox: Sandbox, lead: Lead, make_
 
 
 def test_email_without_a_mail_server_is_a_matter_of_setup(lead: Lead, make_call: MakeCall) -> None:
-    account = Account(credentials=EmailCredentials.model_validate(SEED))
+    account = Account(credentials=EmailCredentials.model_validate(INLINE))
     with pytest.raises(SettingsError, match="smtp_default"):
         Email().deliver(lead, settings=EmailSettings(), account=account, call=make_call())
 
@@ -385,7 +385,7 @@ def test_a_connection_is_read_as_airflow_reads_it(extra: dict[str, Any], mode: T
 def test_a_connection_that_lacks_something_says_what(changes: dict[str, Any], word: str) -> None:
     fields = ConnectionFields(conn_id="my_smtp", host="mail.example.com", login="leads@example.com")
     with pytest.raises(CredentialsError, match=word) as caught:
-        Email.from_connection(replace(fields, **changes), SEED)
+        Email.from_connection(replace(fields, **changes), INLINE)
     assert "my_smtp" in str(caught.value)
 
 
@@ -420,7 +420,7 @@ def test_without_recipients_it_says_where_to_put_them(sandbox: Sandbox) -> None:
 )
 def test_credentials_that_do_not_fit_are_refused_at_the_door(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        EmailCredentials.model_validate(SEED | wrong)
+        EmailCredentials.model_validate(INLINE | wrong)
 
 
 def test_an_address_written_twice_is_mailed_once_and_a_russian_domain_is_fine() -> None:

@@ -518,7 +518,7 @@ def test_a_connection_that_lacks_something_says_what(changes: dict[str, Any], wo
     assert "a/../b?c" not in str(caught.value)
 
 
-def test_the_seeds_credentials_are_taken_as_they_are() -> None:
+def test_the_laravel_systems_credentials_are_taken_as_they_are() -> None:
     credentials = TelegramCredentials.model_validate({"bot_token": "your_bot_token", "chat_id": "@notifications"})
     assert "your_bot_token" not in repr(credentials)
 

@@ -10,7 +10,7 @@ import pytest
 from tests.stack import EXAMPLES, SECRETS, Stack, until
 
 pytestmark = pytest.mark.system
-SEED = (EXAMPLES / "seed-request.json").read_bytes()
+REQUEST = (EXAMPLES / "laravel-request.json").read_bytes()
 ALL_FIVE = ("amocrm", "email", "telegram", "bitrix24", "webhook")
 
 
@@ -20,8 +20,8 @@ def lead_123(stack: Stack) -> None:
     stack.api().call("PUT", "/api/integrations/leads/123", json=lead)
 
 
-def check_what_the_seed_promises(stack: Stack, batch: dict[str, Any]) -> None:
-    """The seed's request reached all three services, with its lead and its words."""
+def check_what_the_request_promises(stack: Stack, batch: dict[str, Any]) -> None:
+    """The request of the Laravel system reached all three services, with its lead and its words."""
     assert batch["status"] == "completed"
     assert {item["type"]: item["state"] for item in batch["deliveries"]} == dict.fromkeys(
         ("amocrm", "email", "telegram"), "delivered"
@@ -36,27 +36,27 @@ def check_what_the_seed_promises(stack: Stack, batch: dict[str, Any]) -> None:
     assert "Анна Пример" in json.dumps(message, ensure_ascii=False)
 
 
-def test_the_seeds_request_byte_for_byte(stack: Stack) -> None:
-    answer = stack.api().call("POST", "/api/integrations/send-batch", data=SEED)
+def test_the_laravel_request_byte_for_byte(stack: Stack) -> None:
+    answer = stack.api().call("POST", "/api/integrations/send-batch", data=REQUEST)
     assert (answer["status"], answer["lead_id"], answer["total_jobs"]) == ("pending", "123", 3)
     assert set(answer["links"]) == {"self", "run"}
-    check_what_the_seed_promises(stack, stack.settled(answer["batch_id"]))
+    check_what_the_request_promises(stack, stack.settled(answer["batch_id"]))
 
 
-def test_the_seeds_request_as_conf_of_airflows_own_trigger(stack: Stack) -> None:
-    body = {"logical_date": None, "conf": json.loads(SEED)}
+def test_the_laravel_request_as_conf_of_airflows_own_trigger(stack: Stack) -> None:
+    body = {"logical_date": None, "conf": json.loads(REQUEST)}
     run = stack.api().call("POST", "/api/v2/dags/send_lead/dagRuns", json=body)
     until(lambda: stack.run_state(run["dag_run_id"]) == "success")
     (batch,) = stack.api().call("GET", "/api/integrations/batches?lead_id=123&limit=1")["batches"]
     assert batch["run_id"] == run["dag_run_id"]
-    check_what_the_seed_promises(stack, stack.settled(batch["batch_id"]))
+    check_what_the_request_promises(stack, stack.settled(batch["batch_id"]))
 
 
-def test_the_seeds_request_from_the_command_line(stack: Stack) -> None:
-    shown = stack.run("send", str(EXAMPLES / "seed-request.json"), "--wait")
+def test_the_laravel_request_from_the_command_line(stack: Stack) -> None:
+    shown = stack.run("send", str(EXAMPLES / "laravel-request.json"), "--wait")
     assert "completed" in shown.stdout
     (batch,) = stack.api().call("GET", "/api/integrations/batches?lead_id=123&limit=1")["batches"]
-    check_what_the_seed_promises(stack, stack.settled(batch["batch_id"]))
+    check_what_the_request_promises(stack, stack.settled(batch["batch_id"]))
 
 
 def test_a_quiet_wave_of_five_costs_seven_processes(stack: Stack) -> None:

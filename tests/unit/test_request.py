@@ -30,8 +30,8 @@ def lead_in(request: dict[str, Any]) -> Lead:
     return read.lead.to_lead(read.lead_id)
 
 
-def test_the_seeds_request_is_taken_to_the_letter() -> None:
-    request = validate(parse_body((EXAMPLES / "seed-request.json").read_bytes()))
+def test_the_request_of_the_laravel_system_is_taken_to_the_letter() -> None:
+    request = validate(parse_body((EXAMPLES / "laravel-request.json").read_bytes()))
     assert request.lead_id == "123"
     assert request.types() == ("amocrm", "email", "telegram")
     assert request.priority is Priority.NORMAL

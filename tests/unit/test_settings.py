@@ -1,4 +1,4 @@
-"""Settings: defaults of the seed, overrides per integration, and one clear line for what is wrong."""
+"""Settings: the defaults of the Laravel system, overrides per integration, and one clear line for what is wrong."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from leadcast.integrations.webhook.message import signed_headers
 KEY = "whsec_" + base64.b64encode(b"k" * 32).decode()
 
 
-def test_the_defaults_are_those_of_the_seeds_horizon() -> None:
+def test_the_defaults_are_those_of_the_laravel_systems_horizon() -> None:
     rules = Settings().delivering("amocrm")
     assert (rules.tries, rules.timeout_s, rules.slots) == (3, 300, 10)
 

@@ -65,7 +65,7 @@ def test_every_placeholder_of_a_line_is_filled_in() -> None:
     )
 
 
-def test_the_seeds_subject_works() -> None:
+def test_the_laravel_systems_subject_works() -> None:
     assert Templates().line("New Lead: {lead_name}", lead=LEAD) == "New Lead: Анна Пример"
 
 

@@ -66,7 +66,7 @@ class Occasion(StrEnum):
 
 
 class Delivering(BaseModel):
-    """How one integration's deliveries are tried. The defaults are those of the seed's Horizon: 3 tries, 300 s."""
+    """How one integration's deliveries are tried. Defaults as in the Laravel system: 3 tries, 300 s."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -110,7 +110,7 @@ class IntegrationRequest(AsMeant):
 
 
 class SendBatch(AsMeant):
-    """Body of `POST /api/integrations/send-batch`: the seed's, plus `lead`, `callback_url`, `priority`."""
+    """Body of `POST /api/integrations/send-batch`: the Laravel system's, plus `lead`, `callback_url`, `priority`."""
 
     lead_id: LeadId
     integrations: list[IntegrationRequest] = Field(min_length=1, max_length=MAX_INTEGRATIONS)

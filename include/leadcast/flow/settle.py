@@ -294,8 +294,8 @@ class Settler:
         )
 
     def _queue_lead_status(self, connection: Connection, batch_id: str, status: BatchStatus, *, now: datetime) -> None:
-        """Before the hooks, as the seed's `finally` finds it. At each change anew, the same status after another, too:
-        what stands in the user's table by then may be of another batch of this lead."""
+        """Before the hooks, as the Laravel system's `finally` finds it. At each change anew, the same status after
+        another, too: what stands in the user's table by then may be of another batch of this lead."""
         if self.settings.status_column and status.is_final:
             channel = Channel.LEAD_STATUS
             key = f"{batch_id}:{channel}:{now.isoformat()}"

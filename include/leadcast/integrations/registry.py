@@ -35,7 +35,7 @@ def _targets() -> dict[str, str]:
 
 
 def types() -> tuple[str, ...]:
-    """The registered types, the seed's five first, in the order of the seed's queues."""
+    """The registered types, those of the Laravel system first, in the order of its queues."""
     return tuple(_targets())
 
 

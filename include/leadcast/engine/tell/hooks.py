@@ -1,4 +1,4 @@
-"""The user's own callables: `then`, `catch` and `finally`, as the seed's batch has them.
+"""The user's own callables: `then`, `catch` and `finally`, as a batch of the Laravel system has them.
 
 They come from the entry-point group `leadcast.hooks` (an entry's name is the moment, or begins with it: `then.crm`) and
 from a file, `include/hooks.py`, with functions `then(batch)`, `catch(batch, reason)`, `finally_(batch)`.

@@ -1,8 +1,8 @@
 """What people read: e-mails, Telegram messages, notifications. Jinja templates, shipped or the user's own.
 
-Placeholders as in the seed (`{lead_name}`) are turned into Jinja expressions in the template's source, once, before a
-lead's values come near it: a value that itself looks like a placeholder or like Jinja comes out as it is. Whatever ends
-in `.html` is escaped. Where templates are looked for: `template_files`.
+Placeholders as in the Laravel system (`{lead_name}`) are turned into Jinja expressions in the template's source, once,
+before a lead's values come near it: a value that itself looks like a placeholder or like Jinja comes out as it is.
+Whatever ends in `.html` is escaped. Where templates are looked for: `template_files`.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from leadcast.sandbox.telegram.text import TextError, message_text
 MAX_MESSAGES = 200_000
 _PATH = re.compile(r"^/bot(?P<token>[^/]*)(?P<rest>/.*)?$")
 _TOKEN = re.compile(r"^(?P<bot>[0-9]{1,20}):(?P<secret>[A-Za-z0-9_-]{3,})$")
-SEED_TOKEN = "your_bot_token"  # noqa: S105  # the seed's request, byte for byte, is to be delivered here
+LARAVEL_TOKEN = "your_bot_token"  # noqa: S105  # in the Laravel system's example, which is delivered as it is
 _ECHOED = ("message_thread_id", "link_preview_options", "has_protected_content")
 
 
@@ -116,7 +116,7 @@ class Telegram(HttpService):
 
     async def _call(self, request: Request) -> Response:
         token: str = request.path_params["token"]
-        parts = _TOKEN.match(token if token != SEED_TOKEN else f"1:{token}")
+        parts = _TOKEN.match(token if token != LARAVEL_TOKEN else f"1:{token}")
         if parts is None:
             raise TelegramError(404, "Not Found")
         known = self.settings.tokens
