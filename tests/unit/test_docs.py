@@ -32,6 +32,9 @@ PAGES = [
 ]
 
 
+DECISIONS = [page for page in sorted((DOCS / "decisions").glob("*.md")) if page.name != "README.md"]
+
+
 def text_of(page: str) -> str:
     return (DOCS / page).read_text(encoding="utf-8")
 
@@ -63,7 +66,22 @@ def test_every_relative_link_leads_to_a_file(path: Path) -> None:
 
 def test_every_page_is_linked_from_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert not [page for page in DOCS.rglob("*.md") if f"({page.relative_to(ROOT)})" not in readme]
+    pages = [page for page in DOCS.rglob("*.md") if page not in DECISIONS]
+    assert not [page for page in pages if f"({page.relative_to(ROOT)})" not in readme]
+
+
+def test_every_decision_is_in_the_index() -> None:
+    indexed = re.findall(r"^\| \[(.+\.md)\]\(\1\) \|", text_of("decisions/README.md"), flags=re.MULTILINE)
+    assert sorted(indexed) == sorted(page.name for page in DECISIONS)
+    assert len(DECISIONS) >= 7
+
+
+@pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.name)
+def test_a_decision_names_files_that_are_there(page: Path) -> None:
+    named = re.findall(r"`([\w.-]+(?:/[\w.*-]+)+)/?`", page.read_text(encoding="utf-8"))
+    missing = [path for path in named if not any(any(base.glob(path)) for base in (ROOT, ROOT / "include/leadcast"))]
+    assert named
+    assert not missing
 
 
 def test_the_page_of_settings_is_what_the_settings_say() -> None:
