@@ -38,10 +38,11 @@ bench: $(VENV)/.installed-dev  ## Measure, and print the table (BENCH_QUICK=1: f
 chaos: $(VENV)/.installed-dev  ## Stage every death, and judge what came of it (CHAOS="--soak": watch memory instead)
 	$(BIN)/python -m chaos $(CHAOS)
 
-lint: $(VENV)/.installed-dev  ## Check style and types
+lint: $(VENV)/.installed-dev  ## Check style, types, and who imports whom
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --no-logo
 
 docs: $(VENV)/.installed-dev  ## Write docs/settings.md, docs/errors.md and the tables of docs/security.md anew
 	$(BIN)/python docs/generate_settings.py

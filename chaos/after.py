@@ -13,7 +13,7 @@ from chaos.stack import Stage
 from chaos.world import CHAT_PREFIX
 from leadcast.client.api import ApiError
 from leadcast.client.errors import StackError
-from leadcast.engine.seal.conf_guard import DAG_ID
+from leadcast.engine.dag_ids import DAG_ID
 
 PATIENCE_S = 240.0
 BACKFILL_DAG = "retry_leads"

@@ -23,7 +23,7 @@ from leadcast.api.trigger_guard import TriggerGuard
 from leadcast.core.bounded import NotInTime, Turns
 from leadcast.core.errors import LeadNotFound, LeadTableError, StoreError
 from leadcast.core.tidy import Tidied
-from leadcast.engine.runs import lead_of_run, run_notes
+from leadcast.engine.seal import lead_of_run, run_notes
 from leadcast.engine.settings import config
 from leadcast.engine.setup import connection_hooks
 from leadcast.engine.setup.connection_hooks import Tried

@@ -15,7 +15,7 @@ from leadcast.core.errors import HELD_FOR_AGE, CredentialsError, RateLimited, Tr
 from leadcast.core.limits import Limit
 from leadcast.core.model import DeliveryState
 from leadcast.core.settings import Settings
-from leadcast.engine.dags.sweep_steps import STOPPED
+from leadcast.engine.runs.ended import STOPPED
 from leadcast.flow.plan import ring_for_rest
 from leadcast.store.batches import views
 from leadcast.store.database import Store

@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from leadcast.core.errors import RateLimited
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.core.settings import Settings
-from leadcast.engine.dags.sweep_steps import TIMED_OUT
+from leadcast.engine.runs.ended import TIMED_OUT
 from leadcast.flow.deliver.courier import Courier
 from leadcast.flow.inbox import Accepted
 from leadcast.flow.plan import Plan, plan, ring_for_rest

@@ -10,7 +10,8 @@ from sqlalchemy import select
 from leadcast.core.errors import AttemptFailed, RejectedError, TransientError
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.core.settings import Occasion, Settings
-from leadcast.engine.dags.sweep_steps import STOPPED, settle_dead_waves
+from leadcast.engine.dags.sweep_steps import settle_dead_waves
+from leadcast.engine.runs.ended import STOPPED
 from leadcast.flow.deliver.courier import Courier
 from leadcast.flow.inbox import Accepted
 from leadcast.flow.plan import plan

@@ -14,6 +14,8 @@ from leadcast.core.errors import LeadcastError, StoreError
 from leadcast.core.model import BatchStatus, DeliveryState, Receipt
 from leadcast.core.settings import Settings
 from leadcast.engine.dags import sweep_steps as sweep
+from leadcast.engine.runs import ended
+from leadcast.engine.runs.trouble import SILENT_AFTER, Trouble, UnsweptError
 from leadcast.flow.deliver.courier import Courier
 from leadcast.flow.inbox import Accepted
 from leadcast.flow.plan import plan
@@ -181,11 +183,11 @@ def test_an_airflow_that_does_not_answer_stops_no_bell(ground: Ground, settings:
 ENDINGS = [
     ("failed", "failed", False, S.PENDING, ""),  # it came to its end and could not settle, the store being away say
     ("success", "success", False, S.PENDING, ""),  # it has settled, but for what a process still held
-    ("failed", "skipped", True, S.PENDING, sweep.TIMED_OUT),
-    ("failed", None, False, S.PENDING, sweep.ENDED_EARLY),  # none of its tasks could go on
-    (None, None, False, S.PENDING, sweep.GONE),
-    ("failed", "skipped", False, S.FAILED, sweep.STOPPED),  # a person has marked it
-    ("success", "skipped", False, S.FAILED, sweep.STOPPED),
+    ("failed", "skipped", True, S.PENDING, ended.TIMED_OUT),
+    ("failed", None, False, S.PENDING, ended.ENDED_EARLY),  # none of its tasks could go on
+    (None, None, False, S.PENDING, ended.GONE),
+    ("failed", "skipped", False, S.FAILED, ended.STOPPED),  # a person has marked it
+    ("success", "skipped", False, S.FAILED, ended.STOPPED),
     ("running", None, False, S.PROCESSING, ""),
     ("queued", None, False, S.PROCESSING, ""),  # cleared by a person: it begins anew
 ]
@@ -277,9 +279,9 @@ def test_what_the_runs_own_callback_has_told_the_sweep_does_not_tell_again(groun
     die_in_mid_air(ground.store, f"{batch_id}-0", ground.clock)
     with ground.store.lock(f"delivery:{batch_id}-0"):  # its process still sends
         told_as = ground.airflow.told_as("w")
-        settler.wave("w", over=True, critical=sweep.TIMED_OUT, give_back=True, told_as=told_as)
+        settler.wave("w", over=True, critical=ended.TIMED_OUT, give_back=True, told_as=told_as)
     assert ground.settle() == 1
-    assert (ground.status(batch_id), ground.letters()) == (S.PENDING, [sweep.TIMED_OUT])
+    assert (ground.status(batch_id), ground.letters()) == (S.PENDING, [ended.TIMED_OUT])
 
 
 def test_a_run_that_vanishes_is_told_again_when_its_id_is_used_again(ground: Ground) -> None:
@@ -287,7 +289,7 @@ def test_a_run_that_vanishes_is_told_again_when_its_id_is_used_again(ground: Gro
         ground.claimed("order-5")
         ground.clock.pass_s(61)
         assert [ground.settle(), ground.settle()] == [1, 0]
-    assert [letter.split(".")[0] for letter in ground.letters()] == [sweep.GONE] * 2
+    assert [letter.split(".")[0] for letter in ground.letters()] == [ended.GONE] * 2
 
 
 # --- it survives
@@ -319,7 +321,7 @@ def test_what_was_given_back_is_not_taken_for_what_has_been_held_all_the_time(gr
 def test_a_run_that_airflow_does_not_tell_of_keeps_no_other_waiting(ground: Ground) -> None:
     stuck, others = ground.claimed("w0", state="failed"), [ground.claimed(f"w{n}", state="failed") for n in (1, 2)]
     ground.airflow.silent = {"w0"}
-    with pytest.raises(sweep.UnsweptError, match="1 of 3 open waves not settled: asking for w0"):
+    with pytest.raises(UnsweptError, match="1 of 3 open waves not settled: asking for w0"):
         ground.settle()
     assert [ground.status(batch_id) for batch_id in (stuck, *others)] == [S.PROCESSING, S.PENDING, S.PENDING]
 
@@ -328,9 +330,9 @@ def test_an_airflow_that_does_not_answer_is_not_asked_for_every_wave(ground: Gro
     for number in range(6):
         ground.claimed(f"w{number}")
     ground.airflow.silent = {"*"}
-    with pytest.raises(sweep.UnsweptError):
+    with pytest.raises(UnsweptError):
         ground.settle()
-    assert len(ground.airflow.asked) == sweep.SILENT_AFTER
+    assert len(ground.airflow.asked) == SILENT_AFTER
 
 
 @pytest.fixture
@@ -354,7 +356,7 @@ def test_a_batch_that_cannot_be_settled_keeps_no_other_from_it(ground: Ground, p
     for batch_id in (first, sound, other):
         die_in_mid_air(ground.store, f"{batch_id}-0", ground.clock)
     poisonous.add(first)
-    with pytest.raises(sweep.UnsweptError, match="1 of 2 open waves not settled: settling w"):
+    with pytest.raises(UnsweptError, match="1 of 2 open waves not settled: settling w"):
         ground.settle()
     assert [ground.status(each) for each in (first, sound, other)] == [S.PROCESSING, S.FAILED, S.FAILED]
     poisonous.clear()
@@ -384,7 +386,7 @@ def test_a_wave_whose_store_is_away_is_not_tried_batch_by_batch(
 
 
 def test_trouble_in_one_thing_is_noted_and_the_next_is_done(capsys: pytest.CaptureFixture[str]) -> None:
-    trouble = sweep.Trouble()
+    trouble = Trouble()
     done = []
     with trouble.noted("the first"):
         raise KeyError("+79990000007")

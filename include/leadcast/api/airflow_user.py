@@ -8,7 +8,7 @@ from airflow.api_fastapi.core_api.security import bearer_scheme, get_user, requi
 from fastapi import HTTPException, Request
 
 from leadcast.api.caller import MAY_NOT_LOOK, MAY_NOT_SEND
-from leadcast.engine.seal.conf_guard import DAG_ID
+from leadcast.engine.dag_ids import DAG_ID
 
 _may_read = requires_access_dag("GET", DagAccessEntity.RUN, param_dag_id=DAG_ID)
 _may_trigger = requires_access_dag("POST", DagAccessEntity.RUN, param_dag_id=DAG_ID)

@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import Request
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from leadcast.api.links import Links
 from leadcast.control.monitor import LeadView, Page
 from leadcast.core.model import BatchStatus, DeliveryState, Priority
 from leadcast.flow.inbox import Accepted
 from leadcast.flow.request import LeadData
+from leadcast.integrations.registry import queue_if_known
 from leadcast.store.batches.views import BatchView, DeliveryView
 
 Utc = Annotated[datetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
@@ -83,7 +84,7 @@ class DeliveryAnswer(Answer):
 
     id: str
     type: str
-    queue: str
+    queue: Annotated[str, BeforeValidator(queue_if_known), Field(validation_alias="type")]
     state: DeliveryState
     attempts: int
     receipt: dict[str, Any] | None = Field(description=f"{_WITHOUT_RIGHT}, its `detail` is null.")

@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import Depends, HTTPException, Request
 
 from leadcast.core.reach import EVERYBODYS, Reach
-from leadcast.engine.seal.conf_guard import DAG_ID
+from leadcast.engine.dag_ids import DAG_ID
 from leadcast.engine.setup.permissions import RESOURCE
 
 COOKIE = "_token"

@@ -24,7 +24,7 @@ from leadcast.api.unkept import Unkept
 from leadcast.core.budget import UNITS, Budget, measured
 from leadcast.core.errors import FieldError, InvalidRequest, LeadcastError
 from leadcast.core.json_body import MAX_BODY_BYTES
-from leadcast.engine.seal.conf_guard import DAG_ID
+from leadcast.engine.dag_ids import DAG_ID
 from leadcast.engine.seal.request_shape import holds_request, may_hold_request, spend_on
 
 if TYPE_CHECKING:

@@ -25,6 +25,7 @@ from leadcast.core.errors import InvalidRequest
 from leadcast.core.model import BatchStatus
 from leadcast.core.refusals import field_errors
 from leadcast.core.waits import waited_for
+from leadcast.integrations.registry import queue_if_known
 
 router = APIRouter(include_in_schema=False)
 
@@ -150,7 +151,13 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"iso": _iso, "utc": _utc, "seconds": _seconds, "waited_for": waited_for}
+    environment.filters |= {
+        "iso": _iso,
+        "utc": _utc,
+        "seconds": _seconds,
+        "waited_for": waited_for,
+        "queue": queue_if_known,
+    }
     return environment
 
 

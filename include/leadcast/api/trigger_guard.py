@@ -27,7 +27,8 @@ from leadcast.api.unkept import Unkept
 from leadcast.core.budget import SpentError, measured
 from leadcast.core.errors import FieldError, InvalidRequest, LeadcastError, RequestRejected, StoreError
 from leadcast.core.json_body import parse_body
-from leadcast.engine.seal.conf_guard import DAG_ID, WHAT_TO_DO, Checked, checked_for
+from leadcast.engine.dag_ids import DAG_ID
+from leadcast.engine.seal.conf_guard import WHAT_TO_DO, Checked, checked_for
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -166,7 +167,7 @@ class TriggerGuard:
             RequestRejected: nobody has it.
             StoreError, LeadTableError: it cannot be found just now.
         """
-        from leadcast.engine.runs import lead_of_run
+        from leadcast.engine.seal import lead_of_run
 
         try:
             return lead_of_run.found(lead_id, self._find_lead(lead_id))
@@ -196,7 +197,7 @@ def of_airflow() -> Asking:
 
 
 def _find_lead(lead_id: str) -> Tidied | None:
-    from leadcast.engine.runs import lead_of_run
+    from leadcast.engine.seal import lead_of_run
     from leadcast.engine.settings import config
 
     return lead_of_run.find(lead_id, config.store())

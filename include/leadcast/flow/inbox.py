@@ -18,6 +18,7 @@ from leadcast.core.notes import Note
 from leadcast.core.settings import Settings
 from leadcast.core.tidy import Tidied, tidy
 from leadcast.flow.request import SendBatch, fingerprint, validate
+from leadcast.store import erasure_lock
 from leadcast.store.batches import batches, bell, leads
 from leadcast.store.database import Store
 from leadcast.store.erasing import erasures, marking
@@ -124,7 +125,7 @@ class Inbox:
                 known_erasure = erasures.asked_at(connection, request.lead_id)
             lead = look_up(self.lead_source, request.lead_id)
         with self.store.begin() as connection:
-            erasures.hold_off(connection, request.lead_id)
+            erasure_lock.hold_off(connection, request.lead_id)
             if from_source and lead is not None:
                 _refuse_erased(connection, request.lead_id, since=known_erasure)
             # before anything is written: what is to be erased must not replace what was stored anew since

@@ -50,6 +50,11 @@ def queue_of(integration_type: str) -> str:
     return f"integration-{integration_type}" if integration is None else integration.queue_name()
 
 
+def queue_if_known(integration_type: str) -> str:
+    """As `queue_of`; empty for a type that is not installed (any more)."""
+    return queue_of(integration_type) if integration_type in types() else ""
+
+
 def get_if_sound(integration_type: str) -> Integration[Any, Any] | None:
     """As `get`; None where it cannot be loaded, for what must go on without it. `leadcast doctor` says why."""
     try:

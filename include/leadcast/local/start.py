@@ -10,7 +10,7 @@ from functools import partial
 
 from leadcast.client.api import Api, ApiError
 from leadcast.client.errors import StackError
-from leadcast.engine.seal.conf_guard import DAG_ID
+from leadcast.engine.dag_ids import DAG_ID
 from leadcast.local import postgres, processes
 from leadcast.local.environment import MARK, stack_environment
 from leadcast.local.home import Home, State

@@ -39,9 +39,9 @@ def after_run(context: Mapping[str, Any]) -> None:
 
 
 def _settle(context: Mapping[str, Any]) -> None:
-    from leadcast.engine.dags.sweep_steps import ENDED_EARLY, PLAN_FAILED, TIMED_OUT
     from leadcast.engine.runs import own_request, unplanned
-    from leadcast.engine.settings import config
+    from leadcast.engine.runs.ended import ENDED_EARLY, PLAN_FAILED, TIMED_OUT
+    from leadcast.engine.tell.settling import settler
 
     run_id, reason, run = context["run_id"], context["reason"], context.get("dag_run")
     # nothing to say of a run that came to its end by itself, and be it that its settle failed since every batch had
@@ -55,7 +55,7 @@ def _settle(context: Mapping[str, Any]) -> None:
     finally:
         told_as, since = (own_request.told_as(run), own_request.made_at(run)) if run is not None else ("", None)
         # no person has ended it: that calls nobody
-        config.settler().wave(run_id, over=True, critical=critical, give_back=True, told_as=told_as, since=since)
+        settler().wave(run_id, over=True, critical=critical, give_back=True, told_as=told_as, since=since)
 
 
 def tell(context: Mapping[str, Any], *, bound_s: float, each_s: float = inf) -> None:

@@ -68,11 +68,11 @@ async def _delete_runs(connection: ConnectionFields) -> dict[str, int]:
     from time import monotonic
 
     from leadcast.core.clock import utc_now
+    from leadcast.engine.dag_ids import DAGS
     from leadcast.engine.runs.airflow_api import over_network
     from leadcast.engine.runs.lead_traces import erase_through
     from leadcast.engine.runs.old_runs import delete_through, rules
     from leadcast.engine.settings import config
-    from leadcast.engine.setup.doctor import DAGS
 
     now = utc_now()
     eraser = _eraser()

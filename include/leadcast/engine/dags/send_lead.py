@@ -8,13 +8,13 @@ from typing import Any
 from airflow.sdk import DAG, Param
 
 from leadcast.core.settings import Settings
+from leadcast.engine.dag_ids import DAG_ID
 from leadcast.engine.dags import callbacks
 from leadcast.engine.dags.mapping import WorkList
 from leadcast.engine.dags.parts import in_pool, ring_after
 from leadcast.engine.dags.policy import PAUSE_S, TRIES_WHILE_AWAY, AwayRetryPolicy, LedgerRetryPolicy
 from leadcast.engine.dags.wave_operators import DeliverOperator, PlanOperator, SettleOperator
 from leadcast.engine.dags.work_lists import stub_of, task_of
-from leadcast.engine.seal.conf_guard import DAG_ID
 from leadcast.integrations import registry
 
 MAX_ACTIVE_RUNS = 256

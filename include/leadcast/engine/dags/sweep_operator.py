@@ -29,12 +29,14 @@ class SweepOperator(BaseOperator):
         from leadcast.engine.runs import unplanned
         from leadcast.engine.runs.bell import ring_from_here
         from leadcast.engine.runs.run_states import AirflowRuns
+        from leadcast.engine.runs.trouble import Trouble
         from leadcast.engine.settings import config
+        from leadcast.engine.tell import settling
 
         store, settings = config.store(), config.settings()
-        settler = config.settler()
+        settler = settling.settler()
         runs = AirflowRuns(context=context, timeout_s=settings.wave_timeout_s)
-        trouble = sweep.Trouble()
+        trouble = Trouble()
         with trouble.noted("settling what dead runs have left"):
             sweep.settle_dead_waves(settler, runs=runs)
         with trouble.noted("seeing to the requests of runs that have ended"):

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
 
 import structlog
 
 from leadcast.core.clock import Clock, utc_now
-from leadcast.core.errors import LeadcastError
 from leadcast.core.settings import Settings
+from leadcast.engine.runs.ended import GONE, GRACE, OVER, STOPPED, Runs, why_ended
+from leadcast.engine.runs.trouble import SILENT_AFTER, Trouble, UnsweptError
 from leadcast.flow.plan import ring_for_rest
 from leadcast.flow.settle import Settler
 from leadcast.store import receivers
@@ -23,59 +22,11 @@ from leadcast.store.database import Store
 
 log = structlog.get_logger("leadcast.sweep")
 
-GRACE = timedelta(minutes=1)
-"""How long a wave may be unknown to Airflow before it counts as gone."""
 WAVES_AT_ONCE = 1000
 """More than there are runs at once: waves that are on their way must not hide a dead one behind them."""
-SILENT_AFTER = 3
-"""Questions in a row that Airflow does not answer: the next sweep asks again."""
 KEPT_UNUSED = timedelta(days=1)
 KEPT_STOPPED = timedelta(days=90)
-PLAN_FAILED = "the plan of the wave failed"
-TIMED_OUT = "the run timed out"
-STOPPED = "the run was stopped by hand before its deliveries had ended"
-ENDED_EARLY = "Airflow ended the run before its deliveries had ended"
-GONE = "the run that carried it is gone"
-OVER = frozenset({"success", "failed"})
 _TO_COME = frozenset({"queued", "running"})
-
-
-class Runs(Protocol):
-    """What the sweep asks Airflow about its runs."""
-
-    def run_state(self, run_id: str) -> str | None:
-        """How it stands (`running`, `failed`, …); None: there is no such run."""
-
-    def settle_state(self, run_id: str) -> str | None:
-        """How its settle task stands (`failed`, `skipped`, …)."""
-
-    def has_timed_out(self, run_id: str) -> bool:
-        """Whether one that is over has had all the time that a run may take."""
-
-    def told_as(self, run_id: str) -> str:
-        """What a letter about it is known by: the same to everybody, another once somebody has cleared the run."""
-
-
-class UnsweptError(LeadcastError):
-    """Some of it could not be done; the rest was."""
-
-
-@dataclass
-class Trouble:
-    """What went wrong in things each of which is to be done whatever becomes of the others."""
-
-    found: list[str] = field(default_factory=list)
-
-    @contextmanager
-    def noted(self, what: str, **ids: Any) -> Iterator[None]:
-        """Logs an error in there, and goes on after it."""
-        try:
-            yield
-        except Exception as error:
-            # the text of an unforeseen error may hold anything
-            why = str(error) if isinstance(error, LeadcastError) else ""
-            log.error("not swept", step=what, error=type(error).__name__, reason=why, where=_where(error), **ids)
-            self.found.append(what)
 
 
 def forget_old(store: Store, *, clock: Clock = utc_now) -> None:
@@ -166,21 +117,3 @@ def _how(wave: claims.OpenWave, runs: Runs, *, now: datetime) -> _How | None:
         # nobody can say any more how often it was cleared; another run may have its id one day, and claims later
         return _How(critical=GONE, told_as=f"{wave.run_id} {wave.begun_at.isoformat()}")
     return None
-
-
-def why_ended(run_id: str, runs: Runs) -> str:
-    """Why a run is over that did not come to its end by itself; empty: it did. `STOPPED`: a person wanted it so."""
-    settle = runs.settle_state(run_id)
-    if settle in OVER:
-        return ""
-    if settle != "skipped":
-        return ENDED_EARLY
-    # Airflow (3.3.2) skips what has not ended, both where a run has no time left and where a person marks it
-    return TIMED_OUT if runs.has_timed_out(run_id) else STOPPED
-
-
-def _where(error: BaseException) -> str:
-    step = error.__traceback__
-    while step is not None and step.tb_next is not None:
-        step = step.tb_next
-    return f"{step.tb_frame.f_code.co_filename}:{step.tb_lineno}" if step else ""

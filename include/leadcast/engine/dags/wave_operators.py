@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
+from leadcast.engine.dag_ids import DAG_ID
 from leadcast.engine.dags.work_lists import stub_of
 from leadcast.engine.runs import own_request
 from leadcast.engine.runs.run_states import task_states
-from leadcast.engine.seal.conf_guard import DAG_ID
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
@@ -152,11 +152,11 @@ class DeliverOperator(BaseOperator):
     def _settle_if_last(self, run_id: str) -> None:
         """A batch whose last delivery has ended has its status now, however long the rest of the wave takes."""
         from leadcast.core.errors import LeadcastError
-        from leadcast.engine.settings import config
+        from leadcast.engine.tell.settling import settler
 
         # what cannot be settled now is settled by the settle task, or by the sweep
         with suppress(LeadcastError):
-            config.settler().batch(self.work["batch_id"], run_id=run_id, over=False)
+            settler().batch(self.work["batch_id"], run_id=run_id, over=False)
 
 
 class RingOperator(BaseOperator):
@@ -194,10 +194,11 @@ class SettleOperator(BaseOperator):
         from airflow.sdk.exceptions import AirflowFailException
 
         from leadcast.engine.dags import work_lists
-        from leadcast.engine.dags.sweep_steps import PLAN_FAILED
         from leadcast.engine.runs import unplanned
         from leadcast.engine.runs.bell import ring_from_here
+        from leadcast.engine.runs.ended import PLAN_FAILED
         from leadcast.engine.settings import config
+        from leadcast.engine.tell.settling import settler
         from leadcast.flow.plan import ring_for_rest
         from leadcast.flow.settle import all_failed
 
@@ -208,7 +209,7 @@ class SettleOperator(BaseOperator):
             unplanned.see_to(run, unplanned.End(unplanned.MARKED, is_wanted=False))
         elif not is_told:
             unplanned.see_to(run, unplanned.End(PLAN_FAILED, is_wanted=unplanned.plan_was_away(context)))
-        settled = config.settler().wave(
+        settled = settler().wave(
             run_id,
             over=True,
             critical="" if planned or is_told else PLAN_FAILED,

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any
 
 from leadcast.core.reach import EVERYBODYS, Reach
-from leadcast.engine.seal.conf_guard import DAG_ID
+from leadcast.engine.dag_ids import DAG_ID
 from leadcast.engine.seal.logged_requests import ERASED, MAX_CHARS, without
 
 PAGE = 200

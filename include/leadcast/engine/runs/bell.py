@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from leadcast.engine.seal.conf_guard import DAG_ID
+from leadcast.engine.dag_ids import DAG_ID
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

@@ -16,10 +16,10 @@ import structlog
 
 from leadcast.control.erase import InAirflow
 from leadcast.core.reach import EVERYBODYS, Reach, WasThere, all_were_there
+from leadcast.engine.dag_ids import DAG_ID
 from leadcast.engine.runs import audit_log
 from leadcast.engine.runs.airflow_api import AirflowApi, AirflowApiError, in_process
 from leadcast.engine.runs.own_request import earliest
-from leadcast.engine.seal.conf_guard import DAG_ID
 
 log = structlog.get_logger("leadcast.lead_traces")
 T = TypeVar("T")

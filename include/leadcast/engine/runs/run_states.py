@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from leadcast.engine.dag_ids import DAG_ID
 from leadcast.engine.runs import own_request
-from leadcast.engine.seal.conf_guard import DAG_ID
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context

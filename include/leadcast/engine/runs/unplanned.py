@@ -15,9 +15,9 @@ from typing import Any, Protocol
 
 from leadcast.core.clock import Clock, utc_now
 from leadcast.core.errors import RequestRejected, SettingsError
-from leadcast.engine.dags import sweep_steps as sweep
-from leadcast.engine.runs import own_request
-from leadcast.engine.seal.conf_guard import DAG_ID
+from leadcast.engine.dag_ids import DAG_ID
+from leadcast.engine.runs import ended, own_request
+from leadcast.engine.runs.trouble import SILENT_AFTER, Trouble, UnsweptError
 from leadcast.store.batches import run_requests
 from leadcast.store.database import Store
 
@@ -38,7 +38,7 @@ class End:
     is_wanted: bool
 
 
-class Runs(sweep.Runs, Protocol):
+class Runs(ended.Runs, Protocol):
     """What the sweep asks Airflow about them."""
 
     def run(self, run_id: str) -> Any:
@@ -79,9 +79,9 @@ def refused(run: own_request.Run, error: Exception) -> None:
 
 def tell(run: own_request.Run, *, reason: str) -> None:
     """Tells people of a run that no batch can tell of. The first word about it stands."""
-    from leadcast.engine.settings import config
+    from leadcast.engine.tell.settling import settler
 
-    config.settler().tell_of_run(own_request.told_as(run), reason=reason)
+    settler().tell_of_run(own_request.told_as(run), reason=reason)
 
 
 def plan_was_away(context: Mapping[str, Any], run_id: str | None = None) -> bool:
@@ -100,24 +100,24 @@ def find(store: Store, *, runs: Runs, clock: Clock = utc_now) -> None:
     """
     now = clock()
     with store.begin() as connection:
-        run_ids = run_requests.due(connection, before=now - sweep.GRACE, now=now, limit=AT_ONCE)
-    trouble = sweep.Trouble()
+        run_ids = run_requests.due(connection, before=now - ended.GRACE, now=now, limit=AT_ONCE)
+    trouble = Trouble()
     for run_id in run_ids:
         with trouble.noted(f"seeing to the request of {run_id}", run_id=run_id):
             if _is_done(run_id, runs, now=now):
                 with store.begin() as connection:
                     run_requests.forget(connection, run_id=run_id)
-        if len(trouble.found) == sweep.SILENT_AFTER:
+        if len(trouble.found) == SILENT_AFTER:
             break
     if trouble.found:
-        raise sweep.UnsweptError(f"Not done: {', '.join(trouble.found)}")
+        raise UnsweptError(f"Not done: {', '.join(trouble.found)}")
 
 
 def _is_done(run_id: str, runs: Runs, *, now: datetime) -> bool:
     state = runs.run_state(run_id)
     if state is None:
         return True
-    if state not in sweep.OVER:
+    if state not in ended.OVER:
         return False
     run = runs.run(run_id)
     if run.end_date is not None and now - run.end_date < SETTLED_AFTER:
@@ -127,7 +127,7 @@ def _is_done(run_id: str, runs: Runs, *, now: datetime) -> bool:
 
 
 def _end(run_id: str, runs: Runs) -> End:
-    why = sweep.why_ended(run_id, runs)
+    why = ended.why_ended(run_id, runs)
     if not why:
-        return End(sweep.PLAN_FAILED, is_wanted=runs.plan_was_away(run_id))
-    return End(why, is_wanted=why != sweep.STOPPED)
+        return End(ended.PLAN_FAILED, is_wanted=runs.plan_was_away(run_id))
+    return End(why, is_wanted=why != ended.STOPPED)

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from leadcast.core.errors import LeadcastError
-from leadcast.engine.seal.conf_guard import DAG_ID, checked
+from leadcast.engine.dag_ids import DAG_ID
+from leadcast.engine.seal.conf_guard import checked
 from leadcast.engine.seal.request_shape import holds_request
 from leadcast.engine.seal.sealed_conf import body_of, kept
 from leadcast.engine.seal.triggering_tasks import task_policy

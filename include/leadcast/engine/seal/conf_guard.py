@@ -16,6 +16,7 @@ from leadcast.core.errors import (
     SettingsError,
     StoreError,
 )
+from leadcast.engine.dag_ids import DAG_ID
 from leadcast.engine.seal import airflow_rows
 from leadcast.engine.seal.sealed_conf import body_of, by_caller, kept, of_run, open_conf, seal_conf
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from leadcast.flow.request import SendBatch
     from leadcast.store.sealing import Purpose, Sealer
 
-DAG_ID = "send_lead"
 _A_PERSON = ("rest_api", "ui", "cli")
 """Airflow's names of the doors at which the user whom it notes beside a run has brought the conf himself. A task that
 triggers a run hands on the name of who has started its own."""
@@ -149,7 +149,7 @@ def _refuse_from_task(run: Any) -> None:
 
 
 def _note(run_id: str, *, is_new: bool) -> None:
-    from leadcast.engine.runs import run_notes
+    from leadcast.engine.seal import run_notes
 
     run_notes.write(run_id, is_new=is_new)
 
@@ -173,7 +173,7 @@ def _admitted(conf: Mapping[str, Any], *, opens_for: Purpose, seals_for: Purpose
     Raises:
         RequestRejected: which Airflow, since it is a ValueError, answers with 400 and the text.
     """
-    from leadcast.engine.runs import lead_of_run
+    from leadcast.engine.seal import lead_of_run
     from leadcast.engine.settings import config
 
     try:

@@ -16,7 +16,7 @@ from typing import Any
 from pluggy import HookimplMarker
 
 from leadcast.core.errors import RequestRejected
-from leadcast.engine.seal.conf_guard import DAG_ID
+from leadcast.engine.dag_ids import DAG_ID
 from leadcast.engine.seal.sealed_conf import has_strange, is_sealed
 
 _CONN_ID = "conn_id"

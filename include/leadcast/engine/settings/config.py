@@ -11,7 +11,6 @@ from leadcast.engine.settings.read_settings import read
 if TYPE_CHECKING:
     from leadcast.engine.settings.lead_table import ConnectedLeadTable
     from leadcast.flow.inbox import Inbox
-    from leadcast.flow.settle import Settler
     from leadcast.store.database import Store
 
 
@@ -62,11 +61,3 @@ def inbox() -> Inbox:
     from leadcast.flow.inbox import Inbox
 
     return Inbox(store(), settings(), lead_source=lead_table())
-
-
-def settler() -> Settler:
-    """Who settles batches where the user's hooks are: on a worker, or in the dag-processor."""
-    from leadcast.engine.tell import hooks
-    from leadcast.flow.settle import Settler
-
-    return Settler(store=store(), settings=settings(), hooks=hooks.moments(hooks_file=settings().hooks_file))

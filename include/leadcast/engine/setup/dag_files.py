@@ -14,7 +14,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 from leadcast.core.errors import SettingsError
-from leadcast.engine.seal.conf_guard import DAG_ID
+from leadcast.engine.dag_ids import DAG_ID
 
 _IN_WHEEL = Path(__file__).resolve().parents[2] / "dags"
 FOLDER = _IN_WHEEL if _IN_WHEEL.is_dir() else Path(__file__).resolve().parents[4] / "dags"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from leadcast.core.clock import utc_now
 from leadcast.core.errors import LeadcastError, StoreError
-from leadcast.engine.seal.conf_guard import DAG_ID
+from leadcast.engine.dag_ids import DAGS, NEEDED
 from leadcast.engine.settings import config
 from leadcast.engine.setup import lead_table_check, seals_check, slots
 from leadcast.engine.setup.finding import Finding, Level
@@ -18,9 +18,6 @@ from leadcast.integrations import registry
 if TYPE_CHECKING:
     from tenacity import RetryCallState, Retrying
 
-DAGS = (DAG_ID, "sweep", "retry_leads", "prune")
-NEEDED = (DAG_ID, "sweep")
-"""Those without which leads do not get through. To pause one of the others is a choice."""
 INIT = "Run: leadcast init"
 
 

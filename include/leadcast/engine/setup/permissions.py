@@ -12,7 +12,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 from leadcast.core.errors import SettingsError
-from leadcast.engine.seal.conf_guard import DAG_ID
+from leadcast.engine.dag_ids import DAG_ID
 
 SIMPLE = "SimpleAuthManager"
 FAB = "FabAuthManager"

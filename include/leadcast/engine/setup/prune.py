@@ -7,10 +7,10 @@ from functools import partial
 
 from leadcast.control.erase import Eraser
 from leadcast.core.clock import utc_now
+from leadcast.engine.dag_ids import DAGS
 from leadcast.engine.runs import lead_traces, old_runs
 from leadcast.engine.runs.old_runs import Rule
 from leadcast.engine.settings import config
-from leadcast.engine.setup.doctor import DAGS
 from leadcast.engine.setup.init import in_airflows_database
 
 Advance = Callable[[int], None]

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from leadcast.core.sealed_form import SEALED
+from leadcast.engine.dag_ids import DAG_ID
 from leadcast.engine.seal import audited_seals
-from leadcast.engine.seal.conf_guard import DAG_ID, purpose_of
+from leadcast.engine.seal.conf_guard import purpose_of
 from leadcast.engine.seal.sealed_conf import is_sealed
 from leadcast.engine.settings import config
 from leadcast.engine.setup.init import in_airflows_database

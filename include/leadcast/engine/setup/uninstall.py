@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from leadcast.core.errors import SettingsError, StoreError
 from leadcast.core.model import BatchStatus
+from leadcast.engine.dag_ids import DAGS
 from leadcast.engine.settings import config
 from leadcast.engine.setup import dag_files
-from leadcast.engine.setup.doctor import DAGS
 from leadcast.engine.setup.init import POOL_DESCRIPTION, in_airflows_database, store_revision, wanted_pools
 
 if TYPE_CHECKING:

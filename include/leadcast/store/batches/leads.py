@@ -9,8 +9,7 @@ from sqlalchemy import Connection, func, literal_column, or_, select
 from sqlalchemy.dialects.postgresql import insert
 
 from leadcast.core.model import Lead
-from leadcast.store import whose
-from leadcast.store.erasing import erasures
+from leadcast.store import erasure_lock, whose
 from leadcast.store.schema import batches, leads
 
 
@@ -37,7 +36,7 @@ def put(connection: Connection, lead: Lead, *, stored_by: str | None = None) -> 
     Args:
         stored_by: the user who stores it; None: nobody knows who. Over what another has stored, it is nobody's alone.
     """
-    erasures.hold_off(connection, lead.id)
+    erasure_lock.hold_off(connection, lead.id)
     values: dict[str, Any] = {"data": to_data(lead)}
     over: dict[str, Any] = {"updated_at": func.now()}
     if whose.has_a_place(connection):

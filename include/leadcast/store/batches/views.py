@@ -13,7 +13,6 @@ from sqlalchemy import Connection, Row, Select, select
 from leadcast.core.errors import HELD_FOR_AGE
 from leadcast.core.model import BatchStatus, Counters, DeliveryState, Priority
 from leadcast.core.notes import Note
-from leadcast.integrations import registry
 from leadcast.store.schema import attempts, batches, deliveries
 
 
@@ -37,7 +36,6 @@ class DeliveryView:
 
     id: str
     type: str
-    queue: str
     state: DeliveryState
     attempts: int
     receipt: Mapping[str, Any] | None
@@ -185,7 +183,6 @@ def _delivery(row: Row[Any], history: Sequence[AttemptView]) -> DeliveryView:
     return DeliveryView(
         id=row.id,
         type=row.type,
-        queue=registry.queue_of(row.type) if row.type in registry.types() else "",
         state=DeliveryState(row.state),
         attempts=row.attempts,
         receipt=row.receipt,

@@ -12,14 +12,13 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Row, delete, func, not_, or_, select, update
+from sqlalchemy import Connection, Row, delete, func, not_, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.sql.functions import Function
 
 from leadcast.core.errors import OthersLead
 from leadcast.core.model import DeliveryState
 from leadcast.core.reach import EVERYBODYS, Reach
-from leadcast.store import whose
+from leadcast.store import erasure_lock, whose
 from leadcast.store.erasing import erasing, marking
 from leadcast.store.erasing.erasing import HOLDS_LEAD, RESTS, Erased
 from leadcast.store.schema import batches, deliveries, erasures, leads
@@ -74,7 +73,7 @@ def ask(
     Raises:
         OthersLead: somebody else has stored or sent it, or it is not known as this user's.
     """
-    connection.execute(select(func.pg_advisory_xact_lock(_key(lead_id))))
+    erasure_lock.wait_for_writers(connection, lead_id)
     # first: this waits for whoever is just making a batch of the lead, which is then seen below
     connection.execute(select(leads.c.id).where(leads.c.id == lead_id).with_for_update())
     known = marking.lock(connection, batches.c.lead_id == lead_id)
@@ -139,16 +138,6 @@ def find(connection: Connection, lead_id: str) -> Erasure | None:
 def asked_at(connection: Connection, lead_id: str) -> datetime | None:
     """When it was last asked for that this lead is erased; None: never."""
     return connection.execute(select(erasures.c.asked_at).where(erasures.c.lead_id == lead_id)).scalar()
-
-
-def hold_off(connection: Connection, lead_id: str) -> None:
-    """Whoever asks for this lead to be erased waits until this transaction ends. For a lead that may be no row of ours
-    yet: one that is, is locked itself."""
-    connection.execute(select(func.pg_advisory_xact_lock_shared(_key(lead_id))))
-
-
-def _key(lead_id: str) -> Function[int]:
-    return func.hashtextextended(f"erasure:{lead_id}", 0, type_=BigInteger)
 
 
 def open_ones(connection: Connection) -> list[Erasure]:
