@@ -6,8 +6,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from leadcast.api.schema import EXAMPLE
+from leadcast.flow.request import validate
 from leadcast.integrations import registry
-from leadcast.request import validate
 
 pytestmark = pytest.mark.store
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from leadcast.core.errors import RejectedError
 from leadcast.core.model import Lead
 from leadcast.core.settings import Language, Occasion
-from leadcast.integrations.telegram.text import MAX_CHARS, visible
+from leadcast.integrations.telegram.text import MAX_CHARS, message_about, visible
 from leadcast.integrations.text.caller_lines import check_line
 from leadcast.integrations.text.templating import Templates
 
@@ -165,7 +165,7 @@ def test_an_unknown_template_is_refused_with_the_ones_there_are() -> None:
     with pytest.raises(RejectedError, match=r"'newlead'.*new_lead"):
         Templates().email("newlead", lead=LEAD)
     with pytest.raises(RejectedError, match="new_lead"):
-        Templates().telegram("newlead", lead=LEAD)
+        message_about(LEAD, template="newlead", templates=Templates())
 
 
 @pytest.mark.parametrize("name", ["../new_lead", "/etc/passwd", "ru/new_lead", "notify_failed", "layout", "", "a" * 99])
@@ -212,14 +212,14 @@ def test_a_template_cannot_leave_the_sandbox(tmp_path: Path) -> None:
 
 
 def test_a_telegram_message_is_escaped() -> None:
-    message = Templates().telegram("new_lead", lead=HOSTILE)
+    message = message_about(HOSTILE, template="new_lead", templates=Templates())
     assert set(_Tags(message).seen) == {"b", "blockquote"}
     assert "<b>Eve</b> & {lead_phone} {{ 7*7 }} {% if %}" in visible(message)
 
 
 def test_a_long_comment_is_cut_so_that_the_message_just_fits() -> None:
     lead = Lead(id="1", name="Анна", phone="+79990000001", comment="<&>" * 20_000)
-    message = Templates().telegram("new_lead", lead=lead)
+    message = message_about(lead, template="new_lead", templates=Templates())
     assert len(visible(message)) == MAX_CHARS
     assert visible(message).endswith("…")
     assert "+79990000001" in message
@@ -227,7 +227,7 @@ def test_a_long_comment_is_cut_so_that_the_message_just_fits() -> None:
 
 
 def test_a_short_lead_is_not_cut() -> None:
-    assert "…" not in Templates().telegram("new_lead", lead=LEAD)
+    assert "…" not in message_about(LEAD, template="new_lead", templates=Templates())
 
 
 @settings(max_examples=40, deadline=None)
@@ -241,7 +241,7 @@ def test_whatever_a_lead_holds_telegram_can_take_the_message(
     name: str, company: str, comment: str, custom: dict[str, str]
 ) -> None:
     lead = Lead(id="1", name=name, company=company, comment=comment, custom=custom)
-    message = Templates().telegram("new_lead", lead=lead)
+    message = message_about(lead, template="new_lead", templates=Templates())
     assert 0 < len(visible(message)) <= MAX_CHARS
     assert len(message.encode()) <= 32_768
     assert set(_Tags(message).seen) <= TELEGRAM_TAGS
@@ -250,7 +250,7 @@ def test_whatever_a_lead_holds_telegram_can_take_the_message(
 def test_a_telegram_template_that_is_too_long_by_itself_is_refused(tmp_path: Path) -> None:
     (tmp_path / "long.telegram.html").write_text("x" * 4097)
     with pytest.raises(RejectedError, match="4096"):
-        Templates(folder=str(tmp_path)).telegram("long", lead=LEAD)
+        message_about(LEAD, template="long", templates=Templates(folder=str(tmp_path)))
 
 
 @pytest.mark.parametrize("occasion", [occasion for occasion in Occasion if occasion is not Occasion.ACCOUNT])
@@ -314,7 +314,10 @@ def test_a_line_of_a_stranger_does_not_pass_for_one_of_ours(language: Language) 
 
     letter = templates.email("new_lead", lead=lead).text
 
-    lines = [*letter.splitlines(), *templates.telegram("new_lead", lead=replace(lead, comment="")).splitlines()]
+    lines = [
+        *letter.splitlines(),
+        *message_about(replace(lead, comment=""), template="new_lead", templates=templates).splitlines(),
+    ]
     assert not [line for line in lines if line.startswith(f"{source}: VIP")]
     assert [line for line in letter.splitlines() if line == "--"] == ["--"]
     assert f"> {source}: VIP" in letter

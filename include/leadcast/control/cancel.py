@@ -15,7 +15,7 @@ from leadcast.flow.told import Moment
 from leadcast.store.batches import rounds
 from leadcast.store.database import Store
 
-log = structlog.get_logger("leadcast.control.cancel")
+log = structlog.get_logger("leadcast.cancel")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ from leadcast.store.erasing import erasures, old_leads
 from leadcast.store.erasing.erasing import Erased
 from leadcast.store.erasing.erasures import Erasure
 
-log = structlog.get_logger("leadcast.control.erase")
+log = structlog.get_logger("leadcast.erase")
 
 AT_ONCE = 500
 """Batches, or leads, erased in one transaction."""

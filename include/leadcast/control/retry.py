@@ -20,7 +20,7 @@ from leadcast.integrations import registry
 from leadcast.store.batches import bell, rounds
 from leadcast.store.database import Store
 
-log = structlog.get_logger("leadcast.control.retry")
+log = structlog.get_logger("leadcast.retry")
 
 AT_ONCE = 200
 """Batches looked up in one query."""

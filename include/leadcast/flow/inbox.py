@@ -24,7 +24,7 @@ from leadcast.store.database import Store
 from leadcast.store.erasing import erasures, marking
 from leadcast.store.sealing import callback_url_of, credentials_of
 
-log = structlog.get_logger("leadcast.flow.inbox")
+log = structlog.get_logger("leadcast.inbox")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,7 +42,7 @@ from leadcast.store.persistent import persistent
 from leadcast.store.sealing import callback_url_of
 from leadcast.store.sending import Row
 
-log = structlog.get_logger("leadcast.flow.notify")
+log = structlog.get_logger("leadcast.notify")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from leadcast.store.database import Store
 MAX_MAPPED = 1000
 """Deliveries of one integration in a wave. Airflow maps over 1024 at most ([core] max_map_length)."""
 
-log = structlog.get_logger("leadcast.flow.plan")
+log = structlog.get_logger("leadcast.plan")
 
 
 @dataclass(frozen=True, kw_only=True)

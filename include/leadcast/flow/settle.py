@@ -25,7 +25,7 @@ from leadcast.store.database import Store
 from leadcast.store.erasing import erasures
 from leadcast.store.paces import Channel
 
-log = structlog.get_logger("leadcast.flow.settle")
+log = structlog.get_logger("leadcast.settle")
 
 Ids = Callable[[], Collection[str]]
 

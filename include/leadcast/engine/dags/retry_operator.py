@@ -20,7 +20,7 @@ from leadcast.engine.dags.wave_operators import RING_STUB
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
-log = structlog.get_logger("leadcast.control.retry")
+log = structlog.get_logger("leadcast.retry")
 
 LAST = timedelta(hours=24)
 """The window of a run that names none: so much up to its start. And how far a scheduled run looks back beyond its hour:

@@ -14,7 +14,7 @@ from leadcast.flow.notify import Story
 from leadcast.store.batches import batches
 from leadcast.store.database import Store
 
-log = structlog.get_logger("leadcast.flow.notify")
+log = structlog.get_logger("leadcast.notify")
 
 
 class StatusSink(Protocol):

@@ -22,7 +22,7 @@ from leadcast.integrations.base import Integration
 from leadcast.store.batches import claims, ledger
 from leadcast.store.database import Store
 
-log = structlog.get_logger("leadcast.flow.deliver.courier")
+log = structlog.get_logger("leadcast.deliver")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,7 +62,7 @@ class Course:
     secrets: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        log = structlog.get_logger("leadcast.flow.deliver.courier")
+        log = structlog.get_logger("leadcast.deliver")
         self.log = log.bind(integration=self.due.type, delivery_id=self.due.delivery_id)
 
     def goes(self, way: Way) -> None:
