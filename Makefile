@@ -29,7 +29,7 @@ down:  ## End every process that `make up` has started; what it has stored stays
 status: $(VENV)/.installed  ## Show what runs and where
 	@$(BIN)/leadcast status
 
-test: $(VENV)/.installed-dev  ## Run every test, in two lanes (tests/lanes.py)
+test: $(VENV)/.installed-dev  ## Run every test, in two lanes (tests/support/lanes.py)
 	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder --durations 20
 
 bench: $(VENV)/.installed-dev  ## Measure, and print the table (BENCH_QUICK=1: fewer repeats)

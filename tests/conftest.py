@@ -18,7 +18,7 @@ from leadcast.store.schema import inbox, metadata
 from leadcast.store.sealing import Sealer
 from leadcast.store.upkeep import migrate
 
-pytest_plugins = ["tests.lanes", "tests.stack", "tests.servers", "tests.mariadb"]
+pytest_plugins = ["tests.support.lanes", "tests.support.stack", "tests.support.servers"]
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.stack import until
+from tests.support.stack import until
 
 pytestmark = [
     pytest.mark.airflow,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plain_airflow import uv
+from tests.support.plain_airflow import uv
 
 pytestmark = [pytest.mark.airflow, pytest.mark.store]
 ROOT = Path(__file__).parents[2]

@@ -18,7 +18,7 @@ from leadcast.engine.seal.sealed_conf import by_caller
 from leadcast.flow.inbox import Accepted
 from leadcast.store.database import Store
 from leadcast.store.sealing import Sealer
-from tests.seals import content, inside, unbound
+from tests.support.seals import content, inside, unbound
 
 pytestmark = [pytest.mark.airflow, pytest.mark.store]
 CONF = {

@@ -16,7 +16,7 @@ from leadcast.core.errors import RequestRejected
 from leadcast.engine.seal.conf_guard import checked
 from leadcast.engine.seal.sealed_conf import by_caller, of_run, open_conf
 from leadcast.store.database import Store
-from tests.seals import content, unbound
+from tests.support.seals import content, unbound
 
 pytestmark = [pytest.mark.airflow, pytest.mark.store]
 CONF: dict[str, Any] = {

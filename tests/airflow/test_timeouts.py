@@ -14,7 +14,7 @@ from leadcast.flow.inbox import Accepted
 from leadcast.sandbox import Sandbox
 from leadcast.store.batches import views
 from leadcast.store.database import Store
-from tests.stack import until
+from tests.support.stack import until
 
 from .conftest import BOT_TOKEN, task_states
 

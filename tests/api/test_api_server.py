@@ -20,8 +20,8 @@ from sqlalchemy import create_engine, make_url, select, text
 from leadcast.engine.seal.sealed_conf import of_run, table_lead
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, inbox
-from tests.api.api_server import TRIGGER, ApiServer, api_server
 from tests.api.conftest import BODY, BOT_TOKEN
+from tests.support.api_server import TRIGGER, ApiServer, api_server
 
 pytestmark = [pytest.mark.system, pytest.mark.store]
 

@@ -9,9 +9,9 @@ from sqlalchemy import select
 
 from leadcast.store.database import Store
 from leadcast.store.schema import batches
-from tests.api.api_server import api_server
 from tests.api.conftest import BODY
-from tests.small_disk import small_disk
+from tests.support.api_server import api_server
+from tests.support.small_disk import small_disk
 
 pytestmark = [pytest.mark.system, pytest.mark.store]
 

@@ -32,8 +32,8 @@ from leadcast.store.schema import batches, deliveries
 from leadcast.store.sealing import Sealer
 from leadcast.store.upkeep import migrate
 from tests.api.conftest import TOKEN
-from tests.own_postgres import OwnPostgres, own_postgres
 from tests.store.conftest import OneSecret, Service
+from tests.support.own_postgres import OwnPostgres, own_postgres
 
 pytestmark = pytest.mark.store
 Serve = Callable[..., TestClient]

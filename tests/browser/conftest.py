@@ -17,7 +17,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.stack import Stack, until
+from tests.support.stack import Stack, until
 
 PROGRAMS = ("chromium", "chromedriver")
 FLAGS = (

@@ -9,8 +9,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
 from tests.browser.conftest import Browser
-from tests.stack import Stack, until
-from tests.system.test_retry_leads import DAY, batch, has, send_of_day
+from tests.stack.test_retry_leads import DAY, batch, has, send_of_day
+from tests.support.stack import Stack, until
 
 pytestmark = pytest.mark.browser
 AT = timedelta(hours=5)

@@ -12,8 +12,8 @@ from selenium.webdriver.common.keys import Keys
 
 from leadcast.integrations import registry
 from tests.browser.conftest import Browser
-from tests.connection_forms import Form, forms
-from tests.stack import Stack
+from tests.support.connection_forms import Form, forms
+from tests.support.stack import Stack
 
 pytestmark = pytest.mark.browser
 FIELD = "//*[@role='dialog']//label[normalize-space()='{label}']/ancestor::*[@role='group'][1]"

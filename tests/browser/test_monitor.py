@@ -9,7 +9,7 @@ import pytest
 from selenium.webdriver.support.ui import Select
 
 from tests.browser.conftest import PAGE, Browser
-from tests.stack import Stack, until
+from tests.support.stack import Stack, until
 
 pytestmark = pytest.mark.browser
 CHATS = {"bot_token": "700:token-of-the-browser-tests", "chat_id": "@sales"}

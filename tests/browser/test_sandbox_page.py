@@ -6,7 +6,7 @@ import pytest
 
 from tests.browser.conftest import Browser
 from tests.browser.test_monitor import settled
-from tests.stack import Stack
+from tests.support.stack import Stack
 
 pytestmark = pytest.mark.browser
 SERVICES = ("amocrm", "bitrix24", "telegram", "webhook", "smtp")

@@ -12,8 +12,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
 from tests.browser.conftest import Browser
-from tests.stack import EXAMPLES, Stack, until
-from tests.system.test_main_job import check_what_the_request_promises
+from tests.stack.test_main_job import check_what_the_request_promises
+from tests.support.stack import EXAMPLES, Stack, until
 
 pytestmark = pytest.mark.browser
 REQUEST: dict[str, Any] = json.loads((EXAMPLES / "laravel-request.json").read_bytes())

@@ -24,8 +24,8 @@ from pathlib import Path
 
 from leadcast.local.ports import is_free
 from leadcast.sandbox.smtp.tls import Certificate
-from tests.servers import missing
-from tests.stack import free_port
+from tests.support.servers import missing
+from tests.support.stack import free_port
 
 DOMAIN = "mail.example.com"
 LOGIN = f"robot@{DOMAIN}"

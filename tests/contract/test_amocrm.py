@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr, ValidationError
-from tests.contract.amocrm_deliveries import MakeCall, account_of, calls, deliver, find, other_leads, stored_lead
 
 from leadcast.core.clock import utc_now
 from leadcast.core.errors import Blocked, CredentialsError, RateLimited, RejectedError, TransientError, UnknownOutcome
@@ -20,6 +19,7 @@ from leadcast.integrations.amocrm.search import MAX_PAGES, PAGE
 from leadcast.integrations.amocrm.settings import AmoCrmSettings
 from leadcast.integrations.base import ConnectionFields
 from leadcast.sandbox import Sandbox
+from tests.contract.amocrm_deliveries import MakeCall, account_of, calls, deliver, find, other_leads, stored_lead
 
 NO_SEARCH = {"find_contact": False}
 LEADS = "/api/v4/leads"

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import requests
-from tests.contract.amocrm_deliveries import MakeCall, Progress, calls, deliver, find, stored_lead
 
 from leadcast.core.errors import CredentialsError, RateLimited, RejectedError, TransientError
 from leadcast.core.model import Lead
 from leadcast.core.settings import Language, Settings
 from leadcast.integrations.amocrm.contacts import MAX_PAGES, PAGE
 from leadcast.sandbox import Sandbox
+from tests.contract.amocrm_deliveries import MakeCall, Progress, calls, deliver, find, stored_lead
 
 
 def a_contact(sandbox: Sandbox, name: str = "Аня", *, phone: str = "", email: str = "", count: int = 1) -> int:

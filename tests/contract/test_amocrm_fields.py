@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from tests.contract.amocrm_deliveries import MakeCall, calls, deliver, find, stored_lead
 
 from leadcast.core.errors import RejectedError
 from leadcast.core.model import Lead
 from leadcast.integrations.amocrm.settings import AmoCrmSettings
 from leadcast.sandbox import Sandbox
+from tests.contract.amocrm_deliveries import MakeCall, calls, deliver, find, stored_lead
 
 
 def values_of(entity: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:

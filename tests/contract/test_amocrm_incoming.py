@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import requests
 from pydantic import ValidationError
-from tests.contract.amocrm_deliveries import MakeCall, calls, deliver, find, stored_lead
 
 from leadcast.core.clock import utc_now
 from leadcast.core.errors import RejectedError, TransientError, UnknownOutcome
 from leadcast.core.model import Lead
 from leadcast.integrations.amocrm.settings import AmoCrmSettings
 from leadcast.sandbox import Sandbox
+from tests.contract.amocrm_deliveries import MakeCall, calls, deliver, find, stored_lead
 
 UNSORTED = {"unsorted": True}
 

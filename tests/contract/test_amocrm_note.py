@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import requests
-from tests.contract.amocrm_deliveries import MakeCall, Progress, calls, deliver, find, stored_lead
 
 from leadcast.core.errors import Postponed, RateLimited, TransientError, UnknownOutcome
 from leadcast.core.model import Lead
 from leadcast.sandbox import Sandbox
+from tests.contract.amocrm_deliveries import MakeCall, Progress, calls, deliver, find, stored_lead
 
 NO_SEARCH = {"find_contact": False}
 

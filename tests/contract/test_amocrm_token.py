@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from tests.contract.amocrm_deliveries import MakeCall, calls, deliver, stored_lead
-from tests.contract.conftest import MemoryVault
 
 from leadcast.core.errors import CredentialsError, RateLimited, StoreError, TransientError
 from leadcast.core.model import Lead
 from leadcast.core.tokens import TokenPair
 from leadcast.sandbox import Sandbox
+from tests.contract.amocrm_deliveries import MakeCall, calls, deliver, stored_lead
+from tests.contract.conftest import MemoryVault
 
 TOKENS: dict[str, Any] = {"access_token": "expired-access", "refresh_token": "refresh-0"}
 

@@ -17,7 +17,6 @@ from urllib.parse import parse_qsl
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from tests.contract.error_cases import SERVICES, Case, credentials_of, mail_server
 
 from leadcast.core.blanks import without_unseen
 from leadcast.core.model import Lead
@@ -32,6 +31,7 @@ from leadcast.integrations.text.template_values import text_of
 from leadcast.integrations.text.ways import addresses_in, each_phone
 from leadcast.sandbox import Sandbox
 from leadcast.sandbox.telegram.html import parse_html
+from tests.support.error_table.cases import SERVICES, Case, credentials_of, mail_server
 
 MakeCall = Callable[..., Call]
 MAX_NAME_CHARS = 255

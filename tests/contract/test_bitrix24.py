@@ -7,19 +7,6 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr, ValidationError
-from tests.contract.bitrix24 import (
-    ADD,
-    CODE,
-    NO_SEARCH,
-    OAUTH,
-    WEBHOOK,
-    MakeCall,
-    account_of,
-    deliver,
-    find,
-    methods,
-    only,
-)
 
 from leadcast.core.errors import (
     Blocked,
@@ -36,6 +23,19 @@ from leadcast.integrations.base import ConnectionFields
 from leadcast.integrations.bitrix24.integration import Bitrix24, Bitrix24Credentials, Bitrix24Settings
 from leadcast.integrations.bitrix24.portal import is_vendors_host
 from leadcast.sandbox import Sandbox
+from tests.contract.bitrix24 import (
+    ADD,
+    CODE,
+    NO_SEARCH,
+    OAUTH,
+    WEBHOOK,
+    MakeCall,
+    account_of,
+    deliver,
+    find,
+    methods,
+    only,
+)
 
 
 def test_a_lead_is_filed_with_all_that_it_says_under_our_key(sandbox: Sandbox, make_call: MakeCall, lead: Lead) -> None:

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import requests
-from tests.contract.bitrix24 import ADD, CODE, NO_SEARCH, MakeCall, deliver, find, methods, only
 
 from leadcast.core.errors import CredentialsError, DeliveryError, RateLimited, TransientError
 from leadcast.core.model import Lead, Receipt
 from leadcast.integrations.bitrix24.contact import phone_forms
 from leadcast.sandbox import Sandbox
+from tests.contract.bitrix24 import ADD, CODE, NO_SEARCH, MakeCall, deliver, find, methods, only
 
 UNEXPECTED, BLOCKED = "ERROR_UNEXPECTED_ANSWER", "OPERATION_TIME_LIMIT"
 FIND = "crm.duplicate.findbycomm"

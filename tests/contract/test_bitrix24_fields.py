@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from tests.contract.bitrix24 import ADD, NO_SEARCH, MakeCall, Remembered, deliver, methods, only
 
 from leadcast.core.errors import CredentialsError, RejectedError, TransientError
 from leadcast.core.model import Lead
 from leadcast.integrations.bitrix24.integration import Bitrix24Settings
 from leadcast.sandbox import Sandbox
+from tests.contract.bitrix24 import ADD, NO_SEARCH, MakeCall, Remembered, deliver, methods, only
 
 ASK = "crm.item.fields.json"
 

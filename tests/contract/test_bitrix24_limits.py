@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.contract.bitrix24 import ADD, NO_SEARCH, OAUTH, MakeCall, Remembered, account_of, deliver, find, methods
 
 from leadcast.core.errors import Postponed, RateLimited, TransientError
 from leadcast.core.limits import Limit
@@ -15,6 +14,7 @@ from leadcast.integrations.bitrix24.integration import Bitrix24, Bitrix24Setting
 from leadcast.integrations.bitrix24.operating import STOP_AT_S, WATCH_FROM_S, Operating
 from leadcast.integrations.http.answer import Answer
 from leadcast.sandbox import Sandbox
+from tests.contract.bitrix24 import ADD, NO_SEARCH, OAUTH, MakeCall, Remembered, account_of, deliver, find, methods
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PLACE = f"operating {ADD}"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.contract.bitrix24 import CODE, NO_SEARCH, MakeCall, Remembered, account_of, deliver, methods
 
 from leadcast.core.errors import CredentialsError, RejectedError, UnknownOutcome
 from leadcast.core.model import Lead
 from leadcast.integrations.bitrix24.integration import Bitrix24
 from leadcast.integrations.bitrix24.portal import MOVED_TO, Portal
 from leadcast.sandbox import Sandbox, SandboxPorts
+from tests.contract.bitrix24 import CODE, NO_SEARCH, MakeCall, Remembered, account_of, deliver, methods
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from tests.unit.test_egress import RawServer, answering
 
 from leadcast.core.errors import (
     DeliveryError,
@@ -24,6 +23,7 @@ from leadcast.core.model import Lead, Receipt
 from leadcast.integrations import registry
 from leadcast.integrations.base import Account, Call
 from leadcast.integrations.webhook import integration as webhook
+from tests.unit.test_egress import RawServer, answering
 
 MakeCall = Callable[..., Call]
 LEAD = Lead(id="1", phone="+79990000001")

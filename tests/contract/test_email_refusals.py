@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.contract.test_email import ADMIN, NOTIFICATIONS, connection, deliver
 
 from leadcast.core.errors import CredentialsError, RejectedError
 from leadcast.core.model import Lead, Receipt
 from leadcast.integrations.base import Call
 from leadcast.sandbox import Sandbox
+from tests.contract.test_email import ADMIN, NOTIFICATIONS, connection, deliver
 
 MakeCall = Callable[..., Call]
 Send = Callable[..., Receipt]

@@ -10,7 +10,6 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from tests.contract.test_email import deliver, letters
 
 from leadcast.core.errors import CredentialsError, DeliveryError, TransientError
 from leadcast.core.model import Lead
@@ -19,6 +18,7 @@ from leadcast.integrations.base import Call
 from leadcast.integrations.email import smtp
 from leadcast.integrations.email.server import MailServer, TlsMode
 from leadcast.sandbox import Sandbox
+from tests.contract.test_email import deliver, letters
 
 MakeCall = Callable[..., Call]
 LOGIN, PASSWORD = "робот@пример.рф", "пароль-Й№1"

@@ -17,7 +17,6 @@ from email.message import EmailMessage
 from typing import Any
 
 import pytest
-from tests.anywhere import Anywhere
 
 from leadcast.core.errors import TransientError, UnknownOutcome
 from leadcast.core.model import Lead
@@ -26,6 +25,7 @@ from leadcast.integrations.base import Account, Call, Integration
 from leadcast.integrations.email import smtp
 from leadcast.integrations.email.server import MailServer, TlsMode
 from leadcast.integrations.email.smtp import Sent
+from tests.support.anywhere import Anywhere
 
 ENDS_S = 60
 """Only a guard for what would never end."""

@@ -24,8 +24,8 @@ from leadcast.integrations.email.settings import EmailCredentials
 from leadcast.integrations.text.templating import Templates
 from leadcast.store.batches import ledger
 from leadcast.store.database import Store
-from tests.contract.error_cases import LEAD
 from tests.hostile.test_connections import body, connect, refusal
+from tests.support.error_table.cases import LEAD
 
 Use = Callable[..., list[Finding]]
 

@@ -11,9 +11,9 @@ import pytest
 import requests
 
 from leadcast.store.database import Store
-from tests.api.api_server import TRIGGER, ApiServer, api_server
 from tests.api.conftest import BODY
 from tests.hostile.dear_bodies import FORMS
+from tests.support.api_server import TRIGGER, ApiServer, api_server
 
 pytestmark = [pytest.mark.system, pytest.mark.store]
 

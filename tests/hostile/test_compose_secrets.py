@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, create_engine, text
 
-from tests import compose
-from tests.servers import POSTGRES, require
+from tests.support import compose
+from tests.support.servers import POSTGRES, require
 
 ENV = {
     **compose.read_env(compose.EXAMPLE.read_text(encoding="utf-8")),

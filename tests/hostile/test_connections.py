@@ -34,8 +34,8 @@ from leadcast.store.accounts.tokens import StoredTokens
 from leadcast.store.batches import views
 from leadcast.store.database import Store
 from tests.contract.conftest import make_call, vault  # noqa: F401  # fixtures
-from tests.contract.error_cases import LEAD
 from tests.store.conftest import Service
+from tests.support.error_table.cases import LEAD
 from tests.unit.test_egress import OK, answering
 
 INTERNAL = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 30\r\n\r\nINTERNAL-SECRET-REPORT salaries"

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import make_url
 
 from leadcast.local.postgres import binary
-from tests.api.api_server import TRIGGER, ApiServer, api_server
+from tests.support.api_server import TRIGGER, ApiServer, api_server
 
 pytestmark = [pytest.mark.system, pytest.mark.store]
 SECRETS = ("N33DLE",)

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Mapper
 
 from leadcast.engine.seal import logged_connections, shown_rows
-from tests.api.api_server import api_server
+from tests.support.api_server import api_server
 
 HOOK = "https://portal.example/rest/1/N33DLE/"
 EXTRA = json.dumps({"refresh_token": "N33DLE-r", "client_secret": "N33DLE-s", "my_own": "N33DLE-o"})

@@ -32,10 +32,10 @@ from sqlalchemy import func, select
 from leadcast.api.links import MOUNT
 from leadcast.store.database import Store
 from leadcast.store.schema import attempts
-from tests.api.api_server import ApiServer, api_server
 from tests.hostile.ended import ENDS, end_partially
 from tests.hostile.leaves_the_machine import record_in
 from tests.hostile.rights import BATCH, CALLS, Call
+from tests.support.api_server import ApiServer, api_server
 
 pytestmark = [pytest.mark.system, pytest.mark.store]
 

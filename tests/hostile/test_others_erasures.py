@@ -25,7 +25,7 @@ from leadcast.store.schema import batches
 from leadcast.store.upkeep import migrate
 from tests.hostile.rights import BATCH, LEAD
 from tests.hostile.test_people import call, send
-from tests.store.older import older_store
+from tests.support.older_store import older_store
 
 pytestmark = pytest.mark.store
 PATH = f"/leads/{LEAD}"

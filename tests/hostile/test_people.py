@@ -25,7 +25,7 @@ from leadcast.store.upkeep import migrate
 from tests.api.conftest import TOKEN, admit, anonymous, bell, serve  # noqa: F401  # fixtures
 from tests.hostile.ended import end_partially
 from tests.hostile.rights import BATCH, CALLS, FIELDS, LEAD, WHO, Call, Field, calls_table, fields_table
-from tests.store.older import older_store
+from tests.support.older_store import older_store
 
 pytestmark = pytest.mark.store
 PAGE = Path(__file__).parents[2] / "docs" / "security.md"

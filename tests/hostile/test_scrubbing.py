@@ -13,7 +13,7 @@ from leadcast.core.redact import scrub
 from leadcast.integrations.text.common_words import is_common
 from leadcast.integrations.text.fit_to_show import fit_to_show
 from leadcast.integrations.text.personal_data import personal_data, telling
-from tests.contract.error_cases import LEAD, SECRET, SERVICES, WEBHOOK_SECRET, Service, cases_of
+from tests.support.error_table.cases import LEAD, SECRET, SERVICES, WEBHOOK_SECRET, Service, cases_of
 
 BLOCKED = "Forbidden: bot was blocked by the user"
 NOT_WORDS_OF_A_SERVICE = {SECRET, WEBHOOK_SECRET, *(value for value in LEAD.values() if isinstance(value, str))}

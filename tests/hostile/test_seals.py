@@ -28,7 +28,7 @@ from leadcast.store.sealing import Purpose, Sealer, callback_url_of, credentials
 from leadcast.store.upkeep import rotation
 from leadcast.store.upkeep.rotation import PLACES
 from tests.api.conftest import BODY, BOT_TOKEN
-from tests.seals import content, inside, unbound
+from tests.support.seals import content, inside, unbound
 
 PURPOSES: list[Purpose] = [
     credentials_of("b-0"),

@@ -14,9 +14,9 @@ from sqlalchemy import create_engine, text
 
 from leadcast.store.database import open_engine
 from leadcast.store.upkeep import migrate
-from tests.api.api_server import ApiServer, api_server
 from tests.api.conftest import BODY
-from tests.own_postgres import OwnPostgres, own_postgres
+from tests.support.api_server import ApiServer, api_server
+from tests.support.own_postgres import OwnPostgres, own_postgres
 
 pytestmark = [pytest.mark.system, pytest.mark.store]
 

@@ -19,7 +19,7 @@ from leadcast.integrations.base import Account, Integration
 from leadcast.sandbox import Sandbox
 from leadcast.store.batches import views
 from leadcast.store.database import Store
-from tests.contract.error_cases import LEAD, Case, Service, credentials_of
+from tests.support.error_table.cases import LEAD, Case, Service, credentials_of
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from leadcast.flow.deliver.courier import Courier
 from leadcast.sandbox import Sandbox, SandboxPorts
 from leadcast.store.database import Store
 from leadcast.store.schema import attempts, deliveries
-from tests.contract.error_cases import SERVICES
+from tests.support.error_table.cases import SERVICES
 
 from .one_lead import OneLead, accepted
 

@@ -26,7 +26,7 @@ from leadcast.sandbox import Sandbox, SandboxPorts
 from leadcast.store.batches import views
 from leadcast.store.database import Store
 from leadcast.store.schema import circuits, deliveries, memory
-from tests.contract.error_cases import (
+from tests.support.error_table.cases import (
     LEAD,
     SECRET,
     SERVICES,

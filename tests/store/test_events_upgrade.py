@@ -18,10 +18,10 @@ from leadcast.store.database import Store
 from leadcast.store.paces import Channel
 from leadcast.store.schema import events, notifications
 from leadcast.store.upkeep import migrate
-from tests.seals import unbound
+from tests.support.older_store import older_store
+from tests.support.seals import unbound
 
 from .conftest import StoppedClock
-from .older import older_store
 from .test_notify import Post, dispatcher
 
 pytestmark = pytest.mark.store

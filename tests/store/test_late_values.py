@@ -13,9 +13,9 @@ from leadcast.store.batches.listing import Filter, listing
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, deliveries
 from leadcast.store.upkeep import late_values, migrate
+from tests.support.older_store import older_store
 
 from .conftest import StoppedClock
-from .older import older_store
 
 pytestmark = pytest.mark.store
 

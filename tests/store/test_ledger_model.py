@@ -21,11 +21,11 @@ from structlog.testing import capture_logs
 from leadcast.core.settings import OnUnknown, Settings
 from leadcast.store.database import Store
 
-from . import ledger_rules
-from .ledger_acts import Accept, Cancel, Flush, Retry, RetryWindow, Sweep, Wait
-from .ledger_scripts import Answer, Question, Script
-from .ledger_waves import Act, Attempt, Callback, Plan, RunEnds, Settle, Wave
-from .ledger_world import KINDS, World
+from .ledger import rules as ledger_rules
+from .ledger.acts import Accept, Cancel, Flush, Retry, RetryWindow, Sweep, Wait
+from .ledger.scripts import Answer, Question, Script
+from .ledger.waves import Act, Attempt, Callback, Plan, RunEnds, Settle, Wave
+from .ledger.world import KINDS, World
 from .mortal_store import Died, Place, Point, Process, dies, lose_locks
 
 pytestmark = pytest.mark.store

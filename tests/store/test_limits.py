@@ -16,7 +16,7 @@ from leadcast.store.schema import limits as table
 from leadcast.store.schema import pauses
 from leadcast.store.sealing import Sealer
 from leadcast.store.upkeep import migrate
-from tests.own_postgres import own_postgres
+from tests.support.own_postgres import own_postgres
 
 pytestmark = pytest.mark.store
 HOUR = 3600.0

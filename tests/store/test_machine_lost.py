@@ -21,9 +21,9 @@ from leadcast.store.accounts.tokens import StoredTokens
 from leadcast.store.database import Store, open_engine
 from leadcast.store.sealing import Sealer
 from leadcast.store.upkeep import migrate
-from tests.machine import Machine, machine
-from tests.own_postgres import OwnPostgres, own_postgres
 from tests.store.conftest import OneSecret, Service
+from tests.store.machine import Machine, machine
+from tests.support.own_postgres import OwnPostgres, own_postgres
 
 pytestmark = pytest.mark.store
 

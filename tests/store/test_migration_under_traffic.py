@@ -23,7 +23,7 @@ from leadcast.store.database import Store
 from leadcast.store.schema import batches, deliveries
 from leadcast.store.upkeep import migrate
 from tests.store.conftest import AnySettings, OneSecret, Service
-from tests.store.older import older_store
+from tests.support.older_store import older_store
 
 pytestmark = pytest.mark.store
 

@@ -14,8 +14,8 @@ from leadcast.engine.setup.finding import Level
 from leadcast.store.database import Store, open_engine
 from leadcast.store.sealing import Sealer
 from leadcast.store.upkeep.pooler import not_in_force, shares_sessions
-from tests.own_postgres import OwnPostgres, own_postgres
-from tests.pgbouncer import pgbouncer
+from tests.store.pgbouncer import pgbouncer
+from tests.support.own_postgres import OwnPostgres, own_postgres
 
 pytestmark = pytest.mark.store
 

@@ -23,7 +23,7 @@ from leadcast.store.schema import batches, deliveries, leads, oauth_tokens
 from leadcast.store.sealing import Sealer, tokens_of
 from leadcast.store.upkeep import rotation
 from leadcast.store.upkeep.rotation import Tally
-from tests.seals import inside
+from tests.support.seals import inside
 
 pytestmark = pytest.mark.store
 Accept = Callable[..., Accepted]

@@ -19,8 +19,7 @@ from leadcast.store.batches import run_requests
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, erasures, leads
 from leadcast.store.upkeep import migrate
-
-from .older import older_store
+from tests.support.older_store import older_store
 
 pytestmark = pytest.mark.store
 LEAD = {"name": "Needle Personov", "phone": "+79995551234"}

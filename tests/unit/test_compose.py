@@ -1,6 +1,6 @@
 """docker-compose.yaml: who listens to which queue, what is published, what is checked and what is allowed.
 
-That its services do their work is shown by tests/system/test_compose.py.
+That its services do their work is shown by tests/installs/test_compose.py.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from jsonschema import Draft202012Validator
 
 from leadcast.core.settings import Settings
 from leadcast.integrations import registry
-from tests import compose
-from tests.servers import missing
+from tests.support import compose
+from tests.support.servers import missing
 
 ROOT = Path(__file__).parents[2]
 TEXT = compose.FILE.read_text(encoding="utf-8")

@@ -22,8 +22,8 @@ from leadcast.core.settings import Settings
 from leadcast.integrations.http import tls
 from leadcast.integrations.http.proxy import Proxy
 from leadcast.sandbox.smtp.tls import Certificate
-from tests.anywhere import Anywhere
-from tests.proxy_server import LOGIN, ProxyServer
+from tests.support.anywhere import Anywhere
+from tests.unit.proxy_server import LOGIN, ProxyServer
 from tests.unit.test_egress import OK, RawServer, answering, closed_port
 
 __all__ = ["closed_port"]

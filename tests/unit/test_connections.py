@@ -12,7 +12,7 @@ from leadcast.core.settings import Settings
 from leadcast.engine.settings import connections
 from leadcast.integrations import registry
 from leadcast.sandbox.ports import SandboxPorts
-from tests.connection_forms import TOKEN, forms
+from tests.support.connection_forms import TOKEN, forms
 
 SETTINGS = Settings(telegram_base_url="http://bots.internal", amocrm_base_url="http://amo.internal")
 

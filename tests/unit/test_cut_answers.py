@@ -15,7 +15,7 @@ import pytest
 from leadcast.core.errors import UnknownOutcome
 from leadcast.integrations.http import racing
 from leadcast.integrations.http.egress import Answer
-from tests.anywhere import Anywhere
+from tests.support.anywhere import Anywhere
 from tests.unit.test_egress import RawServer, answering, localhost_certificate
 
 __all__ = ["localhost_certificate"]

@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from leadcast.core.circuit import is_against_account
 from leadcast.core.errors import Blocked, DeliveryError, RejectedError, TransientError, UnknownOutcome
-from tests.anywhere import Anywhere
+from tests.support.anywhere import Anywhere
 
 LOOPBACK = ip_network("127.0.0.0/8")
 SECRET_WAY = "/hook/s3cret-path?token=s3cret-query"

@@ -10,7 +10,7 @@ import yaml
 
 from leadcast.core.settings import Settings
 from leadcast.integrations import registry
-from tests import compose
+from tests.support import compose
 
 TEXT = compose.FILE.read_text(encoding="utf-8")
 EXAMPLE = compose.EXAMPLE.read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ import yaml
 
 from leadcast.core.settings import Settings
 from leadcast.integrations import registry
-from tests import compose
+from tests.support import compose
 
 ROOT = Path(__file__).parents[2]
 VALUES: dict[str, Any] = yaml.safe_load((ROOT / "docs" / "kubernetes" / "values.yaml").read_text(encoding="utf-8"))

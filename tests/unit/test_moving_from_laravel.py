@@ -16,7 +16,7 @@ from leadcast.api import batches
 from leadcast.core.errors import BodyTooSlow, OthersLead, RequestRejected
 from leadcast.core.settings import Settings
 from leadcast.flow.request import SendBatch
-from tests.laravel import PAGE, ROOT, curl_blocks, needs_php, php_files, run_php
+from tests.support.laravel import PAGE, ROOT, curl_blocks, needs_php, php_files, run_php
 
 IN_THE_OLD_SYSTEM = """
 SendLeadToMultipleIntegrationsJob BaseIntegrationJob EmailIntegrationJob AmoCrmIntegrationJob TelegramIntegrationJob

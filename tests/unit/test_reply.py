@@ -11,7 +11,7 @@ import pytest
 from leadcast.core.errors import UnknownOutcome
 from leadcast.integrations.http.egress import Answer
 from leadcast.integrations.http.reply import MAX_HEAD_BYTES, MAX_INTERIM, unpacked
-from tests.anywhere import Anywhere
+from tests.support.anywhere import Anywhere
 from tests.unit.test_egress import answering
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

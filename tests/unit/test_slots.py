@@ -15,7 +15,7 @@ from leadcast.local.environment import stack_environment
 from leadcast.local.home import Home
 from leadcast.local.keys import Keys
 from leadcast.local.ports import Ports
-from tests import compose
+from tests.support import compose
 
 ROOT = Path(__file__).parents[2]
 PARALLELISM = "[core] parallelism"

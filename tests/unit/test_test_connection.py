@@ -15,7 +15,7 @@ from leadcast.engine.setup import connection_hooks
 from leadcast.integrations import registry
 from leadcast.integrations.base import Account, Call
 from leadcast.sandbox import Sandbox, SandboxPorts
-from tests.connection_forms import forms
+from tests.support.connection_forms import forms
 
 SECRET = "s3cret5bW4hJ9ZZtopAABBCC"
 runner = CliRunner()

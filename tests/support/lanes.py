@@ -1,0 +1,44 @@
+"""Two lanes, side by side: the tests that share the one stack, and all others, file by file.
+
+A pytest plugin (tests/conftest.py names it) that tells pytest-xdist what has to stay together. A machine has two cores,
+and most tests of the stack wait.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Any
+
+import pytest
+
+STACK = "stack"
+BUSY = "tests/chaos/test_busy_machine.py"
+"""Keeps all cores busy on purpose: last, when there is the least beside it that it could slow down."""
+
+
+def lane_of(nodeid: str) -> str:
+    """Which tests stay together, in this order, in one process."""
+    file = nodeid.partition("::")[0]
+    folder = PurePosixPath(file).parent.name
+    if folder in ("browser", "stack"):
+        return STACK
+    # those of airflow share what is dear to set up
+    return folder if folder == "airflow" else file
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest lane begins first."""
+    items.sort(key=lambda item: (lane_of(item.nodeid) == BUSY) - (lane_of(item.nodeid) == STACK))
+
+
+# pytest-xdist 3.8 has groups of its own (--dist loadgroup), and they do nothing with pytest 9.2
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hands out whole lanes."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Lanes(LoadScopeScheduling):  # type: ignore[misc, unused-ignore]
+        def _split_scope(self, nodeid: str) -> str:
+            return lane_of(nodeid)
+
+    return Lanes(config, log)
