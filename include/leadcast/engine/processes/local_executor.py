@@ -1,4 +1,4 @@
-"""The LocalExecutor of the local stack, which survives deaths that Airflow's own (3.3.2) does not.
+"""A LocalExecutor which survives deaths that Airflow's own (3.3.2) does not; the local stack runs on it.
 
 - A worker process that dies between taking a task and reporting its start leaves that task `queued` until its run times
   out, since the scheduler asks the executor to revoke it before it queues it again, and the executor cannot.
@@ -27,7 +27,7 @@ _ORPHANED = signal.SIGHUP
 
 
 class RevokingLocalExecutor(LocalExecutor):
-    """Name it in `[core] executor` by its import path."""
+    """Name it in `[core] executor` by its import path (docs/running.md, "The executor")."""
 
     def revoke_task(self, *, ti: TaskInstance) -> None:
         """Forgets the task, so that the scheduler may queue it again.

@@ -10,7 +10,7 @@ from leadcast.core.clock import utc_now
 from leadcast.core.errors import LeadcastError, StoreError
 from leadcast.engine.dag_ids import DAGS, NEEDED
 from leadcast.engine.settings import config
-from leadcast.engine.setup import lead_table_check, seals_check, slots
+from leadcast.engine.setup import executor_check, lead_table_check, seals_check, slots
 from leadcast.engine.setup.finding import Finding, Level
 from leadcast.engine.setup.init import wanted_pools
 from leadcast.integrations import registry
@@ -33,7 +33,8 @@ def examine(lead_id: str = "") -> list[Finding]:
 
     findings: list[Finding] = []
     for check in (
-        *(_settings, _integrations, _store, _sessions, seals_check.examine, _pools, slots.examine, _dags),
+        *(_settings, _integrations, _store, _sessions, seals_check.examine, _pools, slots.examine),
+        *(executor_check.examine, _dags),
         *(_connections, _notifications, _outbox, _circuits),
         lead_table,
     ):
