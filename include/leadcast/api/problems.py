@@ -27,6 +27,7 @@ from leadcast.core.errors import (
 )
 from leadcast.core.field_words import words_of
 from leadcast.core.redact import one_line
+from leadcast.core.refusals import in_short
 
 log = structlog.get_logger("leadcast.api")
 
@@ -105,10 +106,8 @@ def of_error(error: LeadcastError) -> Problem:
 
 def of_validation(error: RequestValidationError) -> Problem:
     """FastAPI's findings in path, query and headers, without the values."""
-    errors = [FieldError(tuple(item["loc"]), words_of(item)) for item in error.errors()]
-    where = ".".join(str(_shown(part)) for part in errors[0].loc)
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return Problem(status=422, title="Invalid request", detail=f"{where}: {errors[0].msg}{more}", errors=errors)
+    errors = [FieldError(tuple(map(_shown, item["loc"])), words_of(item)) for item in error.errors()]
+    return Problem(status=422, title="Invalid request", detail=in_short(errors), errors=errors)
 
 
 def of_http(error: StarletteHTTPException) -> Problem:

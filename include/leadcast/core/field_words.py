@@ -6,7 +6,7 @@ and stand in the catalogues of languages (leadcast/integrations/text/wording.py)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -89,6 +89,11 @@ def words_of(found: Mapping[str, object]) -> str:
     return SENTENCES.get(kind, UNKNOWN).format_map(values)
 
 
+def place_of(way: Iterable[str | int]) -> str:
+    """`integrations.0.settings`: the way to a field, as it is said. Its steps may be the caller's own."""
+    return one_line(".".join(str(step) for step in way), limit=_LONGEST_WAY)
+
+
 @dataclass(frozen=True)
 class Fault:
     """What is wrong, without the value, and the way to it; no way, where it lies in what goes together."""
@@ -100,7 +105,7 @@ class Fault:
     def first_of(cls, error: ValidationError) -> Fault:
         """The first of what pydantic has found."""
         found = error.errors(include_input=False, include_url=False)[0]
-        return cls(one_line(".".join(str(part) for part in found["loc"]), limit=_LONGEST_WAY), words_of(found))
+        return cls(place_of(found["loc"]), words_of(found))
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}" if self.where else self.what

@@ -11,8 +11,7 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from leadcast.core.errors import FieldError, InvalidRequest
-from leadcast.core.field_words import words_of
-from leadcast.core.redact import one_line
+from leadcast.core.field_words import place_of, words_of
 from leadcast.core.unknown_fields import UNKNOWN_FIELD, unknown_field
 from leadcast.core.values import MAX_DEPTH, is_deep
 
@@ -72,10 +71,14 @@ def field_errors(
 
 def reject(errors: Sequence[FieldError]) -> NoReturn:
     """Refuses a request for these."""
+    raise InvalidRequest(in_short(errors), errors=errors)
+
+
+def in_short(errors: Sequence[FieldError]) -> str:
+    """The first of them, and how many more there are."""
     first = errors[0]
-    where = one_line(".".join(str(part) for part in first.loc), limit=128) or "body"
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    raise InvalidRequest(f"{where}: {first.msg}{more}", errors=errors)
+    return f"{place_of(first.loc) or 'body'}: {first.msg}{more}"
 
 
 def refuse_deep(data: Any, *, than: int = MAX_DEPTH) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import time
 from collections.abc import Callable
@@ -118,6 +119,14 @@ class Fault(BaseModel):
     def set_at(self) -> float:
         """When it was set, on `time.monotonic`'s clock."""
         return self._set_at
+
+    async def is_cut_short(self, stopping: asyncio.Event) -> bool:
+        """Waits for `delay_s`. True: the sandbox stops before that."""
+        try:
+            await asyncio.wait_for(stopping.wait(), timeout=self.delay_s or 0)
+        except TimeoutError:
+            return False
+        return True
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -106,7 +106,7 @@ class Gate:
                 continue
             self._board.spend(fault)
             call.fault = fault.kind.value
-            if fault.kind is FaultKind.SLOW and await self._stopped_within(fault.delay_s or 0):
+            if fault.kind is FaultKind.SLOW and await fault.is_cut_short(self._stopping):
                 return fault.model_copy(update={"kind": FaultKind.HANG_UP_BEFORE}), None
             return fault, answer
         return None, None
@@ -124,13 +124,6 @@ class Gate:
                 return gateway_page(fault.status or 502, fault.text or "Bad Gateway")
             case _:
                 return self._service.special(fault, request, call)
-
-    async def _stopped_within(self, delay_s: float) -> bool:
-        try:
-            await asyncio.wait_for(self._stopping.wait(), timeout=delay_s)
-        except TimeoutError:
-            return False
-        return True
 
     async def _execute(self, request: Request, call: Received, body: bytes) -> Response:
         refusal = self._service.refuse(request, call)

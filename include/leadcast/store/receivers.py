@@ -6,7 +6,6 @@ left alone as such, however many URLs there are at it.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import ColumnElement, Connection, FromClause, and_, case, delete, func
 from sqlalchemy.dialects.postgresql import insert
 
+from leadcast.core.digest import digest
 from leadcast.store.paces import PACES, Channel
 from leadcast.store.schema import places
 
@@ -51,7 +51,7 @@ EVERYBODY = Receiver()
 
 
 def _hashed(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return digest(text, chars=32)
 
 
 def rests(place: FromClause, channel: Channel, *, now: datetime) -> ColumnElement[bool]:

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from leadcast.core.errors import LeadcastError
+from leadcast.core.raised import raised_at
 
 log = structlog.get_logger("leadcast.sweep")
 
@@ -35,12 +36,5 @@ class Trouble:
         except Exception as error:
             # the text of an unforeseen error may hold anything
             why = str(error) if isinstance(error, LeadcastError) else ""
-            log.error("not swept", step=what, error=type(error).__name__, reason=why, where=_where(error), **ids)
+            log.error("not swept", step=what, error=type(error).__name__, reason=why, where=raised_at(error), **ids)
             self.found.append(what)
-
-
-def _where(error: BaseException) -> str:
-    step = error.__traceback__
-    while step is not None and step.tb_next is not None:
-        step = step.tb_next
-    return f"{step.tb_frame.f_code.co_filename}:{step.tb_lineno}" if step else ""

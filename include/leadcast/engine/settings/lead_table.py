@@ -56,6 +56,8 @@ class ConnectedLeadTable:
         self.mapping = mapping
         self._find_connection = find_connection
         self._table: LeadTable | None = None
+        # Not `core.bounded.Turns`, where one that was given up keeps its turn until its thread ends: a driver may hang
+        # for as long as the machine's TCP does, and the database be there again long before that.
         self._slots = BoundedSemaphore(AT_ONCE)
         self._away_until = 0.0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from email.utils import getaddresses
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
+from leadcast.core.digest import digest
 from leadcast.core.settings import Occasion, Settings
 from leadcast.engine.settings import config
 from leadcast.engine.tell import hooks
@@ -99,7 +99,7 @@ class Senders:
         secret = self.settings.callback_secret
         headers = signed_headers(
             body,
-            message_id=f"msg_{_digest(story.key)}",
+            message_id=f"msg_{_id_of(story.key)}",
             secret=secret if secret.get_secret_value() else None,
             at=datetime.now(UTC),
         )
@@ -130,7 +130,7 @@ class Senders:
         message["From"] = sender
         message["To"] = recipients
         message["Date"] = datetime.now(UTC)
-        message["Message-ID"] = f"<{_digest(story.key)}@{sender.domain}>"
+        message["Message-ID"] = f"<{_id_of(story.key)}@{sender.domain}>"
         message["Auto-Submitted"] = "auto-generated"
         fill(message, words)
         return message
@@ -186,9 +186,9 @@ def _outcome(batch: views.BatchView, *, sequence: int) -> dict[str, Any]:
     }
 
 
-def _digest(key: str) -> str:
+def _id_of(key: str) -> str:
     """A row's key as ids of messages hold it: the same whenever the row is sent."""
-    return hashlib.sha256(key.encode()).hexdigest()[:32]
+    return digest(key, chars=32)
 
 
 def _filled(value: Any, words: Mapping[str, str]) -> Any:

@@ -5,7 +5,6 @@ Whatever ends here, nothing has been sent and no try is used.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pydantic import ValidationError
 
 from leadcast.core.backoff import LONGEST_WAIT_S, SHORTEST_WAIT_S
 from leadcast.core.clock import Clock, utc_now
+from leadcast.core.digest import digest
 from leadcast.core.errors import Blocked
 from leadcast.core.field_words import Fault
 from leadcast.core.limits import Limit, at_rate
@@ -140,6 +140,5 @@ class Gate:
 
 def _ref(integration: Integration[Any, Any], account: Account[Any]) -> AccountRef:
     parts = (integration.type, *integration.identity(account))
-    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:40]
     label = in_label(integration.label(account), integration, account)
-    return AccountRef(id=digest, type=integration.type, label=one_line(label, limit=200))
+    return AccountRef(id=digest(*parts, chars=40), type=integration.type, label=one_line(label, limit=200))

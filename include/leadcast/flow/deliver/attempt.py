@@ -20,6 +20,7 @@ from leadcast.core.errors import (
     TransientError,
 )
 from leadcast.core.model import AttemptOutcome, DeliveryState, Receipt
+from leadcast.core.raised import raised_at
 from leadcast.core.settings import Settings
 from leadcast.core.tokens import TokenVault
 from leadcast.core.verdict import Verdict
@@ -121,7 +122,7 @@ class Attempt:
             return self.outcome.failed(error)
         except Exception as error:
             # only its name is kept: the text of an unforeseen error may hold anything
-            self.course.log.error("attempt broke", error=type(error).__name__, where=_where(error))
+            self.course.log.error("attempt broke", error=type(error).__name__, where=raised_at(error))
             return self.outcome.failed(self.outcome.broken(error))
         except BaseException as error:
             self.outcome.end(self.outcome.decided(self.outcome.broken(error)))
@@ -319,11 +320,3 @@ def busy(why: str, settings: Settings, *, comes_back: bool) -> AttemptFailed:
 
 def _erased() -> Blocked:
     return Blocked("Its personal data has been erased.", code="erased")
-
-
-def _where(error: BaseException) -> str:
-    """File and line at which an error arose: enough to mend it, and nothing of what it was about."""
-    step = error.__traceback__
-    while step is not None and step.tb_next is not None:
-        step = step.tb_next
-    return f"{step.tb_frame.f_code.co_filename}:{step.tb_lineno}" if step else ""

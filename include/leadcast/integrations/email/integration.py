@@ -9,7 +9,6 @@ leaves doubt; it is repeated under the same `Message-ID`, which many mailboxes r
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -20,6 +19,7 @@ from typing import Any, ClassVar
 
 from pydantic import ValidationError
 
+from leadcast.core.digest import digest
 from leadcast.core.errors import CredentialsError, SettingsError, TransientError
 from leadcast.core.field_words import Fault
 from leadcast.core.model import Lead, Receipt
@@ -168,7 +168,7 @@ def _message(
     fill(message, text)
     if message.is_multipart():
         # "=_" stands in neither of the two encodings, so no lead can end a part
-        message.set_boundary(f"=_{hashlib.sha256(call.key.encode()).hexdigest()[:32]}")
+        message.set_boundary(f"=_{digest(call.key, chars=32)}")
     return message
 
 

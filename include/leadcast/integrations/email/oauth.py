@@ -7,7 +7,6 @@ takes it: then one process gets a new one.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from pydantic import SecretStr
 
 from leadcast.core.errors import CredentialsError, RateLimited, TransientError, UnknownOutcome
 from leadcast.core.redact import one_line
+from leadcast.integrations.http.oauth import account_name
 
 if TYPE_CHECKING:
     from leadcast.integrations.http.egress import Egress
@@ -80,8 +80,7 @@ class OAuth2:
     @property
     def account(self) -> str:
         """What the vault knows the token by."""
-        parts = ("smtp", self.tenant_id, self.client_id, self.client_secret.get_secret_value(), self.scope)
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:40]
+        return account_name("smtp", self.tenant_id, self.client_id, self.client_secret.get_secret_value(), self.scope)
 
     def fetched(self, egress: Egress, *, timeout_s: float = TOKEN_TIMEOUT_S) -> SecretStr:
         """A new token from Microsoft. Getting one twice does no harm.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
+from leadcast.core.digest import digest
 from leadcast.core.errors import StoreError, TransientError
 from leadcast.core.model import Receipt
 from leadcast.core.redact import masked_email
@@ -109,4 +109,4 @@ class Progress:
 
 def _name(address: str, *, key: str) -> str:
     """With the key, so that the same address is another one in another delivery."""
-    return hashlib.sha256(f"{key} {address.lower()}".encode()).hexdigest()[:20]
+    return digest(f"{key} {address.lower()}", chars=20)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import smtplib
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from threading import Event, Thread
-from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 from leadcast.core.errors import Blocked, TransientError
 from leadcast.integrations.email.server import MailServer, TlsMode
@@ -16,6 +13,7 @@ from leadcast.integrations.email.smtp_blame import CLIENT, NAME
 from leadcast.integrations.email.smtp_last_words import HearsLastWords
 from leadcast.integrations.email.smtp_login import sign_in
 from leadcast.integrations.email.smtp_replies import is_taken, not_let_in, nothing_sent
+from leadcast.integrations.http.alarm import Alarm
 from leadcast.integrations.http.deadline import Deadline
 
 _GOODBYE_TIMEOUT_S = 5.0
@@ -26,34 +24,6 @@ _MOST_REPLY_BYTES = 65536
 _LEAST_LINE_BYTES = 64
 """What a shorter line counts as: each takes memory of its own."""
 _KNOWS_NO_EHLO = frozenset({500, 502})
-
-
-class _Alarm:
-    """Shuts the client's socket when time is up, so that no reply outlives it, however slowly its bytes come.
-
-    It goes on doing so until the session has ended: in connecting there is no socket yet, or another one after it.
-    """
-
-    def __init__(self, client: smtplib.SMTP, *, after_s: float) -> None:
-        self._client = client
-        self._after_s = after_s
-        self._over = Event()
-        self._thread = Thread(target=self._watch, daemon=True)
-
-    def _watch(self) -> None:
-        if self._over.wait(self._after_s):
-            return
-        _hang_up(self._client)
-        while not self._over.wait(_SHUT_AGAIN_AFTER_S):
-            _hang_up(self._client)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._over.set()
-        self._thread.join()  # it must not touch the socket's number once somebody else has it
 
 
 class _WholeLines:
@@ -112,7 +82,8 @@ def session(server: MailServer, *, timeout_s: float) -> Iterator[smtplib.SMTP]:
     client = _client(server, timeout_s=min(server.timeout_s, timeout_s))
     deadline = Deadline(timeout_s)
     try:
-        with _Alarm(client, after_s=timeout_s):
+        # until the session has ended: in connecting there is no socket yet, or another one after it
+        with Alarm(lambda: client.sock, after_s=timeout_s, again_every_s=_SHUT_AGAIN_AFTER_S):
             with nothing_sent(server):
                 _connect(client, server)
                 _secure(client, server, deadline)
@@ -131,13 +102,6 @@ def wait_at_most(client: smtplib.SMTP, timeout_s: float) -> None:
     """How long the next replies may take."""
     if client.sock is not None:
         client.sock.settimeout(timeout_s)
-
-
-def _hang_up(client: smtplib.SMTP) -> None:
-    if client.sock is not None:
-        with suppress(OSError):
-            # not SSLSocket.shutdown: that one drops the TLS layer under the thread which is reading
-            socket.socket.shutdown(client.sock, socket.SHUT_RDWR)
 
 
 def _client(server: MailServer, *, timeout_s: float) -> smtplib.SMTP:

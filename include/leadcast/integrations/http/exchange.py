@@ -78,7 +78,7 @@ def _heard(
 ) -> BaseHTTPResponse:
     """Sends, and returns the answer with its status and headers read."""
     connection.response_class = FinalAnswer
-    with Alarm(line.carrier, after_s=_left_s(deadline)) as alarm:
+    with Alarm(lambda: line.carrier, after_s=_left_s(deadline)) as alarm:
         try:
             with suppress(OSError):  # who takes no more of it may have said why
                 connection.request(method, target.path, content, headers, preload_content=False, decode_content=False)
@@ -99,7 +99,7 @@ def _heard(
 def _body(response: BaseHTTPResponse, line: Line, until: float, size_bytes: int) -> tuple[bytes, bool]:
     """As much of the body as comes until then and is wanted, and whether that is all of it."""
     taken = bytearray()
-    with Alarm(line.carrier, after_s=_left_s(until)):
+    with Alarm(lambda: line.carrier, after_s=_left_s(until)):
         try:
             # one more than is wanted: only that tells an end from a cut; until nothing comes: an end from a break
             while len(taken) <= size_bytes:

@@ -75,7 +75,7 @@ def within(ends_at: float, sock: socket.socket, act: Callable[[], T]) -> T:
     try:
         left_s = max(ends_at - monotonic(), 0.001)
         sock.settimeout(left_s)
-        with Alarm(sock, after_s=left_s) as alarm:
+        with Alarm(lambda: sock, after_s=left_s) as alarm:
             done = act()
     except OSError:
         sock.close()

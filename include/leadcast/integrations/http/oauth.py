@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 
+from leadcast.core.digest import digest
 from leadcast.core.errors import CredentialsError, StoreError, TransientError
 from leadcast.core.tokens import TokenPair, TokenVault
 
@@ -15,7 +15,7 @@ def account_name(*parts: str) -> str:
     One of the parts must be the client's secret: whoever brings a request without knowing it must not send with the
     tokens that are stored for others.
     """
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:40]
+    return digest(*parts, chars=40)
 
 
 class AccessToken:

@@ -7,7 +7,6 @@ done at once, each mend once (`mends`).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -18,6 +17,7 @@ from pydantic import (
     ValidationError,
 )
 
+from leadcast.core.digest import digest
 from leadcast.core.errors import CredentialsError, UnknownOutcome, Unsendable
 from leadcast.core.limits import Limit
 from leadcast.core.model import Lead, Receipt
@@ -51,7 +51,7 @@ class Telegram(Integration[TelegramSettings, TelegramCredentials]):
 
         They are the token's: a bot's id is no secret, and who only knows that would use up the bot's messages.
         """
-        bot = f"telegram {self.label(account)} #{_digest(account.credentials.bot_token)[:16]}"
+        bot = f"telegram {self.label(account)} #{_number(account.credentials.bot_token, chars=16)}"
         limits = [Limit(name=bot, calls=30)]
         chat = (settings.chat_id or account.credentials.chat_id or "").lower()
         if chat.startswith(("-", "@")):
@@ -70,7 +70,7 @@ class Telegram(Integration[TelegramSettings, TelegramCredentials]):
         number, colon, _ = token.partition(":")
         if colon and number.isdigit():
             return f"bot {number}"
-        return f"bot #{_digest(account.credentials.bot_token)[:8]}"
+        return f"bot #{_number(account.credentials.bot_token, chars=8)}"
 
     def deliver(
         self, lead: Lead, *, settings: TelegramSettings, account: Account[TelegramCredentials], call: Call
@@ -132,8 +132,9 @@ class Telegram(Integration[TelegramSettings, TelegramCredentials]):
         return Account(credentials=credentials, base_url=base_url)
 
 
-def _digest(token: SecretStr) -> str:
-    return hashlib.sha256(token.get_secret_value().encode()).hexdigest()
+def _number(token: SecretStr, *, chars: int) -> str:
+    """Tells a bot from another one without saying its token."""
+    return digest(token.get_secret_value(), chars=chars)
 
 
 def _message(lead: Lead, *, settings: TelegramSettings, call: Call) -> dict[str, Any]:

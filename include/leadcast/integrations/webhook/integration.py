@@ -7,12 +7,12 @@ its status is kept.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from pydantic import ValidationError
 
+from leadcast.core.digest import digest
 from leadcast.core.errors import CredentialsError
 from leadcast.core.limits import Limit
 from leadcast.core.model import Lead, Receipt
@@ -52,8 +52,7 @@ class Webhook(Integration[WebhookSettings, WebhookCredentials]):
     def limits(self, *, settings: WebhookSettings, account: Account[WebhookCredentials]) -> Sequence[Limit]:
         """One for the URL, wide: what a receiver asks for by 429 holds for all that goes there (vendors.md 4.2)."""
         url = account.credentials.url.get_secret_value()
-        digest = hashlib.sha256(url.encode()).hexdigest()[:16]
-        return [Limit(name=f"webhook {self.label(account)} #{digest}", calls=CALLS_PER_S)]
+        return [Limit(name=f"webhook {self.label(account)} #{digest(url, chars=16)}", calls=CALLS_PER_S)]
 
     def identity(self, account: Account[WebhookCredentials]) -> Sequence[str]:
         """The URL, and all that a receiver may know us by."""

@@ -200,7 +200,7 @@ class SmtpService:
         fault = next(iter(self._board.matching(self.name, recipients, *kinds)), None)
         if fault is not None:
             self._board.spend(fault)
-            if fault.kind is FaultKind.SLOW and await self._stopped_within(fault.delay_s or 0):
+            if fault.kind is FaultKind.SLOW and await fault.is_cut_short(self._stopping):
                 await _hang_up(server)
         is_dropped = fault is not None and fault.kind is not FaultKind.SLOW
         self._keep(session, envelope, fault=fault, is_dropped=is_dropped)
@@ -252,13 +252,6 @@ class SmtpService:
             size_bytes=len(envelope.original_content or b"") * 2,
         )
         self._journal.add(entry)
-
-    async def _stopped_within(self, delay_s: float) -> bool:
-        try:
-            await asyncio.wait_for(self._stopping.wait(), timeout=delay_s)
-        except TimeoutError:
-            return False
-        return True
 
 
 def _reply(fault: Fault) -> tuple[int, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -11,6 +10,7 @@ from sqlalchemy import Connection, Float, cast, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from leadcast.core import limits as slots
+from leadcast.core.digest import digest
 from leadcast.core.errors import Postponed
 from leadcast.core.limits import Limit
 from leadcast.store.database import Store
@@ -134,4 +134,4 @@ def _write(connection: Connection, states: Mapping[str, Mapping[str, Any]]) -> N
 
 
 def _hash(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()[:40]
+    return digest(name, chars=40)

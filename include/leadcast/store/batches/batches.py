@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from sqlalchemy import Boolean, ColumnElement, Connection, and_, insert, literal
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import ProgrammingError
 
+from leadcast.core.digest import digest
 from leadcast.core.model import BatchStatus, DeliveryState, Lead, Priority
 from leadcast.core.notes import Note
 from leadcast.store import whose
@@ -133,7 +133,7 @@ def _as_far_as_the_tables_go(connection: Connection) -> Iterator[None]:
 
 def scoped_key(caller: str, key: str) -> str:
     """The idempotency key as it is stored: each caller has keys of his own, of any length and alphabet."""
-    return hashlib.sha256(f"{caller}\0{key}".encode()).hexdigest()
+    return digest(f"{caller}\0{key}")
 
 
 def known(connection: Connection, *, idempotency_key: str | None) -> Known | None:
