@@ -164,17 +164,27 @@ def _mapping(module: Any) -> None:
     )
 
 
-def _attempt(module: Any) -> None:
-    run = module.Attempt.run
+def _deliverer(module: Any) -> None:
+    deliver = module.Deliverer.deliver
 
-    @wraps(run)
-    def run_known(self: Any) -> Any:
-        with _at_work_on(self.due.type, delivery_id=self.due.delivery_id, batch_id=self.due.batch_id):
-            return run(self)
+    @wraps(deliver)
+    def deliver_known(self: Any, delivery_id: str, *, integration: Any, **known: Any) -> Any:
+        batch_id = delivery_id.rpartition("-")[0]
+        with _at_work_on(integration.type, delivery_id=delivery_id, batch_id=batch_id):
+            return deliver(self, delivery_id, integration=integration, **known)
 
-    module.Attempt.run = run_known
-    _wrap(module.Attempt, "_begin", "begin")
+    module.Deliverer.deliver = deliver_known
+
+
+def _begin(module: Any) -> None:
+    _wrap(module.Beginning, "begin", "begin")
+
+
+def _send(module: Any) -> None:
     _wrap(module, "reconcile", "find")
+
+
+def _outcome(module: Any) -> None:
     _wrap(module.Outcome, "end", "end")
 
 
@@ -295,7 +305,10 @@ def _supervisor(module: Any) -> None:
 
 _MODULES: dict[str, Callable[[Any], None]] = {
     "airflow.sdk.execution_time.supervisor": _supervisor,
-    "leadcast.flow.deliver.attempt": _attempt,
+    "leadcast.flow.deliver.begin": _begin,
+    "leadcast.flow.deliver.deliverer": _deliverer,
+    "leadcast.flow.deliver.outcome": _outcome,
+    "leadcast.flow.deliver.send": _send,
     "leadcast.engine.runs.bell": _bell,
     "leadcast.engine.dags.callbacks": _callbacks,
     "leadcast.engine.dags.mapping": _mapping,

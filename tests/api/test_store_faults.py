@@ -21,7 +21,7 @@ from leadcast.core.errors import StoreError
 from leadcast.core.lead_mapping import LeadMapping
 from leadcast.core.model import BatchStatus, Receipt
 from leadcast.core.settings import Settings
-from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.plan import plan
 from leadcast.flow.settle import Settler
 from leadcast.integrations.base import Account
@@ -127,7 +127,7 @@ def test_a_full_disk_is_said_and_loses_nothing(
 def delivered(store: Store) -> list[str]:
     """Plans, delivers and settles all that waits; gives the batches that are completed."""
     settings, service = Settings(), Service()
-    courier = Courier(
+    deliverer = Deliverer(
         store=store,
         settings=settings,
         accounts=lambda integration, inline: Account(credentials=OneSecret()),
@@ -137,7 +137,7 @@ def delivered(store: Store) -> list[str]:
     made = plan(store, settings, run_id="w")
     for refs in made.work.values():
         for ref in refs:
-            assert isinstance(courier.deliver(ref.delivery_id, integration=service, last_in_run=False), Receipt)
+            assert isinstance(deliverer.deliver(ref.delivery_id, integration=service, last_in_run=False), Receipt)
     settled = Settler(store=store, settings=settings).wave("w", over=True)
     return [batch.batch_id for batch in settled if batch.status is BatchStatus.COMPLETED]
 

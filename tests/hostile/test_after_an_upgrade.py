@@ -15,7 +15,7 @@ from leadcast.core.settings import Settings
 from leadcast.engine.settings import config, connections
 from leadcast.engine.setup import connection_check
 from leadcast.engine.setup.finding import Finding, Level
-from leadcast.flow.deliver.admit import Gate
+from leadcast.flow.deliver.admit import Admission
 from leadcast.flow.inbox import Inbox
 from leadcast.flow.plan import plan
 from leadcast.flow.request import validate
@@ -243,7 +243,7 @@ def test_what_waits_with_such_a_subject_goes_out(
         )
         accepted = Inbox(store, settings).accept(request)
     plan(store, settings, run_id="r1")
-    gate = Gate(
+    admission = Admission(
         store=store,
         settings=settings,
         accounts=lambda integration, inline: connections.account(integration, inline, settings=settings),
@@ -253,7 +253,7 @@ def test_what_waits_with_such_a_subject_goes_out(
     with store.begin() as connection:
         due = ledger.due(connection, f"{accepted.batch_id}-0", now=datetime.now(UTC))
     assert due is not None
-    assert gate.way(due, registry.get("email")).settings.subject == subject
+    assert admission.destination(due, registry.get("email")).settings.subject == subject
 
 
 def test_doctor_says_what_a_request_can_bring_in_place_of_a_connection(examine: Use) -> None:

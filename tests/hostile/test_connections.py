@@ -20,7 +20,7 @@ from leadcast.core.errors import (
 )
 from leadcast.core.settings import Settings
 from leadcast.engine.settings import connections
-from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Inbox
 from leadcast.flow.plan import plan
 from leadcast.flow.request import validate
@@ -482,7 +482,7 @@ def test_a_stored_batch_that_is_sent_later_is_asked_again_and_its_error_tells_no
     with pytest.raises(InvalidRequest):
         Inbox(store, now).accept(request)
     plan(store, now, run_id="r1")
-    courier = Courier(
+    deliverer = Deliverer(
         store=store,
         settings=now,
         accounts=lambda integration, inline: connections.account(integration, inline, settings=now),
@@ -491,7 +491,7 @@ def test_a_stored_batch_that_is_sent_later_is_asked_again_and_its_error_tells_no
         worker="test",
     )
     with pytest.raises(AttemptFailed) as caught:
-        courier.deliver(
+        deliverer.deliver(
             f"{accepted.batch_id}-0",
             integration=registry.get("telegram"),
             last_in_run=True,

@@ -16,7 +16,7 @@ from leadcast.core.settings import Settings
 from leadcast.engine.seal.audited_seals import _bare
 from leadcast.engine.seal.conf_guard import checked
 from leadcast.engine.seal.sealed_conf import by_caller, of_run, open_conf, seal_conf, table_lead
-from leadcast.flow.deliver.admit import Gate
+from leadcast.flow.deliver.admit import Admission
 from leadcast.flow.inbox import Inbox
 from leadcast.flow.request import validate
 from leadcast.integrations import registry
@@ -176,9 +176,9 @@ def opened(store: Store, delivery_id: str) -> Any:
     with store.begin() as connection:
         due = ledger.due(connection, delivery_id, now=utc_now())
     assert due is not None
-    at = Gate(store=store, settings=Settings(), accounts=accounts, hide=lambda _: None)
+    at = Admission(store=store, settings=Settings(), accounts=accounts, hide=lambda _: None)
     with pytest.raises(AskedError):
-        at.way(due, registry.get("telegram"))
+        at.destination(due, registry.get("telegram"))
     return taken.pop()
 
 

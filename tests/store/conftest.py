@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from leadcast.core.model import Lead, Receipt
 from leadcast.core.settings import Settings
-from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Accepted, Inbox
 from leadcast.flow.settle import Settler
 from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, RequestModel
@@ -132,8 +132,8 @@ def hidden() -> list[str]:
 
 
 @pytest.fixture
-def courier(store: Store, settings: Settings, clock: StoppedClock, hidden: list[str]) -> Courier:
-    return Courier(
+def deliverer(store: Store, settings: Settings, clock: StoppedClock, hidden: list[str]) -> Deliverer:
+    return Deliverer(
         store=store,
         settings=settings,
         accounts=lambda integration, inline: Account(credentials=OneSecret()),
@@ -152,6 +152,6 @@ def settler(store: Store, settings: Settings, clock: StoppedClock) -> Settler:
 
 @pytest.fixture
 def ground(
-    store: Store, settings: Settings, courier: Courier, settler: Settler, accept: Callable[..., Accepted]
+    store: Store, settings: Settings, deliverer: Deliverer, settler: Settler, accept: Callable[..., Accepted]
 ) -> Ground:
-    return Ground(store, settings, courier, settler, accept)
+    return Ground(store, settings, deliverer, settler, accept)

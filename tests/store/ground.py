@@ -13,7 +13,7 @@ from leadcast.core.errors import AttemptFailed
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.core.settings import Settings
 from leadcast.engine.dags.sweep_steps import settle_dead_waves
-from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Accepted
 from leadcast.flow.plan import plan
 from leadcast.flow.settle import Settler
@@ -57,8 +57,16 @@ class Runs:
 class Ground:
     """One delivery of one batch, claimed by the run `w`."""
 
-    def __init__(self, store: Store, settings: Settings, courier: Courier, settler: Settler, accept: Accept) -> None:
-        self.store, self.settings, self.courier, self.settler, self.accept = store, settings, courier, settler, accept
+    def __init__(
+        self, store: Store, settings: Settings, deliverer: Deliverer, settler: Settler, accept: Accept
+    ) -> None:
+        self.store, self.settings, self.deliverer, self.settler, self.accept = (
+            store,
+            settings,
+            deliverer,
+            settler,
+            accept,
+        )
 
     def claimed(self, kind: str = "telegram") -> str:
         """A batch of it. Returns the delivery's id."""
@@ -67,14 +75,14 @@ class Ground:
         return f"{batch_id}-0"
 
     def plan(self, run_id: str) -> list[str]:
-        work = plan(self.store, self.settings, run_id=run_id, clock=self.courier.clock).work
+        work = plan(self.store, self.settings, run_id=run_id, clock=self.deliverer.clock).work
         return [ref.delivery_id for refs in work.values() for ref in refs]
 
     def attempt(
         self, delivery_id: str, service: Service, *, asked: bool = False, run_id: str = "w", asked_by: str = ""
     ) -> None:
         with suppress(AttemptFailed):
-            self.courier.deliver(
+            self.deliverer.deliver(
                 delivery_id, integration=service, last_in_run=False, run_id=run_id, asked=asked, asked_by=asked_by
             )
 

@@ -10,7 +10,7 @@ from leadcast.control.retry import Retrier
 from leadcast.core.errors import AttemptFailed
 from leadcast.core.model import DeliveryState
 from leadcast.core.settings import Settings
-from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Inbox
 from leadcast.flow.plan import plan
 from leadcast.flow.settle import Settler
@@ -30,17 +30,17 @@ class OneLead:
     sandbox: Sandbox
     store: Store
     settings: Settings
-    courier: Courier
+    deliverer: Deliverer
     settler: Settler
     retrier: Retrier
     batch_id: str
 
     def run(self, run_id: str, *, tries: int = 3) -> DeliveryState:
         """One wave, with so many attempts at most."""
-        plan(self.store, self.settings, run_id=run_id, clock=self.courier.clock)
+        plan(self.store, self.settings, run_id=run_id, clock=self.deliverer.clock)
         for number in range(tries):
             try:
-                self.courier.deliver(
+                self.deliverer.deliver(
                     f"{self.batch_id}-0",
                     integration=registry.get(self.service.type),
                     last_in_run=number == tries - 1,
@@ -66,9 +66,9 @@ class OneLead:
         return batch.deliveries[0]
 
 
-def accepted(service: Service, sandbox: Sandbox, *, store: Store, courier: Courier) -> OneLead:
+def accepted(service: Service, sandbox: Sandbox, *, store: Store, deliverer: Deliverer) -> OneLead:
     """The lead, in the inbox."""
-    clock = courier.clock
+    clock = deliverer.clock
     settings = Settings.of(
         {
             "amocrm_base_url": sandbox.amocrm_url,
@@ -93,7 +93,7 @@ def accepted(service: Service, sandbox: Sandbox, *, store: Store, courier: Couri
         sandbox=sandbox,
         store=store,
         settings=settings,
-        courier=replace(courier, settings=settings, accounts=account, sleep=lambda _: None),
+        deliverer=replace(deliverer, settings=settings, accounts=account, sleep=lambda _: None),
         settler=Settler(store=store, settings=settings, clock=clock),
         retrier=Retrier(store=store, settings=settings, clock=clock),
         batch_id=Inbox(store, settings, clock=clock).accept(request).batch_id,

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import update
 
 from leadcast.core.model import AttemptOutcome, DeliveryState
-from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.sandbox import Sandbox, SandboxPorts
 from leadcast.store.database import Store
 from leadcast.store.schema import attempts, deliveries
@@ -57,9 +57,9 @@ class AskedFor(OneLead):
 
 
 @pytest.fixture(params=ASKABLE, ids=lambda service: str(service.type))
-def one(request: pytest.FixtureRequest, running_sandbox: Sandbox, store: Store, courier: Courier) -> AskedFor:
+def one(request: pytest.FixtureRequest, running_sandbox: Sandbox, store: Store, deliverer: Deliverer) -> AskedFor:
     running_sandbox.reset()
-    plain = accepted(request.param, running_sandbox, store=store, courier=courier)
+    plain = accepted(request.param, running_sandbox, store=store, deliverer=deliverer)
     return AskedFor(**{field.name: getattr(plain, field.name) for field in fields(plain)})
 
 

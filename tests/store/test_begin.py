@@ -12,7 +12,7 @@ from leadcast.control.retry import Retrier
 from leadcast.core.circuit import WAITS_FOR_CIRCUIT
 from leadcast.core.errors import Postponed, RejectedError, TransientError, UnknownOutcome
 from leadcast.core.model import BatchStatus, DeliveryState
-from leadcast.flow.deliver.admit import Gate
+from leadcast.flow.deliver.admit import Admission
 from leadcast.flow.settle import Settler
 from leadcast.store.batches import claims
 
@@ -37,7 +37,7 @@ def cleared_while_its_run_is_settled(
         then()
 
     process = Process(ground.store, Point(Place.AFTER, 1), happens)
-    ground.courier = replace(ground.courier, store=process.store)
+    ground.deliverer = replace(ground.deliverer, store=process.store)
     ground.attempt(delivery_id, service, asked=True)
 
 
@@ -79,7 +79,7 @@ def test_a_batch_has_not_ended_when_a_cleared_task_of_it_has_to_wait(
     def not_admitted(*args: object, **kwargs: object) -> None:
         raise Postponed("later", wait_s=3600)
 
-    monkeypatch.setattr(Gate, "admit", not_admitted)
+    monkeypatch.setattr(Admission, "wait_for_turn", not_admitted)
     cleared_while_its_run_is_settled(ground, delivery_id, settler, Service())
     assert ground.stands(delivery_id) == (S.PROCESSING, D.RETRYING)
 
@@ -90,7 +90,7 @@ def test_a_cleared_task_does_not_send_what_another_wave_has_claimed_meanwhile(gr
     settler.wave("w", over=True)
 
     def another_wave_claims_it() -> None:
-        Retrier(store=ground.store, settings=ground.settings, clock=ground.courier.clock).batch(delivery_id[:-2])
+        Retrier(store=ground.store, settings=ground.settings, clock=ground.deliverer.clock).batch(delivery_id[:-2])
         assert ground.plan("x") == [delivery_id]
 
     service = Service()
@@ -113,7 +113,7 @@ def test_what_a_person_has_asked_for_and_had_to_wait_is_sent_for_him_later(
         raise Postponed("left alone", wait_s=60, code=WAITS_FOR_CIRCUIT)
 
     with monkeypatch.context() as left_alone:
-        left_alone.setattr(Gate, "admit", not_admitted)
+        left_alone.setattr(Admission, "wait_for_turn", not_admitted)
         ground.attempt(delivery_id, Service(), asked=True)
     settler.wave("w", over=True)
     clock.pass_s(60)
@@ -138,10 +138,10 @@ def test_what_is_cancelled_between_the_look_and_the_attempt_is_not_sent(
         raise Postponed("later", wait_s=60)
 
     if has_to_wait:
-        monkeypatch.setattr(Gate, "admit", not_admitted)
-    canceller = Canceller(store=ground.store, settings=ground.settings, clock=ground.courier.clock)
+        monkeypatch.setattr(Admission, "wait_for_turn", not_admitted)
+    canceller = Canceller(store=ground.store, settings=ground.settings, clock=ground.deliverer.clock)
     process = Process(ground.store, Point(Place.AFTER, 1), lambda: canceller.batch(delivery_id[:-2]) and None)
-    ground.courier = replace(ground.courier, store=process.store)
+    ground.deliverer = replace(ground.deliverer, store=process.store)
     service = Service(repeatable=True, answers=[DOWN])
     ground.attempt(delivery_id, service, asked=asked)
     assert service.got == []

@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 from leadcast.core.clock import utc_now
 from leadcast.core.model import BatchStatus, Lead, Priority
 from leadcast.core.settings import Settings
-from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Accepted, Inbox
 from leadcast.flow.plan import Plan, plan, ring_for_rest
 from leadcast.store.batches import bell, claims
@@ -91,7 +91,7 @@ def claimed_by(made: Plan, kind: str) -> list[str]:
 
 
 def test_the_waves_together_claim_what_they_can_begin_soon(
-    store: Store, small: Settings, accept: Accept, courier: Courier, clock: StoppedClock
+    store: Store, small: Settings, accept: Accept, deliverer: Deliverer, clock: StoppedClock
 ) -> None:
     for lead_id in range(6):
         run_id = accept("telegram", lead_id=lead_id).run_id
@@ -101,13 +101,13 @@ def test_the_waves_together_claim_what_they_can_begin_soon(
     assert claimed_by(plan(store, small, run_id="w1", clock=clock), "telegram") == []
     assert ring_for_rest(store, small, clock=clock) is None, "a run of it would be for nothing"
     begun = first.work["telegram"][0].delivery_id
-    courier.deliver(begun, integration=Service(), last_in_run=True, run_id=str(run_id))
+    deliverer.deliver(begun, integration=Service(), last_in_run=True, run_id=str(run_id))
     assert ring_for_rest(store, small, clock=clock) is not None
     assert claimed_by(plan(store, small, run_id="w2", clock=clock), "telegram") == ["3"], "the oldest of the rest"
 
 
 def test_an_integration_that_stands_still_keeps_no_other_from_being_claimed(
-    store: Store, small: Settings, accept: Accept, courier: Courier, clock: StoppedClock
+    store: Store, small: Settings, accept: Accept, deliverer: Deliverer, clock: StoppedClock
 ) -> None:
     for number in range(8):  # amocrm's queue has no worker: what is claimed of it is never begun
         accept("amocrm", "webhook", lead_id=number)
@@ -115,7 +115,7 @@ def test_an_integration_that_stands_still_keeps_no_other_from_being_claimed(
         made = plan(store, small, run_id=run_id, clock=clock)
         (webhook,) = made.work["webhook"]
         assert webhook.lead_id == str(number)
-        courier.deliver(webhook.delivery_id, integration=Service(), last_in_run=True, run_id=run_id)
+        deliverer.deliver(webhook.delivery_id, integration=Service(), last_in_run=True, run_id=run_id)
     accept("amocrm", lead_id=100)
     assert claimed_by(plan(store, small, run_id="w", clock=clock), "amocrm") == [], "it waits in the inbox"
     accept("telegram", lead_id=101)

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from leadcast.core.errors import AttemptFailed, CredentialsError, Gone, RejectedError, TransientError
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.core.settings import Settings
-from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Accepted
 from leadcast.flow.plan import plan, ring_for_rest
 from leadcast.flow.settle import Settler
@@ -32,13 +32,13 @@ AWAY = TransientError("Cannot reach it; nothing was sent.", code="unreachable")
 
 
 @pytest.fixture
-def send(accept: Accept, courier: Courier, store: Store) -> Callable[..., views.DeliveryView]:
+def send(accept: Accept, deliverer: Deliverer, store: Store) -> Callable[..., views.DeliveryView]:
     """A new lead to the service, one attempt; how its delivery stands then."""
 
-    def send(service: Service, *, via: Courier = courier) -> views.DeliveryView:
+    def send(service: Service, *, via: Deliverer = deliverer) -> views.DeliveryView:
         return again(f"{accept('telegram').batch_id}-0", service, via=via)
 
-    def again(delivery_id: str, service: Service, *, via: Courier = courier) -> views.DeliveryView:
+    def again(delivery_id: str, service: Service, *, via: Deliverer = deliverer) -> views.DeliveryView:
         with suppress(AttemptFailed):
             via.deliver(delivery_id, integration=service, last_in_run=False)
         with store.begin() as connection:
@@ -154,7 +154,7 @@ def test_a_probe_that_fails_keeps_it_open_for_longer_and_people_hear_nothing_new
     assert len(told(store)) == 1
 
 
-def test_another_account_of_the_same_service_is_not_concerned(send: Any, courier: Courier) -> None:
+def test_another_account_of_the_same_service_is_not_concerned(send: Any, deliverer: Deliverer) -> None:
     service = Service(answers=[REFUSED] * 5)
     for _ in range(5):
         send(service)
@@ -167,7 +167,7 @@ def test_another_account_of_the_same_service_is_not_concerned(send: Any, courier
 
 
 def test_what_waits_is_let_go_by_its_run_and_carried_on_by_a_later_one(
-    store: Store, accept: Accept, courier: Courier, settler: Settler, settings: Settings, clock: StoppedClock
+    store: Store, accept: Accept, deliverer: Deliverer, settler: Settler, settings: Settings, clock: StoppedClock
 ) -> None:
     for _ in range(6):
         accept("telegram")
@@ -175,7 +175,7 @@ def test_what_waits_is_let_go_by_its_run_and_carried_on_by_a_later_one(
     service = Service(answers=[REFUSED] * 5)
     for ref in first.work["telegram"]:
         with pytest.raises(AttemptFailed):
-            courier.deliver(ref.delivery_id, integration=service, last_in_run=False)
+            deliverer.deliver(ref.delivery_id, integration=service, last_in_run=False)
     statuses = [item.status for item in settler.wave("run-1", over=True)]
     assert (statuses.count(BatchStatus.FAILED), statuses.count(BatchStatus.PROCESSING)) == (4, 2)
     settler.wave("run-1", over=True, critical="the run timed out")
@@ -187,10 +187,10 @@ def test_what_waits_is_let_go_by_its_run_and_carried_on_by_a_later_one(
     assert ring_for_rest(store, settings, clock=clock) is not None
     second = plan(store, settings, run_id="run-2", clock=clock)
     (probe,) = second.work["telegram"]
-    courier.deliver(probe.delivery_id, integration=service, last_in_run=False)
+    deliverer.deliver(probe.delivery_id, integration=service, last_in_run=False)
     settler.wave("run-2", over=True)
     (other,) = plan(store, settings, run_id="run-3", clock=clock).work["telegram"]
-    courier.deliver(other.delivery_id, integration=service, last_in_run=False)
+    deliverer.deliver(other.delivery_id, integration=service, last_in_run=False)
     (done,) = settler.wave("run-3", over=True)
     assert done.status is BatchStatus.COMPLETED
 
@@ -228,8 +228,8 @@ def test_a_receiver_that_is_gone_is_sent_nothing_until_a_person_says_so(
     assert send(service).state is D.DELIVERED
 
 
-def test_two_failures_at_the_same_moment_open_it_once(store: Store, send: Any, courier: Courier) -> None:
-    tight = replace(courier, settings=Settings(circuit_failures=1, notify_emails=("a@example.com",)))
+def test_two_failures_at_the_same_moment_open_it_once(store: Store, send: Any, deliverer: Deliverer) -> None:
+    tight = replace(deliverer, settings=Settings(circuit_failures=1, notify_emails=("a@example.com",)))
     service = Service(answers=[REFUSED, REFUSED])
     service.while_sending = lambda: send(Service(answers=[REFUSED]), via=tight) if len(service.got) == 1 else None
     send(service, via=tight)

@@ -22,8 +22,8 @@ from sqlalchemy import Column, Connection, Engine, Table, event, func, make_url,
 from leadcast.core.errors import NotBegun, StoreError
 from leadcast.core.model import AttemptOutcome, BatchStatus, DeliveryState, Lead, Receipt
 from leadcast.core.settings import Settings
-from leadcast.flow.deliver.attempt import Attempt
-from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.deliver.begin import Beginning
+from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.deliver.outcome import Outcome
 from leadcast.flow.inbox import Accepted, Inbox
 from leadcast.flow.plan import plan
@@ -160,13 +160,13 @@ def test_a_plan_claims_all_or_nothing_wherever_its_session_ends(
 
 
 def test_a_delivery_goes_out_once_wherever_one_of_its_sessions_ends(
-    store: Store, courier: Courier, accept: Accept, clock: StoppedClock, deaths: Deaths, no_pauses: None
+    store: Store, deliverer: Deliverer, accept: Accept, clock: StoppedClock, deaths: Deaths, no_pauses: None
 ) -> None:
     """While it is made ready, begun or ended: that of the attempt, or that which holds its lock."""
     service = Crm()
 
     def deliver(delivery_id: str) -> None:
-        courier.deliver(delivery_id, integration=service, last_in_run=False)
+        deliverer.deliver(delivery_id, integration=service, last_in_run=False)
 
     for delivery_id, error in deaths.of(deliver, ready=lambda: f"{accept('amocrm').batch_id}-0"):
         assert error is None or isinstance(error, StoreError)
@@ -204,7 +204,7 @@ def test_a_batch_is_settled_and_told_of_once_wherever_a_session_ends(
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """An outcome that cannot be written is written a moment later; here at once."""
-    for persistent in (Outcome.end, Attempt._is_written):
+    for persistent in (Outcome.end, Beginning.is_written):
         monkeypatch.setattr(persistent.retry, "sleep", lambda _: None)  # type: ignore[attr-defined]
 
 
@@ -292,18 +292,18 @@ def test_a_commit_whose_answer_is_lost_is_found_by_its_idempotency_key(
 
 
 def test_a_delivery_whose_commit_was_not_answered_goes_out_once_and_is_never_in_doubt(
-    store: Store, settings: Settings, courier: Courier, accept: Accept, postgres_url: str, no_pauses: None
+    store: Store, settings: Settings, deliverer: Deliverer, accept: Accept, postgres_url: str, no_pauses: None
 ) -> None:
     """Whichever of its commits it is, of a service that cannot be asked: its process knows what it has done."""
     for nth in count(1):
         delivery_id, service = f"{accept('telegram').batch_id}-0", Service()
         with LosesAnswers(postgres_url, nth=nth) as between:
             engine = open_engine(between.url.render_as_string(hide_password=False))
-            hindered = replace(courier, store=Store(engine, store.sealer))
+            hindered = replace(deliverer, store=Store(engine, store.sealer))
             try:
                 hindered.deliver(delivery_id, integration=service, last_in_run=False)
             except NotBegun:
-                courier.deliver(delivery_id, integration=service, last_in_run=False)
+                deliverer.deliver(delivery_id, integration=service, last_in_run=False)
             engine.dispose()
         assert len(service.got) == 1
         assert set(values(store, deliveries.c.state)) == {DeliveryState.DELIVERED}
@@ -335,7 +335,9 @@ def test_where_no_connection_is_free_it_is_said_in_bounded_time(narrow: Store) -
     assert narrow.engine.pool.timeout() == POOL_TIMEOUT_S < 10  # type: ignore[attr-defined]
 
 
-def test_any_number_of_deliveries_gets_on_with_two_connections(narrow: Store, courier: Courier, accept: Accept) -> None:
+def test_any_number_of_deliveries_gets_on_with_two_connections(
+    narrow: Store, deliverer: Deliverer, accept: Accept
+) -> None:
     """All are on their way at the same moment, each holding its lock, and all have their outcome yet to write."""
     threads = 12
     under_way = threading.Barrier(threads, timeout=HANGS_S)
@@ -347,10 +349,10 @@ def test_any_number_of_deliveries_gets_on_with_two_connections(narrow: Store, co
         under_way.wait()
 
     service = Crm(while_sending=meet)
-    narrow_courier = replace(courier, store=narrow)
+    narrow_deliverer = replace(deliverer, store=narrow)
     ids = [f"{accept('amocrm', lead_id=number).batch_id}-0" for number in range(threads)]
     with ThreadPoolExecutor(threads) as pool:
-        sent = pool.map(lambda key: narrow_courier.deliver(key, integration=service, last_in_run=False), ids)
+        sent = pool.map(lambda key: narrow_deliverer.deliver(key, integration=service, last_in_run=False), ids)
         receipts = list(sent)
     assert None not in receipts
     assert sorted(service.sent) == sorted(ids)

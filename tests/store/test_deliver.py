@@ -23,7 +23,7 @@ from leadcast.core.errors import (
     UnknownOutcome,
 )
 from leadcast.core.model import DeliveryState, Receipt
-from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Accepted
 from leadcast.store.batches import ledger, views
 from leadcast.store.database import Store
@@ -54,10 +54,10 @@ def in_doubt(store: Store, delivery_id: str) -> bool:
 
 
 def attempt(
-    courier: Courier, delivery_id: str, service: Service, *, last_in_run: bool = False
+    deliverer: Deliverer, delivery_id: str, service: Service, *, last_in_run: bool = False
 ) -> Receipt | AttemptFailed:
     try:
-        receipt = courier.deliver(delivery_id, integration=service, last_in_run=last_in_run)
+        receipt = deliverer.deliver(delivery_id, integration=service, last_in_run=last_in_run)
     except AttemptFailed as failed:
         return failed
     assert receipt is not None
@@ -70,18 +70,18 @@ def die_in_mid_air(store: Store, delivery_id: str, clock: StoppedClock) -> None:
         ledger.begin(connection, delivery_id, worker="dead", now=clock())
 
 
-def test_a_delivery_is_written_with_its_receipt(store: Store, courier: Courier, delivery_id: str) -> None:
+def test_a_delivery_is_written_with_its_receipt(store: Store, deliverer: Deliverer, delivery_id: str) -> None:
     service = Service(answers=[Receipt(external_id="42", merged=True, detail={"contact_id": 5})])
-    attempt(courier, delivery_id, service)
+    attempt(deliverer, delivery_id, service)
     view = seen(store, delivery_id)
     assert (view.state, view.attempts, view.error) == (D.DELIVERED, 1, None)
     assert view.receipt == {"external_id": "42", "merged": True, "detail": {"contact_id": 5}, "reconciled": False}
     assert [item.outcome for item in view.history] == ["delivered"]
 
 
-def test_a_receipt_is_written_whatever_stands_in_it(store: Store, courier: Courier, delivery_id: str) -> None:
+def test_a_receipt_is_written_whatever_stands_in_it(store: Store, deliverer: Deliverer, delivery_id: str) -> None:
     odd = {"title": "\ud800\x00 Отдел 👩\u200d👧", "share": float("nan"), "at": datetime(2026, 1, 1, tzinfo=UTC)}
-    attempt(courier, delivery_id, Service(answers=[Receipt(external_id="4\ud800", detail=odd)]))
+    attempt(deliverer, delivery_id, Service(answers=[Receipt(external_id="4\ud800", detail=odd)]))
     view = seen(store, delivery_id)
     assert (view.state, [item.outcome for item in view.history]) == (D.DELIVERED, ["delivered"])
     assert view.receipt is not None
@@ -91,35 +91,35 @@ def test_a_receipt_is_written_whatever_stands_in_it(store: Store, courier: Couri
 
 @pytest.mark.parametrize("kind", [RejectedError, UnknownOutcome, CredentialsError])
 def test_an_error_is_written_whatever_stands_in_it(
-    store: Store, courier: Courier, delivery_id: str, kind: type[DeliveryError]
+    store: Store, deliverer: Deliverer, delivery_id: str, kind: type[DeliveryError]
 ) -> None:
-    attempt(courier, delivery_id, Service(answers=[kind("no \ud800\u202e", code="\x00", detail="\udfff")]))
+    attempt(deliverer, delivery_id, Service(answers=[kind("no \ud800\u202e", code="\x00", detail="\udfff")]))
     error = seen(store, delivery_id).error
     assert error is not None
     assert (error["message"], error["code"], error["detail"]) == ("no \ufffd", "\ufffd", "\ufffd")
 
 
-def test_the_key_is_the_deliverys_own_and_the_same_on_every_attempt(courier: Courier, delivery_id: str) -> None:
+def test_the_key_is_the_deliverys_own_and_the_same_on_every_attempt(deliverer: Deliverer, delivery_id: str) -> None:
     service = Service(answers=[TransientError("no"), TransientError("no")])
     for _ in range(3):
-        attempt(courier, delivery_id, service)
+        attempt(deliverer, delivery_id, service)
     assert [call.key for call in service.got] == [delivery_id] * 3
     assert [call.attempt for call in service.got] == [1, 2, 3]
     assert len({call.accepted_at for call in service.got}) == 1
 
 
-def test_what_is_delivered_is_never_sent_again(store: Store, courier: Courier, delivery_id: str) -> None:
+def test_what_is_delivered_is_never_sent_again(store: Store, deliverer: Deliverer, delivery_id: str) -> None:
     service = Service()
-    attempt(courier, delivery_id, service)
-    assert courier.deliver(delivery_id, integration=service, last_in_run=False) is None
+    attempt(deliverer, delivery_id, service)
+    assert deliverer.deliver(delivery_id, integration=service, last_in_run=False) is None
     assert len(service.got) == 1
     assert seen(store, delivery_id).attempts == 1
 
 
-def test_the_ledger_says_sending_before_the_call_goes_out(store: Store, courier: Courier, delivery_id: str) -> None:
+def test_the_ledger_says_sending_before_the_call_goes_out(store: Store, deliverer: Deliverer, delivery_id: str) -> None:
     states: list[D] = []
     service = Service(while_sending=lambda: states.append(seen(store, delivery_id).state))
-    attempt(courier, delivery_id, service)
+    attempt(deliverer, delivery_id, service)
     assert states == [D.SENDING]
 
 
@@ -134,7 +134,7 @@ def test_the_ledger_says_sending_before_the_call_goes_out(store: Store, courier:
 )
 def test_each_kind_of_error_has_its_state_and_its_next_attempt(
     store: Store,
-    courier: Courier,
+    deliverer: Deliverer,
     clock: StoppedClock,
     delivery_id: str,
     error: Any,
@@ -142,7 +142,7 @@ def test_each_kind_of_error_has_its_state_and_its_next_attempt(
     outcome: str,
     again_in_s: float | None,
 ) -> None:
-    failed = attempt(courier, delivery_id, Service(answers=[error]))
+    failed = attempt(deliverer, delivery_id, Service(answers=[error]))
     assert isinstance(failed, AttemptFailed)
     assert failed.retry_in_s == (None if again_in_s is None else pytest.approx(again_in_s))
     view = seen(store, delivery_id)
@@ -154,126 +154,132 @@ def test_each_kind_of_error_has_its_state_and_its_next_attempt(
     assert not in_doubt(store, delivery_id)
 
 
-def test_when_the_tries_are_used_up_a_passing_error_is_final(store: Store, courier: Courier, delivery_id: str) -> None:
+def test_when_the_tries_are_used_up_a_passing_error_is_final(
+    store: Store, deliverer: Deliverer, delivery_id: str
+) -> None:
     service = Service(answers=[TransientError("down")] * 3)
-    attempts = [attempt(courier, delivery_id, service) for _ in range(3)]
+    attempts = [attempt(deliverer, delivery_id, service) for _ in range(3)]
     assert [isinstance(item, AttemptFailed) and item.retry_in_s for item in attempts] == [10, 20, None]
     assert seen(store, delivery_id).state is D.FAILED
 
 
 def test_where_a_run_makes_no_further_attempt_a_later_one_does(
-    store: Store, courier: Courier, delivery_id: str
+    store: Store, deliverer: Deliverer, delivery_id: str
 ) -> None:
-    failed = attempt(courier, delivery_id, Service(answers=[TransientError("down")]), last_in_run=True)
+    failed = attempt(deliverer, delivery_id, Service(answers=[TransientError("down")]), last_in_run=True)
     assert isinstance(failed, AttemptFailed)
     assert failed.waits
     view = seen(store, delivery_id)
     assert (view.state, view.waits_for) == (D.RETRYING, "service")
 
 
-def test_a_failed_delivery_may_be_sent_again_by_a_person(store: Store, courier: Courier, delivery_id: str) -> None:
+def test_a_failed_delivery_may_be_sent_again_by_a_person(store: Store, deliverer: Deliverer, delivery_id: str) -> None:
     service = Service(answers=[RejectedError("no")])
-    attempt(courier, delivery_id, service)
-    attempt(courier, delivery_id, service)
+    attempt(deliverer, delivery_id, service)
+    attempt(deliverer, delivery_id, service)
     view = seen(store, delivery_id)
     assert (view.state, view.attempts, view.error) == (D.DELIVERED, 2, None)
 
 
 def test_after_silence_a_service_that_can_be_asked_is_asked_first(
-    store: Store, courier: Courier, delivery_id: str
+    store: Store, deliverer: Deliverer, delivery_id: str
 ) -> None:
     service = Service(can_find=True, answers=[UnknownOutcome("no answer")], finds=[Receipt(external_id="7")])
-    failed = attempt(courier, delivery_id, service)
+    failed = attempt(deliverer, delivery_id, service)
     assert isinstance(failed, AttemptFailed)
     assert failed.retry_in_s is not None
-    receipt = attempt(courier, delivery_id, service)
+    receipt = attempt(deliverer, delivery_id, service)
     assert receipt == Receipt(external_id="7", reconciled=True)
     assert len(service.got) == 1, "it had arrived, so it is not sent again"
 
 
-def test_what_the_asked_service_does_not_have_is_sent_again(store: Store, courier: Courier, delivery_id: str) -> None:
+def test_what_the_asked_service_does_not_have_is_sent_again(
+    store: Store, deliverer: Deliverer, delivery_id: str
+) -> None:
     service = Service(can_find=True, answers=[UnknownOutcome("no answer")], finds=[None])
-    attempt(courier, delivery_id, service)
-    attempt(courier, delivery_id, service)
+    attempt(deliverer, delivery_id, service)
+    attempt(deliverer, delivery_id, service)
     assert (len(service.asked), len(service.got)) == (1, 2)
     assert seen(store, delivery_id).state is D.DELIVERED
 
 
 def test_what_is_not_found_too_early_is_not_sent_again_until_it_can_no_longer_arrive(
-    store: Store, courier: Courier, clock: StoppedClock, delivery_id: str
+    store: Store, deliverer: Deliverer, clock: StoppedClock, delivery_id: str
 ) -> None:
     service = Service(can_find=True, absent_after_s=75, answers=[UnknownOutcome("no answer")])
-    attempt(courier, delivery_id, service)
+    attempt(deliverer, delivery_id, service)
     clock.pass_s(10)
-    early = attempt(courier, delivery_id, service)
+    early = attempt(deliverer, delivery_id, service)
     assert isinstance(early, AttemptFailed)
     assert early.error.code == "too_early"
     assert early.retry_in_s == pytest.approx(65 * 1.1)
     assert in_doubt(store, delivery_id)
     clock.pass_s(early.retry_in_s)
-    attempt(courier, delivery_id, service)
+    attempt(deliverer, delivery_id, service)
     assert (len(service.asked), len(service.got)) == (2, 2)
     assert seen(store, delivery_id).state is D.DELIVERED
 
 
 def test_after_a_death_the_wait_counts_from_when_it_was_found(
-    store: Store, courier: Courier, clock: StoppedClock, delivery_id: str
+    store: Store, deliverer: Deliverer, clock: StoppedClock, delivery_id: str
 ) -> None:
     die_in_mid_air(store, delivery_id, clock)
     service = Service(can_find=True, absent_after_s=75)
     clock.pass_s(200)
-    assert isinstance(attempt(courier, delivery_id, service), AttemptFailed)
+    assert isinstance(attempt(deliverer, delivery_id, service), AttemptFailed)
     clock.pass_s(76)
-    attempt(courier, delivery_id, service)
+    attempt(deliverer, delivery_id, service)
     assert seen(store, delivery_id).state is D.DELIVERED
 
 
 def test_while_the_service_cannot_answer_the_question_nothing_is_sent(
-    store: Store, courier: Courier, delivery_id: str
+    store: Store, deliverer: Deliverer, delivery_id: str
 ) -> None:
     service = Service(
         can_find=True, answers=[UnknownOutcome("x")], finds=[UnknownOutcome("x"), TransientError("x"), Receipt()]
     )
     for _ in range(3):
-        attempt(courier, delivery_id, service)
+        attempt(deliverer, delivery_id, service)
         assert in_doubt(store, delivery_id)
-    attempt(courier, delivery_id, service)
+    attempt(deliverer, delivery_id, service)
     assert (len(service.got), seen(store, delivery_id).state) == (1, D.DELIVERED)
 
 
-def test_after_silence_a_repeatable_call_is_simply_repeated(store: Store, courier: Courier, delivery_id: str) -> None:
+def test_after_silence_a_repeatable_call_is_simply_repeated(
+    store: Store, deliverer: Deliverer, delivery_id: str
+) -> None:
     service = Service(repeatable=True, answers=[UnknownOutcome("no answer")])
-    attempt(courier, delivery_id, service)
-    attempt(courier, delivery_id, service)
+    attempt(deliverer, delivery_id, service)
+    attempt(deliverer, delivery_id, service)
     assert (len(service.got), service.asked) == (2, [])
     assert seen(store, delivery_id).state is D.DELIVERED
 
 
 def test_after_silence_what_cannot_be_asked_or_repeated_is_held_for_a_person(
-    store: Store, courier: Courier, delivery_id: str
+    store: Store, deliverer: Deliverer, delivery_id: str
 ) -> None:
     service = Service(answers=[UnknownOutcome("no answer")])
-    failed = attempt(courier, delivery_id, service)
+    failed = attempt(deliverer, delivery_id, service)
     assert isinstance(failed, AttemptFailed)
     assert failed.retry_in_s is None
     assert seen(store, delivery_id).state is D.UNKNOWN
 
 
 def test_a_held_delivery_is_sent_when_a_person_starts_it_again(
-    store: Store, courier: Courier, delivery_id: str
+    store: Store, deliverer: Deliverer, delivery_id: str
 ) -> None:
     service = Service(answers=[UnknownOutcome("no answer")])
-    attempt(courier, delivery_id, service)
-    attempt(courier, delivery_id, service)
+    attempt(deliverer, delivery_id, service)
+    attempt(deliverer, delivery_id, service)
     assert (len(service.got), seen(store, delivery_id).state) == (2, D.DELIVERED)
 
 
 def test_after_a_death_in_mid_air_the_service_is_asked_first(
-    store: Store, courier: Courier, clock: StoppedClock, delivery_id: str
+    store: Store, deliverer: Deliverer, clock: StoppedClock, delivery_id: str
 ) -> None:
     die_in_mid_air(store, delivery_id, clock)
     service = Service(can_find=True, finds=[Receipt(external_id="7")])
-    attempt(courier, delivery_id, service)
+    attempt(deliverer, delivery_id, service)
     assert service.got == []
     view = seen(store, delivery_id)
     assert view.state is D.DELIVERED
@@ -281,20 +287,20 @@ def test_after_a_death_in_mid_air_the_service_is_asked_first(
 
 
 def test_after_a_death_in_mid_air_what_cannot_be_asked_is_not_sent_again_by_itself(
-    store: Store, courier: Courier, clock: StoppedClock, delivery_id: str
+    store: Store, deliverer: Deliverer, clock: StoppedClock, delivery_id: str
 ) -> None:
     die_in_mid_air(store, delivery_id, clock)
     service = Service()
-    attempt(courier, delivery_id, service)
+    attempt(deliverer, delivery_id, service)
     assert service.got == []
     assert seen(store, delivery_id).state is D.UNKNOWN
 
 
-def test_two_attempts_at_once_never_send_both(store: Store, courier: Courier, delivery_id: str) -> None:
+def test_two_attempts_at_once_never_send_both(store: Store, deliverer: Deliverer, delivery_id: str) -> None:
     second: list[Receipt | AttemptFailed] = []
     other = Service()
-    service = Service(while_sending=lambda: second.append(attempt(courier, delivery_id, other)))
-    attempt(courier, delivery_id, service)
+    service = Service(while_sending=lambda: second.append(attempt(deliverer, delivery_id, other)))
+    attempt(deliverer, delivery_id, service)
     (busy,) = second
     assert isinstance(busy, AttemptFailed)
     assert busy.error.code == "busy"
@@ -304,26 +310,26 @@ def test_two_attempts_at_once_never_send_both(store: Store, courier: Courier, de
 
 
 def test_the_engine_that_repeats_what_another_attempt_still_has_uses_no_try_for_it(
-    store: Store, courier: Courier, delivery_id: str
+    store: Store, deliverer: Deliverer, delivery_id: str
 ) -> None:
     """A frozen worker: it is taken for dead, and holds the delivery still."""
     second: list[AttemptFailed] = []
 
     def again() -> None:
         with pytest.raises(AttemptFailed) as failed:
-            courier.deliver(delivery_id, integration=Service(), last_in_run=False, asked=False)
+            deliverer.deliver(delivery_id, integration=Service(), last_in_run=False, asked=False)
         second.append(failed.value)
 
-    attempt(courier, delivery_id, Service(while_sending=again))
+    attempt(deliverer, delivery_id, Service(while_sending=again))
     (busy,) = second
     assert (busy.error.code, busy.retry_in_s, busy.waits) == ("busy", None, True), "skipped: a later run sees to it"
     assert (seen(store, delivery_id).state, seen(store, delivery_id).attempts) == (D.DELIVERED, 1)
 
 
 def test_a_fault_of_ours_while_sending_leaves_the_outcome_unknown(
-    store: Store, courier: Courier, delivery_id: str
+    store: Store, deliverer: Deliverer, delivery_id: str
 ) -> None:
-    attempt(courier, delivery_id, Service(answers=[KeyError("id")]))
+    attempt(deliverer, delivery_id, Service(answers=[KeyError("id")]))
     assert in_doubt(store, delivery_id)
     view = seen(store, delivery_id)
     assert view.state is D.UNKNOWN
@@ -332,36 +338,36 @@ def test_a_fault_of_ours_while_sending_leaves_the_outcome_unknown(
 
 
 def test_a_fault_of_ours_before_sending_is_known_not_to_have_sent(
-    store: Store, courier: Courier, delivery_id: str
+    store: Store, deliverer: Deliverer, delivery_id: str
 ) -> None:
     def broken(*_: object) -> Any:
         raise SettingsError("there is no key")
 
-    object.__setattr__(courier, "accounts", broken)
-    attempt(courier, delivery_id, Service())
+    object.__setattr__(deliverer, "accounts", broken)
+    attempt(deliverer, delivery_id, Service())
     assert not in_doubt(store, delivery_id)
     assert seen(store, delivery_id).state is D.FAILED
 
 
 def test_a_task_that_is_stopped_while_sending_writes_that_down(
-    store: Store, courier: Courier, delivery_id: str
+    store: Store, deliverer: Deliverer, delivery_id: str
 ) -> None:
     with pytest.raises(SystemExit):
-        courier.deliver(delivery_id, integration=Service(answers=[SystemExit()]), last_in_run=False)
+        deliverer.deliver(delivery_id, integration=Service(answers=[SystemExit()]), last_in_run=False)
     assert seen(store, delivery_id).state is D.UNKNOWN
 
 
-def test_an_unknown_delivery_is_an_error(courier: Courier) -> None:
+def test_an_unknown_delivery_is_an_error(deliverer: Deliverer) -> None:
     with pytest.raises(StoreError, match="no-such") as found:
-        courier.deliver("no-such", integration=Service(), last_in_run=False)
+        deliverer.deliver("no-such", integration=Service(), last_in_run=False)
     assert not isinstance(found.value, NotBegun), "the store is not to blame"
 
 
 def test_no_secret_and_no_forged_line_comes_through_an_error(
-    store: Store, courier: Courier, delivery_id: str, hidden: list[str]
+    store: Store, deliverer: Deliverer, delivery_id: str, hidden: list[str]
 ) -> None:
     with structlog.testing.capture_logs() as logs:
-        failed = attempt(courier, delivery_id, Service(answers=[RejectedError(f"bad {SECRET}\r\nforged: yes")]))
+        failed = attempt(deliverer, delivery_id, Service(answers=[RejectedError(f"bad {SECRET}\r\nforged: yes")]))
     view = seen(store, delivery_id)
     assert view.error is not None
     assert view.error["message"] == "bad *** forged: yes"
@@ -371,10 +377,10 @@ def test_no_secret_and_no_forged_line_comes_through_an_error(
 
 
 def test_a_huge_answer_is_cut_and_no_part_of_a_secret_is_left_where_it_ends(
-    store: Store, courier: Courier, delivery_id: str
+    store: Store, deliverer: Deliverer, delivery_id: str
 ) -> None:
     words = "x" * 490 + SECRET + "y" * 1_000_000
-    failed = attempt(courier, delivery_id, Service(answers=[RejectedError(words, code=words, detail=words)]))
+    failed = attempt(deliverer, delivery_id, Service(answers=[RejectedError(words, code=words, detail=words)]))
     error = seen(store, delivery_id).error
     assert error is not None
     assert error["message"] == error["detail"] == "x" * 490 + "***yyyyyy…"
@@ -383,10 +389,10 @@ def test_a_huge_answer_is_cut_and_no_part_of_a_secret_is_left_where_it_ends(
 
 
 def test_every_log_line_names_batch_lead_and_integration_and_nothing_personal(
-    courier: Courier, delivery_id: str
+    deliverer: Deliverer, delivery_id: str
 ) -> None:
     with structlog.testing.capture_logs() as logs:
-        attempt(courier, delivery_id, Service(answers=[TransientError("down")]))
+        attempt(deliverer, delivery_id, Service(answers=[TransientError("down")]))
     (line,) = [line for line in logs if line["event"] == "attempt ended"]
     assert (line["lead_id"], line["integration"], line["attempt"]) == ("123", "telegram", 1)
     assert (line["batch_id"], line["outcome"], line["duration_s"]) == (delivery_id[:-2], "transient", 0.0)

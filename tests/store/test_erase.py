@@ -27,7 +27,7 @@ from leadcast.core.errors import (
 )
 from leadcast.core.model import AttemptOutcome, BatchStatus, DeliveryState, Lead, Receipt
 from leadcast.core.settings import Settings
-from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Inbox
 from leadcast.flow.plan import plan
 from leadcast.flow.settle import Settler
@@ -90,8 +90,8 @@ NO_RIGHT = CredentialsError(WORDS, code="needle-words", detail=WORDS)
 class Sender:
     """Accepts leads, and sends and settles them as runs do."""
 
-    def __init__(self, store: Store, settings: Settings, inbox: Inbox, courier: Courier, settler: Settler) -> None:
-        self.store, self.settings, self.inbox, self.courier, self.settler = store, settings, inbox, courier, settler
+    def __init__(self, store: Store, settings: Settings, inbox: Inbox, deliverer: Deliverer, settler: Settler) -> None:
+        self.store, self.settings, self.inbox, self.deliverer, self.settler = store, settings, inbox, deliverer, settler
         self.runs = 0
 
     def accept(self, key: str | None = None, **more: Any) -> str:
@@ -100,12 +100,12 @@ class Sender:
     def plan(self) -> str:
         self.runs += 1
         run_id = f"run-{self.runs}"
-        plan(self.store, self.settings, run_id=run_id, clock=self.courier.clock)
+        plan(self.store, self.settings, run_id=run_id, clock=self.deliverer.clock)
         return run_id
 
     def send(self, batch_id: str, service: Service, *, run_id: str, index: int = 0) -> None:
         with suppress(AttemptFailed):
-            self.courier.deliver(f"{batch_id}-{index}", integration=service, last_in_run=True, run_id=run_id)
+            self.deliverer.deliver(f"{batch_id}-{index}", integration=service, last_in_run=True, run_id=run_id)
 
     def through(self, *answers: Receipt | BaseException, **more: Any) -> str:
         """One batch from the door to its status; its two deliveries get these answers."""
@@ -129,8 +129,8 @@ def settings() -> Settings:
 
 
 @pytest.fixture
-def sender(store: Store, settings: Settings, inbox: Inbox, courier: Courier, settler: Settler) -> Sender:
-    return Sender(store, settings, inbox, courier, settler)
+def sender(store: Store, settings: Settings, inbox: Inbox, deliverer: Deliverer, settler: Settler) -> Sender:
+    return Sender(store, settings, inbox, deliverer, settler)
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def test_what_was_said_of_an_account_is_erased_with_the_lead_it_was_said_about(
     store: Store, sender: Sender, eraser: Eraser
 ) -> None:
     quick = sender.settings.model_copy(update={"circuit_failures": 1})
-    sender.courier = replace(sender.courier, settings=quick)
+    sender.deliverer = replace(sender.deliverer, settings=quick)
     sender.through(NO_RIGHT, RECEIPT)
     ask(eraser)
     assert found_in(store) == []
@@ -332,7 +332,7 @@ def test_a_failure_after_it_was_asked_for_is_not_tried_again(store: Store, sende
     batch_id, run_id = sender.accept(), sender.plan()
     service = Service(answers=[TransientError(WORDS)], while_sending=lambda: ask(eraser))
     with suppress(AttemptFailed):
-        sender.courier.deliver(f"{batch_id}-0", integration=service, last_in_run=False, run_id=run_id)
+        sender.deliverer.deliver(f"{batch_id}-0", integration=service, last_in_run=False, run_id=run_id)
     sender.settler.batch(batch_id, run_id=run_id, over=False)
     assert sender.batch(batch_id).status is S.CANCELLED
     assert found_in(store) == []
@@ -345,7 +345,7 @@ def test_the_task_of_an_erased_batch_sends_nothing_when_it_is_cleared(
     ask(eraser)
     service = Service()
     with pytest.raises(AttemptFailed, match="erased"):
-        sender.courier.deliver(f"{batch_id}-0", integration=service, last_in_run=True, run_id="run-1", asked=True)
+        sender.deliverer.deliver(f"{batch_id}-0", integration=service, last_in_run=True, run_id="run-1", asked=True)
     sender.settler.batch(batch_id, run_id="run-1", over=False)
     assert (service.got, found_in(store)) == ([], [])
     with pytest.raises(BatchErased):
@@ -356,9 +356,9 @@ def test_erased_between_the_look_and_the_attempt_nothing_is_sent(store: Store, s
     """A person has cleared a failed delivery's task, and the attempt waits for its turn meanwhile."""
     batch_id = sender.through(REFUSED, REFUSED)
     process = Process(store, Point(Place.AFTER, 1), lambda: ask(eraser))
-    courier = replace(sender.courier, store=process.store)
+    deliverer = replace(sender.deliverer, store=process.store)
     service = Service()
-    assert courier.deliver(f"{batch_id}-0", integration=service, last_in_run=True, run_id="run-1", asked=True) is None
+    assert deliverer.deliver(f"{batch_id}-0", integration=service, last_in_run=True, run_id="run-1", asked=True) is None
     sender.settler.batch(batch_id, run_id="run-1", over=False)
     assert (service.got, found_in(store)) == ([], [])
 

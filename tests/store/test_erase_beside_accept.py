@@ -28,7 +28,7 @@ from leadcast.core.errors import (
 )
 from leadcast.core.model import BatchStatus, Lead
 from leadcast.core.settings import Settings
-from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Inbox
 from leadcast.flow.plan import plan
 from leadcast.flow.settle import Settler
@@ -50,8 +50,8 @@ REFUSED = RejectedError("refused", code="refused")
 
 
 @pytest.fixture
-def sender(store: Store, settings: Settings, inbox: Inbox, courier: Courier, settler: Settler) -> Sender:
-    return Sender(store, settings, inbox, courier, settler)
+def sender(store: Store, settings: Settings, inbox: Inbox, deliverer: Deliverer, settler: Settler) -> Sender:
+    return Sender(store, settings, inbox, deliverer, settler)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Every error that a service can answer, through the real courier: what is made of it and what the ledger says then.
+"""Every error that a service can answer, through the real deliverer: what is made of it and what the ledger says then.
 
 docs/errors.md is the table of what was seen here. `make docs` writes it; the last tests hold it to what was seen.
 """
@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from leadcast.core.errors import AttemptFailed
 from leadcast.core.model import DeliveryState
 from leadcast.core.settings import Settings
-from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Accepted, Inbox
 from leadcast.integrations import registry
 from leadcast.integrations.base import Account, Integration
@@ -116,7 +116,7 @@ class Attempted:
 
 
 @pytest.fixture
-def attempt(store: Store, courier: Courier, sandbox: Sandbox, clock: StoppedClock) -> Callable[..., Attempted]:
+def attempt(store: Store, deliverer: Deliverer, sandbox: Sandbox, clock: StoppedClock) -> Callable[..., Attempted]:
     """Accepts a batch with one delivery and makes its first attempt, while the service answers as the case says."""
 
     def attempt(service: Service, case: Case, *, lead: Mapping[str, Any] = LEAD) -> Attempted:
@@ -144,10 +144,10 @@ def attempt(store: Store, courier: Courier, sandbox: Sandbox, clock: StoppedCloc
             return integration.from_inline(credentials, base_url=getattr(settings, f"{service.type}_base_url", ""))
 
         integration, failed = registry.get(service.type), None
-        courier_here = replace(courier, settings=settings, accounts=account, sleep=lambda _: None)
+        deliverer_here = replace(deliverer, settings=settings, accounts=account, sleep=lambda _: None)
         with capture_logs() as logged:
             try:
-                courier_here.deliver(f"{accepted.batch_id}-0", integration=integration, last_in_run=False)
+                deliverer_here.deliver(f"{accepted.batch_id}-0", integration=integration, last_in_run=False)
             except AttemptFailed as failure:
                 failed = failure
         with store.begin() as connection:

@@ -31,7 +31,7 @@ def test_who_settles_late_takes_no_batch_out_of_the_inbox(ground: Ground, settle
     delivery_id = ground.claimed()
     ground.attempt(delivery_id, Service(answers=[REFUSED]))
     settler.wave("w", over=True)
-    Retrier(store=ground.store, settings=ground.settings, clock=ground.courier.clock).batch(delivery_id[:-2])
+    Retrier(store=ground.store, settings=ground.settings, clock=ground.deliverer.clock).batch(delivery_id[:-2])
     settler.batch(delivery_id[:-2], run_id="w", over=False)
     assert ground.stands(delivery_id) == (S.PENDING, D.PENDING)
     assert ground.plan("x") == [delivery_id]
@@ -44,7 +44,9 @@ def test_a_batch_in_which_nothing_is_open_any_more_gets_its_status_from_the_wave
     ground.attempt(delivery_id, Service(answers=[DOWN]))
     # what was open when settling began is delivered before it has its lock
     late = Process(store, Point(Place.AFTER, 2), lambda: ground.attempt(delivery_id, Service()))
-    Settler(store=late.store, settings=ground.settings, clock=ground.courier.clock).wave("w", over=True, give_back=True)
+    Settler(store=late.store, settings=ground.settings, clock=ground.deliverer.clock).wave(
+        "w", over=True, give_back=True
+    )
     ground.plan("x")
     settler.wave("x", over=True)
     assert ground.stands(delivery_id) == (S.COMPLETED, D.DELIVERED)
@@ -57,7 +59,7 @@ def test_a_cleared_task_whose_worker_dies_is_found_by_the_sweep(ground: Ground, 
 
     process = Process(store, Point(Place.CALLED), dies)
     service = Service(while_sending=lambda: process.reach(Place.CALLED))
-    ground.courier = replace(ground.courier, store=process.store)
+    ground.deliverer = replace(ground.deliverer, store=process.store)
     with suppress(Died):
         ground.attempt(delivery_id, service, asked=True)
     assert ground.stands(delivery_id) == (S.PROCESSING, D.SENDING)
@@ -91,7 +93,7 @@ def test_a_batch_is_not_let_go_while_a_cleared_task_is_about_to_send_what_waits_
         settler.wave("w", over=True)
 
     process = Process(store, Point(Place.AFTER, 1), settles)
-    ground.courier = replace(ground.courier, store=process.store)
+    ground.deliverer = replace(ground.deliverer, store=process.store)
     ground.attempt(delivery_id, Service(answers=[DOWN]), asked=True)
     ground.sweep("w")
     assert ground.stands(delivery_id) == (S.FAILED, D.FAILED)
@@ -167,7 +169,7 @@ def test_a_webhook_that_may_have_arrived_is_not_called_cancelled_after_a_person_
 ) -> None:
     """Nobody need decide about what can be repeated, so a retry is no answer to the question whether it arrived."""
     delivery_id = ground.claimed("webhook")
-    parts = {"store": ground.store, "settings": ground.settings, "clock": ground.courier.clock}
+    parts = {"store": ground.store, "settings": ground.settings, "clock": ground.deliverer.clock}
     ground.attempt(delivery_id, Service(repeatable=True, answers=[UnknownOutcome("no answer")]))
     Canceller(**parts).batch(delivery_id[:-2])
     assert ground.stands(delivery_id) == (S.FAILED, D.UNKNOWN)
@@ -182,7 +184,7 @@ def test_a_webhook_that_may_have_arrived_is_not_called_cancelled_after_a_person_
     ground: Ground,
 ) -> None:
     delivery_id = ground.claimed("webhook")
-    canceller = Canceller(store=ground.store, settings=ground.settings, clock=ground.courier.clock)
+    canceller = Canceller(store=ground.store, settings=ground.settings, clock=ground.deliverer.clock)
     ground.attempt(delivery_id, Service(repeatable=True, answers=[UnknownOutcome("no answer")]))
     canceller.batch(delivery_id[:-2])
     ground.attempt(delivery_id, Service(repeatable=True, answers=[DOWN]), asked=True)
@@ -201,7 +203,7 @@ def test_a_cancel_that_dies_before_the_batch_has_its_status_leaves_it_to_the_swe
 
     process = Process(store, Point(Place.AFTER, 1), dies)
     with suppress(Died):
-        Canceller(store=process.store, settings=ground.settings, clock=ground.courier.clock).batch(delivery_id[:-2])
+        Canceller(store=process.store, settings=ground.settings, clock=ground.deliverer.clock).batch(delivery_id[:-2])
     assert ground.stands(delivery_id) == (S.PROCESSING, D.CANCELLED)
     ground.sweep("w")
     assert ground.stands(delivery_id) == (S.CANCELLED, D.CANCELLED)
@@ -212,7 +214,7 @@ def test_a_clear_that_was_seen_to_counts_no_more_when_another_run_has_carried_th
 ) -> None:
     """The engine may start the task of the first run again, since it has lost sight of it; nobody wants it sent."""
     delivery_id = ground.claimed()
-    parts = {"store": ground.store, "settings": ground.settings, "clock": ground.courier.clock}
+    parts = {"store": ground.store, "settings": ground.settings, "clock": ground.deliverer.clock}
     ground.attempt(delivery_id, Service(answers=[REFUSED]), asked=True, asked_by="w:1")
     settler.wave("w", over=True)
     Retrier(**parts).batch(delivery_id[:-2])

@@ -13,7 +13,7 @@ import pytest
 from leadcast.core.errors import AttemptFailed, StoreError
 from leadcast.core.model import Receipt
 from leadcast.core.settings import Settings
-from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Inbox
 from leadcast.flow.plan import plan
 from leadcast.integrations.base import Account
@@ -68,7 +68,7 @@ def test_leads_are_accepted_again_and_its_own_delivery_goes_on(
 ) -> None:
     settings, service = Settings(), Service()
     inbox = Inbox(own_store, settings)
-    courier = Courier(
+    deliverer = Deliverer(
         store=own_store,
         settings=settings,
         accounts=lambda integration, inline: Account(credentials=OneSecret()),
@@ -81,7 +81,7 @@ def test_leads_are_accepted_again_and_its_own_delivery_goes_on(
         return inbox.accept(body).batch_id
 
     def deliver() -> Receipt | None:
-        return courier.deliver(delivery_id, integration=service, last_in_run=False, run_id="w")
+        return deliverer.deliver(delivery_id, integration=service, last_in_run=False, run_id="w")
 
     delivery_id = f"{accept(1)}-0"
     plan(own_store, settings, run_id="w")

@@ -13,7 +13,7 @@ from sqlalchemy import func, select, text
 from leadcast.core.errors import StoreError
 from leadcast.core.model import BatchStatus, Lead, Receipt
 from leadcast.core.settings import Settings
-from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Inbox
 from leadcast.flow.plan import plan
 from leadcast.flow.settle import Settler
@@ -127,7 +127,7 @@ def test_leads_go_through_while_the_tables_change_under_them(older: Store) -> No
     """Up, back and up again, in the middle of accepting, planning, delivering and settling. Whoever is told that the
     store cannot be used just now comes again, as clients, Airflow and the sweep do."""
     settings, service = Settings(), Once()
-    courier = Courier(
+    deliverer = Deliverer(
         store=older,
         settings=settings,
         accounts=lambda integration, inline: Account(credentials=OneSecret()),
@@ -164,7 +164,7 @@ def test_leads_go_through_while_the_tables_change_under_them(older: Store) -> No
         made = persist(lambda: plan(older, settings, run_id=run_id))
         for refs in made.work.values():  # type: ignore[attr-defined]
             for ref in refs:
-                persist(lambda: courier.deliver(ref.delivery_id, integration=service, last_in_run=False))  # noqa: B023
+                persist(lambda: deliverer.deliver(ref.delivery_id, integration=service, last_in_run=False))  # noqa: B023
         persist(lambda: settler.wave(run_id, over=True))
         return bool(made.work)  # type: ignore[attr-defined]
 

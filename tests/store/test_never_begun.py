@@ -82,7 +82,7 @@ def line(ground: Ground, clock: StoppedClock) -> Callable[..., Line]:
 
     def line(count: int, *, asks_s: float, service: Limited | None = None, **settings: Any) -> Line:
         ground.settings = ground.settings.model_copy(update=settings)
-        ground.courier = replace(ground.courier, settings=ground.settings, sleep=lambda _: None)
+        ground.deliverer = replace(ground.deliverer, settings=ground.settings, sleep=lambda _: None)
         ground.settler = replace(ground.settler, settings=ground.settings)
         made = Line(ground, clock, service or Limited(), [])
         made.service.answers = [RateLimited("slow down", retry_after_s=asks_s)]
@@ -207,7 +207,7 @@ def test_what_waits_in_its_run_for_a_moment_goes_back_when_somebody_stops_the_ru
 ) -> None:
     ids = [f"{ground.accept('telegram').batch_id}-0" for _ in range(2)]
     ground.plan("w")
-    ground.courier = replace(ground.courier, sleep=lambda _: None)
+    ground.deliverer = replace(ground.deliverer, sleep=lambda _: None)
     service = Limited(period_s=30)
     for delivery_id in ids:
         ground.attempt(delivery_id, service)
@@ -221,7 +221,7 @@ def test_those_that_wait_for_an_account_are_held_at_once_when_they_are_too_old_a
     ground: Ground, clock: StoppedClock, store: Store
 ) -> None:
     settings = Settings(give_up_after_s=300, hold_after_s=3600)
-    ground.settings, ground.courier = settings, replace(ground.courier, settings=settings)
+    ground.settings, ground.deliverer = settings, replace(ground.deliverer, settings=settings)
     ground.settler = replace(ground.settler, settings=settings)
     for _ in range(5):
         ground.attempt(f"{ground.accept('telegram').batch_id}-0", Service(answers=[AWAY]))

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from leadcast.core.model import DeliveryState
-from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.sandbox import Sandbox, SandboxPorts
 from leadcast.store.database import Store
 from tests.support.error_table.cases import SERVICES
@@ -27,9 +27,9 @@ def running_sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def one(running_sandbox: Sandbox, store: Store, courier: Courier) -> OneLead:
+def one(running_sandbox: Sandbox, store: Store, deliverer: Deliverer) -> OneLead:
     running_sandbox.reset()
-    return accepted(WEBHOOK, running_sandbox, store=store, courier=courier)
+    return accepted(WEBHOOK, running_sandbox, store=store, deliverer=deliverer)
 
 
 @pytest.mark.parametrize("status", [302, 401, 404, 409, 421, 423, 424, 426, 499])
@@ -46,7 +46,7 @@ def test_when_its_tries_are_used_up_the_schedule_sends_it_again(one: OneLead, st
     assert one.delivery.error is not None
     assert one.delivery.error["may_pass"]
 
-    now = one.courier.clock()
+    now = one.deliverer.clock()
     put_back = one.retrier.window(since=now - timedelta(hours=1), until=now + timedelta(hours=1))
 
     assert put_back.deliveries == 1

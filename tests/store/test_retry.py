@@ -30,7 +30,7 @@ from leadcast.core.errors import (
 )
 from leadcast.core.model import BatchStatus, DeliveryState, Receipt
 from leadcast.core.settings import Settings
-from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Accepted
 from leadcast.flow.plan import plan
 from leadcast.flow.settle import Settler
@@ -63,15 +63,23 @@ def canceller(store: Store, settings: Settings, clock: StoppedClock) -> Cancelle
 class Ground:
     """Batches that are sent and settled the way runs do it."""
 
-    def __init__(self, store: Store, settings: Settings, courier: Courier, settler: Settler, accept: Accept) -> None:
-        self.store, self.settings, self.courier, self.settler, self.accept = store, settings, courier, settler, accept
+    def __init__(
+        self, store: Store, settings: Settings, deliverer: Deliverer, settler: Settler, accept: Accept
+    ) -> None:
+        self.store, self.settings, self.deliverer, self.settler, self.accept = (
+            store,
+            settings,
+            deliverer,
+            settler,
+            accept,
+        )
         self.run_id = ""
 
     def run(self, service: Service, *, settle: bool = True) -> list[str]:
         """One wave; every delivery is tried until it ends or waits. Returns the ids of those that were."""
         with self.store.begin() as connection:
             run_id = self.run_id = bell.waiting(connection) or f"sweep-{len(service.got)}"
-        work = plan(self.store, self.settings, run_id=run_id, clock=self.courier.clock).work
+        work = plan(self.store, self.settings, run_id=run_id, clock=self.deliverer.clock).work
         sent = [ref.delivery_id for refs in work.values() for ref in refs]
         for delivery_id in sent:
             self.send(delivery_id, service, run_id=run_id)
@@ -82,7 +90,7 @@ class Ground:
     def send(self, delivery_id: str, service: Service, *, run_id: str = "", last_in_run: bool = False) -> None:
         for _ in range(5):
             try:
-                self.courier.deliver(
+                self.deliverer.deliver(
                     delivery_id, integration=service, last_in_run=last_in_run, run_id=run_id, asked=False
                 )
             except AttemptFailed as failed:
@@ -103,8 +111,8 @@ class Ground:
 
 
 @pytest.fixture
-def ground(store: Store, settings: Settings, courier: Courier, settler: Settler, accept: Accept) -> Ground:
-    return Ground(store, settings, courier, settler, accept)
+def ground(store: Store, settings: Settings, deliverer: Deliverer, settler: Settler, accept: Accept) -> Ground:
+    return Ground(store, settings, deliverer, settler, accept)
 
 
 # --- a person asks
@@ -172,12 +180,12 @@ def test_what_was_erased_cannot_be_sent_again(ground: Ground, retrier: Retrier, 
     batch_id = ground.accept("telegram").batch_id
     ground.run(Service(answers=[REFUSED]))
     with store.begin() as connection:
-        connection.execute(update(batches).values(erased_at=ground.courier.clock()))
+        connection.execute(update(batches).values(erased_at=ground.deliverer.clock()))
     with pytest.raises(BatchErased):
         retrier.batch(batch_id)
     service = Service()
     with pytest.raises(AttemptFailed, match="erased"):
-        ground.courier.deliver(f"{batch_id}-0", integration=service, last_in_run=True)
+        ground.deliverer.deliver(f"{batch_id}-0", integration=service, last_in_run=True)
     assert service.got == []
 
 
@@ -192,7 +200,7 @@ def test_in_a_batch_that_waits_for_an_account_what_failed_goes_out_without_the_r
     assert ground.run(Service()) == [f"{batch_id}-1"]
     batch = ground.batch(batch_id)
     assert (batch.status, ground.states(batch_id)) == (S.PROCESSING, [D.RETRYING, D.DELIVERED])
-    ground.courier.clock.pass_s(3601)  # type: ignore[attr-defined]
+    ground.deliverer.clock.pass_s(3601)  # type: ignore[attr-defined]
     ground.run(Service())
     assert ground.batch(batch_id).status is S.COMPLETED
 
@@ -273,7 +281,7 @@ def test_the_schedule_leaves_alone_what_a_person_has_seen_to(
     plan(ground.store, ground.settings, run_id="w", clock=clock)
     service, marked = Service(answers=[error], can_find=True), f"{batch_id}-0"
     with suppress(AttemptFailed):
-        ground.courier.deliver(marked, integration=service, last_in_run=False, run_id="w", asked=False)
+        ground.deliverer.deliver(marked, integration=service, last_in_run=False, run_id="w", asked=False)
     ground.settler.wave("w", over=True, give_back=True, given_up=lambda: {marked})
     assert (ground.batch(batch_id).status, ground.states(batch_id)) == (S.FAILED, [state])
     assert retrier.window(**everything(clock)).deliveries == 0  # type: ignore[arg-type]
@@ -357,7 +365,7 @@ def test_a_person_who_clears_its_task_has_decided_too(ground: Ground, clock: Sto
     for answers in ([DOWN], [DOWN], []):
         service = Service(answers=list(answers))
         with suppress(AttemptFailed):
-            ground.courier.deliver(
+            ground.deliverer.deliver(
                 f"{batch_id}-0", integration=service, last_in_run=False, run_id=ground.run_id, asked_by="cleared once"
             )
         assert len(service.got) == 1
@@ -367,7 +375,7 @@ def test_a_person_who_clears_its_task_has_decided_too(ground: Ground, clock: Sto
 def test_held_leads_can_be_switched_off(ground: Ground, clock: StoppedClock) -> None:
     batch_id = ground.accept("telegram").batch_id
     clock.pass_s(10_000_000)
-    ground.courier = replace(ground.courier, settings=Settings(hold_after_s=0))
+    ground.deliverer = replace(ground.deliverer, settings=Settings(hold_after_s=0))
     ground.run(Service())
     assert ground.states(batch_id) == [D.DELIVERED]
 
@@ -429,10 +437,10 @@ def test_what_failed_on_the_installations_own_settings_is_sent_once_they_are_men
     def no_account(*_: object) -> Account[OneSecret]:
         raise SettingsError("Sealed credentials cannot be opened")
 
-    sound, ground.courier = ground.courier, replace(ground.courier, accounts=no_account)
+    sound, ground.deliverer = ground.deliverer, replace(ground.deliverer, accounts=no_account)
     ground.run(Service())
     assert ground.states(batch_id) == [D.FAILED]
-    ground.courier = sound
+    ground.deliverer = sound
     assert retrier.window(**everything(clock)).batches == 1  # type: ignore[arg-type]
     ground.run(Service())
     assert ground.states(batch_id) == [D.DELIVERED]

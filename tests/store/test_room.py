@@ -12,7 +12,7 @@ from leadcast.core.errors import RateLimited
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.core.settings import Settings
 from leadcast.engine.runs.ended import TIMED_OUT
-from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Accepted
 from leadcast.flow.plan import Plan, plan, ring_for_rest
 from leadcast.flow.settle import Settler
@@ -93,10 +93,10 @@ class Yard:
 
 @pytest.fixture
 def yard(
-    store: Store, courier: Courier, settler: Settler, accept: Callable[..., Accepted], clock: StoppedClock
+    store: Store, deliverer: Deliverer, settler: Settler, accept: Callable[..., Accepted], clock: StoppedClock
 ) -> Yard:
-    courier, settler = replace(courier, settings=SMALL), replace(settler, settings=SMALL)
-    return Yard(Ground(store, SMALL, courier, settler, accept), clock)
+    deliverer, settler = replace(deliverer, settings=SMALL), replace(settler, settings=SMALL)
+    return Yard(Ground(store, SMALL, deliverer, settler, accept), clock)
 
 
 def test_what_has_waited_and_is_due_all_at_once_fills_the_room_and_no_more(yard: Yard) -> None:

@@ -25,7 +25,7 @@ Accept = Callable[..., Accepted]
 
 def planned(ground: Ground, made_at: datetime | None) -> list[str]:
     """What a run `w`, made then, has to send."""
-    work = plan(ground.store, ground.settings, run_id="w", clock=ground.courier.clock, since=made_at).work
+    work = plan(ground.store, ground.settings, run_id="w", clock=ground.deliverer.clock, since=made_at).work
     return [ref.delivery_id for refs in work.values() for ref in refs]
 
 

@@ -71,7 +71,7 @@ def letters(store: Store) -> list[str]:
 
 def forgetful(ground: Ground, **settings: int) -> Forgetful:
     store = Forgetful(ground.store.engine, ground.store.sealer)
-    ground.courier = replace(ground.courier, store=store, settings=ground.settings.model_copy(update=settings))
+    ground.deliverer = replace(ground.deliverer, store=store, settings=ground.settings.model_copy(update=settings))
     return store
 
 
@@ -86,7 +86,7 @@ def test_the_one_that_opened_the_circuit_waits_for_it_though_its_commit_was_not_
     store = forgetful(ground, circuit_failures=1, tries=1)
     delivery_id = ground.claimed()
     with pytest.raises(AttemptFailed) as failed:
-        ground.courier.deliver(delivery_id, integration=Away(store=store), last_in_run=False, run_id="w")
+        ground.deliverer.deliver(delivery_id, integration=Away(store=store), last_in_run=False, run_id="w")
     assert failed.value.waits, "the engine hears what the ledger says"
     assert failures(ground.store) == 1
     assert len(letters(ground.store)) == 1

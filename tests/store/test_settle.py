@@ -12,7 +12,7 @@ from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.core.settings import Occasion, Settings
 from leadcast.engine.dags.sweep_steps import settle_dead_waves
 from leadcast.engine.runs.ended import STOPPED
-from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Accepted
 from leadcast.flow.plan import plan
 from leadcast.flow.settle import Settler, all_failed
@@ -33,23 +33,23 @@ ENDED = "the run has ended before its time"
 
 
 @pytest.fixture
-def wave(store: Store, settings: Settings, courier: Courier, accept: Accept) -> Callable[..., str]:
+def wave(store: Store, settings: Settings, deliverer: Deliverer, accept: Accept) -> Callable[..., str]:
     """A wave with one batch, whose deliveries have been tried with these outcomes. Returns the batch's id."""
 
     def wave(*outcomes: Exception | None, run_id: str = "w", types: tuple[str, ...] = ("amocrm", "email")) -> str:
         batch_id = accept(*types).batch_id
-        plan(store, settings, run_id=run_id, clock=courier.clock)
+        plan(store, settings, run_id=run_id, clock=deliverer.clock)
         for index, outcome in enumerate(outcomes):
-            send(courier, f"{batch_id}-{index}", outcome)
+            send(deliverer, f"{batch_id}-{index}", outcome)
         return batch_id
 
     return wave
 
 
-def send(courier: Courier, delivery_id: str, outcome: Exception | None) -> None:
+def send(deliverer: Deliverer, delivery_id: str, outcome: Exception | None) -> None:
     service = Service(answers=[outcome] if outcome else [])
     try:
-        courier.deliver(delivery_id, integration=service, last_in_run=True)
+        deliverer.deliver(delivery_id, integration=service, last_in_run=True)
     except AttemptFailed:
         assert outcome is not None
 
@@ -115,11 +115,11 @@ def test_a_wave_in_which_every_batch_failed_is_known(settler: Settler, wave: Cal
 
 
 def test_a_delivery_that_was_cleared_and_succeeded_changes_the_status_and_that_is_told(
-    store: Store, settler: Settler, courier: Courier, wave: Callable[..., str]
+    store: Store, settler: Settler, deliverer: Deliverer, wave: Callable[..., str]
 ) -> None:
     batch_id = wave(GOOD, BAD)
     settler.wave("w", over=True)
-    send(courier, f"{batch_id}-1", GOOD)
+    send(deliverer, f"{batch_id}-1", GOOD)
     settler.wave("w", over=True)
     assert status(store, batch_id) is BatchStatus.COMPLETED
     assert [occasion for channel, occasion in told(store) if channel == "email"] == ["partial", "completed"]
@@ -129,7 +129,7 @@ def test_what_a_run_that_was_stopped_left_in_mid_air_is_unknown_or_failed_where_
     store: Store,
     settings: Settings,
     settler: Settler,
-    courier: Courier,
+    deliverer: Deliverer,
     clock: StoppedClock,
     wave: Callable[..., str],
 ) -> None:
@@ -141,7 +141,7 @@ def test_what_a_run_that_was_stopped_left_in_mid_air_is_unknown_or_failed_where_
     assert states(store, batch_id) == [D.UNKNOWN, D.FAILED, D.PENDING]
     assert status(store, batch_id) is BatchStatus.PENDING, "the e-mail was never begun, and goes out with a later wave"
     plan(store, settings, run_id="w2", clock=clock)
-    send(courier, f"{batch_id}-2", GOOD)
+    send(deliverer, f"{batch_id}-2", GOOD)
     settler.wave("w2", over=True)
     assert status(store, batch_id) is BatchStatus.PARTIAL
     assert [occasion for channel, occasion in told(store) if channel == "email"] == ["critical", "critical"]
@@ -149,11 +149,11 @@ def test_what_a_run_that_was_stopped_left_in_mid_air_is_unknown_or_failed_where_
 
 
 def test_what_is_still_being_sent_is_left_alone_and_settled_later(
-    store: Store, settler: Settler, courier: Courier, wave: Callable[..., str]
+    store: Store, settler: Settler, deliverer: Deliverer, wave: Callable[..., str]
 ) -> None:
     batch_id = wave(types=("telegram",))
     service = Service(while_sending=lambda: settler.wave("w", over=True) and None)
-    courier.deliver(f"{batch_id}-0", integration=service, last_in_run=True)
+    deliverer.deliver(f"{batch_id}-0", integration=service, last_in_run=True)
     assert states(store, batch_id) == [D.DELIVERED]
     assert status(store, batch_id) is BatchStatus.PROCESSING
     settler.wave("w", over=True)
@@ -199,7 +199,12 @@ def test_what_a_run_has_not_begun_goes_back_however_often_it_ends_and_one_letter
 
 
 def test_a_run_that_timed_out_gives_back_what_has_tries_left_and_counts_what_it_died_of(
-    store: Store, settings: Settings, settler: Settler, courier: Courier, clock: StoppedClock, wave: Callable[..., str]
+    store: Store,
+    settings: Settings,
+    settler: Settler,
+    deliverer: Deliverer,
+    clock: StoppedClock,
+    wave: Callable[..., str],
 ) -> None:
     batch_id = wave(run_id="w0", types=("amocrm",))
     for number in range(settings.max_claims):
@@ -212,11 +217,16 @@ def test_a_run_that_timed_out_gives_back_what_has_tries_left_and_counts_what_it_
 
 
 def test_what_waits_to_be_tried_again_outlives_any_number_of_runs_that_time_out(
-    store: Store, settings: Settings, settler: Settler, courier: Courier, clock: StoppedClock, wave: Callable[..., str]
+    store: Store,
+    settings: Settings,
+    settler: Settler,
+    deliverer: Deliverer,
+    clock: StoppedClock,
+    wave: Callable[..., str],
 ) -> None:
     batch_id = wave(run_id="w0", types=("amocrm",))
     with pytest.raises(AttemptFailed):
-        courier.deliver(f"{batch_id}-0", integration=Service(answers=[TransientError("down")]), last_in_run=False)
+        deliverer.deliver(f"{batch_id}-0", integration=Service(answers=[TransientError("down")]), last_in_run=False)
     for number in range(2 * settings.max_claims):
         settler.wave(f"w{number}", over=True, critical=ENDED, give_back=True)
         plan(store, settings, run_id=f"w{number + 1}", clock=clock)
@@ -265,12 +275,12 @@ def test_a_wave_that_comes_late_leaves_alone_what_another_has_claimed_by_now(
 
 
 def test_a_batch_is_settled_with_its_last_delivery_while_the_wave_goes_on(
-    store: Store, settler: Settler, courier: Courier, wave: Callable[..., str]
+    store: Store, settler: Settler, deliverer: Deliverer, wave: Callable[..., str]
 ) -> None:
     batch_id = wave(GOOD)
     settler.batch(batch_id, run_id="w", over=False)
     assert status(store, batch_id) is BatchStatus.PROCESSING
-    send(courier, f"{batch_id}-1", BAD)
+    send(deliverer, f"{batch_id}-1", BAD)
     settler.batch(batch_id, run_id="w", over=False)
     assert status(store, batch_id) is BatchStatus.PARTIAL
 

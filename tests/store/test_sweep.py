@@ -16,7 +16,7 @@ from leadcast.core.settings import Settings
 from leadcast.engine.dags import sweep_steps as sweep
 from leadcast.engine.runs import ended
 from leadcast.engine.runs.trouble import SILENT_AFTER, Trouble, UnsweptError
-from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Accepted
 from leadcast.flow.plan import plan
 from leadcast.flow.settle import Settler
@@ -64,8 +64,10 @@ class Airflow:
 class Ground:
     """The store with its sweep, and waves that end as a test wants them to."""
 
-    def __init__(self, store: Store, settings: Settings, clock: StoppedClock, courier: Courier, accept: Accept) -> None:
-        self.store, self.settings, self.clock, self.courier, self.accept = store, settings, clock, courier, accept
+    def __init__(
+        self, store: Store, settings: Settings, clock: StoppedClock, deliverer: Deliverer, accept: Accept
+    ) -> None:
+        self.store, self.settings, self.clock, self.deliverer, self.accept = store, settings, clock, deliverer, accept
         self.airflow = Airflow()
 
     def settle(self, *, hooks: Collection[str] = ()) -> int:
@@ -89,7 +91,7 @@ class Ground:
         work = plan(self.store, self.settings, run_id=run_id, clock=self.clock).work
         sent = [ref.delivery_id for refs in work.values() for ref in refs]
         for delivery_id in sent:
-            self.courier.deliver(delivery_id, integration=service, last_in_run=True, run_id=run_id, asked=False)
+            self.deliverer.deliver(delivery_id, integration=service, last_in_run=True, run_id=run_id, asked=False)
         Settler(store=self.store, settings=self.settings, clock=self.clock).wave(run_id, over=True, give_back=True)
         return sent
 
@@ -112,8 +114,8 @@ class Ground:
 
 
 @pytest.fixture
-def ground(store: Store, settings: Settings, clock: StoppedClock, courier: Courier, accept: Accept) -> Ground:
-    return Ground(store, settings, clock, courier, accept)
+def ground(store: Store, settings: Settings, clock: StoppedClock, deliverer: Deliverer, accept: Accept) -> Ground:
+    return Ground(store, settings, clock, deliverer, accept)
 
 
 # --- accepted and never claimed
@@ -226,7 +228,7 @@ def test_what_a_run_has_not_begun_goes_back_whatever_its_end_was(
 def test_what_a_vanished_run_held_is_delivered_once_by_the_next(ground: Ground) -> None:
     batch_id = ground.claimed("w", "telegram", "email")
     first = Service(answers=[Receipt(external_id="1")])
-    ground.courier.deliver(f"{batch_id}-0", integration=first, last_in_run=True, run_id="w", asked=False)
+    ground.deliverer.deliver(f"{batch_id}-0", integration=first, last_in_run=True, run_id="w", asked=False)
     ground.clock.pass_s(61)
     assert ground.settle() == 1
     run_id = ground.ring()

@@ -15,7 +15,7 @@ from leadcast.core.errors import AttemptFailed, TransientError, UnknownOutcome
 from leadcast.core.model import BatchStatus, Lead, Receipt
 from leadcast.core.settings import Settings
 from leadcast.engine.dags.sweep_steps import settle_dead_waves
-from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Accepted
 from leadcast.flow.notify import Dispatcher, Story
 from leadcast.flow.plan import plan, ring_for_rest
@@ -61,7 +61,7 @@ class Engine:
 
     store: Store
     settings: Settings
-    courier: Courier
+    deliverer: Deliverer
     clock: StoppedClock
     accept: Accept
     jump_s: float
@@ -111,7 +111,7 @@ class Engine:
         for try_number in count(1):
             self.moment()
             try:
-                self.courier.deliver(
+                self.deliverer.deliver(
                     delivery_id, integration=self.service, last_in_run=try_number > 2, run_id=run_id, asked=False
                 )
                 return
@@ -152,10 +152,10 @@ def ways(engine: Callable[..., Engine], jump_s: float) -> Iterator[Engine]:
 
 @pytest.fixture
 def engine(
-    store: Store, settings: Settings, courier: Courier, clock: StoppedClock, accept: Accept
+    store: Store, settings: Settings, deliverer: Deliverer, clock: StoppedClock, accept: Accept
 ) -> Callable[..., Engine]:
     def make(**given: float | int) -> Engine:
-        return Engine(store, settings, courier, clock, accept, **given)  # type: ignore[arg-type]
+        return Engine(store, settings, deliverer, clock, accept, **given)  # type: ignore[arg-type]
 
     return make
 

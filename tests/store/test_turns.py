@@ -22,7 +22,7 @@ from leadcast.core.errors import (
 )
 from leadcast.core.model import DeliveryState
 from leadcast.core.settings import Settings
-from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Accepted, Inbox
 from leadcast.flow.plan import plan, ring_for_rest
 from leadcast.flow.settle import Settler
@@ -46,9 +46,9 @@ class Other(Service):
         return ("another account",)
 
 
-def attempt(courier: Courier, delivery_id: str, service: Service, **more: Any) -> None:
+def attempt(deliverer: Deliverer, delivery_id: str, service: Service, **more: Any) -> None:
     with suppress(AttemptFailed):
-        courier.deliver(delivery_id, integration=service, **{"last_in_run": False, **more})
+        deliverer.deliver(delivery_id, integration=service, **{"last_in_run": False, **more})
 
 
 def states(store: Store, batch_id: str) -> list[D]:
@@ -67,24 +67,24 @@ def was_cleared(max_tries: int, *, retries: int = 2) -> bool:
 
 
 def test_an_account_that_stays_away_does_not_hold_up_the_probe_of_another(
-    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, courier: Courier, settler: Settler
+    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, deliverer: Deliverer, settler: Settler
 ) -> None:
     """A has been away for hours, its circuit is open for 15 minutes at a time; B was away for a minute."""
     for _ in range(5):
-        attempt(courier, f"{accept('telegram').batch_id}-0", Service(answers=[AWAY]))
+        attempt(deliverer, f"{accept('telegram').batch_id}-0", Service(answers=[AWAY]))
     waits_for_a = [accept("telegram").batch_id for _ in range(2)]
     plan(store, settings, run_id="run-0", clock=clock)
     for batch_id in waits_for_a:
-        attempt(courier, f"{batch_id}-0", Service())
+        attempt(deliverer, f"{batch_id}-0", Service())
     settler.wave("run-0", over=True)
     for _ in range(4):  # probes of A, by what comes in
         clock.pass_s(1000)
-        attempt(courier, f"{accept('telegram').batch_id}-0", Service(answers=[AWAY]))
+        attempt(deliverer, f"{accept('telegram').batch_id}-0", Service(answers=[AWAY]))
     for _ in range(5):
-        attempt(courier, f"{accept('telegram').batch_id}-0", Other(answers=[AWAY]))
+        attempt(deliverer, f"{accept('telegram').batch_id}-0", Other(answers=[AWAY]))
     waits_for_b = accept("telegram").batch_id
     plan(store, settings, run_id="run-1", clock=clock)
-    attempt(courier, f"{waits_for_b}-0", Other())
+    attempt(deliverer, f"{waits_for_b}-0", Other())
     settler.wave("run-1", over=True)
     with store.begin() as connection:
         until = sorted(item.until for item in circuits.listing(connection))
@@ -95,17 +95,17 @@ def test_an_account_that_stays_away_does_not_hold_up_the_probe_of_another(
 
 
 def test_one_whose_batch_is_busy_does_not_hold_up_the_probe_of_its_account(
-    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, courier: Courier, settler: Settler
+    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, deliverer: Deliverer, settler: Settler
 ) -> None:
     """The one that has waited longest stands in a batch whose run is still at work on another of its deliveries."""
     for _ in range(5):
-        attempt(courier, f"{accept('telegram').batch_id}-0", Service(answers=[AWAY]))
+        attempt(deliverer, f"{accept('telegram').batch_id}-0", Service(answers=[AWAY]))
     longest, other = accept("telegram", "webhook").batch_id, accept("telegram").batch_id
     plan(store, settings, run_id="run-1", clock=clock)
-    attempt(courier, f"{longest}-0", Service(), run_id="run-1")
+    attempt(deliverer, f"{longest}-0", Service(), run_id="run-1")
     clock.pass_s(settings.circuit_open_s)
-    attempt(courier, f"{accept('telegram').batch_id}-0", Service(answers=[AWAY]))  # a probe that fails
-    attempt(courier, f"{other}-0", Service(), run_id="run-1")
+    attempt(deliverer, f"{accept('telegram').batch_id}-0", Service(answers=[AWAY]))  # a probe that fails
+    attempt(deliverer, f"{other}-0", Service(), run_id="run-1")
     for batch_id in (longest, other):  # the webhook of the first is still to be begun: its pool is full
         settler.batch(batch_id, run_id="run-1", over=False)
     plan(store, settings, run_id="run-2", clock=clock)  # takes what else is there, and lets it go
@@ -115,7 +115,7 @@ def test_one_whose_batch_is_busy_does_not_hold_up_the_probe_of_its_account(
 
 
 def test_a_person_who_clears_what_was_never_begun_has_it_sent_by_the_run_that_is_cleared(
-    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, courier: Courier, settler: Settler
+    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, deliverer: Deliverer, settler: Settler
 ) -> None:
     """The run timed out before Airflow had even queued the task (try_number 0); then a person clears the run."""
     batch_id = accept("webhook").batch_id
@@ -125,40 +125,40 @@ def test_a_person_who_clears_what_was_never_begun_has_it_sent_by_the_run_that_is
     assert ids(plan(store, settings, run_id="run-1", clock=clock)) == [f"{batch_id}-0"], "plan hands it on"
     # Airflow 3.3.2, clear_task_instances: max_tries = try_number (0) + retries; a new mapped instance has the same
     asked = was_cleared(0 + 2)
-    attempt(courier, f"{batch_id}-0", Service(), run_id="run-1", asked=asked)
+    attempt(deliverer, f"{batch_id}-0", Service(), run_id="run-1", asked=asked)
     assert states(store, batch_id) == [D.DELIVERED], "refused: 'To send it again, clear its task.'"
 
 
 def test_a_cleared_task_that_finds_the_batch_held_by_another_run_is_sent_afterwards(
-    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, courier: Courier, settler: Settler
+    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, deliverer: Deliverer, settler: Settler
 ) -> None:
     batch_id = accept("webhook", "amocrm").batch_id
     plan(store, settings, run_id="run-1", clock=clock)
-    attempt(courier, f"{batch_id}-0", Service(answers=[RejectedError("no")]), run_id="run-1", asked=False)
-    attempt(courier, f"{batch_id}-1", Service(answers=[LATER]), run_id="run-1", asked=False)
+    attempt(deliverer, f"{batch_id}-0", Service(answers=[RejectedError("no")]), run_id="run-1", asked=False)
+    attempt(deliverer, f"{batch_id}-1", Service(answers=[LATER]), run_id="run-1", asked=False)
     settler.batch(batch_id, run_id="run-1", over=False)
     settler.wave("run-1", over=True)
     clock.pass_s(200)
     plan(store, settings, run_id="run-2", clock=clock)  # now run-2 has it
     # a person clears deliver_webhook in run-1: try 2, max_tries 3; it is told to come back in 10 s
-    attempt(courier, f"{batch_id}-0", Service(), run_id="run-1", asked=was_cleared(3))
-    attempt(courier, f"{batch_id}-1", Service(), run_id="run-2", asked=False)
+    attempt(deliverer, f"{batch_id}-0", Service(), run_id="run-1", asked=was_cleared(3))
+    attempt(deliverer, f"{batch_id}-1", Service(), run_id="run-2", asked=False)
     settler.batch(batch_id, run_id="run-2", over=False)
     settler.wave("run-2", over=True)
     clock.pass_s(10)
-    attempt(courier, f"{batch_id}-0", Service(), run_id="run-1", asked=was_cleared(3), last_in_run=False)
+    attempt(deliverer, f"{batch_id}-0", Service(), run_id="run-1", asked=was_cleared(3), last_in_run=False)
     assert states(store, batch_id) == [D.DELIVERED, D.DELIVERED], "it waited until run-2 was through, and was refused"
 
 
 def test_the_sweep_survives_a_batch_that_was_given_back_and_adopted(
-    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, courier: Courier, settler: Settler
+    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, deliverer: Deliverer, settler: Settler
 ) -> None:
     from leadcast.engine.dags.sweep_steps import settle_dead_waves
 
     batch_id = accept("webhook").batch_id
     plan(store, settings, run_id="run-1", clock=clock)
     settler.wave("run-1", over=True, give_back=True)  # `started_at` is empty again
-    attempt(courier, f"{batch_id}-0", Service(answers=[TransientError("503")]), run_id="run-1")
+    attempt(deliverer, f"{batch_id}-0", Service(answers=[TransientError("503")]), run_id="run-1")
     clock.pass_s(3600)
     settle_dead_waves(settler, runs=Runs(lambda run_id: None))
 
@@ -168,47 +168,47 @@ def test_a_cleared_task_whose_first_try_met_a_store_that_was_away_is_sent_by_the
     settings: Settings,
     clock: StoppedClock,
     accept: Accept,
-    courier: Courier,
+    deliverer: Deliverer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The same: the worker died, or was never given the task, before anything was begun."""
     batch_id = accept("webhook").batch_id
     plan(store, settings, run_id="run-1", clock=clock)
-    attempt(courier, f"{batch_id}-0", Service(answers=[RejectedError("no")]), run_id="run-1", asked=False)
+    attempt(deliverer, f"{batch_id}-0", Service(answers=[RejectedError("no")]), run_id="run-1", asked=False)
     with monkeypatch.context() as patch, suppress(StoreError):
 
         def away(*_: Any, **__: Any) -> bool:
             raise StoreError("away for a moment")
 
         patch.setattr(claims, "adopt", away)
-        attempt(courier, f"{batch_id}-0", Service(), run_id="run-1", asked=was_cleared(3))
-    attempt(courier, f"{batch_id}-0", Service(), run_id="run-1", asked=was_cleared(3))  # Airflow's own retry
+        attempt(deliverer, f"{batch_id}-0", Service(), run_id="run-1", asked=was_cleared(3))
+    attempt(deliverer, f"{batch_id}-0", Service(), run_id="run-1", asked=was_cleared(3))  # Airflow's own retry
     assert states(store, batch_id) == [D.DELIVERED]
 
 
 def test_what_a_person_has_decided_to_send_again_is_not_held_after_a_429(
-    store: Store, accept: Accept, courier: Courier, clock: StoppedClock
+    store: Store, accept: Accept, deliverer: Deliverer, clock: StoppedClock
 ) -> None:
     batch_id = accept("telegram").batch_id
     service = Service(answers=[UnknownOutcome("no answer"), RateLimited("slow down", retry_after_s=5)])
-    attempt(courier, f"{batch_id}-0", service)
+    attempt(deliverer, f"{batch_id}-0", service)
     assert states(store, batch_id) == [D.UNKNOWN]
-    attempt(courier, f"{batch_id}-0", service)  # a person has decided: again
+    attempt(deliverer, f"{batch_id}-0", service)  # a person has decided: again
     assert states(store, batch_id) == [D.RETRYING]
     clock.pass_s(6)
-    attempt(courier, f"{batch_id}-0", service, asked=False)
+    attempt(deliverer, f"{batch_id}-0", service, asked=False)
     assert states(store, batch_id) == [D.DELIVERED], "the 429 says that it was not executed, and a person has decided"
 
 
 def test_those_that_have_tried_an_account_end_when_they_were_put_off_for_long_and_the_others_wait_on(
-    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, courier: Courier, settler: Settler
+    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, deliverer: Deliverer, settler: Settler
 ) -> None:
     for _ in range(5):
-        attempt(courier, f"{accept('telegram').batch_id}-0", Service(answers=[AWAY]))
+        attempt(deliverer, f"{accept('telegram').batch_id}-0", Service(answers=[AWAY]))
     waiting = [accept("telegram").batch_id for _ in range(40)]
     plan(store, settings, run_id="run-0", clock=clock)
     for batch_id in waiting:
-        attempt(courier, f"{batch_id}-0", Service(), run_id="run-0", asked=False)
+        attempt(deliverer, f"{batch_id}-0", Service(), run_id="run-0", asked=False)
     settler.wave("run-0", over=True)
     first_tried: dict[str, datetime] = {}
     for minute in range(60 * 5):  # an hour more than give_up_after_s
@@ -218,7 +218,7 @@ def test_those_that_have_tried_an_account_end_when_they_were_put_off_for_long_an
         run_id = f"run-{minute + 1}"
         for delivery_id in ids(plan(store, settings, run_id=run_id, clock=clock)):
             service = Service(answers=[AWAY])
-            attempt(courier, delivery_id, service, run_id=run_id, asked=False)
+            attempt(deliverer, delivery_id, service, run_id=run_id, asked=False)
             if service.got:
                 first_tried.setdefault(delivery_id[:-2], clock())
         settler.wave(run_id, over=True)
@@ -230,14 +230,14 @@ def test_those_that_have_tried_an_account_end_when_they_were_put_off_for_long_an
 
 
 def test_a_probe_that_we_refuse_ourselves_leaves_the_turn_to_the_next(
-    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, courier: Courier
+    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, deliverer: Deliverer
 ) -> None:
     for _ in range(5):
-        attempt(courier, f"{accept('telegram').batch_id}-0", Service(answers=[AWAY]))
+        attempt(deliverer, f"{accept('telegram').batch_id}-0", Service(answers=[AWAY]))
     clock.pass_s(settings.circuit_open_s)
-    attempt(courier, f"{accept('telegram').batch_id}-0", Service(answers=[Unsendable("No chat.")]))
+    attempt(deliverer, f"{accept('telegram').batch_id}-0", Service(answers=[Unsendable("No chat.")]))
     following = accept("telegram").batch_id
-    attempt(courier, f"{following}-0", Service())
+    attempt(deliverer, f"{following}-0", Service())
     assert states(store, following) == [D.DELIVERED], "left alone for timeout_s more, and the service was not asked"
 
 
@@ -268,19 +268,19 @@ def test_of_many_that_were_let_go_at_one_moment_one_has_the_turn(store: Store, s
 
 
 def test_a_persons_decision_counts_once_whatever_airflow_repeats_after_it(
-    store: Store, accept: Accept, courier: Courier
+    store: Store, accept: Accept, deliverer: Deliverer
 ) -> None:
     batch_id = accept("telegram").batch_id
     service = Service(answers=[UnknownOutcome("no answer"), UnknownOutcome("no answer again")])
-    attempt(courier, f"{batch_id}-0", service)
+    attempt(deliverer, f"{batch_id}-0", service)
     for _ in range(2):  # the second is Airflow's own retry of the task that was cleared
-        attempt(courier, f"{batch_id}-0", service, asked=True, asked_by="run-1:3")
+        attempt(deliverer, f"{batch_id}-0", service, asked=True, asked_by="run-1:3")
     assert (len(service.got), states(store, batch_id)) == (2, [D.UNKNOWN])
-    attempt(courier, f"{batch_id}-0", service, asked=True, asked_by="run-1:5")
+    attempt(deliverer, f"{batch_id}-0", service, asked=True, asked_by="run-1:5")
     assert states(store, batch_id) == [D.DELIVERED]
 
 
-def test_fields_keep_the_order_in_which_they_were_written(store: Store, inbox: Inbox, courier: Courier) -> None:
+def test_fields_keep_the_order_in_which_they_were_written(store: Store, inbox: Inbox, deliverer: Deliverer) -> None:
     """People read them: the lines of a message, the custom fields in a note."""
     names = ["Зачем он пишет нам", "Б", "Город", "a"]
     custom = dict.fromkeys(names, "x")
@@ -298,5 +298,5 @@ def test_fields_keep_the_order_in_which_they_were_written(store: Store, inbox: I
             seen.extend([list(lead.custom), list(settings.fields)])
             return super().deliver(lead, settings=settings, account=account, call=call)
 
-    attempt(courier, f"{inbox.accept(body).batch_id}-0", Reader())
+    attempt(deliverer, f"{inbox.accept(body).batch_id}-0", Reader())
     assert seen == [names, names]

@@ -27,7 +27,7 @@ from leadcast.core.limits import Limit
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.core.settings import Settings
 from leadcast.flow.deliver import account_watch
-from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Accepted
 from leadcast.flow.plan import plan, ring_for_rest
 from leadcast.flow.settle import Settler
@@ -55,9 +55,9 @@ class Limited(Service):
         return [Limit(name="one", calls=10)]
 
 
-def attempt(courier: Courier, delivery_id: str, service: Service, **more: Any) -> None:
+def attempt(deliverer: Deliverer, delivery_id: str, service: Service, **more: Any) -> None:
     with suppress(AttemptFailed):
-        courier.deliver(delivery_id, integration=service, **{"last_in_run": False, **more})
+        deliverer.deliver(delivery_id, integration=service, **{"last_in_run": False, **more})
 
 
 def states(store: Store, batch_id: str) -> list[D]:
@@ -80,31 +80,31 @@ def test_a_later_wave_carries_on_only_what_waits(
     settings: Settings,
     clock: StoppedClock,
     accept: Accept,
-    courier: Courier,
+    deliverer: Deliverer,
     settler: Settler,
     ended: Any,
 ) -> None:
     batch_id = accept("telegram", "webhook").batch_id
     plan(store, settings, run_id="run-1", clock=clock)
     telegram = Service(answers=[ended])
-    attempt(courier, f"{batch_id}-0", telegram)
-    attempt(courier, f"{batch_id}-1", Service(answers=[LATER]))
+    attempt(deliverer, f"{batch_id}-0", telegram)
+    attempt(deliverer, f"{batch_id}-1", Service(answers=[LATER]))
     settler.wave("run-1", over=True)
     before = states(store, batch_id)
     clock.pass_s(200)
     second = plan(store, settings, run_id="run-2", clock=clock)
     for delivery_id in ids(second):  # what the operators of run-2 do
-        attempt(courier, delivery_id, telegram if delivery_id.endswith("-0") else Service())
+        attempt(deliverer, delivery_id, telegram if delivery_id.endswith("-0") else Service())
     assert len(telegram.got) == 1, f"was {before}, run-2 got {ids(second)}: sent twice"
 
 
 def two_that_wait(
-    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, courier: Courier, settler: Settler
+    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, deliverer: Deliverer, settler: Settler
 ) -> str:
     batch_id = accept("webhook", "telegram").batch_id
     plan(store, settings, run_id="run-1", clock=clock)
     for index in range(2):
-        attempt(courier, f"{batch_id}-{index}", Service(answers=[LATER]))
+        attempt(deliverer, f"{batch_id}-{index}", Service(answers=[LATER]))
     settler.wave("run-1", over=True)
     clock.pass_s(200)
     assert ids(plan(store, settings, run_id="run-2", clock=clock)) == [f"{batch_id}-0", f"{batch_id}-1"]
@@ -112,27 +112,27 @@ def two_that_wait(
 
 
 def test_a_wave_keeps_a_batch_whose_other_delivery_it_has_still_to_begin(
-    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, courier: Courier, settler: Settler
+    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, deliverer: Deliverer, settler: Settler
 ) -> None:
-    batch_id = two_that_wait(store, settings, clock, accept, courier, settler)
-    attempt(courier, f"{batch_id}-0", Service())
+    batch_id = two_that_wait(store, settings, clock, accept, deliverer, settler)
+    attempt(deliverer, f"{batch_id}-0", Service())
     settler.batch(batch_id, run_id="run-2", over=False)
     assert row(store, batch_id).wave_id == "run-2"
     assert ring_for_rest(store, settings, clock=clock) is None
 
 
 def test_two_waves_with_one_batch_send_a_held_telegram_twice(
-    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, courier: Courier, settler: Settler
+    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, deliverer: Deliverer, settler: Settler
 ) -> None:
-    batch_id = two_that_wait(store, settings, clock, accept, courier, settler)
-    attempt(courier, f"{batch_id}-0", Service())
+    batch_id = two_that_wait(store, settings, clock, accept, deliverer, settler)
+    attempt(deliverer, f"{batch_id}-0", Service())
     settler.batch(batch_id, run_id="run-2", over=False)
     third = plan(store, settings, run_id="run-3", clock=clock)
     telegram = Service(answers=[UnknownOutcome("no answer")])
-    attempt(courier, f"{batch_id}-1", telegram)  # the task of run-2
+    attempt(deliverer, f"{batch_id}-1", telegram)  # the task of run-2
     settler.batch(batch_id, run_id="run-2", over=False)
     for delivery_id in ids(third):
-        attempt(courier, delivery_id, telegram)
+        attempt(deliverer, delivery_id, telegram)
     assert len(telegram.got) == 1
 
 
@@ -143,7 +143,7 @@ def test_who_asks_to_come_back_at_once_is_not_run_after(
     settings: Settings,
     clock: StoppedClock,
     accept: Accept,
-    courier: Courier,
+    deliverer: Deliverer,
     settler: Settler,
     kind: Callable[..., TransientError],
     asked_s: float,
@@ -154,7 +154,7 @@ def test_who_asks_to_come_back_at_once_is_not_run_after(
     wave = 0
     while clock() < until and (wave := wave + 1) < 200:
         for delivery_id in ids(plan(store, settings, run_id=f"run-{wave}", clock=clock)):
-            attempt(courier, delivery_id, service, last_in_run=True)
+            attempt(deliverer, delivery_id, service, last_in_run=True)
         settler.wave(f"run-{wave}", over=True)
         with store.begin() as connection:
             due_at = connection.execute(select(deliveries.c.next_attempt_at)).scalar_one()
@@ -164,26 +164,26 @@ def test_who_asks_to_come_back_at_once_is_not_run_after(
 
 
 def test_all_who_go_there_leave_a_service_alone_that_asks_for_nothing(
-    store: Store, settings: Settings, accept: Accept, courier: Courier, clock: StoppedClock
+    store: Store, settings: Settings, accept: Accept, deliverer: Deliverer, clock: StoppedClock
 ) -> None:
     limited = Limited(answers=[RateLimited("Come back.", retry_after_s=0)])
     batch_id = accept("webhook", "telegram").batch_id
     plan(store, settings, run_id="run-1", clock=clock)
     slept: list[float] = []
-    attempt(replace(courier, sleep=slept.append), f"{batch_id}-0", limited)
-    attempt(replace(courier, sleep=slept.append), f"{batch_id}-1", limited)
+    attempt(replace(deliverer, sleep=slept.append), f"{batch_id}-0", limited)
+    attempt(replace(deliverer, sleep=slept.append), f"{batch_id}-1", limited)
     assert slept[-1] > 0.5
 
 
 def test_two_waves_with_one_batch_give_it_a_final_status_while_one_still_works_on_it(
-    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, courier: Courier, settler: Settler
+    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, deliverer: Deliverer, settler: Settler
 ) -> None:
-    batch_id = two_that_wait(store, settings, clock, accept, courier, settler)
-    attempt(courier, f"{batch_id}-0", Service())
+    batch_id = two_that_wait(store, settings, clock, accept, deliverer, settler)
+    attempt(deliverer, f"{batch_id}-0", Service())
     settler.batch(batch_id, run_id="run-2", over=False)
     plan(store, settings, run_id="run-3", clock=clock)
     # run-2 makes its next attempt in 20 s
-    attempt(courier, f"{batch_id}-1", Service(answers=[TransientError("503", code="503")]))
+    attempt(deliverer, f"{batch_id}-1", Service(answers=[TransientError("503", code="503")]))
     assert states(store, batch_id)[1] is D.RETRYING
     settler.wave("run-3", over=True)  # say, its run was marked failed
     assert not BatchStatus(row(store, batch_id).status).is_final
@@ -191,28 +191,28 @@ def test_two_waves_with_one_batch_give_it_a_final_status_while_one_still_works_o
 
 @pytest.fixture
 def partial_after_two_runs(
-    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, courier: Courier, settler: Settler
+    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, deliverer: Deliverer, settler: Settler
 ) -> str:
     """A batch whose first delivery was refused in run-1, and whose second one has waited, and arrived in run-2."""
     batch_id = accept("webhook", "amocrm").batch_id
     plan(store, settings, run_id="run-1", clock=clock)
-    attempt(courier, f"{batch_id}-0", Service(answers=[RejectedError("no")]))
-    attempt(courier, f"{batch_id}-1", Service(answers=[LATER]))
+    attempt(deliverer, f"{batch_id}-0", Service(answers=[RejectedError("no")]))
+    attempt(deliverer, f"{batch_id}-1", Service(answers=[LATER]))
     settler.wave("run-1", over=True)
     clock.pass_s(200)
     plan(store, settings, run_id="run-2", clock=clock)
-    attempt(courier, f"{batch_id}-1", Service())
+    attempt(deliverer, f"{batch_id}-1", Service())
     settler.wave("run-2", over=True)
     return batch_id
 
 
 def test_an_old_runs_cleared_task_counts_for_the_status(
-    store: Store, courier: Courier, settler: Settler, partial_after_two_runs: str
+    store: Store, deliverer: Deliverer, settler: Settler, partial_after_two_runs: str
 ) -> None:
     batch_id = partial_after_two_runs
     assert row(store, batch_id).status == "partial"
     # a person mends it and clears deliver_webhook where it failed: in run-1; settle is cleared with it
-    attempt(courier, f"{batch_id}-0", Service())
+    attempt(deliverer, f"{batch_id}-0", Service())
     settler.batch(batch_id, run_id="run-1", over=False)
     settler.wave("run-1", over=True)
     assert states(store, batch_id) == [D.DELIVERED, D.DELIVERED]
@@ -223,12 +223,12 @@ def test_an_old_runs_cleared_task_that_has_to_wait_is_carried_on(
     store: Store,
     settings: Settings,
     clock: StoppedClock,
-    courier: Courier,
+    deliverer: Deliverer,
     settler: Settler,
     partial_after_two_runs: str,
 ) -> None:
     batch_id = partial_after_two_runs
-    attempt(courier, f"{batch_id}-0", Service(answers=[LATER]))  # cleared in run-1
+    attempt(deliverer, f"{batch_id}-0", Service(answers=[LATER]))  # cleared in run-1
     settler.batch(batch_id, run_id="run-1", over=False)
     settler.wave("run-1", over=True)
     clock.pass_s(86400)
@@ -236,17 +236,17 @@ def test_an_old_runs_cleared_task_that_has_to_wait_is_carried_on(
 
 
 def test_what_was_critical_before_it_waited_is_told(
-    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, courier: Courier, settler: Settler
+    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, deliverer: Deliverer, settler: Settler
 ) -> None:
     batch_id = accept("webhook", "amocrm").batch_id
     plan(store, settings, run_id="run-1", clock=clock)
-    attempt(courier, f"{batch_id}-1", Service(answers=[LATER]))
+    attempt(deliverer, f"{batch_id}-1", Service(answers=[LATER]))
     die_in_mid_air(store, f"{batch_id}-0", clock)
     settler.wave("run-1", over=True, critical="the run timed out")
     assert row(store, batch_id).critical == "the run timed out"
     clock.pass_s(200)
     plan(store, settings, run_id="run-2", clock=clock)
-    attempt(courier, f"{batch_id}-1", Service())
+    attempt(deliverer, f"{batch_id}-1", Service())
     settler.wave("run-2", over=True)
     with store.begin() as connection:
         told = list(
@@ -257,12 +257,12 @@ def test_what_was_critical_before_it_waited_is_told(
 
 
 def test_what_no_wave_can_carry_ends_after_give_up(
-    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, courier: Courier, settler: Settler
+    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, deliverer: Deliverer, settler: Settler
 ) -> None:
     """Its integration was uninstalled meanwhile (or plan fails for ever): no task, no attempt, no end."""
     batch_id = accept("webhook").batch_id
     plan(store, settings, run_id="run-0", clock=clock)
-    attempt(courier, f"{batch_id}-0", Service(answers=[LATER]))
+    attempt(deliverer, f"{batch_id}-0", Service(answers=[LATER]))
     settler.wave("run-0", over=True)
     waves = 0
     for number in range(1, 10):
@@ -276,7 +276,7 @@ def test_what_no_wave_can_carry_ends_after_give_up(
 
 
 def test_a_429_that_cannot_be_noted_for_all_is_still_a_429(
-    store: Store, courier: Courier, accept: Accept, monkeypatch: pytest.MonkeyPatch
+    store: Store, deliverer: Deliverer, accept: Accept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_: Any, **__: Any) -> None:
         raise StoreError("the store is away for a moment")
@@ -285,13 +285,13 @@ def test_a_429_that_cannot_be_noted_for_all_is_still_a_429(
     delivery_id = f"{accept('telegram').batch_id}-0"
     service = Limited(answers=[RateLimited("slow down", retry_after_s=5)])
     with suppress(StoreError):
-        attempt(courier, delivery_id, service)
-    attempt(courier, delivery_id, service)  # Airflow's own retry
+        attempt(deliverer, delivery_id, service)
+    attempt(deliverer, delivery_id, service)  # Airflow's own retry
     assert states(store, delivery_id[:-2]) != [D.UNKNOWN]
 
 
 def test_a_task_that_hangs_while_sending_is_not_repeated_by_airflow_as_if_a_person_had_asked(
-    store: Store, courier: Courier, accept: Accept
+    store: Store, deliverer: Deliverer, accept: Accept
 ) -> None:
     from airflow.sdk.exceptions import AirflowTaskTimeout
 
@@ -301,7 +301,7 @@ def test_a_task_that_hangs_while_sending_is_not_repeated_by_airflow_as_if_a_pers
     service = Service(answers=[AirflowTaskTimeout("execution_timeout")])  # type: ignore[list-item]
     for try_number in range(1, 4):
         try:
-            courier.deliver(delivery_id, integration=service, last_in_run=try_number == 3, asked=False)
+            deliverer.deliver(delivery_id, integration=service, last_in_run=try_number == 3, asked=False)
         except BaseException as error:
             decision = LedgerRetryPolicy().evaluate(error, try_number, 2)
             if decision.action.value == "fail":
@@ -312,13 +312,13 @@ def test_a_task_that_hangs_while_sending_is_not_repeated_by_airflow_as_if_a_pers
 
 
 def test_who_gives_up_takes_no_place_in_the_queue(
-    store: Store, settings: Settings, courier: Courier, accept: Accept
+    store: Store, settings: Settings, deliverer: Deliverer, accept: Accept
 ) -> None:
     class Slow(Service):
         def limits(self, *, settings: Any, account: Any) -> Any:
             return [Limit(name="slow", calls=1, period_s=20)]
 
-    tight = replace(courier, settings=Settings(give_up_after_s=60))
+    tight = replace(deliverer, settings=Settings(give_up_after_s=60))
     service = Slow()
     for _ in range(12):
         attempt(tight, f"{accept('telegram').batch_id}-0", service)
@@ -349,7 +349,7 @@ def test_a_probe_on_a_machine_whose_clock_is_a_second_behind_is_on_time(
 
 
 def test_a_lead_that_we_refuse_ourselves_says_nothing_of_the_service(
-    store: Store, settings: Settings, courier: Courier, accept: Accept, clock: StoppedClock
+    store: Store, settings: Settings, deliverer: Deliverer, accept: Accept, clock: StoppedClock
 ) -> None:
     """Telegram without a chat: nothing is sent. (The same: a template with a missing field, a price that is none.)"""
     from leadcast.flow.deliver.admit import _ref
@@ -358,7 +358,7 @@ def test_a_lead_that_we_refuse_ourselves_says_nothing_of_the_service(
 
     telegram = registry.get("telegram")
     account = Account(credentials=telegram.credentials_model.model_validate({"bot_token": "7000000001:" + "A" * 35}))
-    real = replace(courier, accounts=lambda integration, inline: account)
+    real = replace(deliverer, accounts=lambda integration, inline: account)
     away = TransientError("Cannot reach it.", code="unreachable")
     for _ in range(settings.circuit_failures):
         with store.begin() as connection:
@@ -372,7 +372,7 @@ def test_a_lead_that_we_refuse_ourselves_says_nothing_of_the_service(
 
 
 def test_who_waits_for_the_circuit_takes_no_slot_of_the_limit(
-    store: Store, settings: Settings, courier: Courier, accept: Accept, clock: StoppedClock
+    store: Store, settings: Settings, deliverer: Deliverer, accept: Accept, clock: StoppedClock
 ) -> None:
     class Group(Service):
         def limits(self, *, settings: Any, account: Any) -> Any:
@@ -380,12 +380,12 @@ def test_who_waits_for_the_circuit_takes_no_slot_of_the_limit(
 
     service = Group(answers=[TransientError("away", code="unreachable")] * 5)
     for _ in range(20):
-        attempt(courier, f"{accept('telegram').batch_id}-0", service)
+        attempt(deliverer, f"{accept('telegram').batch_id}-0", service)
     assert len(service.got) == 5
     with store.begin() as connection:
         circuits.close(connection, "", now=clock())
     late = accept("telegram").batch_id
-    attempt(courier, f"{late}-0", service)
+    attempt(deliverer, f"{late}-0", service)
     assert states(store, late) == [D.DELIVERED], "5 calls of 20 have gone out"
 
 
@@ -411,14 +411,14 @@ def test_two_that_hear_410_at_once_tell_people_once(store: Store, settings: Sett
 def test_a_delivery_that_meets_an_open_circuit_while_it_closes_does_not_sleep_on(
     store: Store,
     settings: Settings,
-    courier: Courier,
+    deliverer: Deliverer,
     accept: Accept,
     clock: StoppedClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     service = Service(answers=[TransientError("away", code="unreachable")] * 5)
     for _ in range(5):
-        attempt(courier, f"{accept('telegram').batch_id}-0", service)
+        attempt(deliverer, f"{accept('telegram').batch_id}-0", service)
     admit = circuits.admit
 
     def late(*args: Any, **more: Any) -> bool:
@@ -431,31 +431,31 @@ def test_a_delivery_that_meets_an_open_circuit_while_it_closes_does_not_sleep_on
 
     monkeypatch.setattr(circuits, "admit", late)
     delivery_id = f"{accept('telegram').batch_id}-0"
-    attempt(courier, delivery_id, service)
+    attempt(deliverer, delivery_id, service)
     with store.begin() as connection:
         due_at = connection.execute(select(deliveries.c.next_attempt_at).where(deliveries.c.id == delivery_id)).scalar()
     assert due_at == clock()
 
 
 def test_no_wave_claims_a_batch_that_an_old_runs_cleared_task_works_on(
-    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, courier: Courier, settler: Settler
+    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, deliverer: Deliverer, settler: Settler
 ) -> None:
     batch_id = accept("webhook").batch_id
     plan(store, settings, run_id="run-1", clock=clock)
-    attempt(courier, f"{batch_id}-0", Service(answers=[LATER]))
+    attempt(deliverer, f"{batch_id}-0", Service(answers=[LATER]))
     settler.wave("run-1", over=True)
     listed: list[list[str]] = []
     service = Service(while_sending=lambda: listed.append(ids(plan(store, settings, run_id="run-2", clock=clock))))
-    attempt(courier, f"{batch_id}-0", service)  # cleared in run-1, well before it is due
+    attempt(deliverer, f"{batch_id}-0", service)  # cleared in run-1, well before it is due
     assert listed == [[]]
 
 
 def test_a_wave_whose_plan_failed_is_told_of_though_its_batches_wait(
-    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, courier: Courier, settler: Settler
+    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, deliverer: Deliverer, settler: Settler
 ) -> None:
     batch_id = accept("webhook").batch_id
     plan(store, settings, run_id="run-1", clock=clock)
-    attempt(courier, f"{batch_id}-0", Service(answers=[LATER]))
+    attempt(deliverer, f"{batch_id}-0", Service(answers=[LATER]))
     settler.wave("run-1", over=True)
     clock.pass_s(200)
     plan(store, settings, run_id="run-2", clock=clock)  # claims; then writing the lists fails three times
@@ -466,26 +466,26 @@ def test_a_wave_whose_plan_failed_is_told_of_though_its_batches_wait(
 
 
 def test_a_run_is_not_failed_while_one_of_its_batches_waits(
-    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, courier: Courier, settler: Settler
+    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, deliverer: Deliverer, settler: Settler
 ) -> None:
     from leadcast.flow.settle import all_failed
 
     bad, waits = (accept("webhook").batch_id for _ in range(2))
     plan(store, settings, run_id="run-1", clock=clock)
     for batch_id, error in ((bad, RejectedError("no")), (waits, LATER)):
-        attempt(courier, f"{batch_id}-0", Service(answers=[error]))
+        attempt(deliverer, f"{batch_id}-0", Service(answers=[error]))
         settler.batch(batch_id, run_id="run-1", over=False)  # as the operator does
     assert not all_failed(settler.wave("run-1", over=True)), "one of two has failed"
 
 
 def test_what_airflow_repeats_after_a_killed_process_waits_as_the_service_has_asked(
-    store: Store, courier: Courier, accept: Accept, clock: StoppedClock
+    store: Store, deliverer: Deliverer, accept: Accept, clock: StoppedClock
 ) -> None:
     """The ledger says: in 300 s, by a later wave. The process dies before Airflow hears that; Airflow tries again."""
     service = Service(answers=[TransientError("down for a while", code="503", retry_after_s=300)] * 3)
     delivery_id = f"{accept('telegram').batch_id}-0"
     for _ in range(3):
-        attempt(courier, delivery_id, service, asked=False)
+        attempt(deliverer, delivery_id, service, asked=False)
         clock.pass_s(10)
     assert len(service.got) == 1
     assert states(store, delivery_id[:-2]) == [D.RETRYING], f"{len(service.got)} tries in 30 s, and the lead has failed"
@@ -516,16 +516,16 @@ def test_who_has_a_place_in_the_queue_of_a_limit_passes_those_who_come_later(sto
 
 
 def test_of_those_that_wait_for_an_account_one_goes_ahead_and_then_another(
-    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, courier: Courier
+    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, deliverer: Deliverer
 ) -> None:
     """A lead that fails whatever happens must not be the only one that is ever tried."""
     away = TransientError("away", code="unreachable")
     for _ in range(5):
-        attempt(courier, f"{accept('telegram').batch_id}-0", Service(answers=[away]))
+        attempt(deliverer, f"{accept('telegram').batch_id}-0", Service(answers=[away]))
     waiting = {accept("telegram").batch_id for _ in range(4)}
     plan(store, settings, run_id="run-0", clock=clock)
     for batch_id in waiting:
-        attempt(courier, f"{batch_id}-0", Service())
+        attempt(deliverer, f"{batch_id}-0", Service())
     settler = Settler(store=store, settings=settings, clock=clock)
     settler.wave("run-0", over=True)
     assert ring_for_rest(store, settings, clock=clock) is None
@@ -540,29 +540,29 @@ def test_of_those_that_wait_for_an_account_one_goes_ahead_and_then_another(
         assert made.next_run_id is None, "nor does the next one go ahead while this one has not been tried yet"
         (probe,) = ids(made)
         tried.append(probe)
-        attempt(courier, probe, Service(answers=[away]), asked=False)
+        attempt(deliverer, probe, Service(answers=[away]), asked=False)
         settler.wave(f"run-{number}", over=True)
     assert len(set(tried)) == len(tried)
 
 
 def test_a_task_of_an_old_run_waits_while_another_run_works_on_the_batch(
-    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, courier: Courier
+    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, deliverer: Deliverer
 ) -> None:
     batch_id = accept("webhook", "amocrm").batch_id
     plan(store, settings, run_id="run-2", clock=clock)
     with pytest.raises(AttemptFailed, match="Another run") as busy:
-        courier.deliver(f"{batch_id}-0", integration=Service(), last_in_run=False, run_id="run-1")
+        deliverer.deliver(f"{batch_id}-0", integration=Service(), last_in_run=False, run_id="run-1")
     assert busy.value.retry_in_s is not None
-    courier.deliver(f"{batch_id}-0", integration=Service(), last_in_run=False, run_id="run-2")
+    deliverer.deliver(f"{batch_id}-0", integration=Service(), last_in_run=False, run_id="run-2")
 
 
 def test_what_has_ended_is_started_again_by_a_person_and_by_nobody_else(
-    store: Store, accept: Accept, courier: Courier
+    store: Store, accept: Accept, deliverer: Deliverer
 ) -> None:
     batch_id = accept("webhook").batch_id
     service = Service(answers=[RejectedError("no")])
-    attempt(courier, f"{batch_id}-0", service)
+    attempt(deliverer, f"{batch_id}-0", service)
     with pytest.raises(AttemptFailed, match="has ended: failed"):
-        courier.deliver(f"{batch_id}-0", integration=service, last_in_run=False, asked=False)
-    courier.deliver(f"{batch_id}-0", integration=service, last_in_run=False)
+        deliverer.deliver(f"{batch_id}-0", integration=service, last_in_run=False, asked=False)
+    deliverer.deliver(f"{batch_id}-0", integration=service, last_in_run=False)
     assert states(store, batch_id) == [D.DELIVERED]

@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from leadcast.core.errors import AttemptFailed
 from leadcast.core.settings import Settings
-from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Inbox
 from leadcast.flow.plan import plan
 from leadcast.integrations import registry
@@ -54,7 +54,7 @@ def carry(store_url: str, key: str, base_urls: dict[str, str], kind: str, delive
     settings = Settings.of({**base_urls, "allowed_networks": "127.0.0.0/8"})
     store = Store(open_engine(store_url), Sealer(key))
     integration = registry.get(kind)
-    courier = Courier(
+    deliverer = Deliverer(
         store=store,
         settings=settings,
         accounts=lambda found, inline: found.from_inline(
@@ -70,7 +70,7 @@ def carry(store_url: str, key: str, base_urls: dict[str, str], kind: str, delive
         waiting.remove((due_at, delivery_id))
         time.sleep(max(0.0, due_at - time.monotonic()))
         try:
-            courier.deliver(delivery_id, integration=integration, last_in_run=False)
+            deliverer.deliver(delivery_id, integration=integration, last_in_run=False)
             made += 1
         except AttemptFailed as failed:
             if failed.retry_in_s is not None:

@@ -223,7 +223,7 @@ def test_a_worker_loads_before_its_first_task_what_tasks_need() -> None:
     celery = json.loads(RUN["worker"].environment["AIRFLOW__CELERY__EXTRA_CELERY_CONFIG"])
     (module,) = celery["imports"]
     done = subprocess.run(
-        [sys.executable, "-c", f"import sys, {module}; assert 'leadcast.flow.deliver.courier' in sys.modules"],
+        [sys.executable, "-c", f"import sys, {module}; assert 'leadcast.flow.deliver.deliverer' in sys.modules"],
         env=os.environ | {"PYTHONPATH": str(ROOT / "include")},
         capture_output=True,
         text=True,

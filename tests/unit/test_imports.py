@@ -67,5 +67,5 @@ def test_only_a_scheduler_imports_ahead_for_the_tasks_that_it_forks(is_scheduler
     loaded_by(
         (scheduler if is_scheduler else "")
         + ahead
-        + f"assert ('leadcast.flow.deliver.courier' in sys.modules) is {is_scheduler}"
+        + f"assert ('leadcast.flow.deliver.deliverer' in sys.modules) is {is_scheduler}"
     )

@@ -19,7 +19,7 @@ from leadcast.core.errors import (
 )
 from leadcast.core.model import DeliveryState, Receipt
 from leadcast.core.settings import Delivering
-from leadcast.core.verdict import LONGEST_WAIT_IN_RUN_S, Standing, Verdict, verdict
+from leadcast.core.verdict import LONGEST_WAIT_IN_RUN_S, Situation, Verdict, verdict
 
 D = DeliveryState
 HOUR = 3600.0
@@ -37,7 +37,7 @@ def judged(error: DeliveryError, **standing: Any) -> Verdict:
     }
     return verdict(
         error,
-        Standing(**(values | standing)),
+        Situation(**(values | standing)),
         rules=Delivering(tries=3, retry_delay_s=10),
         give_up_after_s=HOUR,
         chance=lambda: 1.0,

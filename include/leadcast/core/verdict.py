@@ -17,7 +17,7 @@ since Airflow has only so many of them at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class Situation:
     """Where a delivery stands when an attempt has failed.
 
     attempt: the number of the attempt, for the backoff of what uses up no try.
@@ -67,7 +67,7 @@ class Verdict:
 
 def verdict(
     error: DeliveryError,
-    standing: Standing,
+    situation: Situation,
     *,
     rules: Delivering,
     give_up_after_s: float,
@@ -81,43 +81,43 @@ def verdict(
         chance: gives a number from 0 to below 1.
     """
     is_silent = isinstance(error, UnknownOutcome)
-    in_doubt = is_silent or standing.in_doubt
-    wait_s = _wait_s(error, standing, rules=rules, give_up_after_s=give_up_after_s, chance=chance)
+    in_doubt = is_silent or situation.in_doubt
+    wait_s = _wait_s(error, situation, rules=rules, give_up_after_s=give_up_after_s, chance=chance)
     so_far = error.so_far if isinstance(error, TransientError) else None
     base = Verdict(state=DeliveryState.FAILED, outcome=error.outcome, error=error, in_doubt=in_doubt)
     if wait_s is not None:
-        in_run = wait_s <= LONGEST_WAIT_IN_RUN_S and not standing.last_in_run and error.code != "circuit"
+        in_run = wait_s <= LONGEST_WAIT_IN_RUN_S and not situation.last_in_run and error.code != "circuit"
         waits_for = "" if in_run else (error.code if isinstance(error, Postponed) else "service")
         return replace(base, state=DeliveryState.RETRYING, wait_s=wait_s, counts=_counts(error), waits_for=waits_for)
     if so_far is not None:
         return replace(base, state=DeliveryState.DELIVERED, receipt=so_far)
-    if in_doubt and not standing.is_repeatable:
+    if in_doubt and not situation.is_repeatable:
         return replace(base, state=DeliveryState.UNKNOWN)
     return base
 
 
 def _wait_s(
     error: DeliveryError,
-    standing: Standing,
+    situation: Situation,
     *,
     rules: Delivering,
     give_up_after_s: float,
     chance: Callable[[], float],
 ) -> float | None:
     """Seconds until the next attempt; None: there is none."""
-    if not error.may_pass or (isinstance(error, UnknownOutcome) and not standing.may_resend):
+    if not error.may_pass or (isinstance(error, UnknownOutcome) and not situation.may_resend):
         return None
     if _counts(error):
-        again = standing.tries < rules.tries
+        again = situation.tries < rules.tries
         # a new round begins with a short pause
-        return pause_s(error, attempt=standing.tries, rules=rules, chance=chance) if again else None
+        return pause_s(error, attempt=situation.tries, rules=rules, chance=chance) if again else None
     if isinstance(error, Postponed):
         wait_s = error.wait_s
-        if standing.waited_s is None:
+        if situation.waited_s is None:
             return wait_s
     else:
-        wait_s = pause_s(error, attempt=standing.attempt, rules=rules, chance=chance)
-    return wait_s if (standing.waited_s or 0.0) + wait_s <= give_up_after_s else None
+        wait_s = pause_s(error, attempt=situation.attempt, rules=rules, chance=chance)
+    return wait_s if (situation.waited_s or 0.0) + wait_s <= give_up_after_s else None
 
 
 def _counts(error: DeliveryError) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from leadcast.core.errors import AttemptFailed
-from leadcast.flow.deliver.courier import Courier
+from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.plan import plan, ring_for_rest
 from leadcast.flow.settle import Settler, all_failed
 from leadcast.integrations.base import Account
@@ -108,7 +108,7 @@ class Attempt:
         """Makes it for this task of this run. Says whether the run tries it again."""
         clears = world.clears[run.id, ref.delivery_id]
         trip = Trip(next(world.events), run.id)
-        courier = Courier(
+        deliverer = Deliverer(
             store=process.store,
             settings=world.settings,
             accounts=lambda integration, inline: Account(credentials=OneSecret()),
@@ -120,7 +120,7 @@ class Attempt:
         )
         tries_again = False
         try:
-            courier.deliver(
+            deliverer.deliver(
                 ref.delivery_id,
                 integration=ScriptedService(ref.type, world, trip, self.script, process),
                 last_in_run=self.is_last_in_run,

@@ -1,7 +1,7 @@
 """What a case of the error table is: what a service answers, and what must come of it.
 
 Each service's cases stand in `<service>.py` beside this file, as `CASES`; `tests/store/test_errors.py` runs them
-through the real courier, and writes docs/errors.md from what it saw.
+through the real deliverer, and writes docs/errors.md from what it saw.
 """
 
 from __future__ import annotations

@@ -112,13 +112,13 @@ class DeliverOperator(BaseOperator):
 
         from leadcast.core.errors import AttemptFailed, NotBegun
         from leadcast.engine.settings import config, connections
-        from leadcast.flow.deliver.courier import Courier
+        from leadcast.flow.deliver.deliverer import Deliverer
         from leadcast.integrations import registry
         from leadcast.store.accounts.tokens import StoredTokens
 
         settings, store, ti = config.settings(), config.store(), context["ti"]
         asked, is_last = self._was_cleared(ti.max_tries or 0), ti.try_number > (ti.max_tries or 0)
-        courier = Courier(
+        deliverer = Deliverer(
             store=store,
             settings=settings,
             accounts=lambda integration, inline: connections.account(integration, inline, settings=settings),
@@ -127,7 +127,7 @@ class DeliverOperator(BaseOperator):
             worker=f"{socket.gethostname()}:{os.getpid()}",
         )
         try:
-            courier.deliver(
+            deliverer.deliver(
                 self.work["delivery_id"],
                 integration=registry.get(self.integration),
                 last_in_run=is_last,

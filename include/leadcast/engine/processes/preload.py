@@ -14,7 +14,7 @@ from importlib import import_module
 SCHEDULER = "airflow.jobs.scheduler_job_runner"
 _MODULES = (
     "airflow.dag_processing.dagbag",
-    "leadcast.flow.deliver.courier",
+    "leadcast.flow.deliver.deliverer",
     "leadcast.engine.settings.connections",
     "leadcast.engine.dags.send_lead",
     "leadcast.engine.tell.senders",

@@ -8,18 +8,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import ValidationError
 
 from leadcast.core.backoff import LONGEST_WAIT_S, SHORTEST_WAIT_S
 from leadcast.core.clock import Clock, utc_now
 from leadcast.core.digest import digest
-from leadcast.core.errors import Blocked
+from leadcast.core.errors import HELD_FOR_AGE, Blocked, Postponed, StoreError
 from leadcast.core.field_words import Fault
 from leadcast.core.limits import Limit, at_rate
 from leadcast.core.redact import one_line
 from leadcast.core.settings import Settings
+from leadcast.flow.deliver.attempt import Attempt
 from leadcast.integrations.base import Account, Integration
 from leadcast.integrations.operators_words import in_label
 from leadcast.integrations.text.mapping import merged
@@ -29,6 +30,10 @@ from leadcast.store.accounts.limits import LIMIT, StoredLimits
 from leadcast.store.batches.ledger import Due
 from leadcast.store.database import Store
 from leadcast.store.sealing import credentials_of
+
+if TYPE_CHECKING:
+    from leadcast.integrations.http.egress import Egress
+    from leadcast.integrations.text.templating import Templates
 
 WAIT_FOR_SLOT_S = 10.0
 """How long an attempt may sleep in its process until a limit lets it go out; one that must wait longer lets it go."""
@@ -40,8 +45,8 @@ Accounts = Callable[[Integration[Any, Any], Mapping[str, Any]], Account[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Way:
-    """What an attempt goes out with.
+class Destination:
+    """Where an attempt goes, and with what.
 
     settings: the request's over the installation's.
     ref: the account as its circuit and its memory know it.
@@ -54,8 +59,53 @@ class Way:
     limits: Sequence[Limit]
 
 
+@dataclass(frozen=True)
+class Tools:
+    """What an attempt calls and writes with. Heavy to import: loaded after its turn has come, they would make it send
+    late, into the turn of those that follow."""
+
+    egress: Egress
+    templates: Templates
+
+    @classmethod
+    def loaded(cls, settings: Settings, integration_type: str) -> Self:
+        """Those that the installation's settings ask for."""
+        from leadcast.integrations.http.egress import Egress
+        from leadcast.integrations.text.templating import Templates
+
+        return cls(
+            egress=Egress.under(settings, integration_type),
+            templates=Templates(folder=settings.templates_folder, language=settings.language),
+        )
+
+
+@dataclass(frozen=True)
+class Ready:
+    """It may go out now. `is_probe`: it tries an account whose circuit is open."""
+
+    destination: Destination
+    tools: Tools
+    is_probe: bool
+
+
+@dataclass(frozen=True)
+class Early:
+    """It is too early: under the service's limit, or while its account is left alone."""
+
+    destination: Destination
+    error: Postponed
+
+
+@dataclass(frozen=True)
+class Refused:
+    """It cannot go out as it is. `destination` None: that is what could not be found."""
+
+    destination: Destination | None
+    error: Exception
+
+
 @dataclass(frozen=True, kw_only=True)
-class Gate:
+class Admission:
     """Where attempts are admitted.
 
     accounts: finds the account of a delivery.
@@ -69,11 +119,32 @@ class Gate:
     clock: Clock = utc_now
     sleep: Callable[[float], None] = time.sleep
 
-    def way(self, due: Due, integration: Integration[Any, Any]) -> Way:
-        """How this delivery would go out.
+    def admit(self, attempt: Attempt) -> Ready | Early | Refused:
+        """Finds where it goes, and waits for its turn, for a short while.
 
         Raises:
-            CredentialsError, Blocked, SettingsError: it cannot.
+            StoreError: the store could not be used.
+        """
+        destination: Destination | None = None
+        try:
+            tools = Tools.loaded(self.settings, attempt.integration.type)
+            self._refuse_what_is_stale(attempt)
+            destination = self.destination(attempt.due, attempt.integration)
+            gives_up_in_s = attempt.gives_up_in_s(self.settings, self.clock())
+            is_probe = self.wait_for_turn(attempt.due, destination, gives_up_in_s=gives_up_in_s)
+        except StoreError:
+            raise
+        except Exception as error:  # an integration may be anybody's code; what an error means, `outcome` decides
+            if isinstance(error, Postponed) and destination is not None:
+                return Early(destination, error)
+            return Refused(destination, error)
+        return Ready(destination, tools, is_probe)
+
+    def destination(self, due: Due, integration: Integration[Any, Any]) -> Destination:
+        """Where this delivery would go, and with what.
+
+        Raises:
+            CredentialsError, Blocked, SettingsError: it cannot go out.
         """
         own = self._own_settings(due, integration)
         sealed, for_ = due.credentials_sealed, credentials_of(due.delivery_id)
@@ -85,9 +156,9 @@ class Gate:
         calls_per_s = self.settings.delivering(due.type).calls_per_s
         if limits and calls_per_s is not None:
             limits = (at_rate(limits[0], calls_per_s=calls_per_s), *limits[1:])
-        return Way(settings=own, account=account, ref=_ref(integration, account), limits=limits)
+        return Destination(settings=own, account=account, ref=_ref(integration, account), limits=limits)
 
-    def admit(self, due: Due, way: Way, *, gives_up_in_s: float | None) -> bool:
+    def wait_for_turn(self, due: Due, destination: Destination, *, gives_up_in_s: float | None) -> bool:
         """Waits for a short while until it may go out.
 
         Args:
@@ -101,30 +172,49 @@ class Gate:
             Blocked: its account wants nothing more.
             StoreError: the store could not be used.
         """
-        self._ask_circuit(way.ref, lease_s=None)  # who is not let through takes nobody's slot
+        self._ask_circuit(destination.ref, lease_s=None)  # who is not let through takes nobody's slot
         # one who was tried as well: else who hears a 429 goes behind all who waited for him
         has_place = due.error_code == LIMIT or due.begun_at is not None
         limiter = StoredLimits(self.store)
         self.sleep(
-            limiter.take(way.limits, may_wait_s=WAIT_FOR_SLOT_S, has_place=has_place, gives_up_in_s=gives_up_in_s)
+            limiter.take(
+                destination.limits, may_wait_s=WAIT_FOR_SLOT_S, has_place=has_place, gives_up_in_s=gives_up_in_s
+            )
         )
-        return self._ask_circuit(way.ref, lease_s=self.settings.delivering(due.type).timeout_s)
+        return self._ask_circuit(destination.ref, lease_s=self.settings.delivering(due.type).timeout_s)
 
-    def await_turn(self, way: Way) -> None:
+    def wait_between_calls(self, destination: Destination) -> None:
         """Waits until a further call of an attempt that has begun may go out.
 
         Raises:
             Postponed: that is too far away.
             StoreError: the store could not be used.
         """
-        self.sleep(StoredLimits(self.store).take(way.limits, may_wait_s=WAIT_BETWEEN_CALLS_S, has_place=True))
+        limiter = StoredLimits(self.store)
+        self.sleep(limiter.take(destination.limits, may_wait_s=WAIT_BETWEEN_CALLS_S, has_place=True))
 
-    def pause(self, way: Way, *, pause_s: float) -> None:
+    def pause(self, destination: Destination, *, pause_s: float) -> None:
         """The service has asked to wait: its narrowest limit pauses, for all processes, and for an hour at most: nobody
         finds out otherwise whether it takes calls again."""
-        if way.limits:
+        if destination.limits:
             pause_s = min(max(pause_s, SHORTEST_WAIT_S), LONGEST_WAIT_S)
-            StoredLimits(self.store).pause(way.limits[-1], pause_s=pause_s)
+            StoredLimits(self.store).pause(destination.limits[-1], pause_s=pause_s)
+
+    def _refuse_what_is_stale(self, attempt: Attempt) -> None:
+        """What was to be sent long ago, and could not be, may do more harm than good by now: a person decides."""
+        due = attempt.due
+        if due.is_erased:
+            raise erased()
+        if due.is_cancelled and not attempt.is_asked:
+            raise Blocked("Its batch was cancelled while it was being sent.", code="cancelled")
+        hold_after_s = self.settings.hold_after_s
+        age_s = (self.clock() - due.wanted_at).total_seconds()
+        if hold_after_s and age_s > hold_after_s and not attempt.is_asked:
+            raise Blocked(
+                f"Held: it was accepted {age_s / 3600:.0f} hours ago, and is not sent by itself any more "
+                "(hold_after_s). Retry it to send it all the same.",
+                code=HELD_FOR_AGE,
+            )
 
     def _ask_circuit(self, ref: AccountRef, *, lease_s: float | None) -> bool:
         with self.store.begin() as connection:
@@ -136,6 +226,11 @@ class Gate:
             return model.model_validate(merged(model, defaults, due.settings))
         except ValidationError as error:  # each for itself was checked; its text would repeat the values
             raise Blocked(f"Its settings do not fit together: {Fault.first_of(error)}", code="settings") from None
+
+
+def erased() -> Blocked:
+    """The lead's data is gone, or about to go."""
+    return Blocked("Its personal data has been erased.", code="erased")
 
 
 def _ref(integration: Integration[Any, Any], account: Account[Any]) -> AccountRef:

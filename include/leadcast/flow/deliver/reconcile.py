@@ -2,45 +2,64 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from leadcast.core.errors import CredentialsError, RejectedError, TransientError, UnknownOutcome
 from leadcast.core.model import DeliveryState, Receipt
-from leadcast.flow.deliver.admit import Way
-from leadcast.flow.deliver.outcome import Course
-from leadcast.integrations.base import Call
+from leadcast.flow.deliver.admit import Destination
+from leadcast.integrations.base import Call, Integration
 from leadcast.store.batches.ledger import Begun
 
 
-def reconcile(course: Course, begun: Begun, way: Way, call: Call, *, now: datetime) -> Receipt | None:
-    """The receipt of what has arrived; None: send (again). Takes the doubt from the course where there is none left.
+@dataclass(frozen=True)
+class NotFound:
+    """It is to be sent (again). `in_doubt`: it may have arrived all the same, and a repetition does no harm."""
 
-    Where there is none to begin with, nothing stands in the way of sending but that the service cannot be asked now.
+    in_doubt: bool
+
+
+def reconcile(
+    integration: Integration[Any, Any],
+    begun: Begun,
+    destination: Destination,
+    call: Call,
+    *,
+    may_resend: bool,
+    now: datetime,
+) -> Receipt | NotFound:
+    """The receipt of what has arrived, or that it is to be sent.
+
+    Where there was no doubt to begin with, nothing stands in the way of sending but that the service cannot be asked
+    now.
+
+    Args:
+        may_resend: it may be sent again after a call without an answer.
 
     Raises:
         TransientError: the service could not be asked, or it is too early to believe that nothing has arrived.
         UnknownOutcome: it cannot be asked, and must not be sent again: a person decides.
     """
-    integration = course.integration
     if integration.can_find:
         try:
-            found = integration.find(begun.lead, settings=way.settings, account=way.account, call=call)
+            found = integration.find(begun.lead, settings=destination.settings, account=destination.account, call=call)
         except UnknownOutcome as error:
             raise TransientError(f"Could not be asked: {error.message}", code=error.code) from None
         except RejectedError as error:
-            if course.in_doubt or isinstance(error, CredentialsError):
+            if begun.in_doubt or isinstance(error, CredentialsError):
                 raise
-            return None  # it was asked to be on the safe side, and cannot say
+            return NotFound(in_doubt=False)  # it was asked to be on the safe side, and cannot say
         if found is None:
             _refuse_if_too_early(begun, absent_after_s=integration.absent_after_s, now=now)
-        course.in_doubt = False
+            return NotFound(in_doubt=False)
         return found
     # UNKNOWN was shown to a person, so whoever starts it again has decided
     if begun.before is DeliveryState.UNKNOWN:
-        course.in_doubt = not integration.needs_decision
-    elif not course.may_resend():
+        return NotFound(in_doubt=not integration.needs_decision)
+    if not may_resend:
         raise UnknownOutcome("It may have arrived, and the service cannot be asked. A person decides.", code="held")
-    return None
+    return NotFound(in_doubt=begun.in_doubt)
 
 
 def _refuse_if_too_early(begun: Begun, *, absent_after_s: float, now: datetime) -> None:

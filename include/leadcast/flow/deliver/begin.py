@@ -1,0 +1,186 @@
+"""What is written before a call goes out: the delivery is taken up, put off, or begun. Each in one transaction.
+
+Between two of them its run may be settled, and the batch be let go, ended or claimed: so each makes sure anew that the
+run holds the batch.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection
+
+from leadcast.core.circuit import WAITS_FOR_CIRCUIT
+from leadcast.core.errors import AttemptFailed, Postponed, StoreError, TransientError
+from leadcast.core.model import DeliveryState
+from leadcast.core.verdict import Verdict
+from leadcast.flow.deliver.admit import Admission, Destination, Early
+from leadcast.flow.deliver.attempt import Attempt, busy, log_of
+from leadcast.integrations.base import Integration
+from leadcast.store.accounts import circuits
+from leadcast.store.batches import claims, ledger, lost_answers
+from leadcast.store.persistent import persistent
+
+log = structlog.get_logger("leadcast.deliver")
+
+
+class _EndedError(Exception):
+    """The delivery has ended before anything went out: a person has cancelled it."""
+
+
+class Beginning:
+    """Writes what comes before the call.
+
+    Args:
+        admission: where attempts are admitted.
+        worker: who works here (host and process), for the ledger.
+    """
+
+    def __init__(self, admission: Admission, *, worker: str) -> None:
+        self.store, self.settings, self.clock = admission.store, admission.settings, admission.clock
+        self.worker = worker
+
+    def take_up(
+        self,
+        delivery_id: str,
+        integration: Integration[Any, Any],
+        *,
+        run_id: str,
+        last_in_run: bool,
+        asked: bool,
+        asked_by: str,
+    ) -> Attempt | None:
+        """The attempt to be made, whose run holds the batch; None: it is delivered or cancelled.
+
+        Raises:
+            AttemptFailed: the delivery has ended, or waits, and no person has asked; or another run carries its batch.
+            StoreError: there is no such delivery, or the store could not be used.
+        """
+        with self.store.begin() as connection:
+            now = self.clock()
+            # before the delivery's own row, as all do who touch both
+            claims.hold(connection, delivery_id=delivery_id)
+            due = ledger.due(connection, delivery_id, now=now)
+            if due is None:
+                log.info("nothing to deliver", delivery_id=delivery_id)
+                return None
+            attempt = Attempt(
+                due=due,
+                integration=integration,
+                run_id=run_id,
+                last_in_run=last_in_run,
+                is_asked=asked and not (asked_by and due.asked == asked_by),
+                asked_by=asked_by,
+                started_at=now,
+            )
+            if not attempt.is_asked:
+                _refuse_what_is_decided(attempt)
+            self._hold(connection, attempt)
+            if due.waits_for:
+                ledger.wake(connection, delivery_id)
+        return attempt
+
+    def put_off(self, attempt: Attempt, early: Early, decided: Verdict) -> AttemptFailed | None:
+        """Lets it wait. Returns what its run is told; None: it has ended meanwhile.
+
+        Raises:
+            AttemptFailed: another run carries its batch.
+            StoreError: the store could not be used; nothing was written.
+        """
+        account_id, wait_s = early.destination.ref.id, decided.wait_s or 0.0
+        now = self.clock()
+        gives_up_in_s = attempt.gives_up_in_s(self.settings, now)
+        if gives_up_in_s is not None:
+            wait_s = min(wait_s, gives_up_in_s)
+        try:
+            with self.store.begin() as connection:
+                self._hold(connection, attempt)
+                # it may have closed since we asked, and have let go of all that waited for it
+                if early.error.code == WAITS_FOR_CIRCUIT and not circuits.holds(connection, account_id):
+                    wait_s = 0.0
+                is_open = ledger.postpone(
+                    connection,
+                    attempt.due,
+                    account=account_id,
+                    error=early.error,
+                    waits_for=decided.waits_for,
+                    until=now + timedelta(seconds=wait_s),
+                    decided=attempt.due.state is DeliveryState.UNKNOWN and attempt.integration.needs_decision,
+                    now=now,
+                    asked_at=now if attempt.is_asked else None,
+                )
+                if not is_open:
+                    raise _EndedError  # in here: its batch stays as it was, too
+        except _EndedError:
+            log_of(attempt).info("nothing to deliver")
+            return None
+        return AttemptFailed(early.error, retry_in_s=wait_s, waits=bool(decided.waits_for))
+
+    def begin(self, attempt: Attempt, destination: Destination | None) -> ledger.Begun | None:
+        """Writes the attempt down; from here on its outcome must be written, too. None: the delivery has ended.
+
+        Args:
+            destination: where it goes; None: that could not be found, and it is to fail.
+
+        Raises:
+            AttemptFailed: another run carries its batch.
+            StoreError: the store could not be used; nothing has gone out, and nothing will.
+        """
+        begun: ledger.Begun | None = None
+        try:
+            with self.store.begin() as connection:
+                self._hold(connection, attempt)
+                now = self.clock()
+                begun = ledger.begin(
+                    connection,
+                    attempt.due.delivery_id,
+                    worker=self.worker,
+                    now=now,
+                    seen=attempt.due,
+                    account=destination.ref.id if destination else None,
+                    asked=attempt.asked_by if attempt.is_asked else "",
+                    asked_at=now if attempt.is_asked else None,
+                )
+                if begun is None:  # a person may have cancelled it, and our lock may be lost
+                    raise _EndedError
+        except _EndedError:
+            log_of(attempt).info("nothing to deliver")
+            return None
+        except StoreError:
+            # all was written but the commit's answer, and nothing has gone out: left so, it would be in doubt
+            if begun is None or not self.is_written(begun):
+                raise
+        return begun
+
+    @persistent
+    def is_written(self, begun: ledger.Begun) -> bool:
+        """Whether the attempt is in the ledger, where the answer to the commit was lost; insists on the store."""
+        with self.store.begin() as connection:
+            return lost_answers.is_written(connection, begun, worker=self.worker)
+
+    def _hold(self, connection: Connection, attempt: Attempt) -> None:
+        """Makes sure that the attempt's run holds the batch when this transaction ends.
+
+        Raises:
+            AttemptFailed: another run carries the batch.
+        """
+        run_id = attempt.run_id
+        if not run_id or claims.adopt(connection, batch_id=attempt.due.batch_id, run_id=run_id):
+            return
+        why = "Another run carries this batch just now."
+        raise busy(why, self.settings, comes_back=attempt.is_asked and not attempt.last_in_run)
+
+
+def _refuse_what_is_decided(attempt: Attempt) -> None:
+    """The engine tries again also where a process died after the outcome was written: then that outcome stands."""
+    due = attempt.due
+    # one that was never begun was only given up on: it may well go out
+    if due.state in (DeliveryState.FAILED, DeliveryState.UNKNOWN) and due.attempts:
+        ended = TransientError(f"It has ended: {due.state}. To send it again, clear its task.", code=due.error_code)
+        raise AttemptFailed(ended, retry_in_s=None)
+    if due.waits_for and due.next_attempt_at is not None and due.next_attempt_at > attempt.started_at:
+        wait_s = (due.next_attempt_at - attempt.started_at).total_seconds()
+        early = Postponed("It waits, and a later run sends it.", wait_s=wait_s, code=due.waits_for)
+        raise AttemptFailed(early, retry_in_s=wait_s, waits=True)

@@ -1,0 +1,159 @@
+"""Delivers: one delivery, by one attempt at a time, for the run that holds its batch. Read `deliver`: it is all of it,
+in order. Whatever kills an attempt, the ledger tells the next one where it stood.
+
+    take up → admit (early: put off) → begin → send → outcome
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from leadcast.core.clock import Clock, utc_now
+from leadcast.core.errors import AttemptFailed, NotBegun, RateLimited, StoreError
+from leadcast.core.model import DeliveryState, Receipt
+from leadcast.core.settings import Settings
+from leadcast.core.tokens import TokenVault
+from leadcast.flow.deliver.admit import Accounts, Admission, Early, Ready, Refused
+from leadcast.flow.deliver.attempt import Attempt, busy, log_of
+from leadcast.flow.deliver.begin import Beginning
+from leadcast.flow.deliver.outcome import Outcome, decide, make_fit
+from leadcast.flow.deliver.send import NotArrived, Sending
+from leadcast.integrations.base import Integration
+from leadcast.store.batches.ledger import Begun
+from leadcast.store.database import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deliverer:
+    """Carries deliveries out.
+
+    accounts: finds the account of a delivery.
+    tokens: keeps rotated OAuth tokens.
+    hide: told every secret in use, so that the engine can mask it in its logs.
+    worker: who works here (host and process), for the ledger.
+    chance: gives a number from 0 to below 1.
+    """
+
+    store: Store
+    settings: Settings
+    accounts: Accounts
+    tokens: TokenVault
+    hide: Callable[[str], None]
+    worker: str = ""
+    clock: Clock = utc_now
+    chance: Callable[[], float] = random.random
+    sleep: Callable[[float], None] = time.sleep
+
+    def deliver(
+        self,
+        delivery_id: str,
+        *,
+        integration: Integration[Any, Any],
+        last_in_run: bool,
+        run_id: str = "",
+        asked: bool = True,
+        asked_by: str = "",
+    ) -> Receipt | None:
+        """Makes one attempt. None: there was nothing to do, it is delivered or cancelled.
+
+        Args:
+            integration: that of the delivery's type.
+            last_in_run: the run makes no further attempt; if one is due all the same, a later wave makes it.
+            run_id: the run that this is a part of. It holds the batch from here on, unless another one works on it.
+            asked: a person wants it, who may start again what has failed or is unknown, and need not wait; else the
+                engine may be repeating what has ended, since it does not know that it has.
+            asked_by: what the person has done (which clear of a task), so that it counts once; empty: it always counts.
+
+        Raises:
+            AttemptFailed: with the decision about the next attempt; the ledger says the same.
+            StoreError: the ledger could not be read or written.
+            NotBegun: nor was anything begun.
+        """
+        begun: Begun | None = None
+        admission = self._admission()
+        beginning = Beginning(admission, worker=self.worker)
+        try:
+            with self.store.lock(f"delivery:{delivery_id}") as is_mine:
+                if not is_mine:
+                    why = "Another attempt of this delivery is still on its way."
+                    raise busy(why, self.settings, comes_back=asked and not last_in_run)
+                attempt = beginning.take_up(
+                    delivery_id, integration, run_id=run_id, last_in_run=last_in_run, asked=asked, asked_by=asked_by
+                )
+                if attempt is None:
+                    return None
+                admitted = self._admitted(attempt, admission, beginning)
+                if admitted is None:
+                    return None
+                begun = beginning.begin(attempt, admitted.destination)
+                if begun is None:
+                    return None
+                return self._carried_out(attempt, begun, admitted, admission)
+        except StoreError as error:
+            if error.is_away and begun is None:
+                raise NotBegun(str(error), is_away=True) from None
+            raise
+
+    def _admitted(self, attempt: Attempt, admission: Admission, beginning: Beginning) -> Ready | Refused | None:
+        """How it goes on: what is too early waits, and is refused once it has waited for too long. None: it has ended
+        meanwhile.
+
+        Raises:
+            AttemptFailed: it waits.
+        """
+        early = admission.admit(attempt)
+        if not isinstance(early, Early):
+            return early
+        decided = decide(
+            attempt,
+            early.error,
+            destination=early.destination,
+            begun=None,
+            in_doubt=False,
+            admission=admission,
+            chance=self.chance,
+        )
+        if decided.state is not DeliveryState.RETRYING:
+            return Refused(early.destination, early.error)
+        make_fit(early.error, attempt, early.destination, None, region=self.settings.phone_region)
+        waits = beginning.put_off(attempt, early, decided)
+        if waits is None:
+            return None
+        seconds = round(waits.retry_in_s or 0.0, 1)
+        log_of(attempt).info("delivery waits", waits_for=early.error.code, seconds=seconds)
+        raise waits
+
+    def _carried_out(self, attempt: Attempt, begun: Begun, admitted: Ready | Refused, admission: Admission) -> Receipt:
+        """Sends it, and writes what has come of it.
+
+        Raises:
+            AttemptFailed: with the decision about the next attempt.
+        """
+        outcome = Outcome(attempt, begun, admitted, admission=admission, chance=self.chance)
+        sent = Sending(admission=admission, tokens=self.tokens).send(attempt, begun, admitted)
+        decided = outcome.of(sent)
+        if not isinstance(sent, NotArrived):
+            return sent.receipt
+        if sent.interrupted_by is not None:
+            raise sent.interrupted_by
+        if isinstance(sent.error, RateLimited) and admitted.destination is not None:
+            with suppress(StoreError):  # the outcome is written, and others may still be told by the service itself
+                admission.pause(admitted.destination, pause_s=sent.error.retry_after_s or 0.0)
+        if decided.receipt is not None:  # enough of it has arrived
+            return decided.receipt
+        raise AttemptFailed(sent.error, retry_in_s=decided.wait_s, waits=bool(decided.waits_for))
+
+    def _admission(self) -> Admission:
+        return Admission(
+            store=self.store,
+            settings=self.settings,
+            accounts=self.accounts,
+            hide=self.hide,
+            clock=self.clock,
+            sleep=self.sleep,
+        )
