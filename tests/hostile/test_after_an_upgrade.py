@@ -253,7 +253,7 @@ def test_what_waits_with_such_a_subject_goes_out(
     with store.begin() as connection:
         due = ledger.due(connection, f"{accepted.batch_id}-0", now=datetime.now(UTC))
     assert due is not None
-    assert admission.destination(due, registry.get("email")).settings.subject == subject
+    assert admission.route(due, registry.get("email")).settings.subject == subject
 
 
 def test_doctor_says_what_a_request_can_bring_in_place_of_a_connection(examine: Use) -> None:

@@ -178,7 +178,7 @@ def opened(store: Store, delivery_id: str) -> Any:
     assert due is not None
     at = Admission(store=store, settings=Settings(), accounts=accounts, hide=lambda _: None)
     with pytest.raises(AskedError):
-        at.destination(due, registry.get("telegram"))
+        at.route(due, registry.get("telegram"))
     return taken.pop()
 
 

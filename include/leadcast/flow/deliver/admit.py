@@ -45,7 +45,7 @@ Accounts = Callable[[Integration[Any, Any], Mapping[str, Any]], Account[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Destination:
+class Route:
     """Where an attempt goes, and with what.
 
     settings: the request's over the installation's.
@@ -83,7 +83,7 @@ class Tools:
 class Ready:
     """It may go out now. `is_probe`: it tries an account whose circuit is open."""
 
-    destination: Destination
+    route: Route
     tools: Tools
     is_probe: bool
 
@@ -92,15 +92,15 @@ class Ready:
 class Early:
     """It is too early: under the service's limit, or while its account is left alone."""
 
-    destination: Destination
+    route: Route
     error: Postponed
 
 
 @dataclass(frozen=True)
 class Refused:
-    """It cannot go out as it is. `destination` None: that is what could not be found."""
+    """It cannot go out as it is. `route` None: that is what could not be found."""
 
-    destination: Destination | None
+    route: Route | None
     error: Exception
 
 
@@ -125,22 +125,22 @@ class Admission:
         Raises:
             StoreError: the store could not be used.
         """
-        destination: Destination | None = None
+        route: Route | None = None
         try:
             tools = Tools.loaded(self.settings, attempt.integration.type)
             self._refuse_what_is_stale(attempt)
-            destination = self.destination(attempt.due, attempt.integration)
+            route = self.route(attempt.due, attempt.integration)
             gives_up_in_s = attempt.gives_up_in_s(self.settings, self.clock())
-            is_probe = self.wait_for_turn(attempt.due, destination, gives_up_in_s=gives_up_in_s)
+            is_probe = self.wait_for_turn(attempt.due, route, gives_up_in_s=gives_up_in_s)
         except StoreError:
             raise
         except Exception as error:  # an integration may be anybody's code; what an error means, `outcome` decides
-            if isinstance(error, Postponed) and destination is not None:
-                return Early(destination, error)
-            return Refused(destination, error)
-        return Ready(destination, tools, is_probe)
+            if isinstance(error, Postponed) and route is not None:
+                return Early(route, error)
+            return Refused(route, error)
+        return Ready(route, tools, is_probe)
 
-    def destination(self, due: Due, integration: Integration[Any, Any]) -> Destination:
+    def route(self, due: Due, integration: Integration[Any, Any]) -> Route:
         """Where this delivery would go, and with what.
 
         Raises:
@@ -156,9 +156,9 @@ class Admission:
         calls_per_s = self.settings.delivering(due.type).calls_per_s
         if limits and calls_per_s is not None:
             limits = (at_rate(limits[0], calls_per_s=calls_per_s), *limits[1:])
-        return Destination(settings=own, account=account, ref=_ref(integration, account), limits=limits)
+        return Route(settings=own, account=account, ref=_ref(integration, account), limits=limits)
 
-    def wait_for_turn(self, due: Due, destination: Destination, *, gives_up_in_s: float | None) -> bool:
+    def wait_for_turn(self, due: Due, route: Route, *, gives_up_in_s: float | None) -> bool:
         """Waits for a short while until it may go out.
 
         Args:
@@ -172,18 +172,16 @@ class Admission:
             Blocked: its account wants nothing more.
             StoreError: the store could not be used.
         """
-        self._ask_circuit(destination.ref, lease_s=None)  # who is not let through takes nobody's slot
+        self._ask_circuit(route.ref, lease_s=None)  # who is not let through takes nobody's slot
         # one who was tried as well: else who hears a 429 goes behind all who waited for him
         has_place = due.error_code == LIMIT or due.begun_at is not None
         limiter = StoredLimits(self.store)
         self.sleep(
-            limiter.take(
-                destination.limits, may_wait_s=WAIT_FOR_SLOT_S, has_place=has_place, gives_up_in_s=gives_up_in_s
-            )
+            limiter.take(route.limits, may_wait_s=WAIT_FOR_SLOT_S, has_place=has_place, gives_up_in_s=gives_up_in_s)
         )
-        return self._ask_circuit(destination.ref, lease_s=self.settings.delivering(due.type).timeout_s)
+        return self._ask_circuit(route.ref, lease_s=self.settings.delivering(due.type).timeout_s)
 
-    def wait_between_calls(self, destination: Destination) -> None:
+    def wait_between_calls(self, route: Route) -> None:
         """Waits until a further call of an attempt that has begun may go out.
 
         Raises:
@@ -191,14 +189,14 @@ class Admission:
             StoreError: the store could not be used.
         """
         limiter = StoredLimits(self.store)
-        self.sleep(limiter.take(destination.limits, may_wait_s=WAIT_BETWEEN_CALLS_S, has_place=True))
+        self.sleep(limiter.take(route.limits, may_wait_s=WAIT_BETWEEN_CALLS_S, has_place=True))
 
-    def pause(self, destination: Destination, *, pause_s: float) -> None:
+    def pause(self, route: Route, *, pause_s: float) -> None:
         """The service has asked to wait: its narrowest limit pauses, for all processes, and for an hour at most: nobody
         finds out otherwise whether it takes calls again."""
-        if destination.limits:
+        if route.limits:
             pause_s = min(max(pause_s, SHORTEST_WAIT_S), LONGEST_WAIT_S)
-            StoredLimits(self.store).pause(destination.limits[-1], pause_s=pause_s)
+            StoredLimits(self.store).pause(route.limits[-1], pause_s=pause_s)
 
     def _refuse_what_is_stale(self, attempt: Attempt) -> None:
         """What was to be sent long ago, and could not be, may do more harm than good by now: a person decides."""

@@ -16,7 +16,7 @@ from leadcast.core.circuit import WAITS_FOR_CIRCUIT
 from leadcast.core.errors import AttemptFailed, Postponed, StoreError, TransientError
 from leadcast.core.model import DeliveryState
 from leadcast.core.verdict import Verdict
-from leadcast.flow.deliver.admit import Admission, Destination, Early
+from leadcast.flow.deliver.admit import Admission, Early, Route
 from leadcast.flow.deliver.attempt import Attempt, busy, log_of
 from leadcast.integrations.base import Integration
 from leadcast.store.accounts import circuits
@@ -89,7 +89,7 @@ class Beginning:
             AttemptFailed: another run carries its batch.
             StoreError: the store could not be used; nothing was written.
         """
-        account_id, wait_s = early.destination.ref.id, decided.wait_s or 0.0
+        account_id, wait_s = early.route.ref.id, decided.wait_s or 0.0
         now = self.clock()
         gives_up_in_s = attempt.gives_up_in_s(self.settings, now)
         if gives_up_in_s is not None:
@@ -118,11 +118,11 @@ class Beginning:
             return None
         return AttemptFailed(early.error, retry_in_s=wait_s, waits=bool(decided.waits_for))
 
-    def begin(self, attempt: Attempt, destination: Destination | None) -> ledger.Begun | None:
+    def begin(self, attempt: Attempt, route: Route | None) -> ledger.Begun | None:
         """Writes the attempt down; from here on its outcome must be written, too. None: the delivery has ended.
 
         Args:
-            destination: where it goes; None: that could not be found, and it is to fail.
+            route: where it goes; None: that could not be found, and it is to fail.
 
         Raises:
             AttemptFailed: another run carries its batch.
@@ -139,7 +139,7 @@ class Beginning:
                     worker=self.worker,
                     now=now,
                     seen=attempt.due,
-                    account=destination.ref.id if destination else None,
+                    account=route.ref.id if route else None,
                     asked=attempt.asked_by if attempt.is_asked else "",
                     asked_at=now if attempt.is_asked else None,
                 )

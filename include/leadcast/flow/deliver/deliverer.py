@@ -90,7 +90,7 @@ class Deliverer:
                 admitted = self._admitted(attempt, admission, beginning)
                 if admitted is None:
                     return None
-                begun = beginning.begin(attempt, admitted.destination)
+                begun = beginning.begin(attempt, admitted.route)
                 if begun is None:
                     return None
                 return self._carried_out(attempt, begun, admitted, admission)
@@ -112,15 +112,15 @@ class Deliverer:
         decided = decide(
             attempt,
             early.error,
-            destination=early.destination,
+            route=early.route,
             begun=None,
             in_doubt=False,
             admission=admission,
             chance=self.chance,
         )
         if decided.state is not DeliveryState.RETRYING:
-            return Refused(early.destination, early.error)
-        make_fit(early.error, attempt, early.destination, None, region=self.settings.phone_region)
+            return Refused(early.route, early.error)
+        make_fit(early.error, attempt, early.route, None, region=self.settings.phone_region)
         waits = beginning.put_off(attempt, early, decided)
         if waits is None:
             return None
@@ -141,9 +141,9 @@ class Deliverer:
             return sent.receipt
         if sent.interrupted_by is not None:
             raise sent.interrupted_by
-        if isinstance(sent.error, RateLimited) and admitted.destination is not None:
+        if isinstance(sent.error, RateLimited) and admitted.route is not None:
             with suppress(StoreError):  # the outcome is written, and others may still be told by the service itself
-                admission.pause(admitted.destination, pause_s=sent.error.retry_after_s or 0.0)
+                admission.pause(admitted.route, pause_s=sent.error.retry_after_s or 0.0)
         if decided.receipt is not None:  # enough of it has arrived
             return decided.receipt
         raise AttemptFailed(sent.error, retry_in_s=decided.wait_s, waits=bool(decided.waits_for))

@@ -12,7 +12,7 @@ from leadcast.core.errors import DeliveryError
 from leadcast.core.model import AttemptOutcome, DeliveryState
 from leadcast.core.verdict import Situation, Verdict, verdict
 from leadcast.flow.deliver import account_watch
-from leadcast.flow.deliver.admit import Admission, Destination, Ready, Refused
+from leadcast.flow.deliver.admit import Admission, Ready, Refused, Route
 from leadcast.flow.deliver.attempt import Attempt, log_of
 from leadcast.flow.deliver.send import Arrived, NotArrived
 from leadcast.integrations.operators_words import in_error
@@ -27,7 +27,7 @@ def decide(
     attempt: Attempt,
     error: DeliveryError,
     *,
-    destination: Destination | None,
+    route: Route | None,
     begun: Begun | None,
     in_doubt: bool,
     admission: Admission,
@@ -47,7 +47,7 @@ def decide(
             tries=begun.tries if begun else attempt.due.tries,
             waited_s=attempt.waited_s(now, is_begun=begun is not None),
             in_doubt=in_doubt,
-            may_resend=_may_resend(attempt, destination, admission),
+            may_resend=_may_resend(attempt, route, admission),
             is_repeatable=attempt.integration.repeatable,
             last_in_run=attempt.last_in_run,
         ),
@@ -57,18 +57,16 @@ def decide(
     )
 
 
-def make_fit(
-    error: DeliveryError, attempt: Attempt, destination: Destination | None, begun: Begun | None, *, region: str
-) -> None:
+def make_fit(error: DeliveryError, attempt: Attempt, route: Route | None, begun: Begun | None, *, region: str) -> None:
     """Takes out of an error's texts what must not be kept: secrets, personal data, addresses of the operator's.
 
     Args:
         region: where a phone number without a country is from (`phone_region`).
     """
     secrets: list[str] = []
-    if destination is not None:
-        in_error(error, attempt.integration, destination.account)
-        secrets += destination.account.secrets()
+    if route is not None:
+        in_error(error, attempt.integration, route.account)
+        secrets += route.account.secrets()
     if begun is not None:  # a service's words may repeat the lead, and go into the log
         secrets += personal_data(begun.lead, region=region)
     error.message = fit_to_show(error.message, secrets=secrets)
@@ -93,7 +91,7 @@ class Outcome:
         admission: Admission,
         chance: Callable[[], float],
     ) -> None:
-        self.attempt, self.begun, self.destination = attempt, begun, admitted.destination
+        self.attempt, self.begun, self.route = attempt, begun, admitted.route
         self.is_probe = isinstance(admitted, Ready) and admitted.is_probe
         self.admission, self.chance = admission, chance
         self.store, self.settings, self.clock = admission.store, admission.settings, admission.clock
@@ -109,12 +107,12 @@ class Outcome:
             delivered = DeliveryState.DELIVERED
             return self.end(Verdict(state=delivered, outcome=AttemptOutcome.DELIVERED, receipt=sent.receipt))
         if sent.interrupted_by is None:
-            make_fit(sent.error, self.attempt, self.destination, self.begun, region=self.settings.phone_region)
+            make_fit(sent.error, self.attempt, self.route, self.begun, region=self.settings.phone_region)
         return self.end(
             decide(
                 self.attempt,
                 sent.error,
-                destination=self.destination,
+                route=self.route,
                 begun=self.begun,
                 in_doubt=sent.in_doubt,
                 admission=self.admission,
@@ -152,15 +150,15 @@ class Outcome:
 
     def _noted(self, connection: Connection, decided: Verdict, *, now: datetime) -> Verdict:
         """What it says of its account is noted; and what becomes of the delivery, if that is left alone now."""
-        if self.destination is None:
+        if self.route is None:
             return decided
         opened = account_watch.note(
-            connection, self.destination.ref, decided.error, is_probe=self.is_probe, settings=self.settings, now=now
+            connection, self.route.ref, decided.error, is_probe=self.is_probe, settings=self.settings, now=now
         )
         if opened is None or opened.until is None:
             return decided
         wait_s = max((opened.until - now).total_seconds(), 0.0)
-        may_resend = _may_resend(self.attempt, self.destination, self.admission)
+        may_resend = _may_resend(self.attempt, self.route, self.admission)
         return decided.waiting(wait_s, may_resend=may_resend) if self._has_time_for(wait_s) else decided
 
     def _has_time_for(self, wait_s: float) -> bool:
@@ -168,9 +166,9 @@ class Outcome:
         return waited_s + wait_s <= self.settings.give_up_after_s
 
 
-def _may_resend(attempt: Attempt, destination: Destination | None, admission: Admission) -> bool:
+def _may_resend(attempt: Attempt, route: Route | None, admission: Admission) -> bool:
     """Whether it may be sent again after a call without an answer."""
-    return destination is not None and attempt.integration.may_resend(destination.settings, admission.settings)
+    return route is not None and attempt.integration.may_resend(route.settings, admission.settings)
 
 
 def _ended(decided: Verdict, *, now: datetime) -> ledger.Ended:

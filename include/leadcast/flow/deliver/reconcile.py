@@ -8,7 +8,7 @@ from typing import Any
 
 from leadcast.core.errors import CredentialsError, RejectedError, TransientError, UnknownOutcome
 from leadcast.core.model import DeliveryState, Receipt
-from leadcast.flow.deliver.admit import Destination
+from leadcast.flow.deliver.admit import Route
 from leadcast.integrations.base import Call, Integration
 from leadcast.store.batches.ledger import Begun
 
@@ -23,7 +23,7 @@ class NotFound:
 def reconcile(
     integration: Integration[Any, Any],
     begun: Begun,
-    destination: Destination,
+    route: Route,
     call: Call,
     *,
     may_resend: bool,
@@ -43,7 +43,7 @@ def reconcile(
     """
     if integration.can_find:
         try:
-            found = integration.find(begun.lead, settings=destination.settings, account=destination.account, call=call)
+            found = integration.find(begun.lead, settings=route.settings, account=route.account, call=call)
         except UnknownOutcome as error:
             raise TransientError(f"Could not be asked: {error.message}", code=error.code) from None
         except RejectedError as error:

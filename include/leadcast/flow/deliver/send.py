@@ -17,7 +17,7 @@ from leadcast.core.errors import (
 from leadcast.core.model import Receipt
 from leadcast.core.raised import raised_at
 from leadcast.core.tokens import TokenVault
-from leadcast.flow.deliver.admit import Admission, Destination, Ready, Refused, erased
+from leadcast.flow.deliver.admit import Admission, Ready, Refused, Route, erased
 from leadcast.flow.deliver.attempt import Attempt, log_of
 from leadcast.flow.deliver.reconcile import NotFound, reconcile
 from leadcast.integrations.base import Call
@@ -63,7 +63,7 @@ class Sending:
             if begun.is_erased:
                 raise erased()
             call = self._call(attempt, begun, admitted)
-            to, integration = admitted.destination, attempt.integration
+            to, integration = admitted.route, attempt.integration
             # what was refused is asked for as well: it costs little, and we once took a gateway's page for a refusal
             if in_doubt or (begun.was_refused and integration.can_find):
                 may_resend = integration.may_resend(to.settings, self.admission.settings)
@@ -95,13 +95,13 @@ class Sending:
             settings=settings,
             clock=clock,
             timeout_s=settings.delivering(begun.type).timeout_s,
-            pace=self._pacer(attempt, begun, ready.destination),
-            memory=StoredMemory(store, account=ready.destination.ref.id, clock=clock),
+            pace=self._pacer(attempt, begun, ready.route),
+            memory=StoredMemory(store, account=ready.route.ref.id, clock=clock),
             kept=begun.kept,
             keep=self._keeper(begun),
         )
 
-    def _pacer(self, attempt: Attempt, begun: Begun, destination: Destination) -> Callable[[], None]:
+    def _pacer(self, attempt: Attempt, begun: Begun, route: Route) -> Callable[[], None]:
         is_paid = [True]  # the first call was waited for before the attempt began
 
         def pace() -> None:
@@ -109,7 +109,7 @@ class Sending:
                 is_paid.clear()
                 return
             try:
-                self.admission.wait_between_calls(destination)
+                self.admission.wait_between_calls(route)
             except StoreError as error:  # half a delivery must not be left for that; the service can still say 429
                 log_of(attempt, begun).warning("not paced", error=str(error))
 
