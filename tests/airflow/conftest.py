@@ -79,7 +79,7 @@ def send_lead(environment: None) -> Any:
 
     conf_guard.watch()  # as the plugin does in Airflow's own processes
     initdb()
-    DagBundlesManager().sync_bundles_to_db()
+    DagBundlesManager().sync_bundles_to_db()  # type: ignore[no-untyped-call]  # Airflow's
     bag = DagBag(str(ROOT / "dags"), bundle_path=ROOT / "dags", bundle_name="dags-folder")
     assert bag.import_errors == {}
     sync_bag_to_db(bag, bundle_name="dags-folder", bundle_version=None)
@@ -96,8 +96,10 @@ def run(send_lead: Any, store: Store) -> Callable[..., DagRun]:
         with store.begin() as connection:  # `test` gives the run an id of its own: it is the one that was rung for
             bell.clear(connection, run_id=bell.waiting(connection) or "")
         try:
-            return send_lead.test(run_conf=conf or {}, logical_date=utc_now())
+            ended: DagRun = send_lead.test(run_conf=conf or {}, logical_date=utc_now())
+            return ended
         except Exception:
+            assert settings.Session is not None
             settings.Session().rollback()  # `test` leaves it as it broke off
             raise
 

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 
 def main(kind: str, delivery_id: str, batch_id: str, gate: Path) -> None:
@@ -29,7 +30,7 @@ def main(kind: str, delivery_id: str, batch_id: str, gate: Path) -> None:
     until = time.monotonic() + 60
     while not gate.exists() and time.monotonic() < until:
         time.sleep(0.001)
-    ti = SimpleNamespace(try_number=1, max_tries=2)
+    ti: Any = SimpleNamespace(try_number=1, max_tries=2)
     operator.execute({"ti": ti, "run_id": "race"})
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import delete, event, insert, select
 from leadcast.core.clock import utc_now
 from leadcast.core.reach import Reach
 from leadcast.engine.runs import audit_log
+from leadcast.engine.seal.logged_requests import MAX_CHARS
 
 pytestmark = [pytest.mark.airflow]
 OWNER = "test_audit_log"
@@ -29,7 +30,7 @@ def add(send_lead: Any) -> Iterator[Callable[..., int]]:
         with create_session() as session:
             words = extra if isinstance(extra, str) else json.dumps(extra)
             row = insert(Log.__table__).values(dttm=utc_now(), event=of, dag_id=dag_id, owner=by, extra=words)
-            return int(session.execute(row).inserted_primary_key[0])
+            return int(session.scalars(row.returning(Log.id)).one())
 
     yield add
     with create_session() as session:
@@ -86,7 +87,7 @@ def test_a_run_asked_for_under_another_name_of_the_dag_leaves_nothing(add: Calla
 
 
 def test_an_erasure_of_one_user_takes_no_rows_of_others(add: Callable[..., int]) -> None:
-    long = "x" * audit_log.MAX_CHARS
+    long = "x" * MAX_CHARS
     his = [add(request("a1")), add(request("a1", comment=long))]
     others = [add(request("a1"), by=f"{OWNER}_2"), add(request("a1", comment=long), by=f"{OWNER}_2")]
     assert audit_log.erase("a1", reach=Reach(only_of=OWNER)).rows == 2
@@ -96,8 +97,8 @@ def test_an_erasure_of_one_user_takes_no_rows_of_others(add: Callable[..., int])
 
 
 def test_a_row_that_is_too_long_to_be_read_is_not_kept_for_that(add: Callable[..., int]) -> None:
-    long = add(request("a1", comment="x" * audit_log.MAX_CHARS))
-    other = add(request("b2", comment="x" * audit_log.MAX_CHARS))
+    long = add(request("a1", comment="x" * MAX_CHARS))
+    other = add(request("b2", comment="x" * MAX_CHARS))
     assert audit_log.erase("a1").rows == 1
     assert (words(long), "@in_clear" in words(other)) == ('{"erased": true}', True)
 

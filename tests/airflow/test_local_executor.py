@@ -66,9 +66,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
         return executor, workers
 
     yield start
-    for process in [*started, *workers]:
+    for kill in [each.kill for each in started] + [each.kill for each in workers]:
         try:
-            process.kill()
+            kill()
         except psutil.NoSuchProcess:
             continue
     for each in started:

@@ -56,7 +56,8 @@ def add_run(airflow_tables: dict[str, Table]) -> Iterator[Callable[..., str]]:
         at = utc_now() - timedelta(days=days)
         run_id = f"{dag_id}-{state}-{days:g}-{len(added)}"
         with create_session() as session:
-            run = DagRun(dag_id=dag_id, run_id=run_id, run_type="manual", state=state, run_after=at, conf=conf or {})
+            run = DagRun(dag_id=dag_id, run_id=run_id, run_type="manual", run_after=at, conf=conf or {})
+            run.state = state
             run.triggering_user_name = by
             run.end_date = None if state in ("running", "queued") else at
             session.add(run)

@@ -49,11 +49,19 @@ def run_id(send_lead: Any, store: Store) -> Iterator[str]:
     """A run of send_lead with credentials, as Airflow's own door stores it: sealed."""
     from airflow.models.dagrun import DagRun
     from airflow.utils.session import create_session
+    from airflow.utils.state import DagRunState
 
     with create_session() as session:
         now = utc_now()
         session.add(
-            DagRun(dag_id="send_lead", run_id="rotated", run_type="manual", state="success", run_after=now, conf=CONF)
+            DagRun(
+                dag_id="send_lead",
+                run_id="rotated",
+                run_type="manual",
+                state=DagRunState.SUCCESS,
+                run_after=now,
+                conf=CONF,
+            )
         )
     yield "rotated"
     with create_session() as session:

@@ -33,6 +33,7 @@ def write(send_lead: Any, store: Store) -> Iterator[Write]:
     """Writes a run as Airflow does, and returns its conf as it is stored."""
     from airflow.models.dagrun import DagRun
     from airflow.utils.session import create_session
+    from airflow.utils.state import DagRunState
     from airflow.utils.types import DagRunTriggeredByType
 
     runs = DagRun.__table__
@@ -40,7 +41,12 @@ def write(send_lead: Any, store: Store) -> Iterator[Write]:
     def write(run_id: str, conf: dict[str, Any], *, by: str, user: str | None) -> dict[str, Any]:
         with create_session() as session:
             run = DagRun(
-                dag_id="send_lead", run_id=run_id, run_type="manual", state="success", run_after=utc_now(), conf=conf
+                dag_id="send_lead",
+                run_id=run_id,
+                run_type="manual",
+                state=DagRunState.SUCCESS,
+                run_after=utc_now(),
+                conf=conf,
             )
             run.triggered_by, run.triggering_user_name = DagRunTriggeredByType(by), user
             session.add(run)

@@ -166,7 +166,7 @@ def test_a_run_is_one_request_however_often_it_is_planned_and_another_once_it_is
 
     def accepted(run_after: datetime, lead_id: int = 5) -> str | None:
         run = SimpleNamespace(run_id="order-5", conf=request(lead_id), run_after=run_after)
-        return PlanOperator(task_id="plan")._accept_conf({"dag_run": run})  # type: ignore[typeddict-item]  # what it looks at
+        return PlanOperator(task_id="plan")._accept_conf({"dag_run": run})  # what it looks at
 
     first, cleared = accepted(utc_now()), utc_now()
     assert first != accepted(cleared) == accepted(cleared)

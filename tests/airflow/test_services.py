@@ -236,7 +236,8 @@ def test_a_name_that_is_rebound_leads_nobody_inside(
     state: D,
 ) -> None:
     port = int(sandbox.webhook_url.rpartition(":")[2])
-    real, asked = socket.getaddrinfo, []
+    real = socket.getaddrinfo
+    asked: list[str] = []
 
     def rebound(host: Any, *args: Any, **kwargs: Any) -> Any:
         if host != "rebind.example":

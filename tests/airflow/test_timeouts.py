@@ -44,7 +44,7 @@ def only_delivery(store: Store, accepted: Accepted) -> views.DeliveryView:
     return batch.deliveries[0]
 
 
-def outcomes(delivery: views.DeliveryView) -> list[AttemptOutcome]:
+def outcomes(delivery: views.DeliveryView) -> list[str]:
     return [attempt.outcome for attempt in delivery.history]
 
 

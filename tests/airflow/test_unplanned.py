@@ -133,6 +133,7 @@ def mark(run_id: str, how: str) -> None:
             session.delete(run)
             return
         dag = DBDagBag().get_latest_version_of_dag("send_lead", session=session)
+        assert dag is not None
         by_hand = (
             mark_tasks.set_dag_run_state_to_success if how == "success" else mark_tasks.set_dag_run_state_to_failed
         )

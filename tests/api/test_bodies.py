@@ -88,7 +88,11 @@ class Caller:
     def hears(self, app: ASGIApp, **headers: str) -> tuple[int, bytes, bool]:
         """Status and body of the answer, and whether the connection is to be closed."""
         brought = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-        asyncio.run(app(SCOPE | {"headers": brought}, self.receive, self.send))
+
+        async def answered() -> None:
+            await app(SCOPE | {"headers": brought}, self.receive, self.send)
+
+        asyncio.run(answered())
         body = b"".join(message.get("body", b"") for message in self.answers[1:])
         return self.answers[0]["status"], body, (b"connection", b"close") in self.answers[0]["headers"]
 

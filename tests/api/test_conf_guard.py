@@ -125,7 +125,8 @@ def test_under_its_name_nothing_else_comes_in(sealer: Sealer, lineage: Any) -> N
 
 def test_what_phps_arrays_and_empty_fields_leave_is_not_shown_to_airflow(sealer: Sealer) -> None:
     conf = {"lead_id": 1, "integrations": [{"type": "email"}]}
-    for none in ("", " ", [], False, 0):
+    nothing: tuple[Any, ...] = ("", " ", [], False, 0)
+    for none in nothing:
         empty = dict.fromkeys(("credentials", "lead", "callback_url", "priority"), none)
         assert checked(conf | empty, sealer) == conf
 

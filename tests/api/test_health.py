@@ -17,6 +17,7 @@ from leadcast.core.errors import SettingsError
 from leadcast.core.settings import Occasion
 from leadcast.store import outbox
 from leadcast.store.database import Store, open_engine
+from leadcast.store.paces import Channel
 from leadcast.store.schema import notifications
 from tests.api.conftest import BODY, TOKEN
 
@@ -76,7 +77,7 @@ def test_messages_that_could_not_be_sent_degrade_and_are_counted(
     serve: Callable[..., TestClient], store: Store
 ) -> None:
     with store.begin() as connection:
-        for number, channel in enumerate([*[outbox.Channel.EMAIL] * 3, outbox.Channel.CALLBACK_URL]):
+        for number, channel in enumerate([*[Channel.EMAIL] * 3, Channel.CALLBACK_URL]):
             new = outbox.New(key=f"w:{number}", batch_id=None, channel=channel, occasion=Occasion.CRITICAL)
             outbox.queue(connection, new, now=NOW)
         # one letter has not been tried yet, and a caller's own address says nothing of us

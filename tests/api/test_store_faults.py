@@ -66,7 +66,8 @@ def signed_in(client: TestClient) -> TestClient:
 
 
 def send(client: TestClient, body: dict[str, Any] | None = None, *, key: str = "") -> Response:
-    return client.post("/send-batch", json=body or BODY, headers={"Idempotency-Key": key} if key else {})
+    answer: Response = client.post("/send-batch", json=body or BODY, headers={"Idempotency-Key": key} if key else {})
+    return answer
 
 
 def is_away(answer: Response) -> bool:

@@ -70,11 +70,13 @@ class Browser:
         """What a script in the page returns."""
         return self.driver.execute_script(script, *arguments)
 
-    def wait(self, probe: Callable[[], T]) -> T:
+    def wait(self, probe: Callable[[], T | None]) -> T:
         """Asks again until there is an answer; an element that has just gone or is not there yet is none."""
         gone = (StaleElementReferenceException, NoSuchElementException)
         wait = WebDriverWait(self.driver, LONGEST_WAIT_S, poll_frequency=0.1, ignored_exceptions=gone)
-        return wait.until(lambda _: probe())
+        found = wait.until(lambda _: probe())
+        assert found is not None
+        return found
 
     def find(self, selector: str, *, text: str = "") -> WebElement:
         """The first visible element of this CSS selector that holds this text, once there is one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import requests
@@ -46,7 +47,7 @@ def make(browser: Browser, form: Form, *, conn_id: str) -> None:
     for name, text in form.extra.items():
         browser.find(f"#element_{name}").send_keys(text)
     for label in form.switched_on:
-        browser.wait(lambda label=label: browser.driver.find_element(By.XPATH, SWITCH.format(label=label))).click()
+        browser.wait(partial(browser.driver.find_element, By.XPATH, SWITCH.format(label=label))).click()
     browser.find("[role=dialog] button:enabled", text="Save").click()
     browser.wait(lambda: not browser.all("[role=dialog]"))
 

@@ -6,7 +6,9 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,11 +45,12 @@ def test_a_burst_that_no_run_has_time_for_fails_nobody_and_no_letter_is_untrue(h
         ]
         for number in range(LEADS)
     ]
-    ended = [
-        until(lambda batch_id=batch_id: final(hurried.api().call("GET", f"/api/integrations/batches/{batch_id}")))
-        for batch_id in ids
-    ]
-    assert Counter(batch["status"] for batch in ended) == {"completed": LEADS}
+
+    def ended(batch_id: str) -> dict[str, Any] | None:
+        return final(hurried.api().call("GET", f"/api/integrations/batches/{batch_id}"))
+
+    batches = [until(partial(ended, batch_id)) for batch_id in ids]
+    assert Counter(batch["status"] for batch in batches) == {"completed": LEADS}
     assert {item["webhook_id"] for item in hurried.received("webhook")} == {f"{batch_id}-0" for batch_id in ids}
 
     told = hurried.sql("leadcast", "SELECT batch_id, occasion, payload FROM notifications WHERE channel = 'email'")

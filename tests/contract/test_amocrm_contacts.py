@@ -83,7 +83,7 @@ def test_a_contact_is_found_by_its_e_mail_whatever_the_case(sandbox: Sandbox, ma
     ],
 )
 def test_what_only_looks_alike_is_another_contact(
-    sandbox: Sandbox, make_call: MakeCall, contact: dict[str, str], lead: dict[str, str]
+    sandbox: Sandbox, make_call: MakeCall, contact: dict[str, Any], lead: dict[str, Any]
 ) -> None:
     a_contact(sandbox, **contact)
 
@@ -107,7 +107,7 @@ def test_of_several_the_oldest_is_taken_and_the_phone_goes_before_the_e_mail(
     "own", [{"name": "Анна Пример", "email": "anna@example.com"}, {"name": "пример АННА"}], ids=["e-mail", "name"]
 )
 def test_of_those_who_share_a_phone_the_one_who_wrote_goes_before_an_older_one(
-    sandbox: Sandbox, make_call: MakeCall, lead: Lead, own: dict[str, str]
+    sandbox: Sandbox, make_call: MakeCall, lead: Lead, own: dict[str, Any]
 ) -> None:
     a_contact(sandbox, "Пётр Пример", phone=lead.phone, email="petr@example.com")
     anna = a_contact(sandbox, **own, phone=lead.phone)

@@ -277,7 +277,7 @@ def test_a_phone_is_looked_for_in_the_forms_it_may_be_stored_in(phone: str, form
     ],
 )
 def test_a_known_person_is_found_however_the_way_to_reach_him_is_typed(
-    sandbox: Sandbox, make_call: MakeCall, ways: dict[str, str]
+    sandbox: Sandbox, make_call: MakeCall, ways: dict[str, Any]
 ) -> None:
     known = add_contact(sandbox, phone="+79995550011", email="anna@example.com")
 

@@ -113,7 +113,7 @@ def test_a_login_that_the_server_repeats_is_hidden_as_it_was_said(scripted: Call
         script = scripted(
             {
                 "AUTH": [echo if mechanism == "PLAIN" else reply(f"334 {challenge}")],
-                "*": [lambda line, texts=texts: f"535 Not {' '.join(texts)} ({line.decode().strip()})\r\n".encode()],  # type: ignore[misc]
+                "*": [lambda line, texts=texts: f"535 Not {' '.join(texts)} ({line.decode().strip()})\r\n".encode()],
             },
             auth=mechanism,
         )

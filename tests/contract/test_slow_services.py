@@ -115,12 +115,15 @@ def http(*, after_request: Callable[[Slow, socket.socket], None]) -> Callable[[S
     return talk
 
 
+def _header_by_header(server: Slow, connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\n")
+    server.drip(connection, byte=b"A: b\r\n")
+
+
 HTTP = {
     "a byte now and then": http(after_request=lambda s, c: s.drip(c)),
     "headers byte by byte": http(after_request=lambda s, c: s.drip(c, b"HTTP/1.1 200 OK\r\nX-Long: ")),
-    "a header after the other": http(
-        after_request=lambda s, c: (c.sendall(b"HTTP/1.1 200 OK\r\n"), s.drip(c, byte=b"A: b\r\n"))[-1]
-    ),
+    "a header after the other": http(after_request=_header_by_header),
     "only 100 Continue": http(after_request=lambda s, c: s.drip(c, byte=b"HTTP/1.1 100 Continue\r\n\r\n")),
     "nothing at all": http(after_request=lambda s, c: None),
 }

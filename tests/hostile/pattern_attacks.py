@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from re import _constants as codes  # type: ignore[attr-defined]
-from re import _parser  # type: ignore[attr-defined]
+from re import _constants as codes
+from re import _parser
 from typing import Any
 
 from tests.hostile.processor_time import is_burst
@@ -195,7 +195,7 @@ def _of_class(members: Any) -> list[str]:
 
 def _is_in(char: str, code: Any, argument: Any) -> bool:
     if code is codes.LITERAL:
-        return ord(char) == argument
+        return bool(ord(char) == argument)
     if code is codes.RANGE:
         return bool(argument[0] <= ord(char) <= argument[1])
     if code is codes.CATEGORY:

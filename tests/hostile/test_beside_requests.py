@@ -95,7 +95,8 @@ def _deep(depth: int, value: Any, *, by_list: bool = False) -> Any:
 def test_however_deep_it_lies_airflow_may_write_and_nothing_is_shown(depth: int, by_list: bool) -> None:
     kwargs = {"rendered_fields": {"conf": _deep(depth, REQUEST, by_list=by_list), "other": "x"}}
     shown_rows._as_made(_named("RenderedTaskInstanceFields"), (), kwargs)
-    left, is_shown = [kwargs["rendered_fields"]], False
+    left: list[Any] = [kwargs["rendered_fields"]]
+    is_shown = False
     while left:
         value = left.pop()
         is_shown = is_shown or value == "N33DLE"
@@ -131,7 +132,7 @@ def test_a_rendered_field_that_airflow_has_cut_shows_no_person(made: Callable[[A
     from airflow.serialization.helpers import serialize_template_field
 
     lead = {"name": "N33DLE", "comment": "x" * 5000}
-    field = serialize_template_field(made({"lead_id": 7, "lead": lead, "integrations": []}), "data")
+    field: Any = serialize_template_field(made({"lead_id": 7, "lead": lead, "integrations": []}), "data")
     theirs = serialize_template_field("N33DLE " * 1000, "data")
     assert "N33DLE" in field
     kwargs = {"rendered_fields": {"data": field, "other": theirs, "short": "lead_id: 7, lead: {}"}}

@@ -12,6 +12,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -243,7 +244,7 @@ def test_a_password_with_quotes_is_a_password_and_nothing_else(tag: str) -> None
     bad = "x'; DROP DATABASE postgres; --\\"
     service = SERVICES["databases"]
     environment = {**service.environment, "STORE_DB_PASSWORD": bad}
-    SERVICES["databases"] = compose.replace(service, environment=environment)
+    SERVICES["databases"] = replace(service, environment=environment)
     try:
         done = make_databases(tag)
     finally:

@@ -189,7 +189,8 @@ def test_another_sites_page_triggers_nothing_with_a_cookie(
     client: TestClient, headers: dict[str, str], status: int, path: str
 ) -> None:
     browser = TestClient(client.app, cookies={COOKIE: TOKEN})
-    answer = browser.post(path, json={"dag_id": "another"} if path != TRIGGER else {"conf": {}}, headers=headers)
+    body: dict[str, Any] = {"dag_id": "another"} if path != TRIGGER else {"conf": {}}
+    answer = browser.post(path, json=body, headers=headers)
     assert answer.status_code == status
 
 

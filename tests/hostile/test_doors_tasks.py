@@ -67,6 +67,7 @@ def stored() -> str:
     from airflow import settings
 
     tables = ("serialized_dag", "rendered_task_instance_fields", "xcom", "log", "task_instance", "import_error")
+    assert settings.Session is not None
     session = settings.Session()
     session.rollback()
     return "\n".join(
@@ -84,6 +85,7 @@ def tried(dag: Any, **more: Any) -> Any:
     try:
         return dag.test(**more)
     finally:
+        assert settings.Session is not None
         settings.Session().rollback()
 
 

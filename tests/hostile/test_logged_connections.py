@@ -16,6 +16,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Mapper
 
 from leadcast.engine.seal import logged_connections, shown_rows
+from leadcast.engine.seal.logged_requests import words_of
 from tests.support.api_server import api_server
 
 HOOK = "https://portal.example/rest/1/N33DLE/"
@@ -112,7 +113,7 @@ def by_command(airflow: None, monkeypatch: pytest.MonkeyPatch) -> Callable[[list
 
     def log(arguments: list[str]) -> tuple[str, str]:
         monkeypatch.setattr(sys, "argv", ["airflow", "connections", "add", *arguments])
-        metrics = _build_metrics("connections_add", Namespace())
+        metrics = _build_metrics("connections_add", Namespace())  # type: ignore[no-untyped-call]  # Airflow's
         default_action_log(**metrics)
         return json.dumps({name: metrics[name] for name in ("host_name", "full_command")}), last_row()
 
@@ -127,7 +128,8 @@ def by_rest(airflow: None) -> Callable[..., tuple[str, str]]:
     from airflow.utils.session import create_session
 
     def log(body: Any, of: str = "post_connection") -> tuple[str, str]:
-        text = json.dumps({**_mask_connection_fields(body), "method": "POST"})
+        masked = _mask_connection_fields(body)  # type: ignore[no-untyped-call]  # Airflow's
+        text = json.dumps({**masked, "method": "POST"})
         with create_session() as session:
             session.add(Log(event=of, extra=text))
         return text, last_row()
@@ -165,7 +167,7 @@ def test_which_connection_it_was_can_be_read(
 ) -> None:
     _, after = by_command(arguments)
     command = ["airflow", "connections", "add", *shown]
-    assert logged_connections.words_of(json.loads(after)["full_command"]) == command
+    assert words_of(json.loads(after)["full_command"]) == command
 
 
 @pytest.mark.airflow

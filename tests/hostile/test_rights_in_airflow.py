@@ -41,7 +41,7 @@ def test_the_simple_one_gives_everybodys_leads_to_those_who_may_change_connectio
     from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 
-    manager = type("Theirs", (SimpleAuthManager,), {})() if is_subclass else SimpleAuthManager()
+    manager = type("Theirs", (SimpleAuthManager,), {})() if is_subclass else SimpleAuthManager()  # type: ignore[no-untyped-call]  # Airflow's
     user = SimpleAuthManagerUser(username="ann", role=role)
     assert manager.is_authorized_custom_view(method="DELETE", resource_name="Leadcast leads", user=user), "to everybody"
     ann = caller(monkeypatch, manager, user)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -100,11 +102,11 @@ def test_a_group_is_private_where_nobody_but_us_is_in_it(monkeypatch: pytest.Mon
     accounts = [("me", 1000, 1000), ("other", 1001, 1001), ("third", 1002, 100)]
     groups = {1000: [], 1001: ["me"], 100: [], 50: ["me"], 51: ["me", "other"]}
     monkeypatch.setattr(
-        trust.pwd,
+        pwd,
         "getpwall",
-        lambda: [trust.pwd.struct_passwd((name, "x", uid, gid, "", "/", "/")) for name, uid, gid in accounts],
+        lambda: [pwd.struct_passwd((name, "x", uid, gid, "", "/", "/")) for name, uid, gid in accounts],
     )
-    monkeypatch.setattr(trust.grp, "getgrgid", lambda gid: trust.grp.struct_group(("g", "x", gid, groups[gid])))
+    monkeypatch.setattr(grp, "getgrgid", lambda gid: grp.struct_group(("g", "x", gid, groups[gid])))
     me = Trust(owners=frozenset({0, 1000}))
     assert {gid: me._is_private(gid) for gid in groups} == {1000: True, 1001: False, 100: False, 50: True, 51: False}
 

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from leadcast.cli import app, session
 from leadcast.client.api import Api
+from leadcast.client.errors import StackError
 from leadcast.local import postgres, supervisor
 from leadcast.local.home import Home
 from leadcast.local.keys import Keys
@@ -27,7 +28,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
     def connect(url: str, *, token: str, user: str) -> Api:
         calls.append((url, token))
-        raise session.StackError("as far as this test goes")
+        raise StackError("as far as this test goes")
 
     monkeypatch.setattr(session, "connect", connect)
     return calls

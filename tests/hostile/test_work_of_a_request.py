@@ -229,7 +229,7 @@ def test_a_lead_of_no_end_of_values_is_refused_before_it_is_parsed(name: str) ->
     ):
         calls, refused = calls_of(work)
         assert calls <= FEW_CALLS
-        assert refused is not None
+        assert isinstance(refused, InvalidRequest)
         assert refused.detail == TOO_MUCH
 
 
@@ -285,7 +285,7 @@ def test_a_text_is_not_taken_apart_into_no_end_of_items(field: str, text: str) -
     addressed = _asked({"type": "email"}) | {"credentials": {"email": {"emails": text}}}
     calls, refused = calls_of(lambda: validate(tagged if field == "tags" else addressed))
     assert calls <= FEW_CALLS
-    assert refused is not None
+    assert isinstance(refused, InvalidRequest)
     assert refused.detail == TOO_MUCH
 
 

@@ -40,7 +40,14 @@ class People:
 
     def swept(self, batch_id: str) -> dict[str, Any]:
         """The batch, once it has ended by the sweep. That comes by every minute; here it is asked to."""
-        return until(lambda: final(self.batch(batch_id)) or self.sweep())
+
+        def after_a_sweep() -> dict[str, Any] | None:
+            batch = final(self.batch(batch_id))
+            if batch is None:
+                self.sweep()
+            return batch
+
+        return until(after_a_sweep)
 
     def sweep(self) -> None:
         path = "/api/v2/dags/sweep/dagRuns"

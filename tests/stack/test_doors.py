@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 import requests
@@ -127,6 +128,6 @@ def test_doctor_finds_everything_well_and_then_a_missing_pool(stack: Stack) -> N
     assert stack.run("doctor").returncode == 0
 
 
-def _health(stack: Stack) -> dict[str, object]:
-    found: dict[str, object] = requests.get(f"{stack.ports.api_url}/api/integrations/health", timeout=30).json()
+def _health(stack: Stack) -> dict[str, Any]:
+    found: dict[str, Any] = requests.get(f"{stack.ports.api_url}/api/integrations/health", timeout=30).json()
     return found

@@ -41,11 +41,11 @@ class OneSecret(RequestModel):
 class Service(Integration[AnySettings, OneSecret]):
     """A destination that does what it was told: answers a receipt, or raises. Remembers what it got."""
 
-    answers: list[Receipt | BaseException] = field(default_factory=list)
+    answers: list[Receipt | BaseException | None] = field(default_factory=list)
     finds: list[Receipt | BaseException | None] = field(default_factory=list)
     got: list[Call] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
-    while_sending: Callable[[], None] = lambda: None
+    while_sending: Callable[[], object] = lambda: None
     repeatable: bool = False  # type: ignore[misc]
     can_find: bool = False  # type: ignore[misc]
     absent_after_s: float = 0  # type: ignore[misc]
@@ -61,7 +61,8 @@ class Service(Integration[AnySettings, OneSecret]):
 
     def find(self, lead: Lead, *, settings: AnySettings, account: Account[OneSecret], call: Call) -> Receipt | None:
         self.asked.append(call.key)
-        return self._next(self.finds)
+        found: Receipt | None = self._next(self.finds)
+        return found
 
     @classmethod
     def from_connection(cls, connection: ConnectionFields, inline: Mapping[str, Any]) -> Account[OneSecret]:

@@ -55,7 +55,7 @@ class Process:
 
     base: Store
     point: Point | None = None
-    happens: Callable[[], None] = lambda: None
+    happens: Callable[[], object] = lambda: None
     is_dead: bool = False
     last_told: str = ""
     _passed: Counter[Place] = field(default_factory=Counter)

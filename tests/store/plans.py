@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,10 +49,12 @@ class Plans:
     def _explain(self, connection: Connection, cursor: Any, statement: str, parameters: Any, *_: object) -> None:
         if not statement.startswith(EXPLAINED):
             return
-        with connection.connection.cursor() as own:
+        with closing(connection.connection.cursor()) as own:
             counts = self.counts and statement.startswith("SELECT") and "FOR UPDATE" not in statement
             own.execute(f"EXPLAIN (FORMAT JSON{', ANALYZE' if counts else ''}) {statement}", parameters)
-            self.nodes.append((statement, list(_all(own.fetchone()[0][0]["Plan"]))))
+            found = own.fetchone()
+            assert found is not None
+            self.nodes.append((statement, list(_all(found[0][0]["Plan"]))))
 
 
 def _all(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -63,4 +65,4 @@ def _all(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _rows(node: dict[str, Any]) -> int:
     removed = (count for name, count in node.items() if name.startswith("Rows Removed by"))
-    return round((node["Actual Rows"] + sum(removed)) * node["Actual Loops"])
+    return round(float((node["Actual Rows"] + sum(removed)) * node["Actual Loops"]))

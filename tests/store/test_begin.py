@@ -140,7 +140,7 @@ def test_what_is_cancelled_between_the_look_and_the_attempt_is_not_sent(
     if has_to_wait:
         monkeypatch.setattr(Admission, "wait_for_turn", not_admitted)
     canceller = Canceller(store=ground.store, settings=ground.settings, clock=ground.deliverer.clock)
-    process = Process(ground.store, Point(Place.AFTER, 1), lambda: canceller.batch(delivery_id[:-2]) and None)
+    process = Process(ground.store, Point(Place.AFTER, 1), lambda: canceller.batch(delivery_id[:-2]))
     ground.deliverer = replace(ground.deliverer, store=process.store)
     service = Service(repeatable=True, answers=[DOWN])
     ground.attempt(delivery_id, service, asked=asked)

@@ -205,7 +205,7 @@ def test_a_batch_is_settled_and_told_of_once_wherever_a_session_ends(
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """An outcome that cannot be written is written a moment later; here at once."""
     for persistent in (Outcome.end, Beginning.is_written):
-        monkeypatch.setattr(persistent.retry, "sleep", lambda _: None)  # type: ignore[attr-defined]
+        monkeypatch.setattr(persistent.retry, "sleep", lambda _: None)
 
 
 def test_sessions_that_ended_while_nobody_used_them_are_thrown_away(store: Store, postgres_url: str) -> None:

@@ -214,6 +214,7 @@ def test_what_is_not_found_too_early_is_not_sent_again_until_it_can_no_longer_ar
     assert early.error.code == "too_early"
     assert early.retry_in_s == pytest.approx(65 * 1.1)
     assert in_doubt(store, delivery_id)
+    assert early.retry_in_s is not None
     clock.pass_s(early.retry_in_s)
     attempt(deliverer, delivery_id, service)
     assert (len(service.asked), len(service.got)) == (2, 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -471,9 +471,8 @@ def test_people_are_still_told_and_callers_are_not(
     sender.through(REFUSED, REFUSED)
     ask(eraser)
     with store.begin() as connection:
-        states = dict(
-            connection.execute(text("SELECT channel, state FROM notifications WHERE batch_id IS NOT NULL")).all()
-        )
+        found = connection.execute(text("SELECT channel, state FROM notifications WHERE batch_id IS NOT NULL"))
+        states: dict[str, str] = dict(found.tuples().all())
         troubles = outbox.troubles(connection, now=clock())
     assert (states["email"], states["callback_url"]) == ("pending", "erased")
     assert troubles == []
@@ -505,7 +504,8 @@ def test_two_who_ask_at_once_and_a_wave_that_settles_do_not_block_each_other(
         sends = [pool.submit(sender.send, batch_id, service, run_id=run_id) for batch_id in ids]
         asks = [pool.submit(ask, eraser) for _ in range(2)]
         settles = pool.submit(sender.settler.wave, run_id, over=True)
-        for future in (*sends, *asks, settles):
+        futures: list[Future[Any]] = [*sends, *asks, settles]
+        for future in futures:
             future.result(timeout=60)
     eraser.go_on()
     assert (found_in(store), eraser.open_ones()) == ([], [])

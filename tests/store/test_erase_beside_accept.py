@@ -68,7 +68,7 @@ def kept(store: Store) -> list[tuple[str, bool]]:
 
 @pytest.mark.parametrize("given", [{}, {"lead": LEAD}], ids=["stored", "inline"])
 def test_what_is_just_being_accepted_is_waited_for_and_erased_too(
-    store: Store, inbox: Inbox, eraser: Eraser, given: Mapping[str, Any]
+    store: Store, inbox: Inbox, eraser: Eraser, given: dict[str, Any]
 ) -> None:
     inbox.accept(BODY | {"lead": LEAD})
 

@@ -17,7 +17,7 @@ from leadcast.core.notes import Note
 from leadcast.core.settings import Settings
 from leadcast.engine.tell.lead_status import LeadStatus
 from leadcast.flow.inbox import Inbox, look_up
-from leadcast.flow.notify import Dispatcher
+from leadcast.flow.notify import Dispatcher, Sender
 from leadcast.flow.plan import plan
 from leadcast.flow.settle import Settler
 from leadcast.lead_table.table import LeadTable
@@ -97,7 +97,7 @@ def inbox(store: Store, settings: Settings, clock: StoppedClock, table: Table) -
 
 @pytest.fixture
 def dispatcher(store: Store, clock: StoppedClock, table: Table) -> Dispatcher:
-    senders = {**dict.fromkeys(Channel, Post()), Channel.LEAD_STATUS: LeadStatus(store, table)}
+    senders: dict[Channel, Sender] = {**dict.fromkeys(Channel, Post()), Channel.LEAD_STATUS: LeadStatus(store, table)}
     return Dispatcher(store=store, senders=senders, clock=clock)
 
 
@@ -177,6 +177,7 @@ def test_a_row_that_no_request_could_hold_is_mended_and_noted(inbox: Inbox, tabl
 def test_a_lead_of_the_table_is_shown_with_its_batches(inbox: Inbox, table: Table, store: Store) -> None:
     accepted = inbox.accept(REQUEST)
     view = Monitor(store, sees=lambda sender: True).lead("7")
+    assert view.lead is not None
     assert (view.lead.name, [batch.id for batch in view.batches]) == ("Анна", [accepted.batch_id])
 
 

@@ -169,7 +169,7 @@ def test_a_webhook_that_may_have_arrived_is_not_called_cancelled_after_a_person_
 ) -> None:
     """Nobody need decide about what can be repeated, so a retry is no answer to the question whether it arrived."""
     delivery_id = ground.claimed("webhook")
-    parts = {"store": ground.store, "settings": ground.settings, "clock": ground.deliverer.clock}
+    parts: dict[str, Any] = {"store": ground.store, "settings": ground.settings, "clock": ground.deliverer.clock}
     ground.attempt(delivery_id, Service(repeatable=True, answers=[UnknownOutcome("no answer")]))
     Canceller(**parts).batch(delivery_id[:-2])
     assert ground.stands(delivery_id) == (S.FAILED, D.UNKNOWN)
@@ -214,7 +214,7 @@ def test_a_clear_that_was_seen_to_counts_no_more_when_another_run_has_carried_th
 ) -> None:
     """The engine may start the task of the first run again, since it has lost sight of it; nobody wants it sent."""
     delivery_id = ground.claimed()
-    parts = {"store": ground.store, "settings": ground.settings, "clock": ground.deliverer.clock}
+    parts: dict[str, Any] = {"store": ground.store, "settings": ground.settings, "clock": ground.deliverer.clock}
     ground.attempt(delivery_id, Service(answers=[REFUSED]), asked=True, asked_by="w:1")
     settler.wave("w", over=True)
     Retrier(**parts).batch(delivery_id[:-2])

@@ -59,7 +59,7 @@ def waits_for(store: Store, table: str) -> bool:
         f"AND relation = '{table}'::regclass"
     )
     with store.begin() as connection:
-        return connection.execute(text(query)).scalar_one() > 0
+        return bool(connection.execute(text(query)).scalar_one() > 0)
 
 
 def test_while_an_upgrade_waits_for_a_table_others_get_at_it(older: Store) -> None:

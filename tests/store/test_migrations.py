@@ -74,7 +74,7 @@ def indexes(engine: Engine) -> dict[str, bool]:
     """Index → whether it is whole."""
     query = "SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE indrelid IN ('batches'::regclass)"
     with engine.connect() as connection:
-        return dict(connection.execute(text(query)).all())  # type: ignore[arg-type]
+        return dict(connection.execute(text(query)).tuples().all())
 
 
 def test_indexes_are_as_the_schema_says_in_their_conditions_too(empty: Engine) -> None:

@@ -53,7 +53,7 @@ class FaultyStore(Store):
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long it was waited for the store; the time does not pass."""
     waited: list[float] = []
-    monkeypatch.setattr(Dispatcher._mark.retry, "sleep", waited.append)  # type: ignore[attr-defined]
+    monkeypatch.setattr(Dispatcher._mark.retry, "sleep", waited.append)
     return waited
 
 

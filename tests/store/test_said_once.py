@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 import pytest
 from sqlalchemy import Connection, select
 
-from leadcast.core.errors import AttemptFailed, DeliveryError, TransientError
+from leadcast.core.errors import AttemptFailed, DeliveryError, StoreError, TransientError
 from leadcast.core.model import DeliveryState
 from leadcast.flow.deliver.outcome import Outcome
 from leadcast.flow.settle import Settler
 from leadcast.integrations.base import Account, Call
-from leadcast.store.database import Store, StoreError
+from leadcast.store.database import Store
 from leadcast.store.schema import circuits, notifications
 
 from .conftest import OneSecret, Service
@@ -55,7 +55,7 @@ class Away(Service):
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Outcome.end.retry, "sleep", lambda _: None)  # type: ignore[attr-defined]
+    monkeypatch.setattr(Outcome.end.retry, "sleep", lambda _: None)
 
 
 def failures(store: Store) -> int:

@@ -152,7 +152,7 @@ def test_what_is_still_being_sent_is_left_alone_and_settled_later(
     store: Store, settler: Settler, deliverer: Deliverer, wave: Callable[..., str]
 ) -> None:
     batch_id = wave(types=("telegram",))
-    service = Service(while_sending=lambda: settler.wave("w", over=True) and None)
+    service = Service(while_sending=lambda: settler.wave("w", over=True))
     deliverer.deliver(f"{batch_id}-0", integration=service, last_in_run=True)
     assert states(store, batch_id) == [D.DELIVERED]
     assert status(store, batch_id) is BatchStatus.PROCESSING

@@ -389,7 +389,7 @@ def test_a_wave_whose_store_is_away_is_not_tried_batch_by_batch(
 
 def test_trouble_in_one_thing_is_noted_and_the_next_is_done(capsys: pytest.CaptureFixture[str]) -> None:
     trouble = Trouble()
-    done = []
+    done: list[str] = []
     with trouble.noted("the first"):
         raise KeyError("+79990000007")
     with trouble.noted("the second"):

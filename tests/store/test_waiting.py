@@ -298,7 +298,7 @@ def test_a_task_that_hangs_while_sending_is_not_repeated_by_airflow_as_if_a_pers
     from leadcast.engine.dags.policy import LedgerRetryPolicy
 
     delivery_id = f"{accept('telegram').batch_id}-0"
-    service = Service(answers=[AirflowTaskTimeout("execution_timeout")])  # type: ignore[list-item]
+    service = Service(answers=[AirflowTaskTimeout("execution_timeout")])
     for try_number in range(1, 4):
         try:
             deliverer.deliver(delivery_id, integration=service, last_in_run=try_number == 3, asked=False)

@@ -39,7 +39,7 @@ class Form:
     @property
     def fields(self) -> dict[str, Any]:
         """The connection, as AIRFLOW_CONN_… has one."""
-        blank = {"description": None, "login": None, "schema": None, "port": None, "password": None}
+        blank: dict[str, Any] = {"description": None, "login": None, "schema": None, "port": None, "password": None}
         fields = blank | dict(self.standard) | {"conn_type": self.conn_type, "extra": self.saved}
         return fields | ({"port": int(fields["port"])} if fields["port"] else {})
 

@@ -102,7 +102,7 @@ class PlainAirflow:
             raise AssertionError(f"{command}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
 
-    def python(self, code: str, **more: str) -> Any:
+    def python(self, code: str, **more: Any) -> Any:
         """What the last line that this code prints holds, as JSON."""
         script = self.folder / "script.py"
         script.write_text(code, encoding="utf-8")

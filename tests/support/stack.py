@@ -37,7 +37,7 @@ LONGEST_UP_S = 1500
 """More than `leadcast up` waits itself."""
 T = TypeVar("T")
 
-SECRETS = {
+SECRETS: dict[str, dict[str, Any]] = {
     "amocrm": {
         "subdomain": "example",
         "client_id": "client-id-of-the-tests",

@@ -7,7 +7,8 @@ from pydantic import SecretStr, ValidationError
 
 from leadcast.core.errors import Blocked, InvalidRequest
 from leadcast.core.field_words import words_of
-from leadcast.flow.request import SendBatch, check
+from leadcast.core.refusals import check
+from leadcast.flow.request import SendBatch
 from leadcast.integrations.base import Account
 from leadcast.integrations.http.address import Target, callable_url
 from leadcast.integrations.webhook.integration import Webhook

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -17,10 +18,11 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from leadcast.cli import EXIT_NOT_RUNNING, app, session, show
+from leadcast.cli import EXIT_NOT_RUNNING, airflow_here, app, session, show
 from leadcast.client import api as client
 from leadcast.client.api import Api, ApiError
 from leadcast.client.errors import StackError
+from leadcast.local import stack
 from leadcast.local.home import Home
 from leadcast.local.ports import Ports
 
@@ -59,7 +61,7 @@ def test_what_to_try_next_is_a_line_that_works_where_one_is(
     (project / "examples").mkdir(parents=True)
     (project / "examples" / "lead-123.json").touch()
     monkeypatch.chdir(tmp_path / "elsewhere" if below == "elsewhere" else project)
-    monkeypatch.setattr(show.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
 
     show.addresses(Ports(api=9000), Home(root=tmp_path / "home", project=project), console, has_lead_123=True)
 
@@ -199,7 +201,7 @@ def refusing_stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., st
         Thread(target=server.serve_forever).start()
         url = f"http://127.0.0.1:{server.server_port}"
         monkeypatch.setattr(session, "_has_stack", lambda: True)
-        monkeypatch.setattr(session.stack, "log_in", lambda home, user: Api.log_in(url, user=user, password="p"))
+        monkeypatch.setattr(stack, "log_in", lambda home, user: Api.log_in(url, user=user, password="p"))
 
         def said(*arguments: str, token: str = "") -> str:
             env = {"LEADCAST_TOKEN": token, "LEADCAST_URL": url}
@@ -225,7 +227,7 @@ def test_an_airflow_that_is_no_local_stack_has_no_such_way(
     refusing_stack: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "_has_stack", lambda: False)
-    monkeypatch.setattr(session.airflow_here, "log_in", lambda user: None)
+    monkeypatch.setattr(airflow_here, "log_in", lambda user: None)
     assert "--user" not in refusing_stack("retry", "b1")
 
 

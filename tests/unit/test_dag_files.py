@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def dags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "dags"
 
 
-def bundles(monkeypatch: pytest.MonkeyPatch, *listed: dict[str, object]) -> None:
+def bundles(monkeypatch: pytest.MonkeyPatch, *listed: Mapping[str, object]) -> None:
     monkeypatch.setenv(LIST, json.dumps(listed))
 
 

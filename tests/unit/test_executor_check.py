@@ -58,4 +58,4 @@ def test_airflow_loads_what_the_page_says_to_set() -> None:
 def test_airflows_own_still_cannot_let_go_of_a_task() -> None:
     """Else ours, and what the pages say of it, has served its time."""
     with pytest.raises(NotImplementedError):
-        LocalExecutor(parallelism=1).revoke_task(ti=object())  # type: ignore[arg-type]
+        LocalExecutor(parallelism=1).revoke_task(ti=object())  # type: ignore[arg-type, no-untyped-call]

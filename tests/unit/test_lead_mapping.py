@@ -100,4 +100,4 @@ def test_what_makes_no_sense_is_refused_with_the_setting_named(values: dict[str,
     ],
 )
 def test_a_row_becomes_the_lead_that_a_request_would_hold(row: dict[str, Any], data: dict[str, Any]) -> None:
-    assert tidy(lead_data(row)).data == tidy({}).data | data
+    assert tidy(lead_data(row)).data == {**tidy({}).data, **data}

@@ -19,7 +19,7 @@ MAPPING = LeadMapping(conn_id="crm", table="people", columns={"name": "name"})
 
 
 def connection(conn_type: str, *, extra: Mapping[str, Any] | None = None, **more: Any) -> ConnectionFields:
-    fields = {"host": "db", "login": "u", "password": SecretStr("p@ss/word"), "schema": "shop"} | more
+    fields: dict[str, Any] = {"host": "db", "login": "u", "password": SecretStr("p@ss/word"), "schema": "shop"} | more
     return ConnectionFields(conn_id="crm", conn_type=conn_type, extra=extra or {}, **fields)
 
 

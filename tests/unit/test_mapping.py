@@ -134,7 +134,7 @@ def test_a_filter(use: str, expected: Any) -> None:
 
 
 def test_every_filter_is_shown_above() -> None:
-    cases = next(mark for mark in test_a_filter.pytestmark if mark.name == "parametrize").args[1]  # type: ignore[attr-defined]
+    cases = next(mark for mark in test_a_filter.pytestmark if mark.name == "parametrize").args[1]
     shown = {use.split("|")[1].split("(")[0].strip() for use, _ in cases}
     assert shown == set(FILTERS)
 

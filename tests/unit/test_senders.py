@@ -96,7 +96,7 @@ def test_a_mail_server_that_never_greets_has_its_time_and_no_more(silent: tuple[
 def test_a_mail_server_that_has_the_message_may_take_longer_than_one_that_has_still_to_answer(
     monkeypatch: pytest.MonkeyPatch, timeout_s: float, step_s: float
 ) -> None:
-    given: list[tuple[float, float]] = []
+    given: list[tuple[Any, Any]] = []
 
     def send(server: MailServer, message: object, recipients: Sequence[str], *, timeout_s: float) -> Sent:
         given.append((server.timeout_s, timeout_s))

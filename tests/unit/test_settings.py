@@ -133,7 +133,7 @@ def test_airflow_knows_every_setting_as_the_model_has_it() -> None:
         assert field.description in option["description"]
         assert unit_of(field) in option["description"]
         assert option["sensitive"] == is_secret(field)
-        types = {int: "integer", float: "float", bool: "boolean"}
+        types: dict[Any, str] = {int: "integer", float: "float", bool: "boolean"}
         assert option["type"] == types.get(field.annotation or str, "string")
 
 

@@ -135,7 +135,7 @@ def test_a_type_that_nobody_registered_is_refused_with_those_that_there_are(sand
     [
         (None, None, "cannot be tried without sending"),
         (lambda: f"Yes: {SECRET}\nsecond line", True, "Yes: *** second line"),
-        (lambda: {}[SECRET], False, "The test itself failed: KeyError at test_test_connection.py:"),
+        (lambda: dict[str, str]()[SECRET], False, "The test itself failed: KeyError at test_test_connection.py:"),
     ],
     ids=["without a harmless call", "with one that says too much", "with one that breaks"],
 )

@@ -183,7 +183,8 @@ def test_what_is_mended_is_noted_without_its_value() -> None:
 
 def test_nothing_is_noted_of_what_every_form_sends() -> None:
     """A note is for what somebody has to look at."""
-    data = {"name": " Anna ", "phone": None, "email": "", "comment": "a\r\nb", "utm": [], "custom": {"a": 5}}
+    data: dict[str, Any] = {"name": " Anna ", "phone": None, "email": "", "utm": [], "custom": {"a": 5}}
+    data["comment"] = "a\r\nb"
     assert notes_of(data) == []
 
 
@@ -285,7 +286,8 @@ def test_a_fields_name_is_known_in_any_case_where_that_is_not_given() -> None:
 def test_a_field_that_is_given_stands_above_one_in_another_case(order: int) -> None:
     given = dict([("name", "Anna"), ("NAME", "Eve")][::order])
     assert tidy(given).data == EMPTY | {"name": "Anna", "custom": {"NAME": "Eve"}}
-    for none in (None, "", " ", [], False):
+    nothing: tuple[Any, ...] = (None, "", " ", [], False)
+    for none in nothing:
         assert tidy({**given, "name": none}).data == EMPTY | {"name": "Eve"}
         assert tidy({"name": "Anna", "Name": none}).data["name"] == "Anna"
     assert tidy({"NAME": "Eve", "Name": "Ann"}).data == EMPTY | {"name": "Eve", "custom": {"Name": "Ann"}}

@@ -25,8 +25,9 @@ PACKAGE = Path(leadcast.__file__).parent
 SAMPLE = "X 9"
 """With a blank in it, as values have them: none may be torn at it."""
 NOT_FOR_PEOPLE = ("sandbox", "local", "cli")
+DELIVERY_ERRORS: list[type] = [errors.DeliveryError, *errors.DeliveryError.__subclasses__()]
 ERRORS = {name for name in dir(errors) if isinstance(getattr(errors, name), type)} & {
-    kind.__name__ for kind in (errors.DeliveryError, *errors.DeliveryError.__subclasses__())
+    kind.__name__ for kind in DELIVERY_ERRORS
 } | {"RateLimited", "CredentialsError", "Gone", "Unsendable", "kind"}
 """`kind`: a variable that holds one of them."""
 REASONS = {"critical", "reason"}

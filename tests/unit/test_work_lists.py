@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from leadcast.engine.dags import work_lists
+from leadcast.integrations import registry
 
 
 def context(states: Mapping[str, str | None], lists: Mapping[str, Sequence[str]]) -> Any:
@@ -31,7 +32,7 @@ def work(*delivery_ids: str) -> list[dict[str, str]]:
 def planned_again(
     states: Mapping[str, str | None], *, had: Sequence[str], found: Sequence[str], at_most: int = 1000
 ) -> list[str]:
-    lists = {work_lists.stub_of(kind): work() for kind in work_lists.registry.types()} | {"in_telegram": work(*found)}
+    lists = {work_lists.stub_of(kind): work() for kind in registry.types()} | {"in_telegram": work(*found)}
     work_lists.keep_places(context(states, {"in_telegram": had}), lists, at_most=at_most)
     return [item["delivery_id"] for item in lists["in_telegram"]]
 

@@ -44,7 +44,8 @@ def answer(status: int, *, hint: str = "", **body: Any) -> dict[str, Any]:
 def problems(*errors: tuple[str, str]) -> dict[str, Any]:
     """`validation-errors` with these codes and paths."""
     said = [{"code": code, "path": path, "detail": LEAD["phone"]} for code, path in errors]
-    return answer(400, **{"validation-errors": [{"request_id": "0", "errors": said}]})
+    body: dict[str, Any] = {"validation-errors": [{"request_id": "0", "errors": said}]}
+    return answer(400, **body)
 
 
 CASES: list[Case] = [

@@ -7,8 +7,8 @@ from typing import Any
 from tests.support.error_table.cases import SECRET, Case
 
 SALES, BOSS = "sales@example.com", "boss@example.com"
-LOGIN = {"login": "robot", "password": SECRET}
-LATER = {"error": "TransientError", "state": "retrying"}
+LOGIN: dict[str, Any] = {"login": "robot", "password": SECRET}
+LATER: dict[str, Any] = {"error": "TransientError", "state": "retrying"}
 NO_TRY = "uses no try"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from tests.support.error_table.cases import SECRET, Case
 
 MOVED_TO = -1009999999999
-UNSURE = {"error": "UnknownOutcome", "state": "unknown"}
+UNSURE: dict[str, Any] = {"error": "UnknownOutcome", "state": "unknown"}
 
 
 def error(status: int, description: str, **more: Any) -> dict[str, Any]:
