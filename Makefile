@@ -12,6 +12,9 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # For every Python that fits and every system, each file by its hash.
 PIN = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade
+# Without what requirements.txt has: what the local stack needs and production does not.
+BESIDE = --custom-compile-command "make requirements" \
+	$$(sed -nE 's/^([a-z0-9._-]+)(\[.*\])?==.*/--no-emit-package \1/p' requirements.txt)
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 .DEFAULT_GOAL := help
@@ -53,8 +56,10 @@ format: $(VENV)/.installed-dev  ## Format the code
 	$(BIN)/ruff format
 
 requirements: $(VENV)/.uv  ## Pin the packages anew, from pyproject.toml
-	$(PIN) pyproject.toml --extra local --extra celery -c requirements-limits.in -o requirements.txt
-	$(PIN) pyproject.toml --extra dev -c requirements.txt -o requirements-dev.txt
+	$(PIN) pyproject.toml --extra celery -c requirements-limits.in -o requirements.txt
+	$(PIN) pyproject.toml --extra local --extra celery -c requirements.txt $(BESIDE) -o requirements-local.txt
+	sed -i.whole -e '/^# The following packages were excluded/,$$d' -e '/^$$/d' requirements-local.txt && rm requirements-local.txt.whole
+	$(PIN) pyproject.toml --extra dev -c requirements.txt -c requirements-local.txt -o requirements-dev.txt
 	$(PIN) requirements-build.in -c requirements-dev.txt -o requirements-build.txt
 
 clean: down  ## End everything and remove all that `make` has made: packages, databases, logs
@@ -72,9 +77,9 @@ $(VENV)/.uv: requirements-build.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-build.txt
 	@touch $@
 
-$(VENV)/.installed: $(VENV)/.uv requirements.txt pyproject.toml
+$(VENV)/.installed: $(VENV)/.uv requirements.txt requirements-local.txt pyproject.toml
 	@echo "Installing packages …"
-	@$(INSTALL) --require-hashes -r requirements.txt
+	@$(INSTALL) --require-hashes -r requirements.txt -r requirements-local.txt
 	@$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 

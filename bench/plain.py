@@ -9,7 +9,8 @@ from bench.leads import RECIPIENT, TYPES, Arrivals, BenchLead, arrivals, leads
 from bench.processor import task_cpu_s
 from bench.runs import PAUSE_S, Run, await_run, post, read_run
 from bench.stack import PLAIN_DAG_ID, Running
-from leadcast.local.ports import Ports, loopback_url
+from leadcast.client.loopback import loopback_url
+from leadcast.local.ports import Ports
 
 WARM_UPS = 1
 

@@ -21,11 +21,12 @@ import requests
 
 from leadcast.client.api import Api
 from leadcast.client.errors import StackError
+from leadcast.client.loopback import loopback_url
 from leadcast.local import postgres, stack
 from leadcast.local.environment import MARK, stack_environment
 from leadcast.local.home import Home, State, find_project
 from leadcast.local.keys import Keys
-from leadcast.local.ports import Ports, is_free, loopback_url
+from leadcast.local.ports import Ports, is_free
 from leadcast.local.progress import Progress
 from leadcast.local.supervisor import Program, Supervisor
 from leadcast.local.wait import Watch

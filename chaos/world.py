@@ -14,7 +14,8 @@ from typing import Any
 
 from leadcast.client.api import Api, ApiError
 from leadcast.client.errors import StackError
-from leadcast.local.ports import Ports, is_free, loopback_url
+from leadcast.client.loopback import loopback_url
+from leadcast.local.ports import Ports, is_free
 from leadcast.sandbox import control_token
 
 START_TIMEOUT_S = 60.0

@@ -9,7 +9,7 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
-FILES = ("requirements.txt", "requirements-dev.txt", "requirements-build.txt")
+FILES = ("requirements.txt", "requirements-local.txt", "requirements-dev.txt", "requirements-build.txt")
 
 
 def entries(text: str) -> dict[str, list[str]]:

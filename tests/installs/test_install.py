@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import tarfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -229,4 +230,11 @@ def test_the_source_distribution_holds_what_the_wheel_needs(tmp_path: Path) -> N
     uv("build", "--quiet", "--wheel", "--out-dir", str(tmp_path / "wheel"), str(sdist))
     uv("build", "--quiet", "--wheel", "--out-dir", str(tmp_path / "direct"), str(ROOT))
     built = [next((tmp_path / folder).glob("*.whl")).read_bytes() for folder in ("wheel", "direct")]
+    assert built[0] == built[1]
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    (unpacked,) = (tmp_path / "unpacked").iterdir()
+    for project, folder in ((unpacked, "local"), (ROOT, "direct-local")):
+        uv("build", "--quiet", "--wheel", "--out-dir", str(tmp_path / folder), str(project / "leadcast-local"))
+    built = [next((tmp_path / folder).glob("*.whl")).read_bytes() for folder in ("local", "direct-local")]
     assert built[0] == built[1]

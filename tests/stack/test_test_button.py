@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import requests
 
-from leadcast.local.ports import loopback_url
+from leadcast.client.loopback import loopback_url
 from tests.support.stack import NEEDLES, Stack
 
 pytestmark = pytest.mark.system

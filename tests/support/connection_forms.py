@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from leadcast.local.ports import loopback_url
+from leadcast.client.loopback import loopback_url
 from leadcast.sandbox.ports import SandboxPorts
 
 TOKEN = "S3CRET-token-of-the-form"

@@ -19,6 +19,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from leadcast.cli import EXIT_NOT_RUNNING, airflow_here, app, session, show
+from leadcast.cli.stack import show as stack_show
 from leadcast.client import api as client
 from leadcast.client.api import Api, ApiError
 from leadcast.client.errors import StackError
@@ -63,7 +64,7 @@ def test_what_to_try_next_is_a_line_that_works_where_one_is(
     monkeypatch.chdir(tmp_path / "elsewhere" if below == "elsewhere" else project)
     monkeypatch.setattr(shutil, "which", lambda name: None)
 
-    show.addresses(Ports(api=9000), Home(root=tmp_path / "home", project=project), console, has_lead_123=True)
+    stack_show.addresses(Ports(api=9000), Home(root=tmp_path / "home", project=project), console, has_lead_123=True)
 
     line = next(line for line in console.export_text().splitlines() if line.startswith("Next"))
     _, program, _, file, _ = shlex.split(line)

@@ -136,8 +136,20 @@ def test_all_workers_differ_in_their_command_and_in_who_may_prune() -> None:
 def test_every_image_is_pinned_to_the_last_digit() -> None:
     ours = "${LEADCAST_IMAGE:-leadcast:0.1.0}"
     for name, service in SERVICES.items():
+        if name == "sandbox":  # no production runs it
+            assert (service["image"], service["build"]["target"]) == (f"{ours}-sandbox", "sandbox")
+            continue
         assert service["image"] == ours or re.search(r":\d+\.\d+(\.\d+)?$", service["image"]), name
         assert service["image"] == ours or name in {*BEGIN_AS_ROOT, "databases"}
+
+
+def test_what_runs_in_production_is_built_without_the_sandbox() -> None:
+    stages = (ROOT / "Dockerfile").read_text(encoding="utf-8").split("\nFROM ")[1:]
+    names = [stage.partition("\n")[0] for stage in stages]
+    assert names == ["${AIRFLOW_IMAGE} AS build", "${AIRFLOW_IMAGE} AS leadcast", "leadcast AS sandbox", "leadcast"]
+    local = ["requirements-local.txt" in stage or "/tmp/local/" in stage for stage in stages]
+    assert local == [False, False, True, False]
+    assert "target" not in SERVICES["worker"]["build"]
 
 
 def test_only_the_api_server_is_published_and_on_loopback_unless_told_otherwise() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from leadcast.client.api import Api, ApiError
 from leadcast.client.errors import StackError
-from leadcast.local.ports import DEFAULT_PORT, loopback_url
+from leadcast.client.loopback import DEFAULT_PORT, loopback_url
 
 _MAY_SEND = ("user", "op", "admin")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import typer
 
 EXIT_FAILED = 1
@@ -14,3 +16,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,  # they show source and values
 )
+
+
+def has_local_stack() -> bool:
+    """Whether the local stack and the sandbox are here: in a checkout, or with the distribution leadcast-local."""
+    found = find_spec("leadcast.local")
+    return found is not None and found.origin is not None  # a folder that was left without its files has none

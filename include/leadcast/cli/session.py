@@ -12,24 +12,17 @@ import typer
 from rich.console import Console
 
 from leadcast.cli import airflow_here, show
+from leadcast.cli.root import has_local_stack
 from leadcast.client.api import Api, ApiError
 from leadcast.client.errors import StackError
+from leadcast.client.loopback import DEFAULT_PORT, loopback_url
 from leadcast.core.errors import LeadcastError
-from leadcast.local import stack
-from leadcast.local.home import Home
-from leadcast.local.ports import DEFAULT_PORT, loopback_url
-from leadcast.local.trust import UntrustedFolder
 
 _TOKEN = "LEADCAST_TOKEN"  # noqa: S105  # a name
 _ADMIN = "admin"
 """The local stack's user who operates: others' batches, too."""
 _FORBIDDEN = 403
 _LONGEST_TOKEN = 64 * 1024
-
-
-def home_here() -> Home:
-    """The home that the environment and the working folder mean."""
-    return Home.find(os.environ, cwd=Path.cwd())
 
 
 def given_token(file: Path | None) -> str:
@@ -100,7 +93,14 @@ def connect(url: str, *, token: str, user: str) -> Api:
 def _log_in(user: str) -> Api:
     if not _has_stack() and (api := airflow_here.log_in(user)) is not None:
         return api
-    return stack.log_in(home_here(), user=user)
+    if not has_local_stack():
+        raise StackError(
+            "No token is given, and there is no Airflow here to sign in at.",
+            mend="POST /auth/token of your Airflow with username and password, then set LEADCAST_TOKEN.",
+        )
+    from leadcast.local import here
+
+    return here.log_in(user)
 
 
 @contextmanager
@@ -126,10 +126,11 @@ def changing(command: str, *, url: str, token_file: Path | None, user: str) -> I
 
 def _has_stack() -> bool:
     """Whether a local stack was ever started here."""
-    try:
-        return home_here().keys_file.exists()
-    except StackError:
+    if not has_local_stack():
         return False
+    from leadcast.local import here
+
+    return here.was_started()
 
 
 def adopt_stack() -> None:
@@ -140,12 +141,11 @@ def adopt_stack() -> None:
     """
     if any(f"AIRFLOW__LEADCAST__STORE_URL{suffix}" in os.environ for suffix in ("", "_CMD", "_SECRET")):
         return
-    try:
-        os.environ.update(stack.environment(home_here(), inherited=os.environ))
-    except UntrustedFolder:
-        raise
-    except StackError:
-        return  # then Airflow's own configuration decides
+    if not has_local_stack():
+        return
+    from leadcast.local import here
+
+    os.environ.update(here.settings())  # none: then Airflow's own configuration decides
 
 
 def refuse_wrong_settings() -> None:

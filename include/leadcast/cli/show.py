@@ -1,13 +1,9 @@
-"""What the command line shows: the stack's state, a batch, a refusal."""
+"""What the command line shows: a batch, a refusal, what went wrong."""
 
 from __future__ import annotations
 
-import shlex
-import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
@@ -18,10 +14,6 @@ from rich.text import Text
 from leadcast.client.api import ApiError
 from leadcast.client.errors import StackError
 from leadcast.core.waits import waited_for
-from leadcast.local.home import Home
-from leadcast.local.keys import Keys
-from leadcast.local.ports import Ports, loopback_url
-from leadcast.local.stack import Status
 
 if TYPE_CHECKING:
     from leadcast.store.accounts.circuits import Circuit
@@ -39,52 +31,6 @@ def coloured(word: str) -> str:
     """A state's word in its colour."""
     colour = _COLOURS.get(word)
     return f"[{colour}]{escape(word)}[/]" if colour else escape(word)
-
-
-def programs(status: Status) -> Table:
-    """The stack's programs and what Airflow says of them."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("program", "state", "health", "pid", "up for"):
-        table.add_column(heading)
-    for state in status.programs:
-        health = status.health.get(state.program.health_name)
-        since = state.description.partition("uptime ")[2]
-        table.add_row(
-            state.program,
-            coloured(state.state),
-            coloured(health.status if health else ""),
-            str(state.pid or ""),
-            escape(since),
-        )
-    return table
-
-
-def from_here(path: Path) -> str:
-    """A path as it can be typed in the working folder: relative below it, else absolute."""
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
-
-
-def addresses(ports: Ports, home: Home, console: Console, *, has_lead_123: bool = False) -> None:
-    """Where to look, and what to try next. Lines are not broken, so that addresses can be copied."""
-    api = f"{ports.api_url}/api/integrations"
-    program = "leadcast" if shutil.which("leadcast") else from_here(Path(sys.executable).with_name("leadcast"))
-    lead_123 = shlex.quote(from_here(home.project / "examples" / "lead-123.json"))
-    next_one = f"send {lead_123} --wait" if has_lead_123 else "up --demo  sends lead 123 to all five"
-    sandbox = loopback_url(ports.sandbox.control)
-    if console.is_terminal:
-        # Elsewhere it would be kept, in a log of CI, say.
-        sandbox += f"/#token={Keys.read(home).sandbox.get_secret_value()}"
-    for what, where in (
-        ("Airflow", f"{ports.api_url}  users admin, user, viewer; passwords in {home.passwords_file}"),
-        ("Monitor", f"{api}/ui"),
-        ("API docs", f"{api}/docs"),
-        ("Sandbox", f"{sandbox}  what the services have received; token in {home.sandbox_token_file}"),
-        ("Logs", f"{home.logs}"),
-        ("Next", f"{program} {next_one}"),
-        ("", f"{program} status, doctor, token, down"),
-    ):
-        console.print(f"[bold]{what:<9}[/]{escape(where)}", highlight=False, soft_wrap=True)
 
 
 def circuits(found: Sequence[Circuit]) -> Group:

@@ -11,9 +11,10 @@ import os
 from collections.abc import Mapping
 from urllib.parse import quote
 
+from leadcast.client.loopback import loopback_url
 from leadcast.local.home import Home
 from leadcast.local.keys import USERS, Keys
-from leadcast.local.ports import Ports, loopback_url
+from leadcast.local.ports import Ports
 
 # Marks the stack's own processes, so that `leadcast down` finds them after anything. See `processes`.
 MARK = "LEADCAST_STACK"

@@ -9,9 +9,9 @@ from dataclasses import asdict
 from pydantic import BaseModel, ConfigDict
 
 from leadcast.client.errors import StackError
+from leadcast.client.loopback import DEFAULT_PORT, loopback_url
 from leadcast.sandbox.ports import SandboxPorts
 
-DEFAULT_PORT = 8080
 _SANDBOX_OFFSET = 10
 _POSTGRES_OFFSET = 20
 
@@ -59,11 +59,6 @@ class Ports(BaseModel):
         """Every port with what listens there."""
         sandbox = {port: f"the sandbox's {name}" for name, port in asdict(self.sandbox).items()}
         return {self.api: "Airflow", **sandbox, self.postgres: "PostgreSQL"}
-
-
-def loopback_url(port: int) -> str:
-    """Base URL of a server on this machine."""
-    return f"http://127.0.0.1:{port}"
 
 
 def is_free(port: int) -> bool:

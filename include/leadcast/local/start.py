@@ -10,12 +10,13 @@ from functools import partial
 
 from leadcast.client.api import Api, ApiError
 from leadcast.client.errors import StackError
+from leadcast.client.loopback import loopback_url
 from leadcast.engine.dag_ids import DAG_ID
 from leadcast.local import postgres, processes
 from leadcast.local.environment import MARK, stack_environment
 from leadcast.local.home import Home, State
 from leadcast.local.keys import Keys
-from leadcast.local.ports import Ports, loopback_url
+from leadcast.local.ports import Ports
 from leadcast.local.progress import Progress, Step
 from leadcast.local.supervisor import Program, Supervisor
 from leadcast.local.wait import Watch

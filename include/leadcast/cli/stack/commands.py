@@ -31,15 +31,16 @@ def up(
     """Start the local stack: PostgreSQL, Airflow, the sandbox services."""
     from rich.console import Console
 
-    from leadcast.cli import session, show
-    from leadcast.local import stack
+    from leadcast.cli import session
+    from leadcast.cli.stack import show
+    from leadcast.local import here, stack
     from leadcast.local.progress import Progress
     from leadcast.local.wait import watch_of
 
     console = Console()
     with session.plain_errors():
         session.refuse_wrong_settings()
-        home = session.home_here()
+        home = here.home()
         console.print(f"Leadcast's local stack in {home.root}", highlight=False, soft_wrap=True)
         progress, watch = Progress(console), watch_of(home, os.environ)
         if not stack.up(home, progress=progress, inherited=os.environ):
@@ -72,12 +73,12 @@ def down() -> None:
     from rich.console import Console
 
     from leadcast.cli import session
-    from leadcast.local import stack
+    from leadcast.local import here, stack
     from leadcast.local.progress import Progress
 
     console = Console()
     with session.plain_errors():
-        home = session.home_here()
+        home = here.home()
         ended = stack.down(home, progress=Progress(console))
         console.print("Ended." if ended else f"No stack runs in {home.root}.", highlight=False)
 
@@ -90,12 +91,13 @@ def status() -> None:
     """
     from rich.console import Console
 
-    from leadcast.cli import session, show
-    from leadcast.local import stack
+    from leadcast.cli import session
+    from leadcast.cli.stack import show
+    from leadcast.local import here, stack
 
     console = Console()
     with session.plain_errors():
-        home = session.home_here()
+        home = here.home()
         now = stack.status(home)
         for timeout_s in _SLOW_TIMEOUTS_S:
             if now.is_slow:
@@ -123,10 +125,10 @@ def token(user: User = "admin") -> None:
     For another Airflow, ask its own: POST /auth/token with {"username": …, "password": …}, or its single sign-on.
     """
     from leadcast.cli import session
-    from leadcast.local import stack
+    from leadcast.local import here
 
     with session.plain_errors():
-        typer.echo(stack.log_in(session.home_here(), user=user).token)
+        typer.echo(here.log_in(user).token)
 
 
 @app.command()
@@ -160,10 +162,10 @@ def sandbox(
 def airflow(context: typer.Context) -> None:
     """Run Airflow's own command line against the local stack: leadcast airflow dags list."""
     from leadcast.cli import session
-    from leadcast.local import stack
+    from leadcast.local import here, stack
 
     with session.plain_errors():
-        env = stack.environment(session.home_here(), inherited=os.environ)
+        env = stack.environment(here.home(), inherited=os.environ)
         command = [sys.executable, "-m", "airflow", *context.args]
         done = subprocess.run(command, env=env, check=False)  # noqa: S603 - as its user has typed it
         raise typer.Exit(done.returncode)
