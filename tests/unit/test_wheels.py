@@ -13,7 +13,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from leadcast.cli import without_stack
+from leadcast.cli import app, without_stack
 from leadcast.cli.stack import commands
 
 ROOT = Path(__file__).parents[2]
@@ -99,7 +99,7 @@ def leadcast(installed: Path, *arguments: str) -> subprocess.CompletedProcess[st
 
 
 def test_the_commands_that_are_missing_there_are_these() -> None:
-    there = {command.callback.__name__ for command in commands.app.registered_commands if command.callback}
+    there = {command.callback.__name__ for command in app.registered_commands if command.callback}
     of_the_stack = {name for name in there if getattr(commands, name, None) is not None}
     assert of_the_stack == set(without_stack.COMMANDS)
 
