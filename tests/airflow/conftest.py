@@ -94,7 +94,7 @@ def run(send_lead: Any, store: Store) -> Callable[..., DagRun]:
         from airflow import settings
 
         with store.begin() as connection:  # `test` gives the run an id of its own: it is the one that was rung for
-            bell.clear(connection, run_id=bell.waiting(connection) or "")
+            bell.reset(connection, run_id=bell.waiting_run(connection) or "")
         try:
             ended: DagRun = send_lead.test(run_conf=conf or {}, logical_date=utc_now())
             return ended

@@ -15,7 +15,7 @@ from leadcast.core.settings import Settings
 from leadcast.flow.plan import plan
 from leadcast.flow.settle import Settler
 from leadcast.store.batches import ledger
-from leadcast.store.batches.bell import clear as clear_bell
+from leadcast.store.batches.bell import reset as reset_bell
 from leadcast.store.database import Store
 from leadcast.store.schema import batches
 from tests.api.conftest import TOKEN, Bell
@@ -33,7 +33,7 @@ def partial(client: TestClient, store: Store, bell: Bell) -> str:
     batch_id = send(client)
     deliver_one_and_fail_one(store, batch_id)
     with store.begin() as connection:
-        clear_bell(connection, run_id=bell.rung[-1][0])
+        reset_bell(connection, run_id=bell.rung[-1][0])
     Settler(store=store, settings=Settings()).wave(WAVE, over=True)
     return batch_id
 

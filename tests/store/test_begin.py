@@ -33,7 +33,7 @@ def cleared_while_its_run_is_settled(
     and then that happens."""
 
     def happens() -> None:
-        settler.wave("w", over=True, give_back=True)
+        settler.wave("w", over=True, requeue_begun=True)
         then()
 
     process = Process(ground.store, Point(Place.AFTER, 1), happens)

@@ -212,7 +212,7 @@ def test_a_plan_waits_for_an_arrival_that_rides_with_it(
     with ThreadPoolExecutor(1) as pool:
         with store.begin() as arriving:
             write(arriving, LATE)
-            assert not bell.answer(arriving, now=clock(), timeout=timedelta(days=1)).must_ring
+            assert not bell.ring_if_needed(arriving, now=clock(), timeout=timedelta(days=1)).must_ring
             planned = pool.submit(plan, store, settings, run_id=run_id)
             waits_or_ends(store, planned)
         planned.result()
@@ -223,7 +223,7 @@ def test_an_arrival_waits_for_a_plan_and_then_rings(store: Store, accept: Accept
     run_id = str(accept(lead_id=1).run_id)
     with ThreadPoolExecutor(1) as pool:
         with store.begin() as planning:
-            bell.clear(planning, run_id=run_id)
+            bell.reset(planning, run_id=run_id)
             arrived = pool.submit(accept, lead_id=2)
             waits_or_ends(store, arrived)
         assert arrived.result().must_ring, "it rode with a wave that was planned already"
@@ -326,7 +326,7 @@ def test_a_look_at_what_has_no_room_waits_for_no_arrival_and_holds_up_none(
         accept(lead_id=lead_id)
     plan(store, small, run_id="w0", clock=clock)
     with ThreadPoolExecutor(1) as pool, store.begin() as arriving:
-        bell.answer(arriving, now=clock(), timeout=timedelta(seconds=30))
+        bell.ring_if_needed(arriving, now=clock(), timeout=timedelta(seconds=30))
         looked = pool.submit(ring_for_rest, store, small, clock=clock)
         waits_or_ends(store, looked)
         assert looked.done()

@@ -45,7 +45,7 @@ def test_a_batch_in_which_nothing_is_open_any_more_gets_its_status_from_the_wave
     # what was open when settling began is delivered before it has its lock
     late = Process(store, Point(Place.AFTER, 2), lambda: ground.attempt(delivery_id, Service()))
     Settler(store=late.store, settings=ground.settings, clock=ground.deliverer.clock).wave(
-        "w", over=True, give_back=True
+        "w", over=True, requeue_begun=True
     )
     ground.plan("x")
     settler.wave("x", over=True)
@@ -108,7 +108,7 @@ def test_who_plans_again_takes_no_batch_from_a_task_of_the_same_run(
     def open_refs_and_then(*args: Any, **kwargs: Any) -> Any:
         found = open_refs(*args, **kwargs)
         with store.begin() as connection:
-            assert claims.adopt(connection, batch_id=delivery_id[:-2], run_id="w")
+            assert claims.ensure_claim(connection, batch_id=delivery_id[:-2], run_id="w")
         return found
 
     monkeypatch.setattr(claims, "claim", lambda *_, **__: set())  # the task holds the batch's row just then

@@ -79,7 +79,7 @@ class Ground:
     def run(self, service: Service, *, settle: bool = True) -> list[str]:
         """One wave; every delivery is tried until it ends or waits. Returns the ids of those that were."""
         with self.store.begin() as connection:
-            run_id = self.run_id = bell.waiting(connection) or f"sweep-{len(service.got)}"
+            run_id = self.run_id = bell.waiting_run(connection) or f"sweep-{len(service.got)}"
         work = plan(self.store, self.settings, run_id=run_id, clock=self.deliverer.clock).work
         sent = [ref.delivery_id for refs in work.values() for ref in refs]
         for delivery_id in sent:
@@ -288,7 +288,7 @@ def test_the_schedule_leaves_alone_what_a_person_has_seen_to(
     service, marked = Service(answers=[error], can_find=True), f"{batch_id}-0"
     with suppress(AttemptFailed):
         ground.deliverer.deliver(marked, integration=service, last_in_run=False, run_id="w", asked=False)
-    ground.settler.wave("w", over=True, give_back=True, given_up=lambda: {marked})
+    ground.settler.wave("w", over=True, requeue_begun=True, given_up=lambda: {marked})
     assert (ground.batch(batch_id).status, ground.states(batch_id)) == (S.FAILED, [state])
     assert retrier.window(**everything(clock)).deliveries == 0
     assert retrier.batch(batch_id).deliveries == 1, "a person may"

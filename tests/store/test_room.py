@@ -51,7 +51,7 @@ class Yard:
         return ring_for_rest(self.ground.store, SMALL, clock=self.clock)
 
     def time_out(self, run_id: str) -> None:
-        self.ground.settler.wave(run_id, over=True, critical=TIMED_OUT, give_back=True)
+        self.ground.settler.wave(run_id, over=True, critical=TIMED_OUT, requeue_begun=True)
 
     def waiting(self, count: int, *types: str, due_in_s: float = 0, waits_for: str = "service") -> list[str]:
         """Batches that were let go, since the first delivery of each waits."""
@@ -73,7 +73,7 @@ class Yard:
 
     def taken(self, kind: str) -> int:
         with self.ground.store.begin() as connection:
-            return room.taken(connection, now=self.clock())[kind]
+            return room.claimed(connection, now=self.clock())[kind]
 
     def batch(self, batch_id: str) -> tuple[str, str | None, bool, int]:
         with self.ground.store.begin() as connection:
@@ -214,5 +214,5 @@ def test_a_wave_that_dies_again_and_again_is_counted_also_where_its_batch_waits(
     batch_id = yard.accept("telegram")
     yard.ids("w0")
     yard.ground.attempt(f"{batch_id}-0", Service(answers=[RateLimited("wait", retry_after_s=40)]), run_id="w0")
-    yard.ground.settler.wave("w0", over=True, give_back=True, had_its_chance=True)
+    yard.ground.settler.wave("w0", over=True, requeue_begun=True, had_its_chance=True)
     assert yard.batch(batch_id) == (S.PROCESSING, "w0", True, 1)

@@ -16,7 +16,7 @@ from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Accepted
 from leadcast.flow.plan import plan
 from leadcast.flow.settle import Settler, all_failed
-from leadcast.store.batches import claims, ledger, standing, views
+from leadcast.store.batches import claims, ledger, snapshots, views
 from leadcast.store.database import Store
 from leadcast.store.schema import notifications
 
@@ -64,7 +64,7 @@ def status(store: Store, batch_id: str) -> BatchStatus:
 
 def states(store: Store, batch_id: str) -> list[D]:
     with store.begin() as connection:
-        return [item.state for item in standing.of_batch(connection, batch_id=batch_id)]
+        return [item.state for item in snapshots.of_batch(connection, batch_id=batch_id)]
 
 
 def told(store: Store) -> list[tuple[str, str]]:
@@ -191,7 +191,7 @@ def test_what_a_run_has_not_begun_goes_back_however_often_it_ends_and_one_letter
 ) -> None:
     ids = [wave(run_id="w0"), wave(run_id="w0"), wave(GOOD, run_id="w0")]
     for number in range(2 * settings.max_claims):
-        settler.wave(f"w{number}", over=True, critical=ENDED, give_back=gives_back)
+        settler.wave(f"w{number}", over=True, critical=ENDED, requeue_begun=gives_back)
         assert [status(store, each) for each in ids] == [BatchStatus.PENDING] * 3
         assert len(plan(store, settings, run_id=f"w{number + 1}", clock=clock).work["email"]) == 3
     assert told(store) == [("email", "critical")] * 2 * settings.max_claims
@@ -210,7 +210,7 @@ def test_a_run_that_timed_out_gives_back_what_has_tries_left_and_counts_what_it_
     for number in range(settings.max_claims):
         assert status(store, batch_id) is BatchStatus.PROCESSING
         die_in_mid_air(store, f"{batch_id}-0", clock)
-        settler.wave(f"w{number}", over=True, critical=ENDED, give_back=True)
+        settler.wave(f"w{number}", over=True, critical=ENDED, requeue_begun=True)
         plan(store, settings, run_id=f"w{number + 1}", clock=clock)
     assert (status(store, batch_id), states(store, batch_id)) == (BatchStatus.FAILED, [D.UNKNOWN])
     assert set(reasons(store)) == {ENDED}
@@ -228,7 +228,7 @@ def test_what_waits_to_be_tried_again_outlives_any_number_of_runs_that_time_out(
     with pytest.raises(AttemptFailed):
         deliverer.deliver(f"{batch_id}-0", integration=Service(answers=[TransientError("down")]), last_in_run=False)
     for number in range(2 * settings.max_claims):
-        settler.wave(f"w{number}", over=True, critical=ENDED, give_back=True)
+        settler.wave(f"w{number}", over=True, critical=ENDED, requeue_begun=True)
         plan(store, settings, run_id=f"w{number + 1}", clock=clock)
     assert states(store, batch_id) == [D.RETRYING]
 
@@ -240,7 +240,7 @@ def test_a_letter_about_a_run_is_written_before_anything_goes_back(
     wave()
     monkeypatch.setattr(Settler, "batch", lambda *_, **__: (_ for _ in ()).throw(SystemExit))
     with pytest.raises(SystemExit):
-        settler.wave("w", over=True, critical=ENDED, give_back=True)
+        settler.wave("w", over=True, critical=ENDED, requeue_begun=True)
     assert told(store) == [("email", "critical")]
 
 
@@ -257,7 +257,7 @@ def test_after_a_failed_plan_the_batches_go_back_and_the_next_wave_takes_them(
     store: Store, settings: Settings, settler: Settler, wave: Callable[..., str]
 ) -> None:
     batch_id = wave()
-    assert settler.wave("w", over=True, critical="the plan failed", give_back=True) == []
+    assert settler.wave("w", over=True, critical="the plan failed", requeue_begun=True) == []
     assert status(store, batch_id) is BatchStatus.PENDING
     assert told(store) == [("email", "critical")]
     assert set(plan(store, settings, run_id="w2").work) == {"amocrm", "email"}
@@ -267,7 +267,7 @@ def test_a_wave_that_comes_late_leaves_alone_what_another_has_claimed_by_now(
     store: Store, settings: Settings, settler: Settler, wave: Callable[..., str]
 ) -> None:
     batch_id = wave(run_id="dead")
-    settler.wave("dead", over=True, critical="gone", give_back=True)
+    settler.wave("dead", over=True, critical="gone", requeue_begun=True)
     plan(store, settings, run_id="alive")
     assert settler.batch(batch_id, run_id="dead", over=True, critical="gone") is None
     assert states(store, batch_id) == [D.PENDING, D.PENDING]
@@ -297,7 +297,7 @@ def test_a_batch_that_kills_every_wave_is_given_up(
             f"w{number}",
             over=True,
             critical=critical,
-            give_back=True,
+            requeue_begun=True,
             had_its_chance=bool(critical),
             failed_with=lambda: tasks,
         )
@@ -316,7 +316,7 @@ def test_what_was_not_begun_goes_back_however_often_where_its_task_has_not_faile
     """The store was away, say; what rides with it is another matter."""
     batch_id = wave(run_id="w0")
     for number in range(settings.max_claims + 2):
-        assert settler.wave(f"w{number}", over=True, give_back=True, failed_with=lambda: {f"{batch_id}-0"}) == []
+        assert settler.wave(f"w{number}", over=True, requeue_begun=True, failed_with=lambda: {f"{batch_id}-0"}) == []
         plan(store, settings, run_id=f"w{number + 1}")
     assert states(store, batch_id) == [D.FAILED, D.PENDING]
 
@@ -328,7 +328,7 @@ def test_a_batch_that_ends_critically_once_more_is_told_of_by_its_run(
     batch_id = wave(types=("telegram",))
     for clears, letters in ((0, 1), (1, 2), (1, 2)):
         with store.begin() as connection:
-            claims.adopt(connection, batch_id=batch_id, run_id="w")
+            claims.ensure_claim(connection, batch_id=batch_id, run_id="w")
         die_in_mid_air(store, f"{batch_id}-0", clock)
         for _ in range(2):
             settler.wave("w", over=True, critical=STOPPED, told_as=f"w {clears}")

@@ -92,7 +92,7 @@ class Ground:
         sent = [ref.delivery_id for refs in work.values() for ref in refs]
         for delivery_id in sent:
             self.deliverer.deliver(delivery_id, integration=service, last_in_run=True, run_id=run_id, asked=False)
-        Settler(store=self.store, settings=self.settings, clock=self.clock).wave(run_id, over=True, give_back=True)
+        Settler(store=self.store, settings=self.settings, clock=self.clock).wave(run_id, over=True, requeue_begun=True)
         return sent
 
     def batch(self, batch_id: str) -> views.BatchView:
@@ -267,7 +267,7 @@ def test_a_run_that_is_cleared_and_ends_so_again_is_told_again(
     for clears in range(2):
         ground.airflow.clears["w"] = clears
         with ground.store.begin() as connection:  # it takes the batch up, and dies in the middle of it
-            claims.adopt(connection, batch_id=batch_id, run_id="w")
+            claims.ensure_claim(connection, batch_id=batch_id, run_id="w")
         die_in_mid_air(ground.store, f"{batch_id}-0", ground.clock)
         assert [ground.settle(), ground.settle()] == [1, 0]
         assert ground.status(batch_id) is becomes
@@ -281,7 +281,7 @@ def test_what_the_runs_own_callback_has_told_the_sweep_does_not_tell_again(groun
     die_in_mid_air(ground.store, f"{batch_id}-0", ground.clock)
     with ground.store.lock(f"delivery:{batch_id}-0"):  # its process still sends
         told_as = ground.airflow.told_as("w")
-        settler.wave("w", over=True, critical=ended.TIMED_OUT, give_back=True, told_as=told_as)
+        settler.wave("w", over=True, critical=ended.TIMED_OUT, requeue_begun=True, told_as=told_as)
     assert ground.settle() == 1
     assert (ground.status(batch_id), ground.letters()) == (S.PENDING, [ended.TIMED_OUT])
 
@@ -504,5 +504,5 @@ def test_what_waits_is_rung_for_when_it_is_due_and_not_before(ground: Ground, st
     assert waves(ground, for_s=120) == 1
     assert ground.status(batch_id) is S.COMPLETED
     with store.begin() as connection:
-        assert bell.waiting(connection) is None
+        assert bell.waiting_run(connection) is None
         assert len(connection.execute(select(attempts.c.id)).all()) == 1

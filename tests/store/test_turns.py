@@ -28,7 +28,7 @@ from leadcast.flow.plan import plan, ring_for_rest
 from leadcast.flow.settle import Settler
 from leadcast.integrations.telegram.settings import TelegramSettings
 from leadcast.store.accounts import circuits
-from leadcast.store.batches import claims, standing
+from leadcast.store.batches import claims, snapshots
 from leadcast.store.database import Store
 
 from .conftest import Service, StoppedClock
@@ -53,7 +53,7 @@ def attempt(deliverer: Deliverer, delivery_id: str, service: Service, **more: An
 
 def states(store: Store, batch_id: str) -> list[D]:
     with store.begin() as connection:
-        return [item.state for item in standing.of_batch(connection, batch_id=batch_id)]
+        return [item.state for item in snapshots.of_batch(connection, batch_id=batch_id)]
 
 
 def ids(made: Any) -> list[str]:
@@ -157,7 +157,7 @@ def test_the_sweep_survives_a_batch_that_was_given_back_and_adopted(
 
     batch_id = accept("webhook").batch_id
     plan(store, settings, run_id="run-1", clock=clock)
-    settler.wave("run-1", over=True, give_back=True)  # `started_at` is empty again
+    settler.wave("run-1", over=True, requeue_begun=True)  # `started_at` is empty again
     attempt(deliverer, f"{batch_id}-0", Service(answers=[TransientError("503")]), run_id="run-1")
     clock.pass_s(3600)
     settle_dead_waves(settler, runs=Runs(lambda run_id: None))
@@ -180,7 +180,7 @@ def test_a_cleared_task_whose_first_try_met_a_store_that_was_away_is_sent_by_the
         def away(*_: Any, **__: Any) -> bool:
             raise StoreError("away for a moment")
 
-        patch.setattr(claims, "adopt", away)
+        patch.setattr(claims, "ensure_claim", away)
         attempt(deliverer, f"{batch_id}-0", Service(), run_id="run-1", asked=was_cleared(3))
     attempt(deliverer, f"{batch_id}-0", Service(), run_id="run-1", asked=was_cleared(3))  # Airflow's own retry
     assert states(store, batch_id) == [D.DELIVERED]

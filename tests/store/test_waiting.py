@@ -34,7 +34,7 @@ from leadcast.flow.settle import Settler
 from leadcast.store.accounts import circuits
 from leadcast.store.accounts.circuits import AccountRef
 from leadcast.store.accounts.limits import StoredLimits
-from leadcast.store.batches import standing
+from leadcast.store.batches import snapshots
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, deliveries, limits, notifications
 
@@ -62,7 +62,7 @@ def attempt(deliverer: Deliverer, delivery_id: str, service: Service, **more: An
 
 def states(store: Store, batch_id: str) -> list[D]:
     with store.begin() as connection:
-        return [item.state for item in standing.of_batch(connection, batch_id=batch_id)]
+        return [item.state for item in snapshots.of_batch(connection, batch_id=batch_id)]
 
 
 def row(store: Store, batch_id: str) -> Any:
@@ -459,7 +459,7 @@ def test_a_wave_whose_plan_failed_is_told_of_though_its_batches_wait(
     settler.wave("run-1", over=True)
     clock.pass_s(200)
     plan(store, settings, run_id="run-2", clock=clock)  # claims; then writing the lists fails three times
-    settler.wave("run-2", over=True, critical="the plan of the wave failed", give_back=True)
+    settler.wave("run-2", over=True, critical="the plan of the wave failed", requeue_begun=True)
     with store.begin() as connection:
         told = list(connection.execute(select(notifications.c.occasion)).scalars())
     assert "critical" in told

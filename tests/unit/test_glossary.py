@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -43,9 +44,14 @@ def public_names(tree: ast.Module) -> Iterator[str]:
 
 
 def words_of(name: str) -> set[str]:
-    """`AmoCrmItem`, `due_items` → their words, in small letters, and as one without the plural's s."""
-    words = {word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+", name)}
-    return words | {word.removesuffix("s") for word in words}
+    """The words of a name: each, each without the plural's s, and each with the next one."""
+    words = in_order(name)
+    return {*words, *(word.removesuffix("s") for word in words), *map(" ".join, pairwise(words))}
+
+
+def in_order(name: str) -> list[str]:
+    """`AmoCrmItem`, `due_items` → their words, in small letters."""
+    return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+", name)]
 
 
 NAMES = {name for tree in TREES for name in public_names(tree)}
@@ -54,7 +60,7 @@ NAMES = {name for tree in TREES for name in public_names(tree)}
 def said() -> str:
     """All that pages and the code say: public names as words, docstrings."""
     texts = [path.read_text(encoding="utf-8") for path in DOCS.rglob("*.md") if path.name != "glossary.md"]
-    texts += [" ".join(words_of(name)) for name in NAMES]
+    texts += [" ".join(in_order(name)) for name in NAMES]
     for tree in TREES:
         nodes = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
         texts += [ast.get_docstring(node) or "" for node in ast.walk(tree) if isinstance(node, nodes)]

@@ -16,7 +16,7 @@ from leadcast.api.body import read_json, read_nothing
 from leadcast.api.caller import Caller, CallerDep
 from leadcast.api.links import Links, LinksDep
 from leadcast.api.threads import ThreadsDep
-from leadcast.control.retry import PutBack
+from leadcast.control.retry import Requeued
 from leadcast.core.absent import is_blank
 from leadcast.core.clock import in_utc
 from leadcast.core.errors import FieldError, InvalidRequest
@@ -167,11 +167,11 @@ async def retry_batch(
     """
     await read_nothing(request)
 
-    def put_back() -> PutBack:
+    def requeue() -> Requeued:
         caller.refuse_to_change(backend.monitor().sender(batch_id))
         return backend.retrier().batch(batch_id)
 
-    found = await threads.run(put_back)
+    found = await threads.run(requeue)
     if found.must_ring and found.run_id:
         _ring(backend, found.run_id, token=caller.token)
     return await threads.run(lambda: _detail(batch_id, backend, caller, links))

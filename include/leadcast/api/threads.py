@@ -51,7 +51,7 @@ class Threads:
         places, place = self._opened(), object()
         loop = asyncio.get_running_loop()
 
-        def let_go() -> None:
+        def leave() -> None:
             with suppress(RuntimeError):  # it has been let go of
                 places.release_on_behalf_of(place)
 
@@ -64,7 +64,7 @@ class Threads:
                 return work()
             finally:
                 with suppress(RuntimeError):  # the server has ended meanwhile
-                    loop.call_soon_threadsafe(let_go)
+                    loop.call_soon_threadsafe(leave)
 
         try:
             with anyio.fail_after(self._waits_s):
@@ -77,7 +77,7 @@ class Threads:
                 return await to_thread.run_sync(done, limiter=CapacityLimiter(1), abandon_on_cancel=True)
         finally:
             if not is_begun:
-                let_go()
+                leave()
         raise NoAnswerYet(f"No answer within {self._answers_within_s:g} s.")
 
     def _opened(self) -> CapacityLimiter:

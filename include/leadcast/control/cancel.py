@@ -12,7 +12,7 @@ from leadcast.core.errors import BatchNotFound, NothingToCancel
 from leadcast.core.settings import Settings
 from leadcast.flow.settle import Settled, Settler
 from leadcast.flow.told import Moment
-from leadcast.store.batches import rounds
+from leadcast.store.batches import batches, rounds
 from leadcast.store.database import Store
 
 log = structlog.get_logger("leadcast.cancel")
@@ -20,7 +20,7 @@ log = structlog.get_logger("leadcast.cancel")
 
 @dataclass(frozen=True, kw_only=True)
 class Canceller:
-    """Cancels batches.
+    """Cancels batches for people: what of one is not being sent yet is not sent any more.
 
     hooks: the moments for which there may be hooks of the user's. Who cannot know leaves it at all of them.
     """
@@ -39,7 +39,7 @@ class Canceller:
             StoreError: the store could not be used.
         """
         with self.store.begin() as connection:
-            batch = rounds.lock(connection, batch_id=batch_id)
+            batch = batches.find_and_lock(connection, batch_id=batch_id)
             if batch is None:
                 raise BatchNotFound(batch_id)
             # a caller who has not seen the answer asks again, and what he wants is done

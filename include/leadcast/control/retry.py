@@ -1,4 +1,4 @@
-"""Retries: what has ended without success is put back into the inbox, for a person or on schedule.
+"""Retries: what has ended without success is requeued, for a person or on schedule.
 
 The delivered is never sent again. What may have arrived stays in doubt, and the service is asked before it is sent.
 """
@@ -17,7 +17,7 @@ from leadcast.core.errors import BatchBusy, BatchErased, BatchNotFound, NothingT
 from leadcast.core.settings import Settings
 from leadcast.flow.plan import ring_for_rest
 from leadcast.integrations import registry
-from leadcast.store.batches import bell, rounds
+from leadcast.store.batches import batches, bell, rounds
 from leadcast.store.database import Store
 
 log = structlog.get_logger("leadcast.retry")
@@ -27,8 +27,8 @@ AT_ONCE = 200
 
 
 @dataclass(frozen=True, kw_only=True)
-class PutBack:
-    """What was put back.
+class Requeued:
+    """How much was requeued.
 
     run_id: the wave that will carry it, as far as it is known by now.
     must_ring: the caller must create that run now. If it cannot, the next arrival or the sweep does.
@@ -42,13 +42,13 @@ class PutBack:
 
 @dataclass(frozen=True, kw_only=True)
 class Retrier:
-    """Puts back."""
+    """Has sent again what has ended without success."""
 
     store: Store
     settings: Settings
     clock: Clock = utc_now
 
-    def batch(self, batch_id: str) -> PutBack:
+    def batch(self, batch_id: str) -> Requeued:
         """For a person: the failed and unknown deliveries of one batch, whatever their error was.
 
         Raises:
@@ -57,22 +57,22 @@ class Retrier:
         """
         now = self.clock()
         with self.store.begin() as connection:
-            batch = rounds.lock(connection, batch_id=batch_id)
+            batch = batches.find_and_lock(connection, batch_id=batch_id)
             if batch is None:
                 raise BatchNotFound(batch_id)
             if batch.is_erased:
                 raise BatchErased(batch_id)
             if not batch.is_at_rest:
                 raise BatchBusy(batch_id, status=batch.status)
-            count = _put_back(connection, batch, asked=True, now=now)
+            count = _requeue(connection, batch, asked=True, now=now)
             if not count:
                 raise NothingToRetry(batch_id, status=batch.status)
             timeout = timedelta(seconds=self.settings.bell_timeout_s)
-            rung = bell.answer(connection, now=now, timeout=timeout)
+            rung = bell.ring_if_needed(connection, now=now, timeout=timeout)
         log.info("batch put back", batch_id=batch_id, lead_id=batch.lead_id, deliveries=count, asked=True)
-        return PutBack(batches=1, deliveries=count, run_id=rung.run_id, must_ring=rung.must_ring)
+        return Requeued(batches=1, deliveries=count, run_id=rung.run_id, must_ring=rung.must_ring)
 
-    def window(self, *, since: datetime, until: datetime, wanted: bool = False) -> PutBack:
+    def window(self, *, since: datetime, until: datetime, wanted: bool = False) -> Requeued:
         """On schedule: what may pass by now, of the batches accepted from `since` to before `until`, each up to
         `retry_rounds` times. Done twice, or beside a wave, it finds nothing more to do.
 
@@ -80,15 +80,15 @@ class Retrier:
             wanted: a person has chosen this window, and wants its leads sent however old they are.
 
         Raises:
-            StoreError: the store could not be used; what was put back by then will be sent.
+            StoreError: the store could not be used; what was requeued by then will be sent.
         """
-        put_back: list[int] = []
+        requeued: list[int] = []
         after = ""
         while ids := self._retriable(since, until, after):
-            put_back += filter(None, (self._on_schedule(batch_id, wanted=wanted) for batch_id in ids))
+            requeued += filter(None, (self._on_schedule(batch_id, wanted=wanted) for batch_id in ids))
             after = ids[-1]
-        run_id = ring_for_rest(self.store, self.settings, clock=self.clock) if put_back else None
-        return PutBack(batches=len(put_back), deliveries=sum(put_back), run_id=run_id, must_ring=run_id is not None)
+        run_id = ring_for_rest(self.store, self.settings, clock=self.clock) if requeued else None
+        return Requeued(batches=len(requeued), deliveries=sum(requeued), run_id=run_id, must_ring=run_id is not None)
 
     def _retriable(self, since: datetime, until: datetime, after: str) -> Sequence[str]:
         with self.store.begin() as connection:
@@ -102,24 +102,24 @@ class Retrier:
             )
 
     def _on_schedule(self, batch_id: str, *, wanted: bool) -> int:
-        """How many deliveries of this batch were put back."""
+        """How many deliveries of this batch were requeued."""
         with self.store.begin() as connection:
-            batch = rounds.lock(connection, batch_id=batch_id)
+            batch = batches.find_and_lock(connection, batch_id=batch_id)
             # since it was looked up, a person, a wave or a second run of this may have come before us
             if batch is None or batch.is_erased or batch.is_cancelled or not batch.is_at_rest:
                 return 0
             if batch.rounds >= self.settings.retry_rounds:
                 return 0
-            count = _put_back(connection, batch, asked=False, wanted=wanted, now=self.clock())
+            count = _requeue(connection, batch, asked=False, wanted=wanted, now=self.clock())
         if count:
             log.info("batch put back", batch_id=batch_id, lead_id=batch.lead_id, deliveries=count, asked=False)
         return count
 
 
-def _put_back(
-    connection: Connection, batch: rounds.Resting, *, asked: bool, now: datetime, wanted: bool = False
+def _requeue(
+    connection: Connection, batch: batches.LockedBatch, *, asked: bool, now: datetime, wanted: bool = False
 ) -> int:
-    return rounds.put_back(
+    return rounds.requeue(
         connection,
         batch,
         can_find=_can_find,

@@ -53,13 +53,13 @@ class DeliveryState(StrEnum):
 _D = DeliveryState
 _NEXT: Mapping[DeliveryState, frozenset[DeliveryState]] = {
     # PENDING → RETRYING: it has to wait before its first attempt
-    # PENDING → UNKNOWN: it was put back, may have arrived before, and nobody comes to find out
+    # PENDING → UNKNOWN: it was requeued, may have arrived before, and nobody comes to find out
     _D.PENDING: frozenset({_D.SENDING, _D.RETRYING, _D.FAILED, _D.UNKNOWN, _D.CANCELLED}),
     # SENDING → SENDING: the attempt before died in mid-air, the next one takes over
     # SENDING → CANCELLED: the batch was cancelled meanwhile, and the attempt has failed
     _D.SENDING: frozenset({_D.SENDING, _D.DELIVERED, _D.RETRYING, _D.FAILED, _D.UNKNOWN, _D.CANCELLED}),
     _D.RETRYING: frozenset({_D.SENDING, _D.RETRYING, _D.FAILED, _D.UNKNOWN, _D.CANCELLED}),
-    # a person cleared the task, or it was put back for another round
+    # a person cleared the task, or it was requeued for another round
     # FAILED, UNKNOWN → DELIVERED: the attempt was given up for dead, and has delivered all the same
     _D.FAILED: frozenset({_D.SENDING, _D.RETRYING, _D.PENDING, _D.DELIVERED}),
     _D.UNKNOWN: frozenset({_D.SENDING, _D.RETRYING, _D.PENDING, _D.DELIVERED}),

@@ -109,7 +109,7 @@ class Inbox:
         def first_answer(connection: Connection, known: batches.Known) -> Accepted:
             if known.body_sha256 != body_sha256:
                 raise IdempotencyConflict
-            carried_by = known.wave_id or run_id or bell.waiting(connection)
+            carried_by = known.wave_id or run_id or bell.waiting_run(connection)
             return _repeated(known, carried_by, total_jobs=len(request.integrations))
 
         # what was accepted before needs no lead: its source may be away by now, or have it no longer
@@ -154,7 +154,7 @@ class Inbox:
                 marking.mark_batch(connection, batch_id=batch.id, lead_id=batch.lead.id, now=self.clock())
             elif brings_lead:
                 leads.put(connection, batch.lead, stored_by=sent_by)
-            rung = bell.Bell(run_id, must_ring=False) if run_id else self._answer_bell(connection)
+            rung = bell.Bell(run_id, must_ring=False) if run_id else self._ring_if_needed(connection)
         _note("batch accepted", batch_id=batch.id, lead_id=batch.lead.id, jobs_count=len(batch.deliveries))
         if is_to_erase:
             _note("batch is erased with its lead", batch_id=batch.id, lead_id=batch.lead.id, run_id=run_id)
@@ -167,8 +167,10 @@ class Inbox:
             must_ring=rung.must_ring,
         )
 
-    def _answer_bell(self, connection: Connection) -> bell.Bell:
-        return bell.answer(connection, now=self.clock(), timeout=timedelta(seconds=self.settings.bell_timeout_s))
+    def _ring_if_needed(self, connection: Connection) -> bell.Bell:
+        return bell.ring_if_needed(
+            connection, now=self.clock(), timeout=timedelta(seconds=self.settings.bell_timeout_s)
+        )
 
     def _lead(self, connection: Connection, request: SendBatch) -> Tidied:
         if request.lead is not None:

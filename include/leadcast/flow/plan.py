@@ -51,11 +51,12 @@ def plan(
     """
     timeout = timedelta(seconds=settings.bell_timeout_s)
     # in a transaction of its own: the longer the inbox, the longer it takes to look through it, and while the bell is
-    # held nothing can arrive. Who has come before is claimed, or rung for, below; who comes now rings for another wave
+    # locked nothing can arrive. Who has come before is claimed, or rung for, below; who comes now rings for another
+    # wave
     with store.begin() as connection:
-        bell.clear(connection, run_id=run_id)
+        bell.reset(connection, run_id=run_id)
     with store.begin() as connection:
-        room.hold(connection)
+        room.lock(connection)
         now = clock()
         bounds = _bounds(settings)
         claimed = claims.claim(
@@ -66,7 +67,7 @@ def plan(
             now=now,
             bounds=bounds,
         )
-        put_off = uninstalled.put_off(
+        postponed = uninstalled.postpone(
             connection,
             run_id=run_id,
             installed=registry.types(),
@@ -74,8 +75,8 @@ def plan(
             now=now,
         )
         refs = _that_fit(claims.open_refs(connection, run_id=run_id, now=now, since=since))
-        # only of what is claimed here: beside us, a task of this run may have taken a batch up again
-        claims.give_back(connection, batch_ids=claimed - {ref.batch_id for ref in refs})
+        # only of what is claimed here: beside us, a task of this run may have claimed a batch again
+        claims.requeue_not_begun(connection, batch_ids=claimed - {ref.batch_id for ref in refs})
         full = room.full(connection, bounds, now=now)
         rest = bell.ring_for_rest(connection, now=clock(), timeout=timeout, planned=run_id, full=full)
     work: dict[str, list[claims.Ref]] = {}
@@ -88,8 +89,8 @@ def plan(
         batches=len({ref.batch_id for ref in refs}),
         deliveries={kind: len(listed) for kind, listed in work.items()},
     )
-    if put_off:
-        log.warning("integrations not installed", run_id=run_id, deliveries=put_off)
+    if postponed:
+        log.warning("integrations not installed", run_id=run_id, deliveries=postponed)
     return Plan(work=work, next_run_id=rest.run_id if rest and rest.must_ring else None)
 
 

@@ -20,7 +20,7 @@ from leadcast.core.settings import Occasion, Settings
 from leadcast.flow.told import Moment, tell
 from leadcast.integrations import registry
 from leadcast.store import outbox
-from leadcast.store.batches import batches, claims, ledger, standing
+from leadcast.store.batches import batches, claims, ledger, snapshots
 from leadcast.store.database import Store
 from leadcast.store.erasing import erasures
 from leadcast.store.paces import Channel
@@ -46,7 +46,7 @@ class Settled:
 
 @dataclass(frozen=True, kw_only=True)
 class Settler:
-    """Settles batches.
+    """Gives batches their status, from what the ledger says of their deliveries.
 
     hooks: the moments for which there may be hooks of the user's. Who cannot know leaves it at all of them.
     """
@@ -62,30 +62,30 @@ class Settler:
         *,
         over: bool,
         critical: str = "",
-        give_back: bool = False,
+        requeue_begun: bool = False,
         had_its_chance: bool = False,
         given_up: Ids = frozenset,
         failed_with: Ids = frozenset,
         told_as: str = "",
         since: datetime | None = None,
     ) -> list[Settled]:
-        """Settles every batch of a wave. What the wave has never begun goes back to the inbox, whatever has ended it;
-        a later one carries it on.
+        """Settles every batch of a wave. What the wave has never begun is requeued, whatever has ended it; a later one
+        carries it on.
 
         Args:
             over: nothing of this wave works any more, so what is still open in the ledger will not end by itself.
             critical: why the wave could not be run to its end. Said of batches that end with it, and of the run.
-            give_back: nobody wanted the wave to end so: what it has begun and what has tries left goes back, too.
-            had_its_chance: its plan has failed, and what it holds may be why: that goes back up to `max_claims` times
-                only.
+            requeue_begun: nobody wanted the wave to end so: what it has begun and what has tries left is requeued, too.
+            had_its_chance: its plan has failed, and what it has claimed may be why: that is requeued up to `max_claims`
+                times only.
             given_up: asked for the ids of deliveries that are not to go on all the same, where any is left open.
-            failed_with: as `given_up`, for those whose own tasks have failed: each may be why, and goes back up to
+            failed_with: as `given_up`, for those whose own tasks have failed: each may be why, and is requeued up to
                 `max_claims` times only.
             told_as: what a letter about the run is known by, so that it is sent once; empty: the run's id.
             since: when the run was made: what had ended before was another's of its id. None: nobody knows.
 
         Returns:
-            The batches that this wave still has; not those that were given back.
+            The batches that this wave still has; not those that were requeued.
 
         Raises:
             Exception: of the first batch that could not be settled; all the others were, unless the store is away.
@@ -95,7 +95,7 @@ class Settler:
             not_begun = (
                 claims.not_begun(connection, run_id=run_id, now=self.clock()) if critical and not had_its_chance else 0
             )
-            if not_begun:  # before the first of them has gone back: whoever settles after us finds none left
+            if not_begun:  # before the first of them is requeued: whoever settles after us finds none left
                 self._tell_of_wave(connection, told_as or run_id, f"{critical}. {_go_back(not_begun)}")
         results: list[Settled | None] = []
         broken: list[Exception] = []
@@ -107,7 +107,7 @@ class Settler:
                         run_id=run_id,
                         over=over,
                         critical=critical,
-                        give_back=give_back,
+                        requeue_begun=requeue_begun,
                         had_its_chance=had_its_chance,
                         given_up=given_up,
                         failed_with=failed_with,
@@ -131,18 +131,18 @@ class Settler:
         run_id: str,
         over: bool,
         critical: str = "",
-        give_back: bool = False,
+        requeue_begun: bool = False,
         had_its_chance: bool = False,
         given_up: Ids = frozenset,
         failed_with: Ids = frozenset,
     ) -> Settled | None:
-        """Settles one batch, as `wave` does. None: this wave has it no longer, it was given back to the inbox."""
+        """Settles one batch, as `wave` does. None: this wave has it no longer, it was requeued."""
         opened = self._open(batch_id) if over else []
         # whoever still sends one of these holds its lock, and what it writes counts, not what we would guess
         locks = {f"delivery:{item.id}": item.id for item in opened}
         with self.store.locks(locks) as free, self.store.begin() as connection:
             known = batches.lock(connection, batch_id=batch_id)
-            # to write what the ledger says is never wrong; to end what is open is for the wave that holds it
+            # to write what the ledger says is never wrong; to end what is open is for the wave that has it
             if over and known.wave_id != run_id:
                 return None
             dropped = set(given_up()) if opened else set()
@@ -150,7 +150,7 @@ class Settler:
             goes_on: set[str] = set()
             if not known.is_cancelled:
                 has_claims = known.claims < self.settings.max_claims
-                begun = give_back and has_claims
+                begun = requeue_begun and has_claims
                 goes_on = {
                     item.id
                     for item in opened
@@ -165,7 +165,7 @@ class Settler:
             if goes_on and len(free) == len(locks):
                 died = any(item.state is DeliveryState.SENDING for item in opened if item.id in goes_on)
                 counts = died or bool(goes_on & blamed)
-                claims.release(connection, batch_id=batch_id, counts=counts, now=self.clock())
+                claims.requeue(connection, batch_id=batch_id, counts=counts, now=self.clock())
                 if any(ended) and critical:
                     batches.set_critical(connection, batch_id=batch_id, reason=critical)
                 log.warning("batch given back", batch_id=batch_id, lead_id=known.lead_id, reason=critical)
@@ -204,13 +204,15 @@ class Settler:
                 now=self.clock(),
             )
 
-    def _open(self, batch_id: str) -> list[standing.Standing]:
+    def _open(self, batch_id: str) -> list[snapshots.DeliverySnapshot]:
         with self.store.begin() as connection:
-            return [item for item in standing.of_batch(connection, batch_id=batch_id) if self._is_open(item, over=True)]
+            return [
+                item for item in snapshots.of_batch(connection, batch_id=batch_id) if self._is_open(item, over=True)
+            ]
 
     def _close(self, connection: Connection, delivery_id: str, *, claims: int, is_given_up: bool = False) -> bool:
         """Ends it, unless that was done while we waited for its lock."""
-        item = standing.of_delivery(connection, delivery_id=delivery_id)
+        item = snapshots.of_delivery(connection, delivery_id=delivery_id)
         if not self._is_open(item, over=True):
             return False
         state, error = _verdict(item, claims=claims)
@@ -220,13 +222,13 @@ class Settler:
         ledger.close(connection, delivery_id=delivery_id, state=state, error=error, now=self.clock())
         return True
 
-    def _has_tries(self, item: standing.Standing) -> bool:
+    def _has_tries(self, item: snapshots.DeliverySnapshot) -> bool:
         if item.waits and item.type not in registry.types():
             return False  # it has waited for as long as it may, and there is nobody to try
         return item.state is DeliveryState.PENDING or item.tries < self.settings.delivering(item.type).tries
 
-    def _is_open(self, item: standing.Standing, *, over: bool) -> bool:
-        """Whether the run that holds the batch has still to end it, or to begin it. One that waits is no run's: a later
+    def _is_open(self, item: snapshots.DeliverySnapshot, *, over: bool) -> bool:
+        """Whether the run that has the batch has still to end it, or to begin it. One that waits is no run's: a later
         wave carries it on, unless it has waited too long and none has. One that was never begun has not, as long as
         there is somebody to begin it.
 
@@ -242,17 +244,19 @@ class Settler:
         since = item.begun_at if item.type in registry.types() else item.round_at
         return is_due and since is not None and now - since > timedelta(seconds=self.settings.give_up_after_s)
 
-    def _write_status(self, connection: Connection, known: batches.Standing, *, critical: str, over: bool) -> Settled:
-        found = standing.of_batch(connection, batch_id=known.batch_id)
+    def _write_status(
+        self, connection: Connection, known: batches.LockedBatch, *, critical: str, over: bool
+    ) -> Settled:
+        found = snapshots.of_batch(connection, batch_id=known.batch_id)
         counters = Counters.of(item.state for item in found)
         status = status_of(counters)
         now = self.clock()
         ends_critically = bool(critical)
         is_in_inbox = known.status is BatchStatus.PENDING and known.wave_id is None
         if is_in_inbox and counters.pending:
-            status = known.status  # put back since: no wave holds it, and one has yet to claim it
+            status = known.status  # requeued since: no wave has it, and one has yet to claim it
         elif counters.pending and not any(self._is_open(item, over=over) for item in found):
-            claims.let_go(connection, batch_id=known.batch_id)
+            claims.park(connection, batch_id=known.batch_id)
         if status is not known.status:
             batches.set_status(connection, batch_id=known.batch_id, status=status, now=now)
             self._queue_lead_status(connection, known.batch_id, status, now=now)
@@ -304,7 +308,7 @@ class Settler:
 
 
 def _tells_of_itself(settled: Settled | None) -> bool:
-    """A batch that goes on, is given back, or ends as it did before, says nothing of the run."""
+    """A batch that goes on, is requeued, or ends as it did before, says nothing of the run."""
     return settled is not None and settled.status.is_final and not settled.ended_as_before
 
 
@@ -312,7 +316,7 @@ def _go_back(not_begun: int) -> str:
     return f"Deliveries that it had not begun: {not_begun}. A later run sends them."
 
 
-def _verdict(item: standing.Standing, *, claims: int) -> tuple[DeliveryState, DeliveryError | None]:
+def _verdict(item: snapshots.DeliverySnapshot, *, claims: int) -> tuple[DeliveryState, DeliveryError | None]:
     """What a delivery is, on which nobody works any more and which has not ended."""
     if item.is_not_begun:
         why = f"Not begun in as many runs as may fail with it ({claims}): see their logs."

@@ -28,7 +28,7 @@ class Moment(StrEnum):
 
 def tell(
     connection: Connection,
-    known: batches.Standing,
+    known: batches.LockedBatch,
     status: BatchStatus,
     *,
     critical: str,
@@ -51,7 +51,7 @@ def tell(
     """
     receiver = _receiver(known, sealer)
     # asked for by a person, it is told again how it went, the same or not
-    times = f":{known.asks}" if known.asks else ""
+    times = f":{known.manual_actions}" if known.manual_actions else ""
     changes = events.changes(connection, known.batch_id)
     turn = f":turn{changes}" if changes else ""
 
@@ -71,7 +71,7 @@ def tell(
 
 
 def _told(
-    settings: Settings, known: batches.Standing, status: BatchStatus, *, is_critical: bool, hooks: Collection[str]
+    settings: Settings, known: batches.LockedBatch, status: BatchStatus, *, is_critical: bool, hooks: Collection[str]
 ) -> Iterator[tuple[Channel, str]]:
     """The one map 'final status → what happens'."""
     for moment in Moment:
@@ -86,7 +86,7 @@ def _told(
         yield Channel.CALLBACK_URL, f"batch.{occasion}"
 
 
-def _receiver(known: batches.Standing, sealer: Sealer) -> Receiver:
+def _receiver(known: batches.LockedBatch, sealer: Sealer) -> Receiver:
     """Who is called back. A URL that cannot be opened is nobody else's."""
     if known.callback_url_sealed is None:
         return EVERYBODY

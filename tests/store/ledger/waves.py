@@ -158,7 +158,7 @@ class Settle:
             run.id,
             over=True,
             critical="" if run.is_planned else "the plan of the wave failed",
-            give_back=True,
+            requeue_begun=True,
             had_its_chance=not run.is_planned,
             given_up=lambda: marked,
             failed_with=lambda: {ref.delivery_id for ref in run.work} - run.done,
@@ -198,7 +198,7 @@ class Callback:
             return
         settler = Settler(store=process.store, settings=world.settings, clock=world.clock)
         critical = "" if self.is_task_failure else "the run timed out"
-        settler.wave(run.id, over=True, critical=critical, give_back=True)
+        settler.wave(run.id, over=True, critical=critical, requeue_begun=True)
 
 
 @dataclass(frozen=True)

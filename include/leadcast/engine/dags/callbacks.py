@@ -55,7 +55,7 @@ def _settle(context: Mapping[str, Any]) -> None:
     finally:
         told_as, since = (own_request.told_as(run), own_request.made_at(run)) if run is not None else ("", None)
         # no person has ended it: that calls nobody
-        settler().wave(run_id, over=True, critical=critical, give_back=True, told_as=told_as, since=since)
+        settler().wave(run_id, over=True, critical=critical, requeue_begun=True, told_as=told_as, since=since)
 
 
 def tell(context: Mapping[str, Any], *, bound_s: float, each_s: float = inf) -> None:

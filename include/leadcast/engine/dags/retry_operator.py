@@ -114,7 +114,7 @@ class RetryOperator(BaseOperator):
 
         Raises:
             AirflowFailException: the fields of the form make no window.
-            StoreError: the store could not be used; what was put back by then will be sent.
+            StoreError: the store could not be used; what was requeued by then will be sent.
         """
         from airflow.sdk.exceptions import AirflowFailException
 

@@ -47,19 +47,19 @@ def ring(
     after a night they would be hundreds.
     """
     with store.begin() as connection:
-        waiting = bell.waiting(connection)
+        waiting = bell.waiting_run(connection)
     trouble = Trouble()
     with trouble.noted("asking for the run that was rung for", run_id=waiting):
         if waiting is not None:
-            note = bell.heard if run_state(waiting) in _TO_COME else bell.gone
+            note = bell.mark_queued if run_state(waiting) in _TO_COME else bell.mark_gone
             with store.begin() as connection:
                 note(connection, run_id=waiting, now=clock())
     return ring_for_rest(store, settings, clock=clock)
 
 
 def settle_dead_waves(settler: Settler, *, runs: Runs) -> int:
-    """Settles what dead waves left. What they have not begun goes back to the inbox; what they have begun does so, too,
-    unless a person has stopped the run.
+    """Settles what dead waves left. What they have not begun is requeued; what they have begun is, too, unless a
+    person has stopped the run.
 
     This is also what notices a run that a person marked in the UI: Airflow 3.3.2 calls no callback of the DAG then.
 
@@ -85,7 +85,9 @@ def settle_dead_waves(settler: Settler, *, runs: Runs) -> int:
         if how is None:
             continue
         with settling.noted(f"settling {wave.run_id}", run_id=wave.run_id):
-            settler.wave(wave.run_id, over=True, critical=how.critical, give_back=how.gives_back, told_as=how.told_as)
+            settler.wave(
+                wave.run_id, over=True, critical=how.critical, requeue_begun=how.requeues_begun, told_as=how.told_as
+            )
             settled += 1
     found = [*asking.found, *settling.found]
     if found:
@@ -98,12 +100,12 @@ class _How:
     """How a dead wave is settled.
 
     told_as: what a letter about its run is known by, where there is one to write.
-    gives_back: what it has begun, too.
+    requeues_begun: what it has begun is requeued, too.
     """
 
     critical: str = ""
     told_as: str = ""
-    gives_back: bool = True
+    requeues_begun: bool = True
 
 
 def _how(wave: claims.OpenWave, runs: Runs, *, now: datetime) -> _How | None:
@@ -112,7 +114,7 @@ def _how(wave: claims.OpenWave, runs: Runs, *, now: datetime) -> _How | None:
     if state in OVER:
         why = why_ended(wave.run_id, runs)
         # by itself: it could not settle, or a process still had what has been let go since
-        return _How(why, runs.told_as(wave.run_id), gives_back=why != STOPPED) if why else _How()
+        return _How(why, runs.told_as(wave.run_id), requeues_begun=why != STOPPED) if why else _How()
     if state is None and now - wave.begun_at > GRACE:
         # nobody can say any more how often it was cleared; another run may have its id one day, and claims later
         return _How(critical=GONE, told_as=f"{wave.run_id} {wave.begun_at.isoformat()}")

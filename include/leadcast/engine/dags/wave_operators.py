@@ -213,7 +213,7 @@ class SettleOperator(BaseOperator):
             run_id,
             over=True,
             critical="" if planned or is_told else PLAN_FAILED,
-            give_back=True,
+            requeue_begun=True,
             had_its_chance=not planned,
             told_as=own_request.told_as(run),
             since=own_request.made_at(run),
@@ -221,7 +221,7 @@ class SettleOperator(BaseOperator):
             given_up=cache(lambda: work_lists.marked_as_done(context)),
             failed_with=cache(lambda: work_lists.failed(context)),
         )
-        # what was given back need not wait for the sweep
+        # what was requeued need not wait for the sweep
         next_run_id = ring_for_rest(config.store(), config.settings())
         if next_run_id is not None:
             ring_from_here(next_run_id)

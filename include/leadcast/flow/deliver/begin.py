@@ -61,7 +61,7 @@ class Beginning:
         with self.store.begin() as connection:
             now = self.clock()
             # before the delivery's own row, as all do who touch both
-            claims.hold(connection, delivery_id=delivery_id)
+            claims.lock_batch_of(connection, delivery_id=delivery_id)
             due = ledger.due(connection, delivery_id, now=now)
             if due is None:
                 log.info("nothing to deliver", delivery_id=delivery_id)
@@ -167,7 +167,7 @@ class Beginning:
             AttemptFailed: another run carries the batch.
         """
         run_id = attempt.run_id
-        if not run_id or claims.adopt(connection, batch_id=attempt.due.batch_id, run_id=run_id):
+        if not run_id or claims.ensure_claim(connection, batch_id=attempt.due.batch_id, run_id=run_id):
             return
         why = "Another run carries this batch just now."
         raise busy(why, self.settings, comes_back=attempt.is_asked and not attempt.last_in_run)

@@ -126,7 +126,7 @@ class Outcome:
         begun, now = self.begun, self.clock()
         with self.store.begin() as connection:
             # the batch before the account and the delivery, as all do who lock them
-            claims.hold(connection, delivery_id=begun.delivery_id)
+            claims.lock_batch_of(connection, delivery_id=begun.delivery_id)
             is_heard = lost_answers.is_heard(connection, begun, is_delivered=decided.receipt is not None)
             if is_heard:
                 decided = self._noted(connection, decided, now=now)

@@ -159,13 +159,13 @@ def stop(connection: Connection, account: AccountRef, error: DeliveryError, *, n
 
 
 def succeeded(connection: Connection, account: AccountRef, *, now: datetime) -> bool:
-    """The service takes this account: closes its circuit and lets go of what waits for it. Says if it was open."""
+    """The service takes this account: closes its circuit, and what waits for it is due. Says if it was open."""
     was_open = connection.execute(
         delete(circuits).where(circuits.c.account == account.id).returning(circuits.c.opened_at)
     ).scalar()
     if was_open is None:
         return False
-    _let_go(connection, account.id, now=now)
+    _make_due(connection, account.id, now=now)
     return True
 
 
@@ -176,7 +176,7 @@ def close(connection: Connection, account_id: str, *, now: datetime) -> list[Cir
         delete(circuits).where(circuits.c.account.startswith(account_id, autoescape=True)).returning(circuits)
     ).all()
     for row in rows:
-        _let_go(connection, row.account, now=now)
+        _make_due(connection, row.account, now=now)
     return [_circuit(row) for row in rows if row.opened_at is not None]
 
 
@@ -213,7 +213,7 @@ def forget_old(connection: Connection, *, before: datetime, stopped_before: date
     connection.execute(delete(circuits).where(is_old))
 
 
-def _let_go(connection: Connection, account_id: str, *, now: datetime) -> None:
+def _make_due(connection: Connection, account_id: str, *, now: datetime) -> None:
     connection.execute(
         update(deliveries)
         .where(deliveries.c.waits_for == WAITS_FOR_CIRCUIT, deliveries.c.account == account_id)

@@ -8,7 +8,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, Connection, and_, insert, literal_column, or_, select, update
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import ProgrammingError
 
@@ -174,37 +186,63 @@ def of_wave(connection: Connection, *, run_id: str, since: datetime | None = Non
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What settling needs to know of a batch."""
+class LockedBatch:
+    """A batch that this transaction has locked: until it ends, nobody else settles, retries or cancels it.
+
+    claims: how many waves in a row have claimed it and left it unsettled.
+    rounds: how often the schedule has sent it again since a person last did.
+    manual_actions: how often a person has had something of it sent again.
+    is_parked: no wave has it, since what is open in it waits.
+    """
 
     batch_id: str
     lead_id: str
     status: BatchStatus
     wave_id: str | None
     claims: int
-    asks: int
+    rounds: int
+    manual_actions: int
     critical: str
     callback_url_sealed: str | None = field(repr=False)
     is_cancelled: bool
     is_erased: bool
-    let_go: bool
+    is_parked: bool
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nobody works on it, or is going to by himself and at once."""
+        return self.status.is_final or self.is_parked
 
 
-def lock(connection: Connection, *, batch_id: str) -> Standing:
-    """The batch, locked until the transaction ends against another settling of it."""
-    row = connection.execute(select(batches).where(batches.c.id == batch_id).with_for_update()).one()
-    return Standing(
+def lock(connection: Connection, *, batch_id: str) -> LockedBatch:
+    """Locks a batch that is known to be there."""
+    return _locked(connection.execute(_row_of(batch_id)).one())
+
+
+def find_and_lock(connection: Connection, *, batch_id: str) -> LockedBatch | None:
+    """Locks the batch; None: there is none of this id."""
+    row = connection.execute(_row_of(batch_id)).one_or_none()
+    return None if row is None else _locked(row)
+
+
+def _row_of(batch_id: str) -> Select[Any]:
+    return select(batches).where(batches.c.id == batch_id).with_for_update()
+
+
+def _locked(row: Row[Any]) -> LockedBatch:
+    return LockedBatch(
         batch_id=row.id,
         lead_id=row.lead_id,
         status=BatchStatus(row.status),
         wave_id=row.wave_id,
         claims=row.claims,
-        asks=row.asks,
+        rounds=row.rounds,
+        manual_actions=row.asks,
         critical=row.critical or "",
         callback_url_sealed=row.callback_url_sealed,
         is_cancelled=row.cancelled_at is not None,
         is_erased=row.erased_at is not None,
-        let_go=row.let_go,
+        is_parked=row.let_go and row.status == BatchStatus.PROCESSING,
     )
 
 

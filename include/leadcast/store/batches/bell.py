@@ -1,10 +1,10 @@
 """The bell: one locked row that makes sure a batch always has a wave that will claim it, and not a wave each.
 
-A batch that is written while a wave waits to be planned rides along; else it rings for a new one. Both `answer` (an
-arrival) and `clear` (plan) take the row's lock and keep it to the end of their transaction, and plan claims after its
-`clear`. So an arrival either commits before plan claims, and is seen, or comes after, and finds nobody waiting.
+A batch that is written while a wave waits to be planned rides along; else it rings for a new one. Both `ring_if_needed`
+(an arrival) and `reset` (plan) take the row's lock and keep it to the end of their transaction, and plan claims after
+its `reset`. So an arrival either commits before plan claims, and is seen, or comes after, and finds nobody waiting.
 
-Nobody looks through the inbox while he holds that lock: every arrival would wait for it, the longer the more wait.
+Nobody looks through the inbox while he has that lock: every arrival would wait for it, the longer the more wait.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def new_run_id(now: datetime) -> str:
     return f"wave__{now:%Y%m%dT%H%M%S}_{secrets.token_hex(4)}"
 
 
-def answer(connection: Connection, *, now: datetime, timeout: timedelta) -> Bell:
+def ring_if_needed(connection: Connection, *, now: datetime, timeout: timedelta) -> Bell:
     """For an arrival, last thing in its transaction: ride with the wave that waits, or ring for a new one.
 
     A bell that was rung longer ago than `timeout` and still has no planned run counts as unheard. So does one that will
@@ -49,25 +49,25 @@ def answer(connection: Connection, *, now: datetime, timeout: timedelta) -> Bell
     return _ring(connection, now)
 
 
-def waiting(connection: Connection) -> str | None:
+def waiting_run(connection: Connection) -> str | None:
     """The run that waits to be planned, if one does."""
     run_id: str | None = connection.execute(select(inbox.c.waiting_run_id)).scalar_one()
     return run_id
 
 
-def heard(connection: Connection, *, run_id: str, now: datetime) -> None:
+def mark_queued(connection: Connection, *, run_id: str, now: datetime) -> None:
     """The run that was rung for is there and will be planned: nobody need ring for another one until the next sweep has
     looked, and not even if that is late."""
     connection.execute(update(inbox).where(inbox.c.waiting_run_id == run_id).values(rung_at=now + HEARD_FOR))
 
 
-def gone(connection: Connection, *, run_id: str, now: datetime) -> None:
+def mark_gone(connection: Connection, *, run_id: str, now: datetime) -> None:
     """The run that was rung for is not to come: if it was seen before, nobody waits for it any longer."""
     seen = (inbox.c.waiting_run_id == run_id) & (inbox.c.rung_at > now)
     connection.execute(update(inbox).where(seen).values(waiting_run_id=None, rung_at=None))
 
 
-def clear(connection: Connection, *, run_id: str) -> None:
+def reset(connection: Connection, *, run_id: str) -> None:
     """For plan, before it claims, and in a transaction of its own: this wave waits no longer, who comes now needs
     another."""
     if connection.execute(select(inbox.c.waiting_run_id).with_for_update()).scalar_one() == run_id:
@@ -88,8 +88,8 @@ def ring_for_rest(
     # who arrives after such a look has rung, or rides along; who claims just now, and leaves nothing, is waited for
     if not connection.execute(left).scalar():
         return None
-    room.hold(connection)
-    return answer(connection, now=now, timeout=timeout) if connection.execute(left).scalar() else None
+    room.lock(connection)
+    return ring_if_needed(connection, now=now, timeout=timeout) if connection.execute(left).scalar() else None
 
 
 def _ring(connection: Connection, now: datetime) -> Bell:

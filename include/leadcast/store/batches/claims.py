@@ -1,4 +1,4 @@
-"""Which wave holds which batch: claimed, let go while its deliveries wait, adopted, given back."""
+"""Which wave has which batch: claimed, parked while its deliveries wait, requeued into the inbox."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from leadcast.store.schema import batches, deliveries
 
 @dataclass(frozen=True)
 class Ref:
-    """What plan hands on of a delivery: small, and neither secret nor personal."""
+    """What plan hands on of a delivery, through Airflow: small, and neither secret nor personal."""
 
     delivery_id: str
     batch_id: str
@@ -28,11 +28,11 @@ class Ref:
 
 
 def claimable(now: datetime, *, planned: str = "", full: Collection[str] = ()) -> ColumnElement[bool]:
-    """Which batches a wave may claim: those that are new, and those that were let go, as soon as one of their
-    deliveries is due.
+    """Which batches a wave may claim: those that are new, and those that are parked, as soon as one of their deliveries
+    is due.
 
     Args:
-        planned: a run that is about to try what it holds; meanwhile no account gets a second probe.
+        planned: a run that is about to try what it has claimed; meanwhile no account gets a second probe.
         full: integrations that have no room. A batch is claimed for what there is room for: one that stands still
             keeps none of the others waiting.
     """
@@ -43,8 +43,8 @@ def claimable(now: datetime, *, planned: str = "", full: Collection[str] = ()) -
     if full:
         waits = waits.where(deliveries.c.type.not_in(full))
         is_new = and_(_IS_NEW, room.is_wanted_beside(full, now=now))
-    is_let_go = and_(batches.c.status == BatchStatus.PROCESSING, batches.c.let_go, batches.c.id.in_(waits))
-    return or_(is_new, is_let_go)
+    is_parked = and_(batches.c.status == BatchStatus.PROCESSING, batches.c.let_go, batches.c.id.in_(waits))
+    return or_(is_new, is_parked)
 
 
 _IS_NEW = and_(batches.c.status == BatchStatus.PENDING, batches.c.wave_id.is_(None))
@@ -63,7 +63,7 @@ def claim(
 
     Args:
         own_batch_id: the batch that it was triggered with, claimed whether there is room or not.
-        bounds: integration type → how many of its deliveries the waves may hold and not have begun. A batch that has
+        bounds: integration type → how many of its deliveries the waves may have claimed and not begun. A batch that has
             none with room stays in the inbox.
 
     Returns:
@@ -75,7 +75,7 @@ def claim(
         waiting = _waiting(own_batch_id, now, full=[kind for kind, count in left.items() if count <= 0])
         locked = list(connection.execute(waiting.limit(limit - len(claimed))).scalars())
         fitting = [*_with_room(locked, room.needed(connection, locked, now=now), left, own_batch_id=own_batch_id)]
-        claimed |= _take_all(connection, fitting, run_id=run_id, now=now)
+        claimed |= _claim_all(connection, fitting, run_id=run_id, now=now)
         if len(fitting) == len(locked):
             break
     return claimed
@@ -98,7 +98,7 @@ def _waiting(own_batch_id: str | None, now: datetime, *, full: Collection[str]) 
     )
 
 
-def _take_all(connection: Connection, batch_ids: Collection[str], *, run_id: str, now: datetime) -> set[str]:
+def _claim_all(connection: Connection, batch_ids: Collection[str], *, run_id: str, now: datetime) -> set[str]:
     rows = connection.execute(
         update(batches)
         .where(batches.c.id.in_(batch_ids))
@@ -146,10 +146,14 @@ def open_refs(connection: Connection, *, run_id: str, now: datetime, since: date
     return [Ref(row.id, row.batch_id, row.lead_id, row.type) for row in rows]
 
 
-def give_back(connection: Connection, *, batch_ids: Collection[str]) -> None:
-    """Gives back, of these which a wave has just claimed, what it has not begun: another wave carries it.
+def requeue_not_begun(connection: Connection, *, batch_ids: Collection[str]) -> None:
+    """Undoes the claim of those of these batches in which nothing has begun: what is to be sent goes back to the inbox,
+    what waits is parked again, and another wave carries it.
 
     What has nothing to be sent stays: it needs a status, and this wave's settling gives it one.
+
+    Args:
+        batch_ids: of batches that a wave has claimed in this transaction.
     """
     is_claimed = and_(batches.c.id.in_(batch_ids), batches.c.status == BatchStatus.PROCESSING)
     not_begun = update(batches).where(is_claimed, ~_AT_WORK)
@@ -194,39 +198,43 @@ def open_waves(connection: Connection, *, limit: int) -> list[OpenWave]:
     return [OpenWave(wave_id, at) for wave_id, at in rows]
 
 
-def let_go(connection: Connection, *, batch_id: str) -> None:
-    """Its wave holds the batch no longer: what is open in it waits, and a later wave claims it when that is due.
+def park(connection: Connection, *, batch_id: str) -> None:
+    """Lets the batch wait on without a wave: a later one claims it when one of its deliveries is due.
 
-    That wave has done its work: it is none of those which died holding the batch.
+    The wave that had it has done its work: it is none of those which died of it, so they are counted anew.
     """
     connection.execute(update(batches).where(batches.c.id == batch_id).values(let_go=True, claims=0))
 
 
-def hold(connection: Connection, *, delivery_id: str) -> None:
-    """Locks the batch of a delivery until the transaction ends. No such delivery: nothing is locked."""
+def lock_batch_of(connection: Connection, *, delivery_id: str) -> None:
+    """Locks the row of a delivery's batch until the transaction ends. No such delivery: nothing is locked."""
     its_batch = select(deliveries.c.batch_id).where(deliveries.c.id == delivery_id).scalar_subquery()
     connection.execute(select(batches.c.id).where(batches.c.id == its_batch).with_for_update())
 
 
-def adopt(connection: Connection, *, batch_id: str, run_id: str) -> bool:
-    """Makes sure that this run holds the batch while it works on it: a person may have started a task of an old run
-    again. One that had ended is open again, so that the sweep sees to it. False: another run holds it just now."""
+def ensure_claim(connection: Connection, *, batch_id: str, run_id: str) -> bool:
+    """Makes sure that this run has the batch while it works on it: a person may have cleared a task of an old run. A
+    batch that had ended is open again, so that the sweep sees to it.
+
+    Returns:
+        False: another run has claimed it, and is not through with it.
+    """
     row = _locked(connection, batch_id)
     if row.status == BatchStatus.PROCESSING and not row.let_go:
         return bool(row.wave_id == run_id)
-    _take(connection, row, run_id=run_id)
+    _claim_locked(connection, row, run_id=run_id)
     return True
 
 
 def reopen(connection: Connection, *, batch_id: str, run_id: str) -> None:
-    """Opens a batch that has ended: what it has ended with has changed since, and whoever settles its wave sees that.
+    """Opens a batch that has ended: a delivery's outcome has changed since, and whoever settles its wave sees that.
 
     Args:
         run_id: the run that has changed it.
     """
     row = _locked(connection, batch_id)
     if BatchStatus(row.status).is_final:
-        _take(connection, row, run_id=run_id or row.wave_id)
+        _claim_locked(connection, row, run_id=run_id or row.wave_id)
 
 
 def _locked(connection: Connection, batch_id: str) -> Row[Any, Any, Any, Any]:
@@ -234,7 +242,7 @@ def _locked(connection: Connection, batch_id: str) -> Row[Any, Any, Any, Any]:
     return connection.execute(known.where(batches.c.id == batch_id).with_for_update()).one()
 
 
-def _take(connection: Connection, row: Row[Any, Any, Any, Any], *, run_id: str) -> None:
+def _claim_locked(connection: Connection, row: Row[Any, Any, Any, Any], *, run_id: str) -> None:
     values = {
         "wave_id": run_id,
         "let_go": False,
@@ -247,9 +255,9 @@ def _take(connection: Connection, row: Row[Any, Any, Any, Any], *, run_id: str) 
     connection.execute(update(batches).where(batches.c.id == row.id).values(values))
 
 
-def release(connection: Connection, *, batch_id: str, counts: bool, now: datetime) -> None:
-    """Gives a batch that nobody works on back to the inbox, with what is open in it. What was to be tried again waits
-    until its time has come, and a batch in which all wait is let go.
+def requeue(connection: Connection, *, batch_id: str, counts: bool, now: datetime) -> None:
+    """Puts a batch that nobody works on back into the inbox, with what is open in it. What was to be tried again waits
+    until its time has come, and a batch in which all wait is parked.
 
     Args:
         counts: the wave may have died of it: it is one of those which `max_claims` bounds.
@@ -268,11 +276,11 @@ def release(connection: Connection, *, batch_id: str, counts: bool, now: datetim
 
 
 def not_begun(connection: Connection, *, run_id: str, now: datetime) -> int:
-    """How many deliveries a wave holds that it has not begun, and of which nothing can be on its way."""
-    held = connection.execute(
+    """How many deliveries a wave has claimed and not begun, and of which nothing can be on its way."""
+    found = connection.execute(
         select(func.count())
         .select_from(deliveries.join(batches, deliveries.c.batch_id == batches.c.id))
         .where(batches.c.wave_id == run_id, batches.c.status == BatchStatus.PROCESSING, ~batches.c.let_go)
         .where(room.is_not_begun(now), ~deliveries.c.in_doubt)
     )
-    return held.scalar_one()
+    return found.scalar_one()

@@ -131,7 +131,7 @@ def _begins_round(state: DeliveryState) -> bool:
 
 
 def wake(connection: Connection, delivery_id: str) -> None:
-    """It waits no longer: somebody is at work on it, and its batch must not be let go meanwhile."""
+    """It waits no longer: somebody is at work on it, and its batch must not be parked meanwhile."""
     connection.execute(update(deliveries).where(deliveries.c.id == delivery_id).values(waits_for=None))
 
 

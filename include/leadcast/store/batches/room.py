@@ -26,19 +26,19 @@ def is_to_be_sent(now: datetime) -> ColumnElement[bool]:
 
 
 def is_not_begun(now: datetime) -> ColumnElement[bool]:
-    """Whether the wave that holds it has still to begin it: it is new, or it has waited for this wave."""
+    """Whether the wave that has claimed it has still to begin it: it is new, or it has waited for this wave."""
     has_waited = and_(deliveries.c.waits_for.is_not(None), is_due(now))
     return or_(deliveries.c.state == DeliveryState.PENDING, has_waited)
 
 
-def hold(connection: Connection) -> None:
-    """Locks the room until the transaction ends: two waves that look at the same time would both fill what is left. No
-    arrival waits for it."""
+def lock(connection: Connection) -> None:
+    """Locks the counts of what is claimed until the transaction ends: two waves that look at the same time would both
+    fill the room that is left. No arrival waits for it."""
     connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
 
 
-def taken(connection: Connection, *, now: datetime) -> Counter[str]:
-    """Integration type → how many of its deliveries the waves hold and have not begun."""
+def claimed(connection: Connection, *, now: datetime) -> Counter[str]:
+    """Integration type → how many of its deliveries the waves have claimed and not begun."""
     rows = connection.execute(
         select(deliveries.c.type, func.count())
         .select_from(batches.join(deliveries, deliveries.c.batch_id == batches.c.id))
@@ -53,10 +53,10 @@ def left(connection: Connection, bounds: Mapping[str, int], *, now: datetime) ->
     """Integration type → how many more of it may be claimed.
 
     Args:
-        bounds: type → how many waves may hold in all and not have begun. A type that is not in it has no bound.
+        bounds: type → how many the waves may have claimed in all and not begun. A type that is not in it has no bound.
     """
-    held = taken(connection, now=now)
-    return Counter({kind: max(bound - held[kind], 0) for kind, bound in bounds.items()})
+    so_far = claimed(connection, now=now)
+    return Counter({kind: max(bound - so_far[kind], 0) for kind, bound in bounds.items()})
 
 
 def full(connection: Connection, bounds: Mapping[str, int], *, now: datetime) -> frozenset[str]:

@@ -1,13 +1,12 @@
-"""Rounds: what has ended without success is put back, by a person or by the schedule, and a later wave carries it.
+"""Rounds: what has ended without success is requeued, by a person or by the schedule, and a later wave carries it.
 
-Nothing is put back that was delivered, nothing that is just being sent, and nothing that the service refused, unless a
+Nothing is requeued that was delivered, nothing that is just being sent, and nothing that the service refused, unless a
 person says so. A delivery which may have arrived stays in doubt, so that the service is asked first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -15,56 +14,20 @@ from sqlalchemy import Connection, Row, and_, func, or_, select, true, update
 
 from leadcast.core.errors import GIVEN_UP, HELD_FOR_AGE
 from leadcast.core.model import BatchStatus, DeliveryState, cancelled_state
+from leadcast.store.batches.batches import LockedBatch
 from leadcast.store.schema import batches, deliveries
 
 RETRY = "retry"
-"""What a delivery waits for that a person has put back into a batch which waits for others."""
+"""What a delivery waits for that a person has requeued in a batch which is parked for others."""
 _MENDED_OUTSIDE = ("CredentialsError",)
 _SETTINGS = "settings"
 """Errors that do not pass by themselves but are mended outside: the token is renewed in the connection, or the
 installation is set up as it should be."""
 
 
-@dataclass(frozen=True)
-class Resting:
-    """A batch that may be at rest, locked until the transaction ends.
-
-    waits: no wave holds it, since what is open in it waits.
-    """
-
-    batch_id: str
-    lead_id: str
-    status: BatchStatus
-    waits: bool
-    rounds: int
-    is_erased: bool
-    is_cancelled: bool
-
-    @property
-    def is_at_rest(self) -> bool:
-        """Whether nobody works on it, or is going to by himself and at once."""
-        return self.status.is_final or self.waits
-
-
-def lock(connection: Connection, *, batch_id: str) -> Resting | None:
-    """The batch; None: there is none of this id."""
-    row = connection.execute(select(batches).where(batches.c.id == batch_id).with_for_update()).one_or_none()
-    if row is None:
-        return None
-    return Resting(
-        batch_id=row.id,
-        lead_id=row.lead_id,
-        status=BatchStatus(row.status),
-        waits=row.let_go and row.status == BatchStatus.PROCESSING,
-        rounds=row.rounds,
-        is_erased=row.erased_at is not None,
-        is_cancelled=row.cancelled_at is not None,
-    )
-
-
-def put_back(
+def requeue(
     connection: Connection,
-    batch: Resting,
+    batch: LockedBatch,
     *,
     can_find: Callable[[str], bool],
     needs_decision: Callable[[str], bool],
@@ -72,7 +35,7 @@ def put_back(
     now: datetime,
     wanted: bool = False,
 ) -> int:
-    """Puts the failed and unknown deliveries of a locked batch back, for a later wave to begin a new round with.
+    """Lets a later wave begin a new round with the failed and unknown deliveries of a batch.
 
     Args:
         can_find: whether an integration type's service can be asked for a delivery.
@@ -95,11 +58,11 @@ def put_back(
         # a person has seen that it may have arrived, and wants it sent
         is_decided = asked and row.state == DeliveryState.UNKNOWN and needs_decision(row.type)
         values: dict[str, Any] = {
-            "state": DeliveryState.RETRYING if batch.waits else DeliveryState.PENDING,
+            "state": DeliveryState.RETRYING if batch.is_parked else DeliveryState.PENDING,
             "tries": 0,
-            "round_at": now if batch.waits else None,
-            "waits_for": RETRY if batch.waits else None,
-            "next_attempt_at": now if batch.waits else None,
+            "round_at": now if batch.is_parked else None,
+            "waits_for": RETRY if batch.is_parked else None,
+            "next_attempt_at": now if batch.is_parked else None,
             "finished_at": None,
             "in_doubt": row.in_doubt and not is_decided,
         }
@@ -134,9 +97,9 @@ def ask(connection: Connection, *, batch_id: str) -> None:
 _ASKED: Mapping[str, Any] = {"asks": batches.c.asks + 1, "rounds": 0}
 
 
-def _open(connection: Connection, batch: Resting, *, asked: bool) -> None:
+def _open(connection: Connection, batch: LockedBatch, *, asked: bool) -> None:
     counted: dict[str, Any] = dict(_ASKED) if asked else {"rounds": batches.c.rounds + 1}
-    if not batch.waits:
+    if not batch.is_parked:
         counted |= {"status": BatchStatus.PENDING, "wave_id": None, "let_go": False, "claims": 0}
         counted |= {"finished_at": None, "critical": None}
     connection.execute(update(batches).where(batches.c.id == batch.batch_id).values(cancelled_at=None, **counted))
@@ -156,11 +119,11 @@ def retriable(
         .scalar_subquery()
     )
     has_ended = batches.c.status.in_([BatchStatus.PARTIAL, BatchStatus.FAILED])
-    waits_for_others = and_(batches.c.status == BatchStatus.PROCESSING, batches.c.let_go)
+    is_parked = and_(batches.c.status == BatchStatus.PROCESSING, batches.c.let_go)
     rows = connection.execute(
         select(batches.c.id)
         .where(batches.c.accepted_at >= since, batches.c.accepted_at < until, batches.c.id > after)
-        .where(or_(has_ended, waits_for_others), batches.c.rounds < max_rounds, batches.c.erased_at.is_(None))
+        .where(or_(has_ended, is_parked), batches.c.rounds < max_rounds, batches.c.erased_at.is_(None))
         .where(batches.c.cancelled_at.is_(None), has_open_ends)
         .order_by(batches.c.id)
         .limit(limit)

@@ -1,7 +1,7 @@
 """Deliveries of integrations that this installation does not have (any more): they wait until it is there again.
 
-Nobody can try them, so a wave that claims them only puts them off. Each waits as long again as it has waited so far, up
-to an hour, and after `give_up_after_s` settling ends it as `failed`; the error says that it may pass.
+Nobody can try them, so a wave that claims them only postpones them. Each waits as long again as it has waited so far,
+up to an hour, and after `give_up_after_s` settling ends it as `failed`; the error says that it may pass.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SHORTEST = timedelta(minutes=1)
 LONGEST = timedelta(hours=1)
 
 
-def put_off(
+def postpone(
     connection: Connection, *, run_id: str, installed: Collection[str], give_up_after: timedelta, now: datetime
 ) -> int:
     """Lets those of a wave's open deliveries wait that nobody here can try.

@@ -1,4 +1,4 @@
-"""Where deliveries stand: what settling asks the ledger."""
+"""What settling reads of deliveries in the ledger."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from leadcast.store.schema import deliveries
 
 
 @dataclass(frozen=True)
-class Standing:
-    """Where one delivery stands."""
+class DeliverySnapshot:
+    """A delivery as the ledger has it at one moment."""
 
     id: str
     type: str
@@ -33,22 +33,22 @@ class Standing:
     @property
     def is_not_begun(self) -> bool:
         """Its run has still to begin it, and nothing of it can have gone out, in this round or in one before."""
-        was_put_off = self.state is DeliveryState.RETRYING and not self.waits and self.begun_at is None
-        return (self.state is DeliveryState.PENDING or was_put_off) and not self.in_doubt
+        was_postponed = self.state is DeliveryState.RETRYING and not self.waits and self.begun_at is None
+        return (self.state is DeliveryState.PENDING or was_postponed) and not self.in_doubt
 
 
-def of_batch(connection: Connection, *, batch_id: str) -> list[Standing]:
-    """Where a batch's deliveries stand, in order."""
-    rows = connection.execute(_STANDING.where(deliveries.c.batch_id == batch_id).order_by(deliveries.c.index))
-    return [_standing(row) for row in rows]
+def of_batch(connection: Connection, *, batch_id: str) -> list[DeliverySnapshot]:
+    """A batch's deliveries, in order."""
+    rows = connection.execute(_COLUMNS.where(deliveries.c.batch_id == batch_id).order_by(deliveries.c.index))
+    return [_snapshot(row) for row in rows]
 
 
-def of_delivery(connection: Connection, *, delivery_id: str) -> Standing:
-    """Where one delivery stands."""
-    return _standing(connection.execute(_STANDING.where(deliveries.c.id == delivery_id)).one())
+def of_delivery(connection: Connection, *, delivery_id: str) -> DeliverySnapshot:
+    """One delivery."""
+    return _snapshot(connection.execute(_COLUMNS.where(deliveries.c.id == delivery_id)).one())
 
 
-_STANDING: Select[Any] = select(
+_COLUMNS: Select[Any] = select(
     deliveries.c.id,
     deliveries.c.type,
     deliveries.c.state,
@@ -62,8 +62,8 @@ _STANDING: Select[Any] = select(
 )
 
 
-def _standing(row: Row[Any]) -> Standing:
-    return Standing(
+def _snapshot(row: Row[Any]) -> DeliverySnapshot:
+    return DeliverySnapshot(
         id=row.id,
         type=row.type,
         state=DeliveryState(row.state),
