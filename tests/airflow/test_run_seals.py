@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from leadcast.cli import app
 from leadcast.core.clock import utc_now
-from leadcast.core.errors import RequestRejected
+from leadcast.core.request_errors import RequestRejected
 from leadcast.engine.seal.conf_guard import checked
 from leadcast.engine.seal.sealed_conf import by_caller, of_run, open_conf
 from leadcast.store.database import Store

@@ -12,8 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from leadcast.api.body import read_json
 from leadcast.api.read_on import MAX_UNREAD_BYTES, ReadOn
 from leadcast.api.trigger_guard import TriggerGuard
-from leadcast.core.errors import BodyTooLarge
 from leadcast.core.json_body import MAX_BODY_BYTES
+from leadcast.core.request_errors import BodyTooLarge
 from leadcast.store.sealing import Sealer
 from tests.api.conftest import ASKING, TOKEN
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 
-from leadcast.core.errors import InvalidRequest
+from leadcast.core.request_errors import InvalidRequest
 from leadcast.engine.seal import conf_guard, sealed_conf
 from leadcast.engine.seal.sealed_conf import body_of, by_caller, has_secrets, is_sealed
 from leadcast.store.sealing import Sealer

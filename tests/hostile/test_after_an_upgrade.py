@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from leadcast.core.errors import CredentialsError, InvalidRequest
+from leadcast.core.errors import CredentialsError
 from leadcast.core.model import Lead
+from leadcast.core.request_errors import InvalidRequest
 from leadcast.core.settings import Settings
 from leadcast.engine.settings import config, connections
 from leadcast.engine.setup import connection_check

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 
-from leadcast.core.errors import InvalidRequest
+from leadcast.core.request_errors import InvalidRequest
 from leadcast.engine.seal import command_line, sealed_conf
 from leadcast.engine.seal.conf_guard import checked
 from leadcast.engine.seal.sealed_conf import body_of, kept

@@ -9,15 +9,8 @@ from typing import Any
 import pytest
 
 from leadcast.core.conn_ids import ConnIds, fits, unusable
-from leadcast.core.errors import (
-    AttemptFailed,
-    Blocked,
-    CredentialsError,
-    DeliveryError,
-    InvalidRequest,
-    SettingsError,
-    TransientError,
-)
+from leadcast.core.errors import AttemptFailed, Blocked, CredentialsError, DeliveryError, SettingsError, TransientError
+from leadcast.core.request_errors import InvalidRequest
 from leadcast.core.settings import Settings
 from leadcast.engine.settings import connections
 from leadcast.flow.deliver.deliverer import Deliverer

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from leadcast.core.errors import RequestRejected
+from leadcast.core.request_errors import RequestRejected
 from leadcast.engine.seal.triggering_tasks import inline_secrets, refuse_inline_secrets
 from leadcast.store.database import Store
 

@@ -12,9 +12,9 @@ from fastapi.testclient import TestClient
 
 from leadcast.control.erase import Eraser, InAirflow
 from leadcast.core.clock import utc_now
-from leadcast.core.errors import OthersLead
 from leadcast.core.model import Lead
 from leadcast.core.reach import EVERYBODYS, Reach
+from leadcast.core.request_errors import OthersLead
 from leadcast.core.settings import Settings
 from leadcast.flow.inbox import Inbox
 from leadcast.store import whose

@@ -11,7 +11,8 @@ from cryptography.fernet import Fernet
 from sqlalchemy import insert, select, update
 
 from leadcast.core.clock import utc_now
-from leadcast.core.errors import InvalidRequest, SettingsError
+from leadcast.core.errors import SettingsError
+from leadcast.core.request_errors import InvalidRequest
 from leadcast.core.settings import Settings
 from leadcast.engine.seal.audited_seals import _bare
 from leadcast.engine.seal.conf_guard import checked

@@ -22,7 +22,8 @@ from leadcast.api.body import Patience
 from leadcast.api.links import MOUNT
 from leadcast.api.read_on import MAX_OF_A_STRANGER_BYTES, ReadOn
 from leadcast.api.trigger_guard import TriggerGuard
-from leadcast.core.errors import BodyTooSlow, StoreError
+from leadcast.core.errors import StoreError
+from leadcast.core.request_errors import BodyTooSlow
 from leadcast.core.settings import Settings
 from leadcast.store.database import Store
 from leadcast.store.sealing import Sealer

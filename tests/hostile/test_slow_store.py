@@ -21,7 +21,8 @@ from starlette.types import Receive, Scope, Send
 from leadcast.api import trigger_guard
 from leadcast.api.trigger_guard import TriggerGuard
 from leadcast.core.bounded import NotInTime, Turns
-from leadcast.core.errors import LeadNotFound, LeadTableError, StoreError
+from leadcast.core.errors import LeadTableError, StoreError
+from leadcast.core.request_errors import LeadNotFound
 from leadcast.core.tidy import Tidied
 from leadcast.engine.seal import lead_of_run, run_notes
 from leadcast.engine.settings import config

@@ -15,10 +15,11 @@ from leadcast.api import foreign_bodies
 from leadcast.api.addresses import must_not_be_logged
 from leadcast.api.problems import MAX_ERRORS, MAX_NAME_CHARS, of_error
 from leadcast.core.budget import PER_VALUE, TOO_MUCH, UNITS, Budget, SpentError, measured, spend, spend_on_values
-from leadcast.core.errors import FieldError, InvalidRequest, LeadcastError
+from leadcast.core.errors import LeadcastError
 from leadcast.core.json_body import MAX_BODY_BYTES, parse_body
 from leadcast.core.json_size import MAX_VALUES, most_values
 from leadcast.core.model import Lead
+from leadcast.core.request_errors import FieldError, InvalidRequest
 from leadcast.core.tidy import MAX_VALUES as MAX_VALUES_OF_LEAD
 from leadcast.engine.seal import shown_rows
 from leadcast.engine.seal.request_shape import holds_request

@@ -15,17 +15,9 @@ from sqlalchemy import text, update
 from leadcast.control import erase as erase_module
 from leadcast.control.erase import Eraser, InAirflow, Report
 from leadcast.control.retry import Retrier
-from leadcast.core.errors import (
-    AttemptFailed,
-    BatchErased,
-    CredentialsError,
-    IdempotencyConflict,
-    LeadNotFound,
-    NothingToErase,
-    RejectedError,
-    TransientError,
-)
+from leadcast.core.errors import AttemptFailed, CredentialsError, RejectedError, TransientError
 from leadcast.core.model import AttemptOutcome, BatchStatus, DeliveryState, Lead, Receipt
+from leadcast.core.request_errors import BatchErased, IdempotencyConflict, LeadNotFound, NothingToErase
 from leadcast.core.settings import Settings
 from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Inbox

@@ -17,16 +17,9 @@ from leadcast.control.cancel import Canceller
 from leadcast.control.erase import Eraser, InAirflow, Report
 from leadcast.control.retry import Retrier
 from leadcast.core.clock import utc_now
-from leadcast.core.errors import (
-    BatchErased,
-    LeadNotFound,
-    NothingToCancel,
-    NothingToErase,
-    RejectedError,
-    StoreError,
-    TransientError,
-)
+from leadcast.core.errors import RejectedError, StoreError, TransientError
 from leadcast.core.model import BatchStatus, Lead
+from leadcast.core.request_errors import BatchErased, LeadNotFound, NothingToCancel, NothingToErase
 from leadcast.core.settings import Settings
 from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Inbox

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, text
 
-from leadcast.core.errors import IdempotencyConflict, InvalidRequest, LeadNotFound
 from leadcast.core.model import BatchStatus, DeliveryState, Lead
+from leadcast.core.request_errors import IdempotencyConflict, InvalidRequest, LeadNotFound
 from leadcast.flow.inbox import Accepted, Inbox
 from leadcast.store.batches import leads, views
 from leadcast.store.database import Store

@@ -10,10 +10,11 @@ import pytest
 from sqlalchemy import URL, Engine, create_engine, select, text, update
 
 from leadcast.control.monitor import Monitor
-from leadcast.core.errors import LeadNotFound, LeadTableError
+from leadcast.core.errors import LeadTableError
 from leadcast.core.lead_mapping import LeadMapping
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.core.notes import Note
+from leadcast.core.request_errors import LeadNotFound
 from leadcast.core.settings import Settings
 from leadcast.engine.tell.lead_status import LeadStatus
 from leadcast.flow.inbox import Inbox, look_up

@@ -16,13 +16,8 @@ from leadcast.control.cancel import Canceller
 from leadcast.control.retry import Retrier
 from leadcast.core.errors import (
     AttemptFailed,
-    BatchBusy,
-    BatchErased,
-    BatchNotFound,
     CredentialsError,
     DeliveryError,
-    NothingToCancel,
-    NothingToRetry,
     Postponed,
     RejectedError,
     SettingsError,
@@ -30,6 +25,7 @@ from leadcast.core.errors import (
     UnknownOutcome,
 )
 from leadcast.core.model import BatchStatus, DeliveryState, Receipt
+from leadcast.core.request_errors import BatchBusy, BatchErased, BatchNotFound, NothingToCancel, NothingToRetry
 from leadcast.core.settings import Settings
 from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Accepted

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from leadcast.core.errors import Blocked, InvalidRequest
+from leadcast.core.errors import Blocked
 from leadcast.core.field_words import words_of
 from leadcast.core.refusals import check
+from leadcast.core.request_errors import InvalidRequest
 from leadcast.flow.request import SendBatch
 from leadcast.integrations.base import Account
 from leadcast.integrations.http.address import Target, callable_url

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from leadcast.core.errors import BodyTooLarge, InvalidRequest
 from leadcast.core.json_body import MAX_BODY_BYTES, parse_body
+from leadcast.core.request_errors import BodyTooLarge, InvalidRequest
 from leadcast.flow.request import fingerprint, lead_of, validate
 
 MINIMAL: dict[str, Any] = {"lead_id": 1, "integrations": [{"type": "telegram"}]}

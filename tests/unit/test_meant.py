@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 
-from leadcast.core.errors import InvalidRequest
 from leadcast.core.meant import AsMeant, as_list, as_meant
+from leadcast.core.request_errors import InvalidRequest
 from leadcast.flow.request import validate
 from leadcast.integrations import registry
 from leadcast.integrations.base import RequestModel

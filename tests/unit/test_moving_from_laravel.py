@@ -13,7 +13,7 @@ import yaml
 from standardwebhooks import Webhook
 
 from leadcast.api import batches
-from leadcast.core.errors import BodyTooSlow, OthersLead, RequestRejected
+from leadcast.core.request_errors import BodyTooSlow, OthersLead, RequestRejected
 from leadcast.core.settings import Settings
 from leadcast.flow.request import SendBatch
 from tests.support.laravel import PAGE, ROOT, curl_blocks, needs_php, php_files, run_php

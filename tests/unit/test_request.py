@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from leadcast.core.errors import InvalidRequest
 from leadcast.core.json_body import parse_body
 from leadcast.core.model import Lead, Priority
+from leadcast.core.request_errors import InvalidRequest
 from leadcast.flow.request import fingerprint, lead_of, validate
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from leadcast.core.errors import DeliveryError, LeadNotFound
+from leadcast.core.errors import DeliveryError
 from leadcast.core.field_words import SENTENCES, UNKNOWN, Fault
+from leadcast.core.request_errors import LeadNotFound
 from leadcast.core.settings import Language, Settings
 from leadcast.flow.request import SendBatch
 from leadcast.integrations import registry

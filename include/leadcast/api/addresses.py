@@ -9,7 +9,7 @@ from fastapi import Request
 
 from leadcast.api.links import MOUNT
 from leadcast.core.budget import UNITS, Budget, measured
-from leadcast.core.errors import FieldError, InvalidRequest
+from leadcast.core.request_errors import FieldError, InvalidRequest
 from leadcast.engine.seal.request_shape import SECRET_MEMBERS, holds_request
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from leadcast.api.threads import ThreadsDep
 from leadcast.control.retry import Requeued
 from leadcast.core.absent import is_blank
 from leadcast.core.clock import in_utc
-from leadcast.core.errors import FieldError, InvalidRequest
 from leadcast.core.model import BatchStatus
+from leadcast.core.request_errors import FieldError, InvalidRequest
 from leadcast.flow.request import MAX_KEY_LENGTH, LeadId
 from leadcast.integrations import registry
 from leadcast.store.batches.listing import Filter

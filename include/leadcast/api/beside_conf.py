@@ -6,7 +6,7 @@ import re
 from functools import cache
 from typing import Any
 
-from leadcast.core.errors import FieldError, InvalidRequest
+from leadcast.core.request_errors import FieldError, InvalidRequest
 from leadcast.engine.seal.request_shape import holds_request
 from leadcast.flow.request import SendBatch
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from fastapi import HTTPException, Request
 from starlette.requests import ClientDisconnect
 
-from leadcast.core.errors import BodyTooLarge, BodyTooSlow, InvalidRequest
 from leadcast.core.json_body import MAX_BODY_BYTES, parse_body
 from leadcast.core.notes import Way
+from leadcast.core.request_errors import BodyTooLarge, BodyTooSlow, InvalidRequest
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive

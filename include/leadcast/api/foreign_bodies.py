@@ -22,8 +22,9 @@ from leadcast.api.threads import Threads
 from leadcast.api.trigger_guard import Asking, is_trigger, of_airflow
 from leadcast.api.unkept import Unkept
 from leadcast.core.budget import UNITS, Budget, measured
-from leadcast.core.errors import FieldError, InvalidRequest, LeadcastError
+from leadcast.core.errors import LeadcastError
 from leadcast.core.json_body import MAX_BODY_BYTES
+from leadcast.core.request_errors import FieldError, InvalidRequest
 from leadcast.engine.dag_ids import DAG_ID
 from leadcast.engine.seal.request_shape import holds_request, may_hold_request, spend_on
 

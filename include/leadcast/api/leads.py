@@ -13,9 +13,9 @@ from leadcast.api.erased import ErasedAnswer
 from leadcast.api.links import LinksDep
 from leadcast.api.threads import ThreadsDep
 from leadcast.control.erase import Report
-from leadcast.core.errors import OthersLead
 from leadcast.core.model import Lead
 from leadcast.core.reach import Reach
+from leadcast.core.request_errors import OthersLead
 from leadcast.flow.request import LeadData, LeadId, lead_of
 from leadcast.store import whose
 from leadcast.store.batches import leads

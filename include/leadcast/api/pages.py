@@ -21,9 +21,9 @@ from leadcast.api.problems import Problem
 from leadcast.api.threads import ThreadsDep
 from leadcast.control.monitor import Page
 from leadcast.core.clock import utc_now
-from leadcast.core.errors import InvalidRequest
 from leadcast.core.model import BatchStatus
 from leadcast.core.refusals import field_errors
+from leadcast.core.request_errors import InvalidRequest
 from leadcast.core.waits import waited_for
 from leadcast.integrations.registry import queue_if_known
 

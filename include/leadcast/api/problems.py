@@ -16,18 +16,11 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from leadcast.core.errors import (
-    FieldError,
-    LeadcastError,
-    LeadTableError,
-    NoAnswerYet,
-    RequestRejected,
-    SettingsError,
-    StoreError,
-)
+from leadcast.core.errors import LeadcastError, LeadTableError, NoAnswerYet, SettingsError, StoreError
 from leadcast.core.field_words import words_of
 from leadcast.core.redact import one_line
 from leadcast.core.refusals import in_short
+from leadcast.core.request_errors import FieldError, RequestRejected
 
 log = structlog.get_logger("leadcast.api")
 

@@ -25,8 +25,9 @@ from leadcast.api.read_on import ReadOn
 from leadcast.api.threads import Threads
 from leadcast.api.unkept import Unkept
 from leadcast.core.budget import SpentError, measured
-from leadcast.core.errors import FieldError, InvalidRequest, LeadcastError, RequestRejected, StoreError
+from leadcast.core.errors import LeadcastError, StoreError
 from leadcast.core.json_body import parse_body
+from leadcast.core.request_errors import FieldError, InvalidRequest, RequestRejected
 from leadcast.engine.dag_ids import DAG_ID
 from leadcast.engine.seal.conf_guard import WHAT_TO_DO, Checked, checked_for
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from leadcast.core.clock import Clock, utc_now
-from leadcast.core.errors import BatchNotFound, NothingToCancel
+from leadcast.core.request_errors import BatchNotFound, NothingToCancel
 from leadcast.core.settings import Settings
 from leadcast.flow.settle import Settled, Settler
 from leadcast.flow.told import Moment

@@ -14,8 +14,8 @@ import structlog
 
 from leadcast.control.cancel import Canceller
 from leadcast.core.clock import Clock, utc_now
-from leadcast.core.errors import BatchNotFound, ErasureNotFound, NothingToCancel, NothingToErase, OthersLead
 from leadcast.core.reach import EVERYBODYS, Reach
+from leadcast.core.request_errors import BatchNotFound, ErasureNotFound, NothingToCancel, NothingToErase, OthersLead
 from leadcast.core.settings import Settings
 from leadcast.flow.told import Moment
 from leadcast.store.batches import run_requests

@@ -14,8 +14,9 @@ from sqlalchemy import Connection, func, select
 
 from leadcast.control.shown import Sees, as_seen, nobodys, words
 from leadcast.core.clock import in_utc
-from leadcast.core.errors import BatchNotFound, FieldError, InvalidRequest, LeadcastError, LeadNotFound
+from leadcast.core.errors import LeadcastError
 from leadcast.core.model import BatchStatus, Lead
+from leadcast.core.request_errors import BatchNotFound, FieldError, InvalidRequest, LeadNotFound
 from leadcast.integrations.text.own_words import HIDDEN
 from leadcast.store import outbox, whose
 from leadcast.store.accounts import circuits

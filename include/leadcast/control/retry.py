@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy import Connection
 
 from leadcast.core.clock import Clock, utc_now
-from leadcast.core.errors import BatchBusy, BatchErased, BatchNotFound, NothingToRetry
+from leadcast.core.request_errors import BatchBusy, BatchErased, BatchNotFound, NothingToRetry
 from leadcast.core.settings import Settings
 from leadcast.flow.plan import ring_for_rest
 from leadcast.integrations import registry

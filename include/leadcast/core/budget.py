@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from leadcast.core.errors import InvalidRequest, LeadcastError
+from leadcast.core.errors import LeadcastError
+from leadcast.core.request_errors import InvalidRequest
 
 UNITS = 50_000
 """About half a second of a busy machine's time at most."""

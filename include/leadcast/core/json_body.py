@@ -13,9 +13,9 @@ from typing import Any
 
 from leadcast.core import blanks
 from leadcast.core.budget import TOO_MUCH
-from leadcast.core.errors import BodyTooLarge, FieldError, InvalidRequest
 from leadcast.core.json_size import MAX_VALUES, most_values
 from leadcast.core.notes import Way
+from leadcast.core.request_errors import BodyTooLarge, FieldError, InvalidRequest
 from leadcast.core.values import MAX_DEPTH_OF_BODY, cut_below
 
 MAX_BODY_BYTES = 1024 * 1024

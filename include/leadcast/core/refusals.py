@@ -10,8 +10,8 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from leadcast.core.errors import FieldError, InvalidRequest
 from leadcast.core.field_words import place_of, words_of
+from leadcast.core.request_errors import FieldError, InvalidRequest
 from leadcast.core.unknown_fields import UNKNOWN_FIELD, unknown_field
 from leadcast.core.values import MAX_DEPTH, is_deep
 

@@ -67,7 +67,8 @@ class SendBatchOperator(BaseOperator):
         """
         from airflow.sdk.exceptions import AirflowFailException
 
-        from leadcast.core.errors import IdempotencyConflict, RequestRejected, SettingsError
+        from leadcast.core.errors import SettingsError
+        from leadcast.core.request_errors import IdempotencyConflict, RequestRejected
         from leadcast.engine.runs.bell import ring_from_here
 
         key, request = _key(context), self._filled_in(context)

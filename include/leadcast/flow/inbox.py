@@ -13,8 +13,9 @@ import structlog
 from sqlalchemy import Connection
 
 from leadcast.core.clock import Clock, utc_now
-from leadcast.core.errors import IdempotencyConflict, LeadNotFound, StoreError
+from leadcast.core.errors import StoreError
 from leadcast.core.notes import Note
+from leadcast.core.request_errors import IdempotencyConflict, LeadNotFound
 from leadcast.core.settings import Settings
 from leadcast.core.tidy import Tidied, tidy
 from leadcast.flow.request import SendBatch, fingerprint, validate

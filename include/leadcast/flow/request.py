@@ -19,11 +19,11 @@ from leadcast.core import blanks
 from leadcast.core.absent import as_object, filled_in, is_none, without_blanks
 from leadcast.core.budget import measured, spend_on_values
 from leadcast.core.conn_ids import ConnIds, is_conn_id, unusable
-from leadcast.core.errors import FieldError
 from leadcast.core.meant import AsMeant, as_meant
 from leadcast.core.model import Lead, Priority
 from leadcast.core.notes import MAX_NAME_CHARS, Note, Way
 from leadcast.core.refusals import check, field_errors, refuse_deep, refuse_unstorable, reject
+from leadcast.core.request_errors import FieldError
 from leadcast.core.sealed_form import SEALED, is_sealed
 from leadcast.core.tidy import MAX_CUSTOM_FIELDS, MAX_LONG_TEXT_CHARS, MAX_TEXT_CHARS, MAX_UTM_FIELDS, Tidied, tidy
 from leadcast.core.values import MAX_DEPTH_OF_BODY, is_whole, text_of

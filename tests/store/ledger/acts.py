@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from leadcast.control.cancel import Canceller
 from leadcast.control.retry import Retrier
-from leadcast.core.errors import IdempotencyConflict, RequestRejected
+from leadcast.core.request_errors import IdempotencyConflict, RequestRejected
 from leadcast.engine.dags.sweep_steps import ring, settle_dead_waves
 from leadcast.flow.inbox import Inbox
 from leadcast.flow.notify import Dispatcher

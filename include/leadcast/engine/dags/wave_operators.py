@@ -35,7 +35,8 @@ class PlanOperator(BaseOperator):
         """
         from airflow.sdk.exceptions import AirflowFailException
 
-        from leadcast.core.errors import LeadTableError, RequestRejected, SettingsError, StoreError
+        from leadcast.core.errors import LeadTableError, SettingsError, StoreError
+        from leadcast.core.request_errors import RequestRejected
         from leadcast.engine.dags import mapping, work_lists
         from leadcast.engine.runs.unplanned import AWAY
         from leadcast.engine.settings import config

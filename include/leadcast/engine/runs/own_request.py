@@ -120,7 +120,8 @@ def is_lost(run: Run) -> bool:
     Raises:
         StoreError: the store could not be used.
     """
-    from leadcast.core.errors import RequestRejected, SettingsError
+    from leadcast.core.errors import SettingsError
+    from leadcast.core.request_errors import RequestRejected
     from leadcast.engine.seal.sealed_conf import body_of, of_run, open_conf
     from leadcast.engine.settings import config
 

@@ -14,7 +14,8 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from leadcast.core.clock import Clock, utc_now
-from leadcast.core.errors import RequestRejected, SettingsError
+from leadcast.core.errors import SettingsError
+from leadcast.core.request_errors import RequestRejected
 from leadcast.engine.dag_ids import DAG_ID
 from leadcast.engine.runs import ended, own_request
 from leadcast.engine.runs.trouble import SILENT_AFTER, Trouble, UnsweptError

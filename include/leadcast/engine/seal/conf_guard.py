@@ -10,12 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from leadcast.core.errors import (
-    LeadTableError,
-    RequestRejected,
-    SettingsError,
-    StoreError,
-)
+from leadcast.core.errors import LeadTableError, SettingsError, StoreError
+from leadcast.core.request_errors import RequestRejected
 from leadcast.engine.dag_ids import DAG_ID
 from leadcast.engine.seal import airflow_rows
 from leadcast.engine.seal.sealed_conf import body_of, by_caller, kept, of_run, open_conf, seal_conf

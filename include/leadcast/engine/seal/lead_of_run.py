@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from leadcast.core.bounded import NotInTime, Turns
-from leadcast.core.errors import LeadNotFound, LeadTableError, StoreError
+from leadcast.core.errors import LeadTableError, StoreError
+from leadcast.core.request_errors import LeadNotFound
 from leadcast.core.tidy import Tidied, tidy
 from leadcast.engine.settings import config
 from leadcast.flow.inbox import look_up

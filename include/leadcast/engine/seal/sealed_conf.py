@@ -15,8 +15,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from leadcast.core import sealed_form
-from leadcast.core.errors import FieldError, InvalidRequest, SettingsError
+from leadcast.core.errors import SettingsError
 from leadcast.core.model import Priority
+from leadcast.core.request_errors import FieldError, InvalidRequest
 from leadcast.core.sealed_form import SEALED
 from leadcast.engine.seal.request_shape import SECRET_MEMBERS, holds_request
 

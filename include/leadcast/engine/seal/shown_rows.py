@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from leadcast.core.budget import UNITS, Budget, measured
-from leadcast.core.errors import InvalidRequest
+from leadcast.core.request_errors import InvalidRequest
 from leadcast.engine.seal import airflow_rows, logged_connections
 from leadcast.engine.seal.request_shape import MASKED, holds_request, is_cut_request, masked, may_hold_request
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from pluggy import HookimplMarker
 
-from leadcast.core.errors import RequestRejected
+from leadcast.core.request_errors import RequestRejected
 from leadcast.engine.dag_ids import DAG_ID
 from leadcast.engine.seal.sealed_conf import has_strange, is_sealed
 

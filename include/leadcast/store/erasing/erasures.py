@@ -15,9 +15,9 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, not_, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from leadcast.core.errors import OthersLead
 from leadcast.core.model import DeliveryState
 from leadcast.core.reach import EVERYBODYS, Reach
+from leadcast.core.request_errors import OthersLead
 from leadcast.store import erasure_lock, whose
 from leadcast.store.erasing import erasing, marking
 from leadcast.store.erasing.erasing import HOLDS_LEAD, RESTS, Erased
