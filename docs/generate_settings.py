@@ -10,8 +10,9 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from leadcast.core.delivering import Delivering
 from leadcast.core.setting_fields import default_text, is_secret, unit_of
-from leadcast.core.settings import Delivering, Settings
+from leadcast.core.settings import Settings
 
 PAGE = Path(__file__).with_name("settings.md")
 

@@ -14,7 +14,7 @@ from leadcast.api import health as health_module
 from leadcast.api.health import LATE_S, Status, judge
 from leadcast.control.monitor import StoreHealth
 from leadcast.core.errors import SettingsError
-from leadcast.core.settings import Occasion
+from leadcast.core.setting_choices import Occasion
 from leadcast.store import outbox
 from leadcast.store.database import Store, open_engine
 from leadcast.store.paces import Channel

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from leadcast.core.settings import Language, Settings
+from leadcast.core.setting_choices import Language
+from leadcast.core.settings import Settings
 from leadcast.integrations.base import Call
 from leadcast.integrations.http.egress import Egress
 from leadcast.integrations.text.templating import Templates

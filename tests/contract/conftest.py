@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from leadcast.core.model import Lead
-from leadcast.core.settings import Language, Settings
+from leadcast.core.setting_choices import Language
+from leadcast.core.settings import Settings
 from leadcast.core.tokens import TokenPair, TokenVault
 from leadcast.integrations.base import Call
 from leadcast.integrations.http.egress import Egress

@@ -13,7 +13,8 @@ from leadcast.core.clock import utc_now
 from leadcast.core.errors import Blocked, CredentialsError, RateLimited, RejectedError, TransientError, UnknownOutcome
 from leadcast.core.limits import Limit
 from leadcast.core.model import Lead, Receipt
-from leadcast.core.settings import Language, Settings
+from leadcast.core.setting_choices import Language
+from leadcast.core.settings import Settings
 from leadcast.integrations.amocrm.integration import AmoCrm
 from leadcast.integrations.amocrm.search import MAX_PAGES, PAGE
 from leadcast.integrations.amocrm.settings import AmoCrmSettings

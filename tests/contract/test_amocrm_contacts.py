@@ -9,7 +9,8 @@ import requests
 
 from leadcast.core.errors import CredentialsError, RateLimited, RejectedError, TransientError
 from leadcast.core.model import Lead
-from leadcast.core.settings import Language, Settings
+from leadcast.core.setting_choices import Language
+from leadcast.core.settings import Settings
 from leadcast.integrations.amocrm.contacts import MAX_PAGES, PAGE
 from leadcast.sandbox import Sandbox
 from tests.contract.amocrm_deliveries import MakeCall, Progress, calls, deliver, find, stored_lead

@@ -19,7 +19,8 @@ from leadcast.core.errors import (
     UnknownOutcome,
 )
 from leadcast.core.model import Lead, Receipt
-from leadcast.core.settings import OnUnknown, Settings
+from leadcast.core.setting_choices import OnUnknown
+from leadcast.core.settings import Settings
 from leadcast.integrations.base import Account, Call, ConnectionFields
 from leadcast.integrations.telegram.integration import Telegram
 from leadcast.integrations.telegram.settings import TelegramCredentials, TelegramSettings

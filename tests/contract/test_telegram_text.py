@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from leadcast.core.errors import RejectedError
 from leadcast.core.model import Lead
-from leadcast.core.settings import Language
+from leadcast.core.setting_choices import Language
 from leadcast.integrations.telegram.text import MAX_BYTES, MAX_CHARS, message_about, visible
 from leadcast.integrations.text.templating import Templates
 from leadcast.sandbox.telegram.text import message_text

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from leadcast.core.settings import Language
+from leadcast.core.setting_choices import Language
 from leadcast.integrations.text.wording import Wording
 from tests.support.stack import SECRETS, Stack, until
 

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from structlog.testing import capture_logs
 
-from leadcast.core.settings import OnUnknown, Settings
+from leadcast.core.setting_choices import OnUnknown
+from leadcast.core.settings import Settings
 from leadcast.store.database import Store
 
 from .ledger import rules as ledger_rules

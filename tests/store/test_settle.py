@@ -9,7 +9,8 @@ from sqlalchemy import select
 
 from leadcast.core.errors import AttemptFailed, RejectedError, TransientError
 from leadcast.core.model import BatchStatus, DeliveryState
-from leadcast.core.settings import Occasion, Settings
+from leadcast.core.setting_choices import Occasion
+from leadcast.core.settings import Settings
 from leadcast.engine.dags.sweep_steps import settle_dead_waves
 from leadcast.engine.runs.ended import STOPPED
 from leadcast.flow.deliver.deliverer import Deliverer

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from leadcast.core.settings import Language
+from leadcast.core.setting_choices import Language
 from leadcast.integrations.amocrm.problems import account_problem
 from leadcast.integrations.text.wording import Wording
 

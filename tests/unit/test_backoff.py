@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from leadcast.core.backoff import LONGEST_WAIT_S, pause_s
+from leadcast.core.delivering import Delivering
 from leadcast.core.errors import RateLimited, TransientError
-from leadcast.core.settings import Delivering
 
 RULES = Delivering(retry_delay_s=10, retry_max_delay_s=60)
 BROKEN = TransientError("broken")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from leadcast.core.model import Lead
-from leadcast.core.settings import Language
+from leadcast.core.setting_choices import Language
 from leadcast.integrations.amocrm.note import note_of
 from leadcast.integrations.telegram.text import message_about, visible
 from leadcast.integrations.text.labels import LABELS, MAX_LABEL_CHARS, label_of, utm_label

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from leadcast.core.model import Lead
-from leadcast.core.settings import Language
+from leadcast.core.setting_choices import Language
 from leadcast.integrations.amocrm.note import note_of
 from leadcast.integrations.text.remarks import MAX_CHARS, remarks
 

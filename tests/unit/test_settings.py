@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from leadcast.core.delivering import Delivering
 from leadcast.core.errors import SettingsError
+from leadcast.core.setting_choices import Occasion
 from leadcast.core.setting_fields import is_secret, unit_of
-from leadcast.core.settings import Delivering, Occasion, Settings
+from leadcast.core.settings import Settings
 from leadcast.engine.settings.provider import get_provider_info
 from leadcast.engine.settings.read_settings import check, from_environment
 from leadcast.integrations.webhook.message import signed_headers

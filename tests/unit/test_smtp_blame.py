@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from leadcast.core.settings import Language
+from leadcast.core.setting_choices import Language
 from leadcast.integrations.email.smtp_blame import CLIENT, LOGIN, NAME, RELAY, SENDER, Fault, fault_of
 from leadcast.integrations.text.wording import Wording
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from leadcast.core.errors import RejectedError
 from leadcast.core.model import Lead
-from leadcast.core.settings import Language, Occasion
+from leadcast.core.setting_choices import Language, Occasion
 from leadcast.integrations.telegram.text import MAX_CHARS, message_about, visible
 from leadcast.integrations.text.caller_lines import check_line
 from leadcast.integrations.text.templating import Templates

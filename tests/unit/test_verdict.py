@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from leadcast.core.delivering import Delivering
 from leadcast.core.errors import (
     Blocked,
     CredentialsError,
@@ -18,7 +19,6 @@ from leadcast.core.errors import (
     UnknownOutcome,
 )
 from leadcast.core.model import DeliveryState, Receipt
-from leadcast.core.settings import Delivering
 from leadcast.core.verdict import LONGEST_WAIT_IN_RUN_S, Situation, Verdict, verdict
 
 D = DeliveryState

@@ -15,7 +15,7 @@ import pytest
 import leadcast
 from leadcast.core import errors
 from leadcast.core.errors import TransientError
-from leadcast.core.settings import Language, Occasion
+from leadcast.core.setting_choices import Language, Occasion
 from leadcast.integrations.email.server import MailServer, TlsMode
 from leadcast.integrations.email.smtp_replies import nothing_sent
 from leadcast.integrations.text.templating import Templates

@@ -17,7 +17,8 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from leadcast.core.errors import DeliveryError
 from leadcast.core.field_words import SENTENCES, UNKNOWN, Fault
 from leadcast.core.request_errors import LeadNotFound
-from leadcast.core.settings import Language, Settings
+from leadcast.core.setting_choices import Language
+from leadcast.core.settings import Settings
 from leadcast.flow.request import SendBatch
 from leadcast.integrations import registry
 from leadcast.integrations.base import ConnectionFields

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from leadcast.core.delivering import Delivering
 from leadcast.core.errors import DeliveryError, TransientError
-from leadcast.core.settings import Delivering
 
 LONGEST_WAIT_S = 3600.0
 """The longest pause that a service may ask of us, for one delivery and for all; one that asks for more is tried after

@@ -6,7 +6,6 @@ Reading them from Airflow is `engine.settings.config`'s work; here is only what 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Any
 
@@ -24,66 +23,17 @@ from pydantic import (
 )
 
 from leadcast.core.conn_ids import OF_AIRFLOW, ConnIds, Pattern
+from leadcast.core.delivering import Delivering
 from leadcast.core.errors import SettingsError
 from leadcast.core.host_name import ehlo_name
 from leadcast.core.lead_mapping import LeadMapping, checked
-from leadcast.core.model import BatchStatus
+from leadcast.core.setting_choices import Language, Occasion, OnUnknown
 from leadcast.core.setting_fields import Seconds, Unit, WholeSeconds, comma_separated, parsed_json, what_is_wrong
 from leadcast.core.signing_secret import signing_setting
 from leadcast.core.tidy import FIELDS
 
 _EACH_S = 10.0
 """How long a delivery holds its slot, as plan reckons with it: more than most, far less than the longest."""
-
-
-class Language(StrEnum):
-    """Languages that the shipped templates speak."""
-
-    RU = "ru"
-    EN = "en"
-
-
-class OnUnknown(StrEnum):
-    """What to do after a call without an answer, where the service cannot be asked."""
-
-    HOLD = "hold"
-    RESEND = "resend"
-
-
-class Occasion(StrEnum):
-    """What people are told about. `account`: an account does not take deliveries, and they wait or fail."""
-
-    COMPLETED = "completed"
-    PARTIAL = "partial"
-    FAILED = "failed"
-    CRITICAL = "critical"
-    ACCOUNT = "account"
-
-    @classmethod
-    def of(cls, status: BatchStatus) -> Occasion | None:
-        """The occasion that a final status is; None for a cancelled batch, which nobody needs to hear of."""
-        return cls(status.value) if status.value in set(cls) else None
-
-
-class Delivering(BaseModel):
-    """How one integration's deliveries are tried. Defaults as in the Laravel system: 3 tries, 300 s."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    tries: Annotated[int, Unit("attempts")] = Field(
-        default=3, ge=1, le=20, description="Attempts in all, the first included."
-    )
-    retry_delay_s: Seconds = Field(default=10, gt=0, le=3600, description="Pause after the first failure; doubles.")
-    retry_max_delay_s: Seconds = Field(
-        default=900, gt=0, le=86400, description="Longest pause that we choose ourselves."
-    )
-    timeout_s: Seconds = Field(default=300, gt=0, le=3600, description="Longest life of one attempt.")
-    slots: Annotated[int, Unit("slots")] = Field(
-        default=10, ge=1, le=1000, description="Slots of the integration's pool."
-    )
-    calls_per_s: Annotated[float | None, Unit("calls a second")] = Field(
-        default=None, gt=0, le=1000, description="Instead of what the service publishes, for an account with more."
-    )
 
 
 class Settings(BaseModel):

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from leadcast.core.backoff import pause_s
+from leadcast.core.delivering import Delivering
 from leadcast.core.errors import CredentialsError, DeliveryError, Postponed, TransientError, UnknownOutcome
 from leadcast.core.model import AttemptOutcome, DeliveryState, Receipt
-from leadcast.core.settings import Delivering
 
 LONGEST_WAIT_IN_RUN_S = 45.0
 """A delivery that waits longer lets its run end: a later wave carries it on. Runs that wait would hold up all leads,

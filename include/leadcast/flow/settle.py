@@ -16,7 +16,8 @@ from sqlalchemy import Connection
 from leadcast.core.clock import Clock, utc_now
 from leadcast.core.errors import GIVEN_UP, Blocked, DeliveryError, TransientError, UnknownOutcome
 from leadcast.core.model import BatchStatus, Counters, DeliveryState, status_of
-from leadcast.core.settings import Occasion, Settings
+from leadcast.core.setting_choices import Occasion
+from leadcast.core.settings import Settings
 from leadcast.flow.told import Moment, tell
 from leadcast.integrations import registry
 from leadcast.store import outbox

@@ -10,7 +10,8 @@ from sqlalchemy import Connection
 
 from leadcast.core.errors import SettingsError
 from leadcast.core.model import BatchStatus
-from leadcast.core.settings import Occasion, Settings
+from leadcast.core.setting_choices import Occasion
+from leadcast.core.settings import Settings
 from leadcast.store import events, outbox
 from leadcast.store.batches import batches
 from leadcast.store.paces import Channel

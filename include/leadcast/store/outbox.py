@@ -11,7 +11,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from leadcast.core.settings import Occasion, Settings
+from leadcast.core.setting_choices import Occasion
+from leadcast.core.settings import Settings
 from leadcast.store import events
 from leadcast.store.paces import Channel
 from leadcast.store.receivers import EVERYBODY, Receiver

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Row, select, text
 
 from leadcast.core.model import AttemptOutcome, BatchStatus, Counters, DeliveryState, status_of
-from leadcast.core.settings import OnUnknown
+from leadcast.core.setting_choices import OnUnknown
 from leadcast.store.database import Store
 from leadcast.store.outbox import OutboxState
 from leadcast.store.schema import attempts, batches, deliveries, events, notifications

@@ -20,7 +20,8 @@ from leadcast.core.errors import (
     UnknownOutcome,
 )
 from leadcast.core.model import BatchStatus, DeliveryState, Lead, Receipt
-from leadcast.core.settings import OnUnknown, Settings
+from leadcast.core.setting_choices import OnUnknown
+from leadcast.core.settings import Settings
 from leadcast.flow.notify import Sender, Story
 from leadcast.integrations.base import Account, Call, ConnectionFields, Integration
 from leadcast.store.batches.claims import Ref

@@ -12,7 +12,8 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from leadcast.core.digest import digest
-from leadcast.core.settings import Occasion, Settings
+from leadcast.core.setting_choices import Occasion
+from leadcast.core.settings import Settings
 from leadcast.engine.settings import config
 from leadcast.engine.tell import hooks
 from leadcast.engine.tell.lead_status import LeadStatus

@@ -9,7 +9,8 @@ from sqlalchemy import Connection
 
 from leadcast.core import circuit
 from leadcast.core.errors import DeliveryError, Gone
-from leadcast.core.settings import Occasion, Settings
+from leadcast.core.setting_choices import Occasion
+from leadcast.core.settings import Settings
 from leadcast.store import outbox
 from leadcast.store.accounts import circuits
 from leadcast.store.accounts.circuits import AccountRef, Circuit

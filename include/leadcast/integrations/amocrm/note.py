@@ -9,7 +9,7 @@ from typing import Any
 
 from leadcast.core.errors import Postponed, RejectedError, TransientError, UnknownOutcome
 from leadcast.core.model import Lead, Receipt
-from leadcast.core.settings import Language
+from leadcast.core.setting_choices import Language
 from leadcast.integrations.amocrm.client import AmoCrmClient
 from leadcast.integrations.amocrm.search import LEADS, embedded
 from leadcast.integrations.text.labels import LABELS

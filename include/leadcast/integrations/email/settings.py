@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from leadcast.core.settings import Language
+from leadcast.core.setting_choices import Language
 from leadcast.integrations.base import RequestModel
 from leadcast.integrations.text.addresses import mail_address
 from leadcast.integrations.text.caller_lines import Line

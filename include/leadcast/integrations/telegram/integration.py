@@ -22,7 +22,8 @@ from leadcast.core.errors import CredentialsError, UnknownOutcome, Unsendable
 from leadcast.core.limits import Limit
 from leadcast.core.model import Lead, Receipt
 from leadcast.core.redact import one_line
-from leadcast.core.settings import OnUnknown, Settings
+from leadcast.core.setting_choices import OnUnknown
+from leadcast.core.settings import Settings
 from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, ModelClass
 from leadcast.integrations.connection import misfit
 from leadcast.integrations.telegram.api import API, BotApi, id_of, refusal

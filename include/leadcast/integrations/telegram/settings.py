@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints, WithJsonSchema
 
-from leadcast.core.settings import Language, OnUnknown
+from leadcast.core.setting_choices import Language, OnUnknown
 from leadcast.integrations.base import RequestModel
 from leadcast.integrations.text.mapping import Fields
 from leadcast.integrations.text.templating import NEW_LEAD, TemplateName

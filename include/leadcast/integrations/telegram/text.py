@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from leadcast.core.errors import Unsendable
 from leadcast.core.model import Lead
-from leadcast.core.settings import Language
+from leadcast.core.setting_choices import Language
 from leadcast.integrations.text import template_values
 from leadcast.integrations.text.templating import Templates
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 
 from leadcast.core.blanks import bare, without_unseen
 from leadcast.core.redact import one_line
-from leadcast.core.settings import Language
+from leadcast.core.setting_choices import Language
 from leadcast.core.tidy import NAMELESS
 
 MAX_LABEL_CHARS = 128

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from typing import Any
 
 from leadcast.core.model import Lead
-from leadcast.core.settings import Language
+from leadcast.core.setting_choices import Language
 from leadcast.integrations.text.labels import LABELS, label_of, utm_label, utm_name
 from leadcast.integrations.text.ways import addresses_in, each_phone
 

@@ -19,7 +19,7 @@ from pydantic import StringConstraints
 from leadcast.core.errors import Unsendable
 from leadcast.core.model import Lead
 from leadcast.core.redact import one_line
-from leadcast.core.settings import Language, Occasion
+from leadcast.core.setting_choices import Language, Occasion
 from leadcast.integrations.text import template_values
 from leadcast.integrations.text.caller_lines import MAX_LINE_CHARS, filled_line
 from leadcast.integrations.text.template_files import TemplateFiles

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from leadcast.core.secret_forms import WORD
-from leadcast.core.settings import Language
+from leadcast.core.setting_choices import Language
 
 _TEMPLATES = Path(__file__).parents[2] / "templates"
 _NAME = re.compile(r"\{([a-z_]{1,32})\}")
