@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -9,7 +10,7 @@ import pytest
 from sqlalchemy import URL
 
 from leadcast.client.api import Api, ApiError
-from tests.support.plain_airflow import OWN_DAG, PlainAirflow, database_beside, plain_airflow, uv
+from tests.support.plain_airflow import BOTH_BUNDLES, BUNDLES, OWN_DAG, PlainAirflow, database_beside, plain_airflow, uv
 from tests.support.stack import ROOT
 
 pytestmark = pytest.mark.system
@@ -79,7 +80,8 @@ def with_fab(postgres_server: URL) -> Iterator[PlainAirflow]:
         plain.dags.mkdir()
         (plain.dags / "theirs.py").write_text(OWN_DAG)
         uv("pip", "install", "--quiet", "--python", str(plain.folder / "venv"), str(ROOT))
-        plain.type("leadcast init --link-dags")
+        plain.env[BUNDLES] = json.dumps(BOTH_BUNDLES)
+        plain.type("leadcast init")
         plain.python(MAKE_USERS)
         plain.type("airflow dags reserialize")
         yield plain

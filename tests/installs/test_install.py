@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import tarfile
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pytest
 from sqlalchemy import URL, create_engine, inspect
 
 from leadcast.sandbox import Sandbox, SandboxPorts
-from tests.support.plain_airflow import CONSTRAINTS, OWN_DAG, PlainAirflow, database_beside, plain_airflow, uv
+from tests.support.plain_airflow import BUNDLES, CONSTRAINTS, OWN_DAG, PlainAirflow, database_beside, plain_airflow, uv
 from tests.support.stack import ROOT, until
 from tests.unit.test_docs import blocks, section, text_of
 
@@ -39,7 +40,7 @@ print(json.dumps(found))
 def five_commands() -> list[str]:
     """The page's block, a command a line."""
     (block,) = blocks(section(text_of("install.md"), "Five commands"), "bash")
-    return block.splitlines()
+    return re.findall(r"^\S.*(?:\n .*)*", block, flags=re.MULTILINE)
 
 
 @dataclass
@@ -62,7 +63,7 @@ class Installed:
             (PAGES_WEBHOOK, f"{self.sandbox.webhook_url}/leads"),
         ):
             command = command.replace(theirs, ours)
-        words = shlex.split(command)
+        words = shlex.split(command.replace("\\\n", " "))
         if words[0] == "export":
             self.plain.env |= dict(word.split("=", 1) for word in words[1:])
         elif words == ["airflow", "standalone"]:
@@ -111,7 +112,7 @@ def test_the_dags_are_there_once_beside_theirs_and_wait_for_nothing(installed: I
     api = installed.plain.api()
     dags = {dag["dag_id"]: dag for dag in api.call("GET", "/api/v2/dags?exclude_stale=false")["dags"]}
     assert sorted(dags) == [*DAGS, "their_own"]
-    assert {dags[dag_id]["bundle_name"] for dag_id in DAGS} == {"dags-folder"}
+    assert {dags[dag_id]["bundle_name"] for dag_id in DAGS} == {"leadcast"}
     assert not any(dags[dag_id]["is_paused"] for dag_id in DAGS)
     assert dags["their_own"]["is_paused"], "Airflow's own default has changed, so the line above proves nothing"
     assert api.call("GET", "/api/v2/importErrors")["import_errors"] == []
@@ -164,11 +165,11 @@ def test_init_and_upgrade_again_are_harmless(installed: Installed) -> None:
     first = installed.printed["leadcast init"]
     assert "(was empty)" in first
     assert first.count("made with 10 slots") == 6
-    for command in ("leadcast init", "leadcast init --link-dags", "leadcast upgrade"):
+    for command in ("leadcast init", "leadcast upgrade"):
         again = installed.plain.type(command).stdout
         assert "made" not in again
         assert "was" not in again
-        assert f"DAGs: in {installed.plain.dags / 'leadcast'}" in again
+        assert "by Airflow's bundle 'leadcast'" in again
 
 
 def test_it_is_not_taken_out_while_airflow_would_bring_it_back(installed: Installed) -> None:
@@ -178,23 +179,34 @@ def test_it_is_not_taken_out_while_airflow_would_bring_it_back(installed: Instal
     assert installed.plain.api().call("GET", "/api/v2/dags/send_lead")["dag_id"] == "send_lead"
 
 
-def test_the_dags_come_by_a_bundle_instead(installed: Installed) -> None:
+def test_a_link_of_an_earlier_version_goes_on_working_until_it_is_changed(installed: Installed) -> None:
     plain = installed.plain
     installed.running.close()
-    (plain.dags / "leadcast").unlink()
-    (export, init) = blocks(section(text_of("install.md"), "The DAG files"), "bash")[0].rsplit("\n", 2)[:2]
-    installed.follow(export)
-    installed.follow(init)
-    assert "by Airflow's bundle 'leadcast'" in installed.printed["leadcast init"]
+    bundles = plain.env.pop(BUNDLES)
+    link_as_before(plain)
+    assert [dag for dag in plain.snapshot()["dags"] if dag[0] in DAGS] == [[dag, "dags-folder", False] for dag in DAGS]
+    doctor = plain.type("leadcast doctor", check=False, COLUMNS="300").stdout
+    assert f"DAGs: by the link {plain.dags / 'leadcast'}" in doctor
+    (command,) = blocks(section(text_of("install.md"), "The DAG files"), "bash")
+    plain.type(command)
+    plain.env[BUNDLES] = bundles
     now = plain.snapshot()
-    assert [dag for dag in now["dags"] if dag[0] in DAGS] == [[dag_id, "leadcast", False] for dag_id in DAGS]
+    assert [dag for dag in now["dags"] if dag[0] in DAGS] == [[dag, "leadcast", False] for dag in DAGS]
     assert now["import errors"] == []
+    assert "by the link" not in plain.type("leadcast doctor", check=False, COLUMNS="300").stdout
+
+
+def link_as_before(plain: PlainAirflow) -> None:
+    """What `leadcast init --link-dags` made."""
+    code = "import json; from leadcast.engine.setup.dag_files import FOLDER; print(json.dumps(str(FOLDER)))"
+    folder = plain.python(code)
+    (plain.dags / "leadcast").symlink_to(folder, target_is_directory=True)
 
 
 def test_taken_out_it_leaves_airflow_as_it_was(installed: Installed) -> None:
     plain = installed.plain
     installed.running.close()
-    plain.python('import json; from leadcast.engine.setup import dag_files; dag_files.link(); print("null")')
+    link_as_before(plain)
 
     def printed_at_last() -> str:
         """A dag-processor that did not end in time was killed, and counts as running for a while."""
@@ -203,6 +215,7 @@ def test_taken_out_it_leaves_airflow_as_it_was(installed: Installed) -> None:
         return "" if done.returncode else done.stdout
 
     printed = until(printed_at_last)
+    assert f"link {plain.dags / 'leadcast'}: removed" in printed
     assert "connection" not in printed
     assert "Then: pip uninstall leadcast" in printed
     for name in [name for name in plain.env if name.startswith(("AIRFLOW__LEADCAST", "AIRFLOW__DAG_PROCESSOR"))]:

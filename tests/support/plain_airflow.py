@@ -30,6 +30,12 @@ AIRFLOW = "apache-airflow[postgres]==3.3.2"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 CONSTRAINTS = f"https://raw.githubusercontent.com/apache/airflow/constraints-3.3.2/constraints-{PYTHON}.txt"
 """What Airflow 3.3.2 was published with."""
+BUNDLES = "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"
+BOTH_BUNDLES = [
+    {"name": "dags-folder", "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", "kwargs": {}},
+    {"name": "leadcast", "classpath": "leadcast.engine.setup.bundle.LeadcastDags", "kwargs": {}},
+]
+"""Airflow's own DAG folder, and our DAG files."""
 OWN_DAG = """
 from airflow.sdk import DAG
 from airflow.providers.standard.operators.empty import EmptyOperator

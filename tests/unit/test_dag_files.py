@@ -1,4 +1,4 @@
-"""Where Airflow finds the DAG files: the link, the bundle, neither, both."""
+"""Where Airflow finds the DAG files: the bundle, a link of an earlier version, neither, both."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from airflow import settings
-from leadcast.core.errors import SettingsError
 from leadcast.engine.setup import dag_files
 from leadcast.engine.setup.bundle import LeadcastDags
-from leadcast.engine.setup.dag_files import BUNDLE, FOLDER, LINK, link, places, report, unlink
+from leadcast.engine.setup.dag_files import BUNDLE, FOLDER, LINK, examine, places, report, unlink
+from leadcast.engine.setup.finding import Level
+from tests.support.plain_airflow import BOTH_BUNDLES, BUNDLES
 
-DAGS_FOLDER = {"name": "dags-folder", "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", "kwargs": {}}
-LIST = "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"
+DAGS_FOLDER = BOTH_BUNDLES[0]
 
 
 @pytest.fixture
@@ -23,52 +23,54 @@ def dags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The DAG folder of an Airflow that has parsed nothing yet; it does not exist."""
     monkeypatch.setattr(settings, "DAGS_FOLDER", str(tmp_path / "dags"))
     monkeypatch.setattr(dag_files, "_parsed_from", lambda: None)
-    monkeypatch.setenv(LIST, json.dumps([DAGS_FOLDER]))
+    monkeypatch.setenv(BUNDLES, json.dumps([DAGS_FOLDER]))
     return tmp_path / "dags"
 
 
 def bundles(monkeypatch: pytest.MonkeyPatch, *listed: Mapping[str, object]) -> None:
-    monkeypatch.setenv(LIST, json.dumps(listed))
+    monkeypatch.setenv(BUNDLES, json.dumps(listed))
 
 
-def test_neither_it_says_both_ways_with_the_bundles_that_are_there(dags: Path) -> None:
+def link_as_before(dags: Path) -> None:
+    """What an earlier version made."""
+    dags.mkdir()
+    (dags / LINK).symlink_to(FOLDER, target_is_directory=True)
+
+
+def test_neither_it_says_what_to_set_with_the_bundles_that_are_there(dags: Path) -> None:
     assert places() == []
-    assert "leadcast init --link-dags" in report()
     assert f"(there: dags-folder): {json.dumps(BUNDLE)}" in report()
 
 
-def test_a_link_is_found_made_once_and_removed(dags: Path) -> None:
-    link()
-    link()
-    assert (dags / LINK).readlink() == FOLDER
+def test_by_the_bundle(dags: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundles(monkeypatch, DAGS_FOLDER, BUNDLE)
+    assert report() == f"DAGs: in {FOLDER}, by Airflow's bundle 'leadcast'"
+    assert list(examine()) == []
+
+
+def test_a_link_of_an_earlier_version_is_found_named_and_removed(dags: Path) -> None:
+    link_as_before(dags)
     assert [(place.bundle, place.folder) for place in places()] == [("dags-folder", dags / LINK)]
+    (finding,) = examine()
+    assert finding.level is Level.WARN
+    assert str(dags / LINK) in finding.what
     assert unlink() == dags / LINK
     assert unlink() is None
     assert places() == []
+    assert list(examine()) == []
 
 
-def test_a_folder_of_that_name_is_somebodys(dags: Path) -> None:
+def test_a_folder_or_another_link_of_that_name_is_somebodys(dags: Path, tmp_path: Path) -> None:
     (dags / LINK).mkdir(parents=True)
     assert unlink() is None
-    with pytest.raises(SettingsError, match="cannot be made"):
-        link()
-
-
-def test_no_link_where_airflow_finds_them_already(dags: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bundles(monkeypatch, DAGS_FOLDER, BUNDLE)
-    link()
-    assert not dags.exists()
-    assert report() == f"DAGs: in {FOLDER}, by Airflow's bundle 'leadcast'"
-
-
-def test_no_link_into_a_folder_that_airflow_does_not_read(dags: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bundles(monkeypatch)
-    with pytest.raises(SettingsError, match="LeadcastDags"):
-        link()
+    (dags / LINK).rmdir()
+    (dags / LINK).symlink_to(tmp_path)
+    assert unlink() is None
+    assert list(examine()) == []
 
 
 def test_twice_is_said(dags: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    link()
+    link_as_before(dags)
     bundles(monkeypatch, DAGS_FOLDER, BUNDLE)
     assert "more than once" in report()
 

@@ -10,11 +10,7 @@ from leadcast.cli.root import EXIT_FAILED, app
 
 
 @app.command()
-def init(
-    link_dags: Annotated[
-        bool, typer.Option("--link-dags", help="Also link the package's DAG files into Airflow's DAG folder.")
-    ] = False,
-) -> None:
+def init() -> None:
     """Make what Leadcast needs: the store's tables, Airflow's pools and roles. Again is harmless."""
     from leadcast.cli import session
 
@@ -22,7 +18,7 @@ def init(
         session.adopt_stack()
         from leadcast.engine.setup.init import initialise
 
-        for line in initialise(link_dags=link_dags):
+        for line in initialise():
             typer.echo(line)
 
 

@@ -1,4 +1,4 @@
-"""Where Airflow finds Leadcast's DAG files: by a DAG bundle, or by a link in its DAG folder.
+"""Where Airflow finds Leadcast's DAG files: by a DAG bundle. Earlier versions made a link in its DAG folder, too.
 
 In a wheel they are leadcast/dags; in a checkout the dags/ folder beside include/.
 """
@@ -13,8 +13,8 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from leadcast.core.errors import SettingsError
 from leadcast.engine.dag_ids import DAG_ID
+from leadcast.engine.setup.finding import Finding, Level
 
 _IN_WHEEL = Path(__file__).resolve().parents[2] / "dags"
 FOLDER = _IN_WHEEL if _IN_WHEEL.is_dir() else Path(__file__).resolve().parents[4] / "dags"
@@ -24,6 +24,7 @@ BUNDLE = {"name": "leadcast", "classpath": "leadcast.engine.setup.bundle.Leadcas
 _OF_BEFORE = "leadcast.engine.bundle.LeadcastDags"
 """The class's path in configurations that were written before it moved; it still leads there."""
 LINK = "leadcast"
+"""The name of the link, in the DAG folder."""
 _FILE = f"{DAG_ID}.py"
 _OURS = "leadcast.engine.dags"
 
@@ -59,40 +60,26 @@ def report() -> str:
     # not the list that there is: addresses in it may have tokens
     names = ", ".join(str(item.get("name")) for item in _configured())
     return (
-        "DAGs: Airflow does not find them yet. Run: leadcast init --link-dags\n"
-        f"  or add this bundle to [dag_processor] dag_bundle_config_list (there: {names}): {json.dumps(BUNDLE)}"
+        "DAGs: Airflow does not find them yet. Add this bundle to [dag_processor] dag_bundle_config_list "
+        f"(there: {names}): {json.dumps(BUNDLE)}"
     )
 
 
-def link() -> None:
-    """Puts a link to the package's DAG files into Airflow's DAG folder, unless Airflow finds them already.
-
-    Raises:
-        SettingsError: the folder is not what Airflow reads, or cannot be written.
-    """
-    if places():
-        return
-    target = _link()
-    if not any(path == target.parent for _, path in _local_bundles()):
-        raise SettingsError(
-            f"No bundle of [dag_processor] dag_bundle_config_list reads {target.parent}. "
-            f"Add this one to the list instead of the link: {json.dumps(BUNDLE)}"
+def examine() -> Iterator[Finding]:
+    """Names the link that an earlier version has made: it works on this machine while the package stays there."""
+    if (link := _link()) is not None:
+        yield Finding(
+            Level.WARN,
+            f"DAGs: by the link {link}, as an earlier version made it",
+            "Better a DAG bundle, which holds on every machine: remove the link, and see docs/install.md",
         )
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unlink()
-        target.symlink_to(FOLDER, target_is_directory=True)
-    except OSError as error:
-        raise SettingsError(f"{target} cannot be made: {error.strerror}. Is [core] dags_folder yours?") from None
 
 
 def unlink() -> Path | None:
-    """Removes the link; says which. A folder, or a link to elsewhere, is somebody's and stays."""
-    target = _link()
-    if not target.is_symlink() or target.readlink().parts[-2:] != FOLDER.parts[-2:]:
-        return None
-    target.unlink()
-    return target
+    """Removes the link that an earlier version has made; says which."""
+    if (link := _link()) is not None:
+        link.unlink()
+    return link
 
 
 def own_bundles() -> set[str]:
@@ -101,10 +88,12 @@ def own_bundles() -> set[str]:
     return {str(BUNDLE["name"]), *map(str, names)}
 
 
-def _link() -> Path:
+def _link() -> Path | None:
+    """The link to the package's DAG files in Airflow's DAG folder. A folder, or a link to elsewhere, is somebody's."""
     from airflow import settings
 
-    return Path(settings.DAGS_FOLDER) / LINK
+    link = Path(settings.DAGS_FOLDER) / LINK
+    return link if link.is_symlink() and link.readlink().parts[-2:] == FOLDER.parts[-2:] else None
 
 
 def _configured() -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from leadcast.core.clock import utc_now
 from leadcast.core.errors import LeadcastError, StoreError
 from leadcast.engine.dag_ids import DAGS, NEEDED
 from leadcast.engine.settings import config
-from leadcast.engine.setup import executor_check, lead_table_check, seals_check, slots
+from leadcast.engine.setup import dag_files, executor_check, lead_table_check, seals_check, slots
 from leadcast.engine.setup.finding import Finding, Level
 from leadcast.engine.setup.init import wanted_pools
 from leadcast.integrations import registry
@@ -34,7 +34,7 @@ def examine(lead_id: str = "") -> list[Finding]:
     findings: list[Finding] = []
     for check in (
         *(_settings, _integrations, _store, _sessions, seals_check.examine, _pools, slots.examine),
-        *(executor_check.examine, _dags),
+        *(executor_check.examine, _dags, dag_files.examine),
         *(_connections, _notifications, _outbox, _circuits),
         lead_table,
     ):
@@ -158,7 +158,9 @@ def _dags() -> Iterator[Finding]:
     paused = _known_dags()
     for dag_id in DAGS:
         if dag_id not in paused:
-            yield Finding(Level.FAIL, f"DAG {dag_id}: Airflow does not have it", "Is [core] dags_folder right?")
+            yield Finding(
+                Level.FAIL, f"DAG {dag_id}: Airflow does not have it", "leadcast init says where it looks for it"
+            )
         elif paused[dag_id]:
             level = Level.FAIL if dag_id in NEEDED else Level.WARN
             mend = f"Run: airflow dags unpause {dag_id} (on the local stack: leadcast airflow …)"

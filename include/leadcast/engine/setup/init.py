@@ -16,13 +16,10 @@ POOL_DESCRIPTION = "Leadcast"
 """Marks the pools that we made."""
 
 
-def initialise(*, link_dags: bool = False) -> list[str]:
+def initialise() -> list[str]:
     """Brings the store up to date, makes pools and roles, and looks for the DAGs.
 
     Needs Airflow's database: run it where `airflow db` runs.
-
-    Args:
-        link_dags: also puts a link to the package's DAG files into Airflow's DAG folder.
 
     Returns:
         What was done, a line each.
@@ -30,16 +27,13 @@ def initialise(*, link_dags: bool = False) -> list[str]:
     Raises:
         SettingsError, StoreError: the store or Airflow's database cannot be used; says what to set.
     """
-    return [*_migrate(), *in_airflows_database(lambda: _make_in_airflow(link_dags=link_dags))]
+    return [*_migrate(), *in_airflows_database(_make_in_airflow)]
 
 
-def _make_in_airflow(*, link_dags: bool) -> list[str]:
+def _make_in_airflow() -> list[str]:
     from leadcast.engine.setup import dag_files, permissions
 
-    lines = [*make_pools(config.settings()), *permissions.make_roles()]
-    if link_dags:
-        dag_files.link()
-    return [*lines, dag_files.report()]
+    return [*make_pools(config.settings()), *permissions.make_roles(), dag_files.report()]
 
 
 def upgrade() -> list[str]:
