@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import update
 
 from leadcast.core.clock import utc_now
+from leadcast.core.ending import Ending
 from leadcast.core.errors import Blocked, RejectedError
 from leadcast.core.model import AttemptOutcome, DeliveryState
 from leadcast.core.settings import Settings
@@ -34,7 +35,7 @@ def partial(client: TestClient, store: Store, bell: Bell) -> str:
     deliver_one_and_fail_one(store, batch_id)
     with store.begin() as connection:
         reset_bell(connection, run_id=bell.rung[-1][0])
-    Settler(store=store, settings=Settings()).wave(WAVE, over=True)
+    Settler(store=store, settings=Settings()).wave(WAVE, Ending())
     return batch_id
 
 

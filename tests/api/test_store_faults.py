@@ -17,6 +17,7 @@ from fastapi.testclient import TestClient
 from httpx import Response
 from sqlalchemy import func, make_url, select, text
 
+from leadcast.core.ending import Ending
 from leadcast.core.errors import StoreError
 from leadcast.core.lead_mapping import LeadMapping
 from leadcast.core.model import BatchStatus, Receipt
@@ -139,7 +140,7 @@ def delivered(store: Store) -> list[str]:
     for refs in made.work.values():
         for ref in refs:
             assert isinstance(deliverer.deliver(ref.delivery_id, integration=service, last_in_run=False), Receipt)
-    settled = Settler(store=store, settings=settings).wave("w", over=True)
+    settled = Settler(store=store, settings=settings).wave("w", Ending())
     return [batch.batch_id for batch in settled if batch.status is BatchStatus.COMPLETED]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from leadcast.core.clock import utc_now
+from leadcast.core.ending import Ending
 from leadcast.core.errors import RejectedError, TransientError
 from leadcast.core.model import AttemptOutcome, DeliveryState, Receipt
 from leadcast.core.settings import Settings
@@ -32,4 +33,4 @@ def end_partially(store: Store, batch_id: str) -> None:
             begun = ledger.begin(connection, f"{batch_id}-{index}", worker="worker-1:42", now=now)
             assert begun is not None
             ledger.end(connection, begun, ended, now=now)
-    Settler(store=store, settings=Settings()).batch(batch_id, run_id="wave__1", over=True)
+    Settler(store=store, settings=Settings()).batch(batch_id, run_id="wave__1", ending=Ending())

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from leadcast.control.retry import Retrier
+from leadcast.core.ending import Ending
 from leadcast.core.errors import AttemptFailed
 from leadcast.core.model import DeliveryState
 from leadcast.core.settings import Settings
@@ -52,7 +53,7 @@ class OneLead:
                     break
             else:
                 break
-        self.settler.wave(run_id, over=True)
+        self.settler.wave(run_id, Ending())
         return self.delivery.state
 
     def fault(self, **fault: Any) -> None:

@@ -10,6 +10,7 @@ import pytest
 from leadcast.control.cancel import Canceller
 from leadcast.control.retry import Retrier
 from leadcast.core.circuit import WAITS_FOR_CIRCUIT
+from leadcast.core.ending import Ending
 from leadcast.core.errors import Postponed, RejectedError, TransientError, UnknownOutcome
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.flow.deliver.admit import Admission
@@ -33,7 +34,7 @@ def cleared_while_its_run_is_settled(
     and then that happens."""
 
     def happens() -> None:
-        settler.wave("w", over=True, requeue_begun=True)
+        settler.wave("w", Ending(requeue_begun=True))
         then()
 
     process = Process(ground.store, Point(Place.AFTER, 1), happens)
@@ -61,7 +62,7 @@ def test_the_sweep_sees_a_cleared_task_whose_run_was_settled_before_it_began(
     ground.attempt(f"{batch_id}-0", Service(answers=[REFUSED]))
     for index, _ in enumerate(others, start=1):
         ground.attempt(f"{batch_id}-{index}", Service(answers=[Postponed("later", wait_s=3600)]))
-    settler.wave("w", over=True)
+    settler.wave("w", Ending())
 
     seen: list[str] = []
     service = Service(while_sending=looks_for_its_wave(ground, seen))
@@ -74,7 +75,7 @@ def test_a_batch_has_not_ended_when_a_cleared_task_of_it_has_to_wait(
 ) -> None:
     delivery_id = ground.claimed()
     ground.attempt(delivery_id, Service(answers=[REFUSED]))
-    settler.wave("w", over=True)
+    settler.wave("w", Ending())
 
     def not_admitted(*args: object, **kwargs: object) -> None:
         raise Postponed("later", wait_s=3600)
@@ -87,7 +88,7 @@ def test_a_batch_has_not_ended_when_a_cleared_task_of_it_has_to_wait(
 def test_a_cleared_task_does_not_send_what_another_wave_has_claimed_meanwhile(ground: Ground, settler: Settler) -> None:
     delivery_id = ground.claimed()
     ground.attempt(delivery_id, Service(answers=[REFUSED]))
-    settler.wave("w", over=True)
+    settler.wave("w", Ending())
 
     def another_wave_claims_it() -> None:
         Retrier(store=ground.store, settings=ground.settings, clock=ground.deliverer.clock).batch(delivery_id[:-2])
@@ -106,7 +107,7 @@ def test_what_a_person_has_asked_for_and_had_to_wait_is_sent_for_him_later(
     """It is as old as it was, and held for its age unless the ledger remembers that somebody wants it all the same."""
     delivery_id = ground.claimed()
     ground.attempt(delivery_id, Service(answers=[REFUSED]))
-    settler.wave("w", over=True)
+    settler.wave("w", Ending())
     clock.pass_s(ground.settings.hold_after_s + 1)
 
     def not_admitted(*args: object, **kwargs: object) -> None:
@@ -115,7 +116,7 @@ def test_what_a_person_has_asked_for_and_had_to_wait_is_sent_for_him_later(
     with monkeypatch.context() as left_alone:
         left_alone.setattr(Admission, "wait_for_turn", not_admitted)
         ground.attempt(delivery_id, Service(), asked=True)
-    settler.wave("w", over=True)
+    settler.wave("w", Ending())
     clock.pass_s(60)
     service = Service()
     assert ground.plan("x") == [delivery_id]
@@ -132,7 +133,7 @@ def test_what_is_cancelled_between_the_look_and_the_attempt_is_not_sent(
     delivery_id = ground.claimed()
     ground.attempt(delivery_id, Service(repeatable=True, answers=[UnknownOutcome("no answer")]))
     if asked:
-        settler.wave("w", over=True)
+        settler.wave("w", Ending())
 
     def not_admitted(*args: object, **kwargs: object) -> None:
         raise Postponed("later", wait_s=60)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from leadcast.core.ending import Ending
 from leadcast.core.errors import AttemptFailed, CredentialsError, Gone, RejectedError, TransientError
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.core.settings import Settings
@@ -176,9 +177,9 @@ def test_what_waits_is_let_go_by_its_run_and_carried_on_by_a_later_one(
     for ref in first.work["telegram"]:
         with pytest.raises(AttemptFailed):
             deliverer.deliver(ref.delivery_id, integration=service, last_in_run=False)
-    statuses = [item.status for item in settler.wave("run-1", over=True)]
+    statuses = [item.status for item in settler.wave("run-1", Ending())]
     assert (statuses.count(BatchStatus.FAILED), statuses.count(BatchStatus.PROCESSING)) == (4, 2)
-    settler.wave("run-1", over=True, critical="the run timed out")
+    settler.wave("run-1", Ending(critical="the run timed out"))
     with store.begin() as connection:
         assert len(claims.open_waves(connection, limit=9)) == 0, "nothing is left for the sweep to end"
     assert ring_for_rest(store, settings, clock=clock) is None, "nothing is due yet"
@@ -188,10 +189,10 @@ def test_what_waits_is_let_go_by_its_run_and_carried_on_by_a_later_one(
     second = plan(store, settings, run_id="run-2", clock=clock)
     (probe,) = second.work["telegram"]
     deliverer.deliver(probe.delivery_id, integration=service, last_in_run=False)
-    settler.wave("run-2", over=True)
+    settler.wave("run-2", Ending())
     (other,) = plan(store, settings, run_id="run-3", clock=clock).work["telegram"]
     deliverer.deliver(other.delivery_id, integration=service, last_in_run=False)
-    (done,) = settler.wave("run-3", over=True)
+    (done,) = settler.wave("run-3", Ending())
     assert done.status is BatchStatus.COMPLETED
 
 

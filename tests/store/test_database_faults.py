@@ -19,6 +19,7 @@ import psycopg2.extensions
 import pytest
 from sqlalchemy import Column, Connection, Engine, Table, event, func, make_url, select, text, update
 
+from leadcast.core.ending import Ending
 from leadcast.core.errors import NotBegun, StoreError
 from leadcast.core.model import AttemptOutcome, BatchStatus, DeliveryState, Lead, Receipt
 from leadcast.core.settings import Settings
@@ -188,9 +189,9 @@ def test_a_batch_is_settled_and_told_of_once_wherever_a_session_ends(
             connection.execute(update(deliveries).values(state=DeliveryState.FAILED))
         return batch_id
 
-    for run_id, error in deaths.of(lambda run_id: settler.wave(run_id, over=True), ready=planned):
+    for run_id, error in deaths.of(lambda run_id: settler.wave(run_id, Ending()), ready=planned):
         assert error is None or isinstance(error, StoreError)
-        settler.wave(run_id, over=True)
+        settler.wave(run_id, Ending())
     assert set(values(store, batches.c.status)) == {BatchStatus.FAILED}
     told = [
         (batch_id, channel, occasion)
@@ -369,7 +370,7 @@ def test_batches_are_settled_side_by_side_with_two_connections(
         connection.execute(update(deliveries).values(state=DeliveryState.FAILED))
     settler = Settler(store=narrow, settings=settings)
     with ThreadPoolExecutor(12) as pool:
-        settled = list(pool.map(lambda run_id: settler.wave(run_id, over=True), runs))
+        settled = list(pool.map(lambda run_id: settler.wave(run_id, Ending()), runs))
     assert [[batch.status for batch in wave] for wave in settled] == [[BatchStatus.FAILED]] * 12
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import text, update
 from leadcast.control import erase as erase_module
 from leadcast.control.erase import Eraser, InAirflow, Report
 from leadcast.control.retry import Retrier
+from leadcast.core.ending import Ending
 from leadcast.core.errors import AttemptFailed, CredentialsError, RejectedError, TransientError
 from leadcast.core.model import AttemptOutcome, BatchStatus, DeliveryState, Lead, Receipt
 from leadcast.core.request_errors import BatchErased, IdempotencyConflict, LeadNotFound, NothingToErase
@@ -105,7 +106,7 @@ class Sender:
         service = Service(answers=list(answers))
         for index in range(2):
             self.send(batch_id, service, run_id=run_id, index=index)
-        self.settler.wave(run_id, over=True)
+        self.settler.wave(run_id, Ending())
         return batch_id
 
     def batch(self, batch_id: str) -> views.BatchView:
@@ -170,7 +171,7 @@ def test_of_a_person_nothing_is_left_but_ids(store: Store, sender: Sender, erase
     run_id, service = sender.plan(), Service(answers=[NO_RIGHT])
     service.while_sending = lambda: keeps(service.got[-1])
     sender.send(first, service, run_id=run_id)
-    sender.settler.wave(run_id, over=True)
+    sender.settler.wave(run_id, Ending())
     second = sender.through(RECEIPT, REFUSED)
     assert set(found_in(store)) == set(NEEDLES)
     report = ask(eraser)
@@ -313,7 +314,7 @@ def test_what_is_just_being_sent_is_erased_in_the_moment_it_ends(store: Store, s
     sender.send(batch_id, service, run_id=run_id)
     assert (asked[0].sending, asked[0].erasure.done_at) == ([batch_id], None)
     # as the task does that has sent the last of them
-    sender.settler.batch(batch_id, run_id=run_id, over=False)
+    sender.settler.batch(batch_id, run_id=run_id, ending=None)
     assert found_in(store) == []
     assert sender.batch(batch_id).status is S.PARTIAL
     (report,) = eraser.go_on()
@@ -325,7 +326,7 @@ def test_a_failure_after_it_was_asked_for_is_not_tried_again(store: Store, sende
     service = Service(answers=[TransientError(WORDS)], while_sending=lambda: ask(eraser))
     with suppress(AttemptFailed):
         sender.deliverer.deliver(f"{batch_id}-0", integration=service, last_in_run=False, run_id=run_id)
-    sender.settler.batch(batch_id, run_id=run_id, over=False)
+    sender.settler.batch(batch_id, run_id=run_id, ending=None)
     assert sender.batch(batch_id).status is S.CANCELLED
     assert found_in(store) == []
 
@@ -338,7 +339,7 @@ def test_the_task_of_an_erased_batch_sends_nothing_when_it_is_cleared(
     service = Service()
     with pytest.raises(AttemptFailed, match="erased"):
         sender.deliverer.deliver(f"{batch_id}-0", integration=service, last_in_run=True, run_id="run-1", asked=True)
-    sender.settler.batch(batch_id, run_id="run-1", over=False)
+    sender.settler.batch(batch_id, run_id="run-1", ending=None)
     assert (service.got, found_in(store)) == ([], [])
     with pytest.raises(BatchErased):
         Retrier(store=store, settings=sender.settings).batch(batch_id)
@@ -351,7 +352,7 @@ def test_erased_between_the_look_and_the_attempt_nothing_is_sent(store: Store, s
     deliverer = replace(sender.deliverer, store=process.store)
     service = Service()
     assert deliverer.deliver(f"{batch_id}-0", integration=service, last_in_run=True, run_id="run-1", asked=True) is None
-    sender.settler.batch(batch_id, run_id="run-1", over=False)
+    sender.settler.batch(batch_id, run_id="run-1", ending=None)
     assert (service.got, found_in(store)) == ([], [])
 
 
@@ -382,7 +383,7 @@ def test_what_an_attempt_that_was_taken_for_dead_writes_later_is_erased_as_well(
     with store.begin() as connection:
         begun = ledger.begin(connection, f"{batch_id}-0", worker="", now=clock())
     assert begun is not None
-    sender.settler.wave(run_id, over=True)  # nobody holds its lock
+    sender.settler.wave(run_id, Ending())  # nobody holds its lock
     ask(eraser)
     assert found_in(store) == []
     clock.pass_s(5)
@@ -495,7 +496,7 @@ def test_two_who_ask_at_once_and_a_wave_that_settles_do_not_block_each_other(
     with ThreadPoolExecutor(4) as pool:
         sends = [pool.submit(sender.send, batch_id, service, run_id=run_id) for batch_id in ids]
         asks = [pool.submit(ask, eraser) for _ in range(2)]
-        settles = pool.submit(sender.settler.wave, run_id, over=True)
+        settles = pool.submit(sender.settler.wave, run_id, Ending())
         futures: list[Future[Any]] = [*sends, *asks, settles]
         for future in futures:
             future.result(timeout=60)

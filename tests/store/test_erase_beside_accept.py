@@ -17,6 +17,7 @@ from leadcast.control.cancel import Canceller
 from leadcast.control.erase import Eraser, InAirflow, Report
 from leadcast.control.retry import Retrier
 from leadcast.core.clock import utc_now
+from leadcast.core.ending import Ending
 from leadcast.core.errors import RejectedError, StoreError, TransientError
 from leadcast.core.model import BatchStatus, Lead
 from leadcast.core.request_errors import BatchErased, LeadNotFound, NothingToCancel, NothingToErase
@@ -193,7 +194,7 @@ def test_whatever_is_done_with_its_batches_meanwhile_nothing_of_it_is_left_or_se
         if what == "plan":
             return plan(beside, settings, run_id="beside", clock=clock)
         if what == "settle":
-            return replace(sender.settler, store=beside).batch(batch_id, run_id="run-1", over=True)
+            return replace(sender.settler, store=beside).batch(batch_id, run_id="run-1", ending=Ending())
         if what == "cancel":
             with suppress(NothingToCancel):
                 Canceller(store=beside, settings=settings, clock=clock).batch(batch_id)

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import select, text
 
 from leadcast.control.retry import Retrier
+from leadcast.core.ending import Ending
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.core.notes import Note
 from leadcast.core.settings import Settings
@@ -125,12 +126,12 @@ def test_what_waited_is_told_as_it_was_at_the_upgrade_although_its_batch_has_gon
 def test_what_was_told_before_the_upgrade_is_not_told_again_when_it_is_settled_after_it(upgraded: Store) -> None:
     before = rows(upgraded)
     settings = Settings(notify_emails=("sales@example.com",), notify_on=("partial", "failed", "critical"))
-    Settler(store=upgraded, settings=settings, hooks=("then",)).batch("true", run_id="w", over=False)
+    Settler(store=upgraded, settings=settings, hooks=("then",)).batch("true", run_id="w", ending=None)
     assert rows(upgraded) == before
 
 
 def test_what_was_dropped_is_told_when_its_batch_has_ended(upgraded: Store, clock: StoppedClock) -> None:
-    Settler(store=upgraded, settings=Settings(), hooks=("then",)).wave("w", over=True)
+    Settler(store=upgraded, settings=Settings(), hooks=("then",)).wave("w", Ending())
     story = told(upgraded, clock)["gone-on:callback_url:batch.failed:failed"]
     assert (story.sequence, story.batch and story.batch.status) == (1, BatchStatus.FAILED)
 

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import URL, Engine, create_engine, select, text, update
 
 from leadcast.control.monitor import Monitor
+from leadcast.core.ending import Ending
 from leadcast.core.errors import LeadTableError
 from leadcast.core.lead_mapping import LeadMapping
 from leadcast.core.model import BatchStatus, DeliveryState
@@ -109,7 +110,7 @@ def end(store: Store, settler: Settler, clock: StoppedClock, batch_id: str, *del
         for index, went_out in enumerate(delivered):
             state = DeliveryState.DELIVERED if went_out else DeliveryState.FAILED
             connection.execute(update(deliveries).where(deliveries.c.id == f"{batch_id}-{index}").values(state=state))
-    settler.wave(f"run-{batch_id}", over=True)
+    settler.wave(f"run-{batch_id}", Ending())
 
 
 def queued(store: Store) -> list[tuple[str, str, int]]:
@@ -285,7 +286,7 @@ def reopen(store: Store, settler: Settler, batch_id: str) -> None:
     with store.begin() as connection:
         of_batch = update(deliveries).where(deliveries.c.batch_id == batch_id)
         connection.execute(of_batch.values(state=DeliveryState.SENDING))
-    settler.batch(batch_id, run_id=f"run-{batch_id}", over=False)
+    settler.batch(batch_id, run_id=f"run-{batch_id}", ending=None)
 
 
 def test_a_status_that_a_batch_has_again_is_written_again(

@@ -11,6 +11,7 @@ import pytest
 
 from leadcast.control.cancel import Canceller
 from leadcast.control.retry import Retrier
+from leadcast.core.ending import Ending
 from leadcast.core.errors import Postponed, RejectedError, TransientError, UnknownOutcome
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.flow.settle import Settler
@@ -30,9 +31,9 @@ REFUSED = RejectedError("no such pipeline", code="400")
 def test_who_settles_late_takes_no_batch_out_of_the_inbox(ground: Ground, settler: Settler) -> None:
     delivery_id = ground.claimed()
     ground.attempt(delivery_id, Service(answers=[REFUSED]))
-    settler.wave("w", over=True)
+    settler.wave("w", Ending())
     Retrier(store=ground.store, settings=ground.settings, clock=ground.deliverer.clock).batch(delivery_id[:-2])
-    settler.batch(delivery_id[:-2], run_id="w", over=False)
+    settler.batch(delivery_id[:-2], run_id="w", ending=None)
     assert ground.stands(delivery_id) == (S.PENDING, D.PENDING)
     assert ground.plan("x") == [delivery_id]
 
@@ -45,17 +46,17 @@ def test_a_batch_in_which_nothing_is_open_any_more_gets_its_status_from_the_wave
     # what was open when settling began is delivered before it has its lock
     late = Process(store, Point(Place.AFTER, 2), lambda: ground.attempt(delivery_id, Service()))
     Settler(store=late.store, settings=ground.settings, clock=ground.deliverer.clock).wave(
-        "w", over=True, requeue_begun=True
+        "w", Ending(requeue_begun=True)
     )
     ground.plan("x")
-    settler.wave("x", over=True)
+    settler.wave("x", Ending())
     assert ground.stands(delivery_id) == (S.COMPLETED, D.DELIVERED)
 
 
 def test_a_cleared_task_whose_worker_dies_is_found_by_the_sweep(ground: Ground, settler: Settler, store: Store) -> None:
     delivery_id = ground.claimed("webhook")
     ground.attempt(delivery_id, Service(answers=[REFUSED]))
-    settler.wave("w", over=True)
+    settler.wave("w", Ending())
 
     process = Process(store, Point(Place.CALLED), dies)
     service = Service(while_sending=lambda: process.reach(Place.CALLED))
@@ -87,10 +88,10 @@ def test_a_batch_is_not_let_go_while_a_cleared_task_is_about_to_send_what_waits_
 ) -> None:
     delivery_id = ground.claimed()
     ground.attempt(delivery_id, Service(answers=[Postponed("later", wait_s=3600)]))
-    settler.wave("w", over=True)
+    settler.wave("w", Ending())
 
     def settles() -> None:
-        settler.wave("w", over=True)
+        settler.wave("w", Ending())
 
     process = Process(store, Point(Place.AFTER, 1), settles)
     ground.deliverer = replace(ground.deliverer, store=process.store)
@@ -134,7 +135,7 @@ def test_an_attempt_that_was_given_up_for_dead_and_has_delivered_has_delivered(
 ) -> None:
     delivery_id = ground.claimed()
     taken_over(ground, delivery_id, Service(), lambda: ground.sweep("w"))
-    settler.batch(delivery_id[:-2], run_id="w", over=False)
+    settler.batch(delivery_id[:-2], run_id="w", ending=None)
     assert ground.stands(delivery_id) == (S.COMPLETED, D.DELIVERED)
 
 
@@ -199,7 +200,7 @@ def test_a_cancel_that_dies_before_the_batch_has_its_status_leaves_it_to_the_swe
     delivery_id = ground.claimed("webhook")
     later = TransientError("greylisted", code="450", retry_after_s=600, counts=False)
     ground.attempt(delivery_id, Service(repeatable=True, answers=[later]))
-    settler.wave("w", over=True)
+    settler.wave("w", Ending())
 
     process = Process(store, Point(Place.AFTER, 1), dies)
     with suppress(Died):
@@ -216,7 +217,7 @@ def test_a_clear_that_was_seen_to_counts_no_more_when_another_run_has_carried_th
     delivery_id = ground.claimed()
     parts: dict[str, Any] = {"store": ground.store, "settings": ground.settings, "clock": ground.deliverer.clock}
     ground.attempt(delivery_id, Service(answers=[REFUSED]), asked=True, asked_by="w:1")
-    settler.wave("w", over=True)
+    settler.wave("w", Ending())
     Retrier(**parts).batch(delivery_id[:-2])
     ground.plan("x")
     ground.attempt(delivery_id, Service(answers=[UnknownOutcome("no answer")]), run_id="x", asked_by="x:0")

@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 from sqlalchemy import func, select, text
 
+from leadcast.core.ending import Ending
 from leadcast.core.errors import StoreError
 from leadcast.core.model import BatchStatus, Lead, Receipt
 from leadcast.core.settings import Settings
@@ -165,7 +166,7 @@ def test_leads_go_through_while_the_tables_change_under_them(older: Store) -> No
         for refs in made.work.values():  # type: ignore[attr-defined]
             for ref in refs:
                 persist(lambda: deliverer.deliver(ref.delivery_id, integration=service, last_in_run=False))  # noqa: B023
-        persist(lambda: settler.wave(run_id, over=True))
+        persist(lambda: settler.wave(run_id, Ending()))
         return bool(made.work)  # type: ignore[attr-defined]
 
     with ThreadPoolExecutor(5) as pool:

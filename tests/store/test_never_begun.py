@@ -11,6 +11,7 @@ from sqlalchemy import func, select, update
 
 from leadcast.control.retry import Retrier
 from leadcast.core.backoff import LONGEST_WAIT_S
+from leadcast.core.ending import Ending
 from leadcast.core.errors import HELD_FOR_AGE, CredentialsError, RateLimited, TransientError
 from leadcast.core.limits import Limit
 from leadcast.core.model import DeliveryState
@@ -68,7 +69,7 @@ class Line:
     def wave(self, run_id: str) -> None:
         for delivery_id in self.ground.plan(run_id):
             self.ground.attempt(delivery_id, self.service, run_id=run_id)
-        self.ground.settler.wave(run_id, over=True)
+        self.ground.settler.wave(run_id, Ending())
 
     def views(self) -> list[views.DeliveryView]:
         with self.ground.store.begin() as connection:
@@ -90,7 +91,7 @@ def line(ground: Ground, clock: StoppedClock) -> Callable[..., Line]:
         ground.plan("w")
         for delivery_id in made.ids:
             ground.attempt(delivery_id, made.service)
-        ground.settler.wave("w", over=True)
+        ground.settler.wave("w", Ending())
         return made
 
     return line
@@ -185,7 +186,7 @@ def test_what_tries_an_account_that_was_away_for_long_is_not_lost_by_it(ground: 
         ground.attempt(f"{ground.accept('telegram').batch_id}-0", Service(answers=[AWAY]))
     delivery_id = ground.claimed()
     ground.attempt(delivery_id, Service())
-    ground.settler.wave("w", over=True)
+    ground.settler.wave("w", Ending())
     clock.pass_s(ground.settings.give_up_after_s + 60)
     ground.attempt(delivery_id, Service(answers=[CredentialsError("401")]), run_id="x")
     assert ground.stands(delivery_id)[1] is D.RETRYING
@@ -197,7 +198,7 @@ def test_whatever_ends_its_run_it_goes_on_however_long_it_has_waited(line: Calla
     waiting.time_passes(LONGEST_WAIT_S * 1.1)
     late = waiting.ids[1:]
     assert waiting.ground.plan("x") == late
-    waiting.ground.settler.wave("x", over=True, critical=critical)
+    waiting.ground.settler.wave("x", Ending(critical=critical))
     assert [item.state for item in waiting.views()][1:] == [D.RETRYING]
     assert waiting.ground.plan("y") == late
 
@@ -212,7 +213,7 @@ def test_what_waits_in_its_run_for_a_moment_goes_back_when_somebody_stops_the_ru
     for delivery_id in ids:
         ground.attempt(delivery_id, service)
     assert ground.stands(ids[1])[1] is D.RETRYING
-    ground.settler.wave("w", over=True, critical=STOPPED)
+    ground.settler.wave("w", Ending(critical=STOPPED))
     clock.pass_s(60)
     assert ground.plan("x") == ids[1:]
 
@@ -229,7 +230,7 @@ def test_those_that_wait_for_an_account_are_held_at_once_when_they_are_too_old_a
     ground.plan("w")
     for delivery_id in waiting.ids:
         ground.attempt(delivery_id, Service())
-    ground.settler.wave("w", over=True)
+    ground.settler.wave("w", Ending())
     clock.pass_s(3590)
     waiting.service.answers = [AWAY] * 40
     waiting.waves(1)  # one of them tries the account

@@ -8,6 +8,7 @@ from threading import Event
 import pytest
 from sqlalchemy import event, select, text
 
+from leadcast.core.ending import Ending
 from leadcast.core.errors import RateLimited, TransientError, UnknownOutcome
 from leadcast.core.model import BatchStatus
 from leadcast.engine.dags.sweep_steps import forget_old
@@ -287,7 +288,7 @@ def test_a_batch_has_its_status_before_anybody_is_told(
 
     receivers.own = dict.fromkeys(("email", "hook", "shop.example"), looks)
     die_in_mid_air(store, f"{batch_id}-0", clock)
-    settler.wave("w", over=True, critical="the run timed out")
+    settler.wave("w", Ending(critical="the run timed out"))
     receivers.dispatcher().flush(bound_s=60)
     assert seen == [BatchStatus.FAILED] * 5, "the e-mail, three hooks, the caller"
 

@@ -10,6 +10,7 @@ import pytest
 from leadcast.control.erase import Eraser
 from leadcast.control.monitor import Monitor
 from leadcast.control.retry import Retrier
+from leadcast.core.ending import Ending
 from leadcast.core.errors import TransientError
 from leadcast.core.model import BatchStatus
 from leadcast.core.settings import Settings
@@ -64,7 +65,7 @@ def wave(store: Store, inbox: Inbox) -> None:
     ring_for_rest(store, Settings(), clock=lambda: NOW)
     with store.begin() as connection:
         assert "new-wave" in {wave.run_id for wave in claims.open_waves(connection, limit=100)}
-    Settler(store=store, settings=Settings(), clock=lambda: NOW).wave("new-wave", over=True)
+    Settler(store=store, settings=Settings(), clock=lambda: NOW).wave("new-wave", Ending())
 
 
 def wave_without_room(store: Store, inbox: Inbox) -> None:
@@ -76,7 +77,7 @@ def wave_without_room(store: Store, inbox: Inbox) -> None:
         planned = plan(store, little, run_id=run_id, clock=lambda: NOW)
     assert not planned.work
     ring_for_rest(store, little, clock=lambda: NOW)
-    Settler(store=store, settings=little, clock=lambda: NOW).wave("little-0", over=True, critical="stopped")
+    Settler(store=store, settings=little, clock=lambda: NOW).wave("little-0", Ending(critical="stopped"))
 
 
 def health(store: Store, inbox: Inbox) -> None:
@@ -100,7 +101,7 @@ def told(store: Store, inbox: Inbox) -> None:
     batch_id = accept(inbox, 77)
     plan(store, Settings(), run_id="told-wave", own_batch_id=batch_id, clock=lambda: NOW)
     die_in_mid_call(store, "told-wave")
-    Settler(store=store, settings=Settings(), clock=lambda: NOW).wave("told-wave", over=True)
+    Settler(store=store, settings=Settings(), clock=lambda: NOW).wave("told-wave", Ending())
 
     def send(story: Story, *, timeout_s: float) -> None:
         if story.key.startswith("waits"):

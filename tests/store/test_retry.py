@@ -14,6 +14,7 @@ from sqlalchemy import select, update
 
 from leadcast.control.cancel import Canceller
 from leadcast.control.retry import Retrier
+from leadcast.core.ending import Ending
 from leadcast.core.errors import (
     AttemptFailed,
     CredentialsError,
@@ -81,7 +82,7 @@ class Ground:
         for delivery_id in sent:
             self.send(delivery_id, service, run_id=run_id)
         if settle:
-            self.settler.wave(run_id, over=True)
+            self.settler.wave(run_id, Ending())
         return sent
 
     def send(self, delivery_id: str, service: Service, *, run_id: str = "", last_in_run: bool = False) -> None:
@@ -205,10 +206,10 @@ def test_in_a_batch_that_waits_for_an_account_what_failed_goes_out_without_the_r
 def test_how_a_retry_went_is_told_even_if_it_went_as_before(ground: Ground, retrier: Retrier, store: Store) -> None:
     batch_id = ground.accept("telegram").batch_id
     ground.run(Service(answers=[REFUSED]))
-    ground.settler.wave(ground.run_id, over=True)
+    ground.settler.wave(ground.run_id, Ending())
     retrier.batch(batch_id)
     ground.run(Service(answers=[REFUSED]))
-    ground.settler.wave(ground.run_id, over=True)
+    ground.settler.wave(ground.run_id, Ending())
     with store.begin() as connection:
         told = connection.execute(select(notifications.c.occasion).where(notifications.c.channel == "email"))
         assert list(told.scalars()) == ["failed", "failed"]
@@ -284,7 +285,7 @@ def test_the_schedule_leaves_alone_what_a_person_has_seen_to(
     service, marked = Service(answers=[error], can_find=True), f"{batch_id}-0"
     with suppress(AttemptFailed):
         ground.deliverer.deliver(marked, integration=service, last_in_run=False, run_id="w", asked=False)
-    ground.settler.wave("w", over=True, requeue_begun=True, given_up=lambda: {marked})
+    ground.settler.wave("w", Ending(requeue_begun=True, given_up=lambda: {marked}))
     assert (ground.batch(batch_id).status, ground.states(batch_id)) == (S.FAILED, [state])
     assert retrier.window(**everything(clock)).deliveries == 0
     assert retrier.batch(batch_id).deliveries == 1, "a person may"

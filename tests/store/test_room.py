@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import pytest
 from sqlalchemy import select, update
 
+from leadcast.core.ending import Ending
 from leadcast.core.errors import RateLimited
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.core.settings import Settings
@@ -51,7 +52,7 @@ class Yard:
         return ring_for_rest(self.ground.store, SMALL, clock=self.clock)
 
     def time_out(self, run_id: str) -> None:
-        self.ground.settler.wave(run_id, over=True, critical=TIMED_OUT, requeue_begun=True)
+        self.ground.settler.wave(run_id, Ending(critical=TIMED_OUT, requeue_begun=True))
 
     def waiting(self, count: int, *types: str, due_in_s: float = 0, waits_for: str = "service") -> list[str]:
         """Batches that were let go, since the first delivery of each waits."""
@@ -203,7 +204,7 @@ def test_it_does_not_keep_the_rest_of_its_batch_waiting(yard: Yard) -> None:
     assert yard.batch(batch_id)[:2] == (S.PENDING, None)
     assert yard.ids("w1") == [f"{batch_id}-1"]
     yard.ground.attempt(f"{batch_id}-1", Service(), run_id="w1")
-    yard.ground.settler.batch(batch_id, run_id="w1", over=False)
+    yard.ground.settler.batch(batch_id, run_id="w1", ending=None)
     assert yard.batch(batch_id)[2], "it waits for its telegram alone"
     yard.clock.pass_s(45)
     assert yard.ids("w2") == [f"{batch_id}-0"]
@@ -214,5 +215,5 @@ def test_a_wave_that_dies_again_and_again_is_counted_also_where_its_batch_waits(
     batch_id = yard.accept("telegram")
     yard.ids("w0")
     yard.ground.attempt(f"{batch_id}-0", Service(answers=[RateLimited("wait", retry_after_s=40)]), run_id="w0")
-    yard.ground.settler.wave("w0", over=True, requeue_begun=True, had_its_chance=True)
+    yard.ground.settler.wave("w0", Ending(requeue_begun=True, had_its_chance=True))
     assert yard.batch(batch_id) == (S.PROCESSING, "w0", True, 1)

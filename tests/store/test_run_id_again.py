@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from leadcast.core.ending import Ending
 from leadcast.core.errors import RejectedError, TransientError
 from leadcast.core.model import BatchStatus
 from leadcast.engine.runs import own_request
@@ -34,7 +35,7 @@ def failed(ground: Ground) -> str:
     """A delivery that the run `w` has failed with."""
     delivery_id = ground.claimed()
     ground.attempt(delivery_id, Service(answers=[RejectedError("no")]))
-    ground.settler.wave("w", over=True)
+    ground.settler.wave("w", Ending())
     assert ground.stands(delivery_id)[0] is BatchStatus.FAILED
     return delivery_id
 
@@ -52,18 +53,18 @@ def test_it_does_not_send_what_the_run_before_has_failed_with(
     own = f"{accept('telegram').batch_id}-0"
     assert planned(ground, again) == [own]
     ground.attempt(own, Service())
-    assert [item.status for item in ground.settler.wave("w", over=True, since=again)] == [BatchStatus.COMPLETED]
+    assert [item.status for item in ground.settler.wave("w", Ending(since=again))] == [BatchStatus.COMPLETED]
 
 
 def test_it_has_failed_when_all_of_its_own_have(ground: Ground, accept: Accept, clock: StoppedClock) -> None:
     ground.attempt(ground.claimed(), Service())
-    ground.settler.wave("w", over=True)
+    ground.settler.wave("w", Ending())
     clock.pass_s(3600)
     again = made_at(clock())
     own = f"{accept('telegram').batch_id}-0"
     planned(ground, again)
     ground.attempt(own, Service(answers=[RejectedError("no")]))
-    assert all_failed(ground.settler.wave("w", over=True, since=again))
+    assert all_failed(ground.settler.wave("w", Ending(since=again)))
 
 
 def test_what_the_run_before_has_left_open_it_carries_on(ground: Ground, clock: StoppedClock) -> None:
@@ -78,7 +79,7 @@ def test_a_run_that_is_cleared_long_after_sends_its_own_again(ground: Ground, cl
     made = made_at(clock())
     delivery_id = ground.claimed()
     ground.attempt(delivery_id, Service(answers=[RejectedError("no")]))
-    ground.settler.wave("w", over=True)
+    ground.settler.wave("w", Ending())
     clock.pass_s(90 * 24 * 3600)
     assert planned(ground, made) == [delivery_id]
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 from sqlalchemy import Connection, select
 
+from leadcast.core.ending import Ending
 from leadcast.core.errors import AttemptFailed, DeliveryError, StoreError, TransientError
 from leadcast.core.model import DeliveryState
 from leadcast.flow.deliver.outcome import Outcome
@@ -99,7 +100,7 @@ def test_what_an_attempt_that_was_given_up_for_dead_says_of_the_account_is_not_h
 
     def is_given_up() -> None:
         lose_locks(ground.store)
-        settler.wave("w", over=True)
+        settler.wave("w", Ending())
 
     ground.attempt(delivery_id, Service(answers=[AWAY], while_sending=is_given_up))
     assert ground.stands(delivery_id)[1] is D.UNKNOWN

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import select
 
+from leadcast.core.ending import Ending
 from leadcast.core.errors import AttemptFailed, RejectedError, TransientError
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.core.setting_choices import Occasion
@@ -102,26 +103,26 @@ def test_the_status_follows_from_the_ledger_and_is_told_once(
 ) -> None:
     batch_id = wave(*outcomes)
     for _ in range(3):
-        settler.wave("w", over=True)
+        settler.wave("w", Ending())
     assert status(store, batch_id) is expected
     assert told(store) == [("hook", "then"), ("hook", "finally"), ("email", expected.value)]
 
 
 def test_a_wave_in_which_every_batch_failed_is_known(settler: Settler, wave: Callable[..., str]) -> None:
     wave(BAD, BAD)
-    assert all_failed(settler.wave("w", over=True))
+    assert all_failed(settler.wave("w", Ending()))
     wave(GOOD, BAD)
-    assert not all_failed(settler.wave("w", over=True))
-    assert not all_failed(settler.wave("an empty wave", over=True))
+    assert not all_failed(settler.wave("w", Ending()))
+    assert not all_failed(settler.wave("an empty wave", Ending()))
 
 
 def test_a_delivery_that_was_cleared_and_succeeded_changes_the_status_and_that_is_told(
     store: Store, settler: Settler, deliverer: Deliverer, wave: Callable[..., str]
 ) -> None:
     batch_id = wave(GOOD, BAD)
-    settler.wave("w", over=True)
+    settler.wave("w", Ending())
     send(deliverer, f"{batch_id}-1", GOOD)
-    settler.wave("w", over=True)
+    settler.wave("w", Ending())
     assert status(store, batch_id) is BatchStatus.COMPLETED
     assert [occasion for channel, occasion in told(store) if channel == "email"] == ["partial", "completed"]
 
@@ -138,12 +139,12 @@ def test_what_a_run_that_was_stopped_left_in_mid_air_is_unknown_or_failed_where_
     for index in (0, 1):
         with store.begin() as connection:
             ledger.begin(connection, f"{batch_id}-{index}", worker="dead", now=clock())
-    settler.wave("w", over=True, critical=STOPPED)
+    settler.wave("w", Ending(critical=STOPPED))
     assert states(store, batch_id) == [D.UNKNOWN, D.FAILED, D.PENDING]
     assert status(store, batch_id) is BatchStatus.PENDING, "the e-mail was never begun, and goes out with a later wave"
     plan(store, settings, run_id="w2", clock=clock)
     send(deliverer, f"{batch_id}-2", GOOD)
-    settler.wave("w2", over=True)
+    settler.wave("w2", Ending())
     assert status(store, batch_id) is BatchStatus.PARTIAL
     assert [occasion for channel, occasion in told(store) if channel == "email"] == ["critical", "critical"]
     assert reasons(store) == [f"{STOPPED}. Deliveries that it had not begun: 1. A later run sends them.", STOPPED]
@@ -153,11 +154,11 @@ def test_what_is_still_being_sent_is_left_alone_and_settled_later(
     store: Store, settler: Settler, deliverer: Deliverer, wave: Callable[..., str]
 ) -> None:
     batch_id = wave(types=("telegram",))
-    service = Service(while_sending=lambda: settler.wave("w", over=True))
+    service = Service(while_sending=lambda: settler.wave("w", Ending()))
     deliverer.deliver(f"{batch_id}-0", integration=service, last_in_run=True)
     assert states(store, batch_id) == [D.DELIVERED]
     assert status(store, batch_id) is BatchStatus.PROCESSING
-    settler.wave("w", over=True)
+    settler.wave("w", Ending())
     assert status(store, batch_id) is BatchStatus.COMPLETED
 
 
@@ -165,7 +166,7 @@ def test_while_the_wave_goes_on_open_deliveries_stay_open(
     store: Store, settler: Settler, wave: Callable[..., str]
 ) -> None:
     batch_id = wave(GOOD)
-    settler.wave("w", over=False)
+    settler.batch(batch_id, run_id="w", ending=None)
     assert states(store, batch_id) == [D.DELIVERED, D.PENDING]
     assert status(store, batch_id) is BatchStatus.PROCESSING
     assert told(store) == []
@@ -176,7 +177,7 @@ def test_a_run_that_was_stopped_is_critical_for_what_it_had_begun_and_its_reason
 ) -> None:
     batch_id = wave(GOOD)
     die_in_mid_air(store, f"{batch_id}-1", clock)
-    settler.wave("w", over=True, critical=STOPPED)
+    settler.wave("w", Ending(critical=STOPPED))
     assert states(store, batch_id) == [D.DELIVERED, D.FAILED]
     assert status(store, batch_id) is BatchStatus.PARTIAL
     assert told(store) == [("hook", "catch"), ("hook", "then"), ("hook", "finally"), ("email", "critical")]
@@ -192,7 +193,7 @@ def test_what_a_run_has_not_begun_goes_back_however_often_it_ends_and_one_letter
 ) -> None:
     ids = [wave(run_id="w0"), wave(run_id="w0"), wave(GOOD, run_id="w0")]
     for number in range(2 * settings.max_claims):
-        settler.wave(f"w{number}", over=True, critical=ENDED, requeue_begun=gives_back)
+        settler.wave(f"w{number}", Ending(critical=ENDED, requeue_begun=gives_back))
         assert [status(store, each) for each in ids] == [BatchStatus.PENDING] * 3
         assert len(plan(store, settings, run_id=f"w{number + 1}", clock=clock).work["email"]) == 3
     assert told(store) == [("email", "critical")] * 2 * settings.max_claims
@@ -211,7 +212,7 @@ def test_a_run_that_timed_out_gives_back_what_has_tries_left_and_counts_what_it_
     for number in range(settings.max_claims):
         assert status(store, batch_id) is BatchStatus.PROCESSING
         die_in_mid_air(store, f"{batch_id}-0", clock)
-        settler.wave(f"w{number}", over=True, critical=ENDED, requeue_begun=True)
+        settler.wave(f"w{number}", Ending(critical=ENDED, requeue_begun=True))
         plan(store, settings, run_id=f"w{number + 1}", clock=clock)
     assert (status(store, batch_id), states(store, batch_id)) == (BatchStatus.FAILED, [D.UNKNOWN])
     assert set(reasons(store)) == {ENDED}
@@ -229,7 +230,7 @@ def test_what_waits_to_be_tried_again_outlives_any_number_of_runs_that_time_out(
     with pytest.raises(AttemptFailed):
         deliverer.deliver(f"{batch_id}-0", integration=Service(answers=[TransientError("down")]), last_in_run=False)
     for number in range(2 * settings.max_claims):
-        settler.wave(f"w{number}", over=True, critical=ENDED, requeue_begun=True)
+        settler.wave(f"w{number}", Ending(critical=ENDED, requeue_begun=True))
         plan(store, settings, run_id=f"w{number + 1}", clock=clock)
     assert states(store, batch_id) == [D.RETRYING]
 
@@ -241,7 +242,7 @@ def test_a_letter_about_a_run_is_written_before_anything_goes_back(
     wave()
     monkeypatch.setattr(Settler, "batch", lambda *_, **__: (_ for _ in ()).throw(SystemExit))
     with pytest.raises(SystemExit):
-        settler.wave("w", over=True, critical=ENDED, requeue_begun=True)
+        settler.wave("w", Ending(critical=ENDED, requeue_begun=True))
     assert told(store) == [("email", "critical")]
 
 
@@ -249,7 +250,7 @@ def test_a_run_that_ended_with_everything_sent_is_not_critical(
     store: Store, settler: Settler, wave: Callable[..., str]
 ) -> None:
     batch_id = wave(GOOD, GOOD)
-    settler.wave("w", over=True, critical="settle was killed")
+    settler.wave("w", Ending(critical="settle was killed"))
     assert status(store, batch_id) is BatchStatus.COMPLETED
     assert ("email", "critical") not in told(store)
 
@@ -258,7 +259,7 @@ def test_after_a_failed_plan_the_batches_go_back_and_the_next_wave_takes_them(
     store: Store, settings: Settings, settler: Settler, wave: Callable[..., str]
 ) -> None:
     batch_id = wave()
-    assert settler.wave("w", over=True, critical="the plan failed", requeue_begun=True) == []
+    assert settler.wave("w", Ending(critical="the plan failed", requeue_begun=True)) == []
     assert status(store, batch_id) is BatchStatus.PENDING
     assert told(store) == [("email", "critical")]
     assert set(plan(store, settings, run_id="w2").work) == {"amocrm", "email"}
@@ -268,9 +269,9 @@ def test_a_wave_that_comes_late_leaves_alone_what_another_has_claimed_by_now(
     store: Store, settings: Settings, settler: Settler, wave: Callable[..., str]
 ) -> None:
     batch_id = wave(run_id="dead")
-    settler.wave("dead", over=True, critical="gone", requeue_begun=True)
+    settler.wave("dead", Ending(critical="gone", requeue_begun=True))
     plan(store, settings, run_id="alive")
-    assert settler.batch(batch_id, run_id="dead", over=True, critical="gone") is None
+    assert settler.batch(batch_id, run_id="dead", ending=Ending(critical="gone")) is None
     assert states(store, batch_id) == [D.PENDING, D.PENDING]
     assert status(store, batch_id) is BatchStatus.PROCESSING
 
@@ -279,10 +280,10 @@ def test_a_batch_is_settled_with_its_last_delivery_while_the_wave_goes_on(
     store: Store, settler: Settler, deliverer: Deliverer, wave: Callable[..., str]
 ) -> None:
     batch_id = wave(GOOD)
-    settler.batch(batch_id, run_id="w", over=False)
+    settler.batch(batch_id, run_id="w", ending=None)
     assert status(store, batch_id) is BatchStatus.PROCESSING
     send(deliverer, f"{batch_id}-1", BAD)
-    settler.batch(batch_id, run_id="w", over=False)
+    settler.batch(batch_id, run_id="w", ending=None)
     assert status(store, batch_id) is BatchStatus.PARTIAL
 
 
@@ -296,11 +297,12 @@ def test_a_batch_that_kills_every_wave_is_given_up(
         assert status(store, batch_id) is BatchStatus.PROCESSING
         settler.wave(
             f"w{number}",
-            over=True,
-            critical=critical,
-            requeue_begun=True,
-            had_its_chance=bool(critical),
-            failed_with=lambda: tasks,
+            Ending(
+                critical=critical,
+                requeue_begun=True,
+                had_its_chance=bool(critical),
+                failed_with=lambda: tasks,
+            ),
         )
         plan(store, settings, run_id=f"w{number + 1}")
     assert status(store, batch_id) is BatchStatus.FAILED
@@ -317,7 +319,7 @@ def test_what_was_not_begun_goes_back_however_often_where_its_task_has_not_faile
     """The store was away, say; what rides with it is another matter."""
     batch_id = wave(run_id="w0")
     for number in range(settings.max_claims + 2):
-        assert settler.wave(f"w{number}", over=True, requeue_begun=True, failed_with=lambda: {f"{batch_id}-0"}) == []
+        assert settler.wave(f"w{number}", Ending(requeue_begun=True, failed_with=lambda: {f"{batch_id}-0"})) == []
         plan(store, settings, run_id=f"w{number + 1}")
     assert states(store, batch_id) == [D.FAILED, D.PENDING]
 
@@ -332,14 +334,14 @@ def test_a_batch_that_ends_critically_once_more_is_told_of_by_its_run(
             claims.ensure_claim(connection, batch_id=batch_id, run_id="w")
         die_in_mid_air(store, f"{batch_id}-0", clock)
         for _ in range(2):
-            settler.wave("w", over=True, critical=STOPPED, told_as=f"w {clears}")
+            settler.wave("w", Ending(critical=STOPPED, told_as=f"w {clears}"))
         assert (status(store, batch_id), reasons(store)) == (BatchStatus.FAILED, [STOPPED] * letters)
 
 
 def test_people_hear_only_of_what_they_asked_for(store: Store, clock: StoppedClock, wave: Callable[..., str]) -> None:
     wave(GOOD, GOOD)
     quiet = Settings(notify_on=(Occasion.FAILED,), notify_emails=("a@example.com",))
-    Settler(store=store, settings=quiet, clock=clock).wave("w", over=True)
+    Settler(store=store, settings=quiet, clock=clock).wave("w", Ending())
     assert [row for row in told(store) if row[0] == "email"] == []
 
 

@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import insert, select, update
 
+from leadcast.core.ending import Ending
 from leadcast.core.errors import LeadcastError, StoreError
 from leadcast.core.model import BatchStatus, DeliveryState, Receipt
 from leadcast.core.settings import Settings
@@ -92,7 +93,7 @@ class Ground:
         sent = [ref.delivery_id for refs in work.values() for ref in refs]
         for delivery_id in sent:
             self.deliverer.deliver(delivery_id, integration=service, last_in_run=True, run_id=run_id, asked=False)
-        Settler(store=self.store, settings=self.settings, clock=self.clock).wave(run_id, over=True, requeue_begun=True)
+        Settler(store=self.store, settings=self.settings, clock=self.clock).wave(run_id, Ending(requeue_begun=True))
         return sent
 
     def batch(self, batch_id: str) -> views.BatchView:
@@ -281,7 +282,7 @@ def test_what_the_runs_own_callback_has_told_the_sweep_does_not_tell_again(groun
     die_in_mid_air(ground.store, f"{batch_id}-0", ground.clock)
     with ground.store.lock(f"delivery:{batch_id}-0"):  # its process still sends
         told_as = ground.airflow.told_as("w")
-        settler.wave("w", over=True, critical=ended.TIMED_OUT, requeue_begun=True, told_as=told_as)
+        settler.wave("w", Ending(critical=ended.TIMED_OUT, requeue_begun=True, told_as=told_as))
     assert ground.settle() == 1
     assert (ground.status(batch_id), ground.letters()) == (S.PENDING, [ended.TIMED_OUT])
 
@@ -383,7 +384,7 @@ def test_a_wave_whose_store_is_away_is_not_tried_batch_by_batch(
     monkeypatch.setattr(Settler, "batch", away)
     monkeypatch.setattr(store, "ping", no_answer)
     with pytest.raises(StoreError, match="still away"):
-        settler.wave("w", over=True)
+        settler.wave("w", Ending())
     assert len(tried) == 1
 
 

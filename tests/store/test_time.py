@@ -11,6 +11,7 @@ from itertools import count
 import pytest
 from sqlalchemy import exists, select
 
+from leadcast.core.ending import Ending
 from leadcast.core.errors import AttemptFailed, TransientError, UnknownOutcome
 from leadcast.core.model import BatchStatus, Lead, Receipt
 from leadcast.core.settings import Settings
@@ -103,7 +104,7 @@ class Engine:
         for refs in made.work.values():
             for ref in refs:
                 self.task(ref.delivery_id, run_id)
-        Settler(store=self.store, settings=self.settings, clock=self.clock).wave(run_id, over=True)
+        Settler(store=self.store, settings=self.settings, clock=self.clock).wave(run_id, Ending())
         self.moment()
         self.tell()
 

@@ -12,6 +12,7 @@ from sqlalchemy import insert, select, update
 
 from leadcast.control.erase import Eraser, InAirflow
 from leadcast.control.retry import Retrier
+from leadcast.core.ending import Ending
 from leadcast.core.errors import CredentialsError, RejectedError, TransientError
 from leadcast.core.model import BatchStatus, DeliveryState, Receipt
 from leadcast.core.settings import Settings
@@ -60,7 +61,7 @@ class Batches:
         service = Service(answers=list(answers))
         for delivery_id in self.ground.plan(f"w{self.waves}"):
             self.ground.attempt(delivery_id, service, run_id=f"w{self.waves}")
-        self.ground.settler.wave(f"w{self.waves}", over=True)
+        self.ground.settler.wave(f"w{self.waves}", Ending())
 
 
 @pytest.fixture
@@ -137,7 +138,7 @@ def test_one_event_is_written_once_for_all_who_hear_of_it_however_often_it_is_se
     batches.accept(callback_url="https://shop.example/done")
     batches.send(REFUSED)
     for _ in range(3):
-        settler.wave("w1", over=True)
+        settler.wave("w1", Ending())
     with store.begin() as connection:
         assert [row.sequence for row in connection.execute(select(event_rows))] == [1]
         assert list(connection.execute(select(notifications.c.sequence)).scalars()) == [1] * 4
@@ -146,7 +147,7 @@ def test_one_event_is_written_once_for_all_who_hear_of_it_however_often_it_is_se
 def test_a_batch_of_which_nobody_hears_has_no_event(store: Store, clock: StoppedClock, accept: Accept) -> None:
     accept("webhook")
     plan(store, Settings(), run_id="w", clock=clock)
-    Settler(store=store, settings=Settings(), clock=clock, hooks=()).wave("w", over=True)
+    Settler(store=store, settings=Settings(), clock=clock, hooks=()).wave("w", Ending())
     with store.begin() as connection:
         assert connection.execute(select(event_rows)).all() == []
         assert connection.execute(select(notifications)).all() == []
@@ -159,7 +160,7 @@ def test_hooks_are_queued_where_there_are_some_and_elsewhere_not(
     accept("webhook")
     plan(store, settings, run_id="w", clock=clock)
     die_in_mid_call(store, "w")
-    Settler(store=store, settings=settings, clock=clock, hooks={moment}).wave("w", over=True, critical="it timed out")
+    Settler(store=store, settings=settings, clock=clock, hooks={moment}).wave("w", Ending(critical="it timed out"))
     with store.begin() as connection:
         told = connection.execute(select(notifications.c.channel, notifications.c.occasion)).all()
     assert sorted(told) == [("email", "critical"), ("hook", moment)]
@@ -171,8 +172,8 @@ def test_a_hook_that_one_process_does_not_know_of_is_queued_by_the_next_that_set
     accept("webhook")
     plan(store, settings, run_id="w", clock=clock)
     die_in_mid_call(store, "w")
-    Settler(store=store, settings=settings, clock=clock, hooks=()).wave("w", over=True)
-    settler.wave("w", over=True)
+    Settler(store=store, settings=settings, clock=clock, hooks=()).wave("w", Ending())
+    settler.wave("w", Ending())
     with store.begin() as connection:
         told = connection.execute(select(notifications.c.occasion).order_by(notifications.c.id))
         assert list(told.scalars()) == ["failed", "then", "finally"]
@@ -254,7 +255,7 @@ def test_what_is_partial_and_then_more_of_it_is_delivered_is_told_again(
         (1, "partial", [D.DELIVERED, D.FAILED, D.FAILED]),
         (2, "partial", [D.DELIVERED, D.DELIVERED, D.FAILED]),
     ]
-    batches.ground.settler.wave("w2", over=True)
+    batches.ground.settler.wave("w2", Ending())
     post = Post()
     dispatcher(store, clock, post).flush(bound_s=60)
     told = sorted((story.sequence, story.occasion) for story in post.stories)
@@ -283,7 +284,7 @@ def test_what_a_person_clears_and_fails_again_is_told_again_once(
     for index in (0, 1):
         batches.ground.attempt(f"{batch_id}-{index}", service, run_id="w1", asked=True, asked_by="w1:2")
     for _ in range(2):
-        batches.ground.settler.wave("w1", over=True)
+        batches.ground.settler.wave("w1", Ending())
     assert outcomes(store) == [(sequence, "failed", [D.FAILED, D.FAILED]) for sequence in (1, 2)]
     post = Post()
     dispatcher(store, clock, post).flush(bound_s=60)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from leadcast.core.ending import Ending
 from leadcast.core.errors import (
     AttemptFailed,
     RateLimited,
@@ -76,7 +77,7 @@ def test_an_account_that_stays_away_does_not_hold_up_the_probe_of_another(
     plan(store, settings, run_id="run-0", clock=clock)
     for batch_id in waits_for_a:
         attempt(deliverer, f"{batch_id}-0", Service())
-    settler.wave("run-0", over=True)
+    settler.wave("run-0", Ending())
     for _ in range(4):  # probes of A, by what comes in
         clock.pass_s(1000)
         attempt(deliverer, f"{accept('telegram').batch_id}-0", Service(answers=[AWAY]))
@@ -85,7 +86,7 @@ def test_an_account_that_stays_away_does_not_hold_up_the_probe_of_another(
     waits_for_b = accept("telegram").batch_id
     plan(store, settings, run_id="run-1", clock=clock)
     attempt(deliverer, f"{waits_for_b}-0", Other())
-    settler.wave("run-1", over=True)
+    settler.wave("run-1", Ending())
     with store.begin() as connection:
         until = sorted(item.until for item in circuits.listing(connection) if item.until is not None)
     clock.pass_s(settings.circuit_open_s)
@@ -107,9 +108,9 @@ def test_one_whose_batch_is_busy_does_not_hold_up_the_probe_of_its_account(
     attempt(deliverer, f"{accept('telegram').batch_id}-0", Service(answers=[AWAY]))  # a probe that fails
     attempt(deliverer, f"{other}-0", Service(), run_id="run-1")
     for batch_id in (longest, other):  # the webhook of the first is still to be begun: its pool is full
-        settler.batch(batch_id, run_id="run-1", over=False)
+        settler.batch(batch_id, run_id="run-1", ending=None)
     plan(store, settings, run_id="run-2", clock=clock)  # takes what else is there, and lets it go
-    settler.wave("run-2", over=True)
+    settler.wave("run-2", Ending())
     clock.pass_s(settings.circuit_open_s * 2)
     assert ring_for_rest(store, settings, clock=clock) is not None, "nobody is the probe for as long as run-1 takes"
 
@@ -120,7 +121,7 @@ def test_a_person_who_clears_what_was_never_begun_has_it_sent_by_the_run_that_is
     """The run timed out before Airflow had even queued the task (try_number 0); then a person clears the run."""
     batch_id = accept("webhook").batch_id
     plan(store, settings, run_id="run-1", clock=clock)
-    settler.wave("run-1", over=True, critical="the run timed out")
+    settler.wave("run-1", Ending(critical="the run timed out"))
     assert states(store, batch_id) == [D.PENDING]
     assert ids(plan(store, settings, run_id="run-1", clock=clock)) == [f"{batch_id}-0"], "plan hands it on"
     # Airflow 3.3.2, clear_task_instances: max_tries = try_number (0) + retries; a new mapped instance has the same
@@ -136,15 +137,15 @@ def test_a_cleared_task_that_finds_the_batch_held_by_another_run_is_sent_afterwa
     plan(store, settings, run_id="run-1", clock=clock)
     attempt(deliverer, f"{batch_id}-0", Service(answers=[RejectedError("no")]), run_id="run-1", asked=False)
     attempt(deliverer, f"{batch_id}-1", Service(answers=[LATER]), run_id="run-1", asked=False)
-    settler.batch(batch_id, run_id="run-1", over=False)
-    settler.wave("run-1", over=True)
+    settler.batch(batch_id, run_id="run-1", ending=None)
+    settler.wave("run-1", Ending())
     clock.pass_s(200)
     plan(store, settings, run_id="run-2", clock=clock)  # now run-2 has it
     # a person clears deliver_webhook in run-1: try 2, max_tries 3; it is told to come back in 10 s
     attempt(deliverer, f"{batch_id}-0", Service(), run_id="run-1", asked=was_cleared(3))
     attempt(deliverer, f"{batch_id}-1", Service(), run_id="run-2", asked=False)
-    settler.batch(batch_id, run_id="run-2", over=False)
-    settler.wave("run-2", over=True)
+    settler.batch(batch_id, run_id="run-2", ending=None)
+    settler.wave("run-2", Ending())
     clock.pass_s(10)
     attempt(deliverer, f"{batch_id}-0", Service(), run_id="run-1", asked=was_cleared(3), last_in_run=False)
     assert states(store, batch_id) == [D.DELIVERED, D.DELIVERED], "it waited until run-2 was through, and was refused"
@@ -157,7 +158,7 @@ def test_the_sweep_survives_a_batch_that_was_given_back_and_adopted(
 
     batch_id = accept("webhook").batch_id
     plan(store, settings, run_id="run-1", clock=clock)
-    settler.wave("run-1", over=True, requeue_begun=True)  # `started_at` is empty again
+    settler.wave("run-1", Ending(requeue_begun=True))  # `started_at` is empty again
     attempt(deliverer, f"{batch_id}-0", Service(answers=[TransientError("503")]), run_id="run-1")
     clock.pass_s(3600)
     settle_dead_waves(settler, runs=Runs(lambda run_id: None))
@@ -209,7 +210,7 @@ def test_those_that_have_tried_an_account_end_when_they_were_put_off_for_long_an
     plan(store, settings, run_id="run-0", clock=clock)
     for batch_id in waiting:
         attempt(deliverer, f"{batch_id}-0", Service(), run_id="run-0", asked=False)
-    settler.wave("run-0", over=True)
+    settler.wave("run-0", Ending())
     first_tried: dict[str, datetime] = {}
     for minute in range(60 * 5):  # an hour more than give_up_after_s
         clock.pass_s(60)
@@ -221,7 +222,7 @@ def test_those_that_have_tried_an_account_end_when_they_were_put_off_for_long_an
             attempt(deliverer, delivery_id, service, run_id=run_id, asked=False)
             if service.got:
                 first_tried.setdefault(delivery_id[:-2], clock())
-        settler.wave(run_id, over=True)
+        settler.wave(run_id, Ending())
     long_ago = clock() - timedelta(seconds=settings.give_up_after_s + 60)
     for batch_id in waiting:
         has_ended = batch_id in first_tried and first_tried[batch_id] < long_ago

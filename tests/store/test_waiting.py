@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 
+from leadcast.core.ending import Ending
 from leadcast.core.errors import (
     AttemptFailed,
     Gone,
@@ -89,7 +90,7 @@ def test_a_later_wave_carries_on_only_what_waits(
     telegram = Service(answers=[ended])
     attempt(deliverer, f"{batch_id}-0", telegram)
     attempt(deliverer, f"{batch_id}-1", Service(answers=[LATER]))
-    settler.wave("run-1", over=True)
+    settler.wave("run-1", Ending())
     before = states(store, batch_id)
     clock.pass_s(200)
     second = plan(store, settings, run_id="run-2", clock=clock)
@@ -105,7 +106,7 @@ def two_that_wait(
     plan(store, settings, run_id="run-1", clock=clock)
     for index in range(2):
         attempt(deliverer, f"{batch_id}-{index}", Service(answers=[LATER]))
-    settler.wave("run-1", over=True)
+    settler.wave("run-1", Ending())
     clock.pass_s(200)
     assert ids(plan(store, settings, run_id="run-2", clock=clock)) == [f"{batch_id}-0", f"{batch_id}-1"]
     return batch_id
@@ -116,7 +117,7 @@ def test_a_wave_keeps_a_batch_whose_other_delivery_it_has_still_to_begin(
 ) -> None:
     batch_id = two_that_wait(store, settings, clock, accept, deliverer, settler)
     attempt(deliverer, f"{batch_id}-0", Service())
-    settler.batch(batch_id, run_id="run-2", over=False)
+    settler.batch(batch_id, run_id="run-2", ending=None)
     assert row(store, batch_id).wave_id == "run-2"
     assert ring_for_rest(store, settings, clock=clock) is None
 
@@ -126,11 +127,11 @@ def test_two_waves_with_one_batch_send_a_held_telegram_twice(
 ) -> None:
     batch_id = two_that_wait(store, settings, clock, accept, deliverer, settler)
     attempt(deliverer, f"{batch_id}-0", Service())
-    settler.batch(batch_id, run_id="run-2", over=False)
+    settler.batch(batch_id, run_id="run-2", ending=None)
     third = plan(store, settings, run_id="run-3", clock=clock)
     telegram = Service(answers=[UnknownOutcome("no answer")])
     attempt(deliverer, f"{batch_id}-1", telegram)  # the task of run-2
-    settler.batch(batch_id, run_id="run-2", over=False)
+    settler.batch(batch_id, run_id="run-2", ending=None)
     for delivery_id in ids(third):
         attempt(deliverer, delivery_id, telegram)
     assert len(telegram.got) == 1
@@ -155,7 +156,7 @@ def test_who_asks_to_come_back_at_once_is_not_run_after(
     while clock() < until and (wave := wave + 1) < 200:
         for delivery_id in ids(plan(store, settings, run_id=f"run-{wave}", clock=clock)):
             attempt(deliverer, delivery_id, service, last_in_run=True)
-        settler.wave(f"run-{wave}", over=True)
+        settler.wave(f"run-{wave}", Ending())
         with store.begin() as connection:
             due_at = connection.execute(select(deliveries.c.next_attempt_at)).scalar_one()
         clock.pass_s(max((due_at - clock()).total_seconds(), 0.01))
@@ -180,12 +181,12 @@ def test_two_waves_with_one_batch_give_it_a_final_status_while_one_still_works_o
 ) -> None:
     batch_id = two_that_wait(store, settings, clock, accept, deliverer, settler)
     attempt(deliverer, f"{batch_id}-0", Service())
-    settler.batch(batch_id, run_id="run-2", over=False)
+    settler.batch(batch_id, run_id="run-2", ending=None)
     plan(store, settings, run_id="run-3", clock=clock)
     # run-2 makes its next attempt in 20 s
     attempt(deliverer, f"{batch_id}-1", Service(answers=[TransientError("503", code="503")]))
     assert states(store, batch_id)[1] is D.RETRYING
-    settler.wave("run-3", over=True)  # say, its run was marked failed
+    settler.wave("run-3", Ending())  # say, its run was marked failed
     assert not BatchStatus(row(store, batch_id).status).is_final
 
 
@@ -198,11 +199,11 @@ def partial_after_two_runs(
     plan(store, settings, run_id="run-1", clock=clock)
     attempt(deliverer, f"{batch_id}-0", Service(answers=[RejectedError("no")]))
     attempt(deliverer, f"{batch_id}-1", Service(answers=[LATER]))
-    settler.wave("run-1", over=True)
+    settler.wave("run-1", Ending())
     clock.pass_s(200)
     plan(store, settings, run_id="run-2", clock=clock)
     attempt(deliverer, f"{batch_id}-1", Service())
-    settler.wave("run-2", over=True)
+    settler.wave("run-2", Ending())
     return batch_id
 
 
@@ -213,8 +214,8 @@ def test_an_old_runs_cleared_task_counts_for_the_status(
     assert row(store, batch_id).status == "partial"
     # a person mends it and clears deliver_webhook where it failed: in run-1; settle is cleared with it
     attempt(deliverer, f"{batch_id}-0", Service())
-    settler.batch(batch_id, run_id="run-1", over=False)
-    settler.wave("run-1", over=True)
+    settler.batch(batch_id, run_id="run-1", ending=None)
+    settler.wave("run-1", Ending())
     assert states(store, batch_id) == [D.DELIVERED, D.DELIVERED]
     assert row(store, batch_id).status == "completed"
 
@@ -229,8 +230,8 @@ def test_an_old_runs_cleared_task_that_has_to_wait_is_carried_on(
 ) -> None:
     batch_id = partial_after_two_runs
     attempt(deliverer, f"{batch_id}-0", Service(answers=[LATER]))  # cleared in run-1
-    settler.batch(batch_id, run_id="run-1", over=False)
-    settler.wave("run-1", over=True)
+    settler.batch(batch_id, run_id="run-1", ending=None)
+    settler.wave("run-1", Ending())
     clock.pass_s(86400)
     assert ring_for_rest(store, settings, clock=clock) is not None, f"{states(store, batch_id)} waits for ever"
 
@@ -242,12 +243,12 @@ def test_what_was_critical_before_it_waited_is_told(
     plan(store, settings, run_id="run-1", clock=clock)
     attempt(deliverer, f"{batch_id}-1", Service(answers=[LATER]))
     die_in_mid_air(store, f"{batch_id}-0", clock)
-    settler.wave("run-1", over=True, critical="the run timed out")
+    settler.wave("run-1", Ending(critical="the run timed out"))
     assert row(store, batch_id).critical == "the run timed out"
     clock.pass_s(200)
     plan(store, settings, run_id="run-2", clock=clock)
     attempt(deliverer, f"{batch_id}-1", Service())
-    settler.wave("run-2", over=True)
+    settler.wave("run-2", Ending())
     with store.begin() as connection:
         told = list(
             connection.execute(select(notifications.c.occasion).where(notifications.c.batch_id == batch_id)).scalars()
@@ -263,7 +264,7 @@ def test_what_no_wave_can_carry_ends_after_give_up(
     batch_id = accept("webhook").batch_id
     plan(store, settings, run_id="run-0", clock=clock)
     attempt(deliverer, f"{batch_id}-0", Service(answers=[LATER]))
-    settler.wave("run-0", over=True)
+    settler.wave("run-0", Ending())
     waves = 0
     for number in range(1, 10):
         clock.pass_s(settings.give_up_after_s)
@@ -271,7 +272,7 @@ def test_what_no_wave_can_carry_ends_after_give_up(
             break
         waves += 1
         plan(store, settings, run_id=f"run-{number}", clock=clock)  # the DAG has no operator of this type
-        settler.wave(f"run-{number}", over=True)
+        settler.wave(f"run-{number}", Ending())
     assert BatchStatus(row(store, batch_id).status).is_final, f"{waves} waves for nothing"
 
 
@@ -443,7 +444,7 @@ def test_no_wave_claims_a_batch_that_an_old_runs_cleared_task_works_on(
     batch_id = accept("webhook").batch_id
     plan(store, settings, run_id="run-1", clock=clock)
     attempt(deliverer, f"{batch_id}-0", Service(answers=[LATER]))
-    settler.wave("run-1", over=True)
+    settler.wave("run-1", Ending())
     listed: list[list[str]] = []
     service = Service(while_sending=lambda: listed.append(ids(plan(store, settings, run_id="run-2", clock=clock))))
     attempt(deliverer, f"{batch_id}-0", service)  # cleared in run-1, well before it is due
@@ -456,10 +457,10 @@ def test_a_wave_whose_plan_failed_is_told_of_though_its_batches_wait(
     batch_id = accept("webhook").batch_id
     plan(store, settings, run_id="run-1", clock=clock)
     attempt(deliverer, f"{batch_id}-0", Service(answers=[LATER]))
-    settler.wave("run-1", over=True)
+    settler.wave("run-1", Ending())
     clock.pass_s(200)
     plan(store, settings, run_id="run-2", clock=clock)  # claims; then writing the lists fails three times
-    settler.wave("run-2", over=True, critical="the plan of the wave failed", requeue_begun=True)
+    settler.wave("run-2", Ending(critical="the plan of the wave failed", requeue_begun=True))
     with store.begin() as connection:
         told = list(connection.execute(select(notifications.c.occasion)).scalars())
     assert "critical" in told
@@ -474,8 +475,8 @@ def test_a_run_is_not_failed_while_one_of_its_batches_waits(
     plan(store, settings, run_id="run-1", clock=clock)
     for batch_id, error in ((bad, RejectedError("no")), (waits, LATER)):
         attempt(deliverer, f"{batch_id}-0", Service(answers=[error]))
-        settler.batch(batch_id, run_id="run-1", over=False)  # as the operator does
-    assert not all_failed(settler.wave("run-1", over=True)), "one of two has failed"
+        settler.batch(batch_id, run_id="run-1", ending=None)  # as the operator does
+    assert not all_failed(settler.wave("run-1", Ending())), "one of two has failed"
 
 
 def test_what_airflow_repeats_after_a_killed_process_waits_as_the_service_has_asked(
@@ -527,7 +528,7 @@ def test_of_those_that_wait_for_an_account_one_goes_ahead_and_then_another(
     for batch_id in waiting:
         attempt(deliverer, f"{batch_id}-0", Service())
     settler = Settler(store=store, settings=settings, clock=clock)
-    settler.wave("run-0", over=True)
+    settler.wave("run-0", Ending())
     assert ring_for_rest(store, settings, clock=clock) is None
 
     tried = []
@@ -541,7 +542,7 @@ def test_of_those_that_wait_for_an_account_one_goes_ahead_and_then_another(
         (probe,) = ids(made)
         tried.append(probe)
         attempt(deliverer, probe, Service(answers=[away]), asked=False)
-        settler.wave(f"run-{number}", over=True)
+        settler.wave(f"run-{number}", Ending())
     assert len(set(tried)) == len(tried)
 
 

@@ -6,7 +6,7 @@ call it, in any order and as often as they like: the same ledger gives the same 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -14,6 +14,7 @@ import structlog
 from sqlalchemy import Connection
 
 from leadcast.core.clock import Clock, utc_now
+from leadcast.core.ending import Ending
 from leadcast.core.errors import GIVEN_UP, Blocked, DeliveryError, TransientError, UnknownOutcome
 from leadcast.core.model import BatchStatus, Counters, DeliveryState, status_of
 from leadcast.core.setting_choices import Occasion
@@ -27,8 +28,6 @@ from leadcast.store.erasing import erasures
 from leadcast.store.paces import Channel
 
 log = structlog.get_logger("leadcast.settle")
-
-Ids = Callable[[], Collection[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,33 +56,8 @@ class Settler:
     clock: Clock = utc_now
     hooks: Collection[str] = tuple(Moment)
 
-    def wave(
-        self,
-        run_id: str,
-        *,
-        over: bool,
-        critical: str = "",
-        requeue_begun: bool = False,
-        had_its_chance: bool = False,
-        given_up: Ids = frozenset,
-        failed_with: Ids = frozenset,
-        told_as: str = "",
-        since: datetime | None = None,
-    ) -> list[Settled]:
-        """Settles every batch of a wave. What the wave has never begun is requeued, whatever has ended it; a later one
-        carries it on.
-
-        Args:
-            over: nothing of this wave works any more, so what is still open in the ledger will not end by itself.
-            critical: why the wave could not be run to its end. Said of batches that end with it, and of the run.
-            requeue_begun: nobody wanted the wave to end so: what it has begun and what has tries left is requeued, too.
-            had_its_chance: its plan has failed, and what it has claimed may be why: that is requeued up to `max_claims`
-                times only.
-            given_up: asked for the ids of deliveries that are not to go on all the same, where any is left open.
-            failed_with: as `given_up`, for those whose own tasks have failed: each may be why, and is requeued up to
-                `max_claims` times only.
-            told_as: what a letter about the run is known by, so that it is sent once; empty: the run's id.
-            since: when the run was made: what had ended before was another's of its id. None: nobody knows.
+    def wave(self, run_id: str, ending: Ending) -> list[Settled]:
+        """Settles every batch of a wave that has ended so.
 
         Returns:
             The batches that this wave still has; not those that were requeued.
@@ -92,66 +66,56 @@ class Settler:
             Exception: of the first batch that could not be settled; all the others were, unless the store is away.
         """
         with self.store.begin() as connection:
-            ids = batches.of_wave(connection, run_id=run_id, since=since)
+            ids = batches.of_wave(connection, run_id=run_id, since=ending.since)
             not_begun = (
-                claims.not_begun(connection, run_id=run_id, now=self.clock()) if critical and not had_its_chance else 0
+                claims.not_begun(connection, run_id=run_id, now=self.clock())
+                if ending.critical and not ending.had_its_chance
+                else 0
             )
             if not_begun:  # before the first of them is requeued: whoever settles after us finds none left
-                self._tell_of_wave(connection, told_as or run_id, f"{critical}. {_go_back(not_begun)}")
+                self._tell_of_wave(connection, ending.told_as or run_id, f"{ending.critical}. {_go_back(not_begun)}")
         results: list[Settled | None] = []
         broken: list[Exception] = []
         for batch_id in ids:
             try:
-                results.append(
-                    self.batch(
-                        batch_id,
-                        run_id=run_id,
-                        over=over,
-                        critical=critical,
-                        requeue_begun=requeue_begun,
-                        had_its_chance=had_its_chance,
-                        given_up=given_up,
-                        failed_with=failed_with,
-                    )
-                )
+                results.append(self.batch(batch_id, run_id=run_id, ending=ending))
             except Exception as error:
                 log.error("batch not settled", batch_id=batch_id, run_id=run_id, error=type(error).__name__)
                 broken.append(error)
                 self.store.ping()
-        if critical and (had_its_chance or not all(_tells_of_itself(result) for result in results) or not ids):
+        silent = ending.had_its_chance or not all(_tells_of_itself(result) for result in results) or not ids
+        if ending.critical and silent:
             with self.store.begin() as connection:
-                self._tell_of_wave(connection, told_as or run_id, critical)
+                self._tell_of_wave(connection, ending.told_as or run_id, ending.critical)
         if broken:
             raise broken[0]
         return [result for result in results if result is not None]
 
-    def batch(
-        self,
-        batch_id: str,
-        *,
-        run_id: str,
-        over: bool,
-        critical: str = "",
-        requeue_begun: bool = False,
-        had_its_chance: bool = False,
-        given_up: Ids = frozenset,
-        failed_with: Ids = frozenset,
-    ) -> Settled | None:
-        """Settles one batch, as `wave` does. None: this wave has it no longer, it was requeued."""
-        opened = self._open(batch_id) if over else []
+    def batch(self, batch_id: str, *, run_id: str, ending: Ending | None) -> Settled | None:
+        """Settles one batch. None: this wave has it no longer, it was requeued.
+
+        Args:
+            ending: how its wave has ended; None: it has not.
+        """
+        opened = self._open(batch_id) if ending else []
         # whoever still sends one of these holds its lock, and what it writes counts, not what we would guess
         locks = {f"delivery:{item.id}": item.id for item in opened}
         with self.store.locks(locks) as free, self.store.begin() as connection:
             known = batches.lock(connection, batch_id=batch_id)
             # to write what the ledger says is never wrong; to end what is open is for the wave that has it
-            if over and known.wave_id != run_id:
+            if ending is None:
+                return self._write_status(connection, known, critical="", over=False)
+            if known.wave_id != run_id:
                 return None
-            dropped = set(given_up()) if opened else set()
-            blamed = {item.id for item in opened} if had_its_chance else set(failed_with()) if opened else set()
+            dropped = set(ending.given_up()) if opened else set()
+            if ending.had_its_chance:
+                blamed = {item.id for item in opened}
+            else:
+                blamed = set(ending.failed_with()) if opened else set()
             goes_on: set[str] = set()
             if not known.is_cancelled:
                 has_claims = known.claims < self.settings.max_claims
-                begun = requeue_begun and has_claims
+                begun = ending.requeue_begun and has_claims
                 goes_on = {
                     item.id
                     for item in opened
@@ -167,11 +131,11 @@ class Settler:
                 died = any(item.state is DeliveryState.SENDING for item in opened if item.id in goes_on)
                 counts = died or bool(goes_on & blamed)
                 claims.requeue(connection, batch_id=batch_id, counts=counts, now=self.clock())
-                if any(ended) and critical:
-                    batches.set_critical(connection, batch_id=batch_id, reason=critical)
-                log.warning("batch given back", batch_id=batch_id, lead_id=known.lead_id, reason=critical)
+                if any(ended) and ending.critical:
+                    batches.set_critical(connection, batch_id=batch_id, reason=ending.critical)
+                log.warning("batch given back", batch_id=batch_id, lead_id=known.lead_id, reason=ending.critical)
                 return None
-            return self._write_status(connection, known, critical=critical if any(ended) else "", over=over)
+            return self._write_status(connection, known, critical=ending.critical if any(ended) else "", over=True)
 
     def cancelled(self, batch_id: str, *, sending: Collection[str]) -> Settled:
         """Settles a batch that was cancelled.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
+from leadcast.core.ending import Ending
 from leadcast.core.errors import AttemptFailed
 from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.plan import plan, ring_for_rest
@@ -134,7 +135,7 @@ class Attempt:
             run.done.add(ref.delivery_id)
         if self.settles:
             settler = Settler(store=process.store, settings=world.settings, clock=world.clock)
-            settler.batch(ref.batch_id, run_id=run.id, over=False)
+            settler.batch(ref.batch_id, run_id=run.id, ending=None)
         return tries_again
 
 
@@ -156,12 +157,13 @@ class Settle:
             world.chances.update(of_wave(connection, run_id=run.id))
         settled = Settler(store=process.store, settings=world.settings, clock=world.clock).wave(
             run.id,
-            over=True,
-            critical="" if run.is_planned else "the plan of the wave failed",
-            requeue_begun=True,
-            had_its_chance=not run.is_planned,
-            given_up=lambda: marked,
-            failed_with=lambda: {ref.delivery_id for ref in run.work} - run.done,
+            Ending(
+                critical="" if run.is_planned else "the plan of the wave failed",
+                requeue_begun=True,
+                had_its_chance=not run.is_planned,
+                given_up=lambda: marked,
+                failed_with=lambda: {ref.delivery_id for ref in run.work} - run.done,
+            ),
         )
         world.ring(ring_for_rest(process.store, world.settings, clock=world.clock), is_heard=self.is_heard)
         is_failed = not run.is_planned or all_failed(settled)
@@ -198,7 +200,7 @@ class Callback:
             return
         settler = Settler(store=process.store, settings=world.settings, clock=world.clock)
         critical = "" if self.is_task_failure else "the run timed out"
-        settler.wave(run.id, over=True, critical=critical, requeue_begun=True)
+        settler.wave(run.id, Ending(critical=critical, requeue_begun=True))
 
 
 @dataclass(frozen=True)

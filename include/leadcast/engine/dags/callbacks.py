@@ -39,23 +39,17 @@ def after_run(context: Mapping[str, Any]) -> None:
 
 
 def _settle(context: Mapping[str, Any]) -> None:
-    from leadcast.engine.runs import own_request, unplanned
-    from leadcast.engine.runs.ended import ENDED_EARLY, PLAN_FAILED, TIMED_OUT
+    from leadcast.engine.runs import unplanned
+    from leadcast.engine.runs.ended import seen_by_callback
     from leadcast.engine.tell.settling import settler
 
-    run_id, reason, run = context["run_id"], context["reason"], context.get("dag_run")
-    # nothing to say of a run that came to its end by itself, and be it that its settle failed since every batch had
-    critical = {"success": "", "task_failure": "", "timed_out": TIMED_OUT}.get(reason, ENDED_EARLY)
+    run = context.get("dag_run")
+    end = seen_by_callback(run, reason=context["reason"], plan_was_away=lambda: unplanned.plan_was_away(context))
     try:
-        if run is not None and reason == "task_failure":
-            if own_request.is_lost(run):  # its settle could not see to it
-                unplanned.see_to(run, unplanned.End(PLAN_FAILED, is_wanted=unplanned.plan_was_away(context)))
-        elif run is not None:
-            unplanned.see_to(run, unplanned.End(critical or unplanned.MARKED, is_wanted=bool(critical)))
+        if run is not None:
+            unplanned.see_to(run, end.request)
     finally:
-        told_as, since = (own_request.told_as(run), own_request.made_at(run)) if run is not None else ("", None)
-        # no person has ended it: that calls nobody
-        settler().wave(run_id, over=True, critical=critical, requeue_begun=True, told_as=told_as, since=since)
+        settler().wave(context["run_id"], end.wave)
 
 
 def tell(context: Mapping[str, Any], *, bound_s: float, each_s: float = inf) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import structlog
 
 from leadcast.core.clock import Clock, utc_now
+from leadcast.core.ending import Ending
 from leadcast.core.settings import Settings
-from leadcast.engine.runs.ended import GONE, GRACE, OVER, STOPPED, Runs, why_ended
+from leadcast.engine.runs.ended import Runs, wave_left
 from leadcast.engine.runs.trouble import SILENT_AFTER, Trouble, UnsweptError
 from leadcast.flow.plan import ring_for_rest
 from leadcast.flow.settle import Settler
@@ -75,47 +75,19 @@ def settle_dead_waves(settler: Settler, *, runs: Runs) -> int:
     asking, settling = Trouble(), Trouble()
     settled = silent = 0
     for wave in waves:
-        how: _How | None = None
+        ending: Ending | None = None
         unanswered = len(asking.found)
         with asking.noted(f"asking for {wave.run_id}", run_id=wave.run_id):
-            how = _how(wave, runs, now=settler.clock())
+            ending = wave_left(wave, runs, now=settler.clock())
         silent = silent + 1 if len(asking.found) > unanswered else 0
         if silent == SILENT_AFTER:
             break
-        if how is None:
+        if ending is None:
             continue
         with settling.noted(f"settling {wave.run_id}", run_id=wave.run_id):
-            settler.wave(
-                wave.run_id, over=True, critical=how.critical, requeue_begun=how.requeues_begun, told_as=how.told_as
-            )
+            settler.wave(wave.run_id, ending)
             settled += 1
     found = [*asking.found, *settling.found]
     if found:
         raise UnsweptError(f"{len(found)} of {len(waves)} open waves not settled: {', '.join(found[:SILENT_AFTER])}")
     return settled
-
-
-@dataclass(frozen=True)
-class _How:
-    """How a dead wave is settled.
-
-    told_as: what a letter about its run is known by, where there is one to write.
-    requeues_begun: what it has begun is requeued, too.
-    """
-
-    critical: str = ""
-    told_as: str = ""
-    requeues_begun: bool = True
-
-
-def _how(wave: claims.OpenWave, runs: Runs, *, now: datetime) -> _How | None:
-    """None: it is on its way."""
-    state = runs.run_state(wave.run_id)
-    if state in OVER:
-        why = why_ended(wave.run_id, runs)
-        # by itself: it could not settle, or a process still had what has been let go since
-        return _How(why, runs.told_as(wave.run_id), requeues_begun=why != STOPPED) if why else _How()
-    if state is None and now - wave.begun_at > GRACE:
-        # nobody can say any more how often it was cleared; another run may have its id one day, and claims later
-        return _How(critical=GONE, told_as=f"{wave.run_id} {wave.begun_at.isoformat()}")
-    return None

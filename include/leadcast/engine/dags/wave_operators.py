@@ -157,7 +157,7 @@ class DeliverOperator(BaseOperator):
 
         # what cannot be settled now is settled by the settle task, or by the sweep
         with suppress(LeadcastError):
-            settler().batch(self.work["batch_id"], run_id=run_id, over=False)
+            settler().batch(self.work["batch_id"], run_id=run_id, ending=None)
 
 
 class RingOperator(BaseOperator):
@@ -197,7 +197,7 @@ class SettleOperator(BaseOperator):
         from leadcast.engine.dags import work_lists
         from leadcast.engine.runs import unplanned
         from leadcast.engine.runs.bell import ring_from_here
-        from leadcast.engine.runs.ended import PLAN_FAILED
+        from leadcast.engine.runs.ended import seen_by_settle
         from leadcast.engine.settings import config
         from leadcast.engine.tell.settling import settler
         from leadcast.flow.plan import ring_for_rest
@@ -206,22 +206,17 @@ class SettleOperator(BaseOperator):
         run_id, run = context["run_id"], context["dag_run"]
         planned = task_states(context, "plan").get("plan") == "success"
         is_told = not planned and context["ti"].xcom_pull(task_ids="plan", key=TOLD)
-        if planned:
-            unplanned.see_to(run, unplanned.End(unplanned.MARKED, is_wanted=False))
-        elif not is_told:
-            unplanned.see_to(run, unplanned.End(PLAN_FAILED, is_wanted=unplanned.plan_was_away(context)))
-        settled = settler().wave(
-            run_id,
-            over=True,
-            critical="" if planned or is_told else PLAN_FAILED,
-            requeue_begun=True,
-            had_its_chance=not planned,
-            told_as=own_request.told_as(run),
-            since=own_request.made_at(run),
+        end = seen_by_settle(
+            run,
+            planned=planned,
+            is_told=bool(is_told),
+            plan_was_away=lambda: unplanned.plan_was_away(context),
             # both are asked for each batch
             given_up=cache(lambda: work_lists.marked_as_done(context)),
             failed_with=cache(lambda: work_lists.failed(context)),
         )
+        unplanned.see_to(run, end.request)
+        settled = settler().wave(run_id, end.wave)
         # what was requeued need not wait for the sweep
         next_run_id = ring_for_rest(config.store(), config.settings())
         if next_run_id is not None:

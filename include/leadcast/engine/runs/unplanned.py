@@ -9,7 +9,6 @@ ended is not sent; all else is, as soon as the store takes it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -24,19 +23,10 @@ from leadcast.store.database import Store
 
 AWAY = "away"
 """XCom of a plan whose last try has failed since the store was away."""
-MARKED = "its plan was marked as a success by hand"
 AT_ONCE = 100
 """Runs that one sweep asks Airflow for; the next one asks for others."""
 SETTLED_AFTER = timedelta(minutes=1)
 """After it a process of a run that was stopped has ended, too, and accepts nothing any more."""
-
-
-@dataclass(frozen=True)
-class End:
-    """How a run has ended. `is_wanted`: no person has ended it, and what it was to send is to be sent."""
-
-    why: str
-    is_wanted: bool
 
 
 class Runs(ended.Runs, Protocol):
@@ -49,17 +39,17 @@ class Runs(ended.Runs, Protocol):
         """Whether its plan has given up since the store was away."""
 
 
-def see_to(run: own_request.Run, end: End) -> None:
+def see_to(run: own_request.Run, left: ended.RequestLeft | None) -> None:
     """Sees to the request of a run that has ended, if it had one and no batch has come of it. May be repeated, and by
     several at once: it becomes one batch, and is told of once, and once more when somebody has cleared the run.
 
     Raises:
         StoreError, LeadTableError: it is still to be done.
     """
-    if not own_request.is_lost(run):
+    if left is None or not own_request.is_lost(run):
         return
-    lead, why = own_request.lead_id(run), end.why
-    if not end.is_wanted:
+    lead, why = own_request.lead_id(run), left.why
+    if not left.is_wanted():
         tell(
             run,
             reason=f"Run {run.run_id} has not sent its request (lead {lead}): {why}. To send it, clear the run.",
@@ -123,12 +113,6 @@ def _is_done(run_id: str, runs: Runs, *, now: datetime) -> bool:
     run = runs.run(run_id)
     if run.end_date is not None and now - run.end_date < SETTLED_AFTER:
         return False
-    see_to(run, _end(run_id, runs))
+    left = ended.request_left(run_id, runs, plan_was_away=lambda: runs.plan_was_away(run_id))
+    see_to(run, left)
     return True
-
-
-def _end(run_id: str, runs: Runs) -> End:
-    why = ended.why_ended(run_id, runs)
-    if not why:
-        return End(ended.PLAN_FAILED, is_wanted=runs.plan_was_away(run_id))
-    return End(why, is_wanted=why != ended.STOPPED)
