@@ -1,0 +1,129 @@
+"""What is to be sent, as it stands before an attempt: looked at, postponed, or woken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, update
+
+from leadcast.core.errors import DeliveryError
+from leadcast.core.model import DeliveryState
+from leadcast.store.batches import rounds
+from leadcast.store.batches.ledger.rows import begins_round, error_as_json, locked_row, mark_died, round_of
+from leadcast.store.schema import deliveries
+
+
+@dataclass(frozen=True, kw_only=True)
+class Due:
+    """A delivery that is to be sent. `tries`: attempts that count, before this one."""
+
+    delivery_id: str
+    type: str
+    state: DeliveryState
+    credentials_sealed: str | None
+    settings: Mapping[str, Any]
+    tries: int
+    round_at: datetime
+    batch_id: str
+    error_code: str
+    waits_for: str
+    next_attempt_at: datetime | None
+    attempts: int
+    asked: str
+    wanted_at: datetime
+    """When a person last wanted it sent: when it was accepted, or asked for again."""
+    is_erased: bool
+    is_cancelled: bool
+    begun_at: datetime | None
+    """When the first attempt of its round has begun. None has of one that was only put off so far."""
+
+
+def due(connection: Connection, delivery_id: str, *, now: datetime) -> Due | None:
+    """The delivery as it stands. None: it is delivered or cancelled, nothing is to be sent.
+
+    Raises:
+        StoreError: there is no such delivery.
+    """
+    row = locked_row(connection, delivery_id)
+    state = DeliveryState(row.state)
+    if not state.may_become(DeliveryState.SENDING):
+        return None
+    tries, round_at = round_of(row, now=now)
+    return Due(
+        delivery_id=delivery_id,
+        type=row.type,
+        state=state,
+        credentials_sealed=row.credentials_sealed,
+        settings=row.settings,
+        tries=tries,
+        round_at=round_at,
+        batch_id=row.batch_id,
+        error_code=(row.error or {}).get("code", ""),
+        waits_for=row.waits_for or "",
+        next_attempt_at=row.next_attempt_at,
+        attempts=row.attempts,
+        asked=row.asked or "",
+        wanted_at=row.asked_at or row.accepted_at,
+        is_erased=row.erased_at is not None,
+        is_cancelled=row.cancelled_at is not None,
+        begun_at=None if begins_round(state) else row.begun_at,
+    )
+
+
+def has_ended_since(row: Row[Any], seen: Due) -> bool:
+    """Whether somebody has ended it, or cancelled its batch, since it was looked at. It may be `unknown` now, and
+    a new attempt would begin a new round that nobody has asked for."""
+    state = DeliveryState(row.state)
+    has_ended = state in (DeliveryState.FAILED, DeliveryState.UNKNOWN) and state is not seen.state
+    return has_ended or (row.cancelled_at is not None and not seen.is_cancelled)
+
+
+def wake(connection: Connection, delivery_id: str) -> None:
+    """It waits no longer: somebody is at work on it, and its batch must not be parked meanwhile."""
+    connection.execute(update(deliveries).where(deliveries.c.id == delivery_id).values(waits_for=None))
+
+
+def postpone(
+    connection: Connection,
+    item: Due,
+    *,
+    account: str,
+    error: DeliveryError,
+    waits_for: str,
+    until: datetime,
+    decided: bool,
+    now: datetime,
+    asked_at: datetime | None = None,
+) -> bool:
+    """Lets a delivery wait before an attempt has begun. False: it has ended meanwhile.
+
+    Args:
+        waits_for: empty: its own run comes back to it.
+        decided: a person has started again what was `unknown`, and the service cannot be asked: it may be sent.
+        asked_at: when a person has asked for this attempt; none else: whoever sends it does so for him.
+    """
+    row = locked_row(connection, item.delivery_id)
+    if not DeliveryState(row.state).may_become(DeliveryState.RETRYING) or has_ended_since(row, item):
+        return False
+    if item.state is DeliveryState.SENDING:
+        mark_died(connection, item.delivery_id, now=now)
+    values: dict[str, Any] = {
+        "state": DeliveryState.RETRYING,
+        "tries": item.tries,
+        "round_at": item.round_at,
+        "account": account,
+        "waits_for": waits_for or None,
+        "next_attempt_at": until,
+        "finished_at": None,
+        "error": error_as_json(error),
+    }
+    if asked_at is not None:
+        values["asked_at"] = asked_at
+        rounds.ask(connection, batch_id=item.batch_id)
+    if decided:
+        values["in_doubt"] = False
+    connection.execute(update(deliveries).where(deliveries.c.id == item.delivery_id).values(**values))
+    return True

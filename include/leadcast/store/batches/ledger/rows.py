@@ -1,0 +1,73 @@
+"""A delivery's row, locked, and what all who write it write alike."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, select, update
+
+from leadcast.core.errors import DeliveryError, StoreError
+from leadcast.core.model import AttemptOutcome, DeliveryState
+from leadcast.store.batches.waiting import begun_at
+from leadcast.store.schema import attempts, batches, deliveries
+
+
+def locked_row(connection: Connection, delivery_id: str) -> Row[Any]:
+    """The delivery's row, locked until the transaction ends, with what is known of its lead and its batch.
+
+    Raises:
+        StoreError: there is no such delivery.
+    """
+    row = connection.execute(
+        select(
+            deliveries,
+            batches.c.lead_id,
+            batches.c.lead,
+            batches.c.accepted_at,
+            batches.c.erased_at,
+            batches.c.cancelled_at,
+            begun_at().label("begun_at"),
+        )
+        .join(batches, deliveries.c.batch_id == batches.c.id)
+        .where(deliveries.c.id == delivery_id)
+        .with_for_update(of=deliveries)
+    ).one_or_none()
+    if row is None:
+        raise StoreError(f"The ledger has no delivery {delivery_id!r}.")
+    return row
+
+
+def round_of(row: Row[Any], *, now: datetime) -> tuple[int, datetime]:
+    """How many tries this round has had, and since when it goes. The first attempt begins one, and so does a person who
+    starts again what has ended."""
+    if begins_round(DeliveryState(row.state)):
+        return 0, now
+    return row.tries, row.round_at or now
+
+
+def begins_round(state: DeliveryState) -> bool:
+    """Whether an attempt that finds a delivery so is the first one of a round."""
+    return state in (DeliveryState.PENDING, DeliveryState.FAILED, DeliveryState.UNKNOWN)
+
+
+def mark_died(connection: Connection, delivery_id: str, *, now: datetime) -> None:
+    """Writes down that the attempt which was running has died."""
+    connection.execute(
+        update(attempts)
+        .where(attempts.c.delivery_id == delivery_id, attempts.c.outcome == AttemptOutcome.RUNNING)
+        .values(
+            outcome=AttemptOutcome.DIED, message="The process ended before the outcome was written.", finished_at=now
+        )
+    )
+
+
+def error_as_json(error: DeliveryError) -> dict[str, Any]:
+    """An error as the ledger keeps it and the API shows it."""
+    return {
+        "class": type(error).__name__,
+        "code": error.code,
+        "message": error.message,
+        "detail": error.detail,
+        "may_pass": error.may_pass,
+    }
