@@ -1,4 +1,4 @@
-"""With Airflow's FAB auth manager: the roles that `leadcast init` makes, and what they let a user do."""
+"""With Airflow's FAB auth manager: the roles that docs/install.md makes by commands, and what they let a user do."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sqlalchemy import URL
 from leadcast.client.api import Api, ApiError
 from tests.support.plain_airflow import BOTH_BUNDLES, BUNDLES, OWN_DAG, PlainAirflow, database_beside, plain_airflow, uv
 from tests.support.stack import ROOT
+from tests.unit.test_docs import blocks, section, text_of
 
 pytestmark = pytest.mark.system
 FAB = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
@@ -57,6 +58,9 @@ LOOK = [
     ("GET", "/api/v2/plugins", None),
 ]
 OVER_ALL = {"can_read", "can_edit", "can_delete"}
+COMMANDS = blocks(section(text_of("install.md"), "Who may do what"), "bash")[0].splitlines()
+READ = [["can_read", name] for name in ("DAG Run:send_lead", "DAG:send_lead", "Plugins", "Website")]
+SENDS = [["can_create", "DAG Run:send_lead"], ["can_edit", "DAG:send_lead"]]
 NOT_THEIRS = [
     ("GET", "/api/v2/dags/their_own", None),
     ("GET", "/api/v2/dags/their_own/dagRuns", None),
@@ -81,7 +85,10 @@ def with_fab(postgres_server: URL) -> Iterator[PlainAirflow]:
         (plain.dags / "theirs.py").write_text(OWN_DAG)
         uv("pip", "install", "--quiet", "--python", str(plain.folder / "venv"), str(ROOT))
         plain.env[BUNDLES] = json.dumps(BOTH_BUNDLES)
-        plain.type("leadcast init")
+        said = plain.type("leadcast init").stdout
+        assert f"not there yet: {OPERATOR}, {SENDER}, {VIEWER}. The commands that make them: docs/install.md" in said
+        for command in COMMANDS:
+            plain.type(command)
         plain.python(MAKE_USERS)
         plain.type("airflow dags reserialize")
         yield plain
@@ -129,11 +136,18 @@ def test_a_lead_is_for_its_sender_and_for_operators(with_fab: PlainAirflow) -> N
         assert answer(users["sender"], ("DELETE", "/api/integrations/leads/2", None)) == 200
 
 
+def test_they_have_these_rights_and_no_other(with_fab: PlainAirflow) -> None:
+    roles = with_fab.python(RIGHTS)["roles"]
+    assert roles[VIEWER] == READ
+    assert roles[SENDER] == sorted(READ + SENDS)
+    assert roles[OPERATOR] == sorted(READ + SENDS + [[action, RESOURCE] for action in OVER_ALL])
+
+
 def test_a_role_that_is_there_stays_as_it_is_and_uninstalling_removes_all(with_fab: PlainAirflow) -> None:
     before = with_fab.python(RIGHTS)
     with_fab.type(f"airflow roles del-perms '{VIEWER}' --resource Plugins --action can_read")
     printed = with_fab.type("leadcast init").stdout
-    assert f"role {SENDER}: is there; left as it is" in printed
+    assert "roles: there" in printed
     assert {action for action, name in before["roles"]["Admin"] if name == RESOURCE} == OVER_ALL
     assert {action for action, name in before["roles"][OPERATOR] if name == RESOURCE} == OVER_ALL
     with_it = {role for role, rights in before["roles"].items() if any(name == RESOURCE for _, name in rights)}

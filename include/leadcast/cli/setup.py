@@ -11,7 +11,7 @@ from leadcast.cli.root import EXIT_FAILED, app
 
 @app.command()
 def init() -> None:
-    """Make what Leadcast needs: the store's tables, Airflow's pools and roles. Again is harmless."""
+    """Make what Leadcast needs: the store's tables, Airflow's pools. Again is harmless."""
     from leadcast.cli import session
 
     with session.plain_errors():

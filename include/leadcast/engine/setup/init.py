@@ -17,7 +17,7 @@ POOL_DESCRIPTION = "Leadcast"
 
 
 def initialise() -> list[str]:
-    """Brings the store up to date, makes pools and roles, and looks for the DAGs.
+    """Brings the store up to date, makes pools, and looks for the DAGs.
 
     Needs Airflow's database: run it where `airflow db` runs.
 
@@ -33,7 +33,7 @@ def initialise() -> list[str]:
 def _make_in_airflow() -> list[str]:
     from leadcast.engine.setup import dag_files, permissions
 
-    return [*make_pools(config.settings()), *permissions.make_roles(), dag_files.report()]
+    return [*make_pools(config.settings()), *permissions.make_known(), dag_files.report()]
 
 
 def upgrade() -> list[str]:

@@ -1,7 +1,7 @@
-"""Who may send, look on, and see everybody's leads: Leadcast's roles, where Airflow's auth manager can be given some.
+"""Rights on `send_lead` and on everybody's leads: what Airflow's auth manager has to know so that it can give them.
 
 Leadcast itself only asks Airflow whether a user may read or trigger `send_lead`, and what he may do to `Leadcast
-leads`, a resource of ours (api/access.py).
+leads`, a resource of ours (api/access.py). FAB's roles are made by FAB's own commands: docs/install.md.
 """
 
 from __future__ import annotations
@@ -17,31 +17,17 @@ from leadcast.engine.dag_ids import DAG_ID
 SIMPLE = "SimpleAuthManager"
 FAB = "FabAuthManager"
 
-_READ = (
-    ("can_read", f"DAG:{DAG_ID}"),
-    ("can_read", f"DAG Run:{DAG_ID}"),
-    ("can_read", "Plugins"),  # the menu's entry
-    ("can_read", "Website"),
-)
-_SEND = (
-    ("can_create", f"DAG Run:{DAG_ID}"),
-    # FabAuthManager.is_authorized_dag wants it of whoever creates a run; it lets them pause the DAG, too
-    ("can_edit", f"DAG:{DAG_ID}"),
-)
 RESOURCE = "Leadcast leads"
 """The leads of all senders."""
-_OVER_ALL = tuple((action, RESOURCE) for action in ("can_read", "can_edit", "can_delete"))
-ROLES = {
-    "Leadcast operator": _READ + _SEND + _OVER_ALL,
-    "Leadcast sender": _READ + _SEND,
-    "Leadcast viewer": _READ,
-}
-"""Rights on our DAG and our resource alone, so that a role adds nothing to what a user may do elsewhere."""
-_ADMIN = "Admin"
+ROLES = ("Leadcast operator", "Leadcast sender", "Leadcast viewer")
+"""FAB's roles as docs/install.md makes them, and as earlier versions made them by themselves."""
 
 
-def make_roles() -> list[str]:
-    """Makes the roles that are missing; one that is there is left as it is. Says what was done, a line each.
+def make_known() -> list[str]:
+    """Tells FAB what its commands can give rights on then: of what it has not met, they give none.
+
+    Returns:
+        Who gets which rights how, a line.
 
     Raises:
         SettingsError: the auth manager's tables are missing.
@@ -59,21 +45,12 @@ def make_roles() -> list[str]:
             f"Of the custom view {RESOURCE!r}, who sees others' leads needs GET, who changes their batches PUT, who "
             "erases them DELETE"
         ]
-    lines = []
     with _security() as security:
-        for name, rights in ROLES.items():
-            if security.find_role(name) is not None:
-                lines.append(f"role {name}: is there; left as it is")
-                continue
-            role = security.add_role(name)
-            for action, resource in rights:
-                security.add_permission_to_role(role, security.create_permission(action, resource))
-            lines.append(f"role {name}: made")
-        # Airflow gives its Admin what it finds, but only when it syncs
-        if (admin := security.find_role(_ADMIN)) is not None:
-            for action, resource in _OVER_ALL:
-                security.add_permission_to_role(admin, security.create_permission(action, resource))
-    return lines
+        for name in (RESOURCE, f"DAG:{DAG_ID}", f"DAG Run:{DAG_ID}"):
+            security.create_resource(name)
+        missing = [name for name in ROLES if security.find_role(name) is None]
+    roles = f"not there yet: {', '.join(missing)}. The commands that make them: docs/install.md" if missing else "there"
+    return [f"permissions: FAB knows {RESOURCE!r} and the DAG {DAG_ID}; roles: {roles}"]
 
 
 def remove_roles(dag_ids: tuple[str, ...]) -> list[str]:
