@@ -18,7 +18,7 @@ from leadcast.store.schema import inbox, metadata
 from leadcast.store.sealing import Sealer
 from leadcast.store.upkeep import migrate
 
-pytest_plugins = ["tests.support.lanes", "tests.support.stack", "tests.support.servers"]
+pytest_plugins = ["tests.support.examples", "tests.support.lanes", "tests.support.servers", "tests.support.stack"]
 
 
 @pytest.fixture(scope="session")

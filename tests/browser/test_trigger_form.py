@@ -12,7 +12,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
 from tests.browser.conftest import Browser
-from tests.stack.test_main_job import check_what_the_request_promises
+from tests.main_job.test_main_job import check_what_the_request_promises
 from tests.support.stack import EXAMPLES, Stack, until
 
 pytestmark = pytest.mark.browser

@@ -32,6 +32,7 @@ from leadcast.integrations.text.ways import addresses_in, each_phone
 from leadcast.sandbox import Sandbox
 from leadcast.sandbox.telegram.html import parse_html
 from tests.support.error_table.cases import SERVICES, Case, credentials_of, mail_server
+from tests.support.examples import examples
 
 MakeCall = Callable[..., Call]
 MAX_NAME_CHARS = 255
@@ -291,9 +292,7 @@ ARRIVED: dict[str, tuple[str, dict[str, Any], Callable[[Sandbox, Lead], None]]] 
 
 
 @pytest.mark.parametrize("name", ARRIVED)
-@settings(
-    max_examples=250, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=examples(0.25), derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=LEADS)
 @example(data={})
 @example(data=WORST)

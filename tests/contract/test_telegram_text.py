@@ -14,6 +14,7 @@ from leadcast.core.setting_choices import Language
 from leadcast.integrations.telegram.text import MAX_BYTES, MAX_CHARS, message_about, visible
 from leadcast.integrations.text.templating import Templates
 from leadcast.sandbox.telegram.text import message_text
+from tests.support.examples import examples
 
 HARD = (
     "&",
@@ -60,7 +61,7 @@ def shown(message: str) -> str:
     return message_text({"text": message, "parse_mode": "HTML"})[0]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(0.5))
 @given(lead=LEADS)
 def test_any_lead_makes_a_message_that_is_taken(lead: Lead) -> None:
     message = message_about(lead, template="new_lead", templates=Templates(language=Language.EN))
@@ -68,7 +69,7 @@ def test_any_lead_makes_a_message_that_is_taken(lead: Lead) -> None:
     assert len(message.encode()) <= MAX_BYTES
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(0.2), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lead=LEADS, many=st.integers(0, 128))
 def test_a_wordy_template_is_bound_in_bytes_too(lead: Lead, many: int, tmp_path: Path) -> None:
     (tmp_path / "wordy.telegram.html").write_text(WORDY)

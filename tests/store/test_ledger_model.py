@@ -1,7 +1,7 @@
 """The ledger under everything that can happen to it, in any order: requests, waves at once, services that fail or fall
 silent, processes that die anywhere, people who retry and cancel, clocks that are set back.
 
-LEDGER_EXAMPLES=2000 makes so many examples instead of CI's few, other ones each time.
+LEDGER_EXAMPLES=2000 makes so many examples instead of the few that are always the same, other ones each time.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from structlog.testing import capture_logs
 from leadcast.core.setting_choices import OnUnknown
 from leadcast.core.settings import Settings
 from leadcast.store.database import Store
+from tests.support.examples import examples
 
 from .ledger import rules as ledger_rules
 from .ledger.acts import Accept, Cancel, Flush, Retry, RetryWindow, Sweep, Wait
@@ -31,7 +32,6 @@ from .mortal_store import Died, Place, Point, Process, dies, lose_locks
 
 pytestmark = pytest.mark.store
 EXAMPLES = int(os.environ.get("LEDGER_EXAMPLES", "0"))
-CI_EXAMPLES = 40
 STEPS = 35
 CALM_AFTER = 80
 """Rounds of half an hour in which all must have ended, once everything works."""
@@ -196,13 +196,14 @@ class Ledger(RuleBasedStateMachine):
         ledger_rules.check_calm(self.world)
 
 
+@pytest.mark.hypothesis
 @pytest.mark.timeout(0 if EXAMPLES else 900)  # many examples take long
 def test_nothing_is_lost_and_nothing_comes_twice(store: Store) -> None:
     with ledger_rules.watched(store), capture_logs():
         run_state_machine_as_test(
             type("OneLedger", (Ledger,), {"store": store}),
             settings=profile(
-                max_examples=EXAMPLES or CI_EXAMPLES,
+                max_examples=EXAMPLES or examples(0.1),
                 stateful_step_count=STEPS,
                 derandomize=not EXAMPLES,
                 database=None,

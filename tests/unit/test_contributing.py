@@ -36,6 +36,14 @@ def test_every_folder_of_tests_has_its_line() -> None:
     assert folders == set(re.findall(r"^\| `(tests/\w+)`", PAGE, flags=re.MULTILINE))
 
 
+@pytest.mark.parametrize(("command", "variable"), [("test", "QUICK"), ("test-rest", "REST")])
+def test_a_folder_of_tests_is_run_by_the_command_that_the_page_has_it_under(command: str, variable: str) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (folders,) = re.findall(rf"^{variable} := \$\(addprefix tests/,([\w ]+)\)$", makefile, flags=re.MULTILINE)
+    below = re.split(rf"^`make {command}`.*:$", PAGE, flags=re.MULTILINE)[1].lstrip().partition("\n\n")[0]
+    assert [f"tests/{name}" for name in folders.split()] == re.findall(r"^\| `(tests/\w+)`", below, flags=re.MULTILINE)
+
+
 @pytest.mark.parametrize("line", QUESTIONS)
 def test_a_question_is_answered_by_three_files_at_most(line: str) -> None:
     assert 1 <= len(re.findall(PATH, line)) <= 3

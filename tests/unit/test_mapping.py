@@ -321,7 +321,7 @@ def _grown(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     )
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(derandomize=True)
 @given(st.recursive(_ATOMS, _grown, max_leaves=20))
 def test_any_expression_gives_a_bounded_value_or_a_refusal(use: str) -> None:
     try:
@@ -332,7 +332,7 @@ def test_any_expression_gives_a_bounded_value_or_a_refusal(use: str) -> None:
     assert len(result) <= MAX_CHARS
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(derandomize=True)
 @given(st.text("{}%#[]()'\"| .~+-leadnmutsco_0\n", max_size=80))
 def test_any_text_is_refused_or_filled_in(text: str) -> None:
     try:

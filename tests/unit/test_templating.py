@@ -18,6 +18,7 @@ from leadcast.core.setting_choices import Language, Occasion
 from leadcast.integrations.telegram.text import MAX_CHARS, message_about, visible
 from leadcast.integrations.text.caller_lines import check_line
 from leadcast.integrations.text.templating import Templates
+from tests.support.examples import examples
 
 TELEGRAM_TAGS = frozenset({"b", "i", "u", "s", "code", "pre", "a", "blockquote"})
 LEAD = Lead(
@@ -230,7 +231,7 @@ def test_a_short_lead_is_not_cut() -> None:
     assert "…" not in message_about(LEAD, template="new_lead", templates=Templates())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(0.1))
 @given(
     name=TEXT,
     company=TEXT,
