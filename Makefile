@@ -17,11 +17,23 @@ BESIDE = --custom-compile-command "make requirements" \
 	$$(sed -nE 's/^([a-z0-9._-]+)(\[.*\])?==.*/--no-emit-package \1/p' requirements.txt)
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 
+# The tests by cost: a folder of tests is in one of these two.
+QUICK := $(addprefix tests/,unit sandbox contract store api airflow main_job)
+REST := $(addprefix tests/,clients hostile stack browser installs chaos)
+# Two lanes (tests/support/lanes.py).
+PYTEST := $(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder --durations 20
+# CI's COVER=1 writes which lines of the package have run to .coverage. It costs two fifths more processor time.
+COVERED = $(PYTEST) $(if $(COVER),--cov --cov-report=)
+# The one thing of QUICK that runs in both: with ten times as many examples.
+PROPERTIES = $$(grep -rl hypothesis --include='test_*.py' $(QUICK))
+timed = @begun=$$(date +%s); $(1); code=$$?; took=$$(($$(date +%s) - begun)); \
+	echo "make $@ took $$((took / 60)) min $$((took % 60)) s."; exit $$code
+
 .DEFAULT_GOAL := help
-.PHONY: help up down status test bench chaos docs lint format requirements clean
+.PHONY: help up down status test test-rest test-all coverage bench chaos docs lint format requirements clean
 
 help:  ## Show this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: $(VENV)/.installed  ## Start everything on this machine, send one lead to all five integrations, show how it went
 	@$(BIN)/leadcast up --demo
@@ -32,8 +44,16 @@ down:  ## End every process that `make up` has started; what it has stored stays
 status: $(VENV)/.installed  ## Show what runs and where
 	@$(BIN)/leadcast status
 
-test: $(VENV)/.installed-dev  ## Run every test, in two lanes (tests/support/lanes.py)
-	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder --durations 20
+test: $(VENV)/.installed-dev  ## Run the tests that prove that it works
+	$(call timed,$(COVERED) $(QUICK))
+
+test-rest: $(VENV)/.installed-dev  ## Run those that take longer: other Airflows, a browser, deaths, attacks, many examples
+	$(call timed,$(PYTEST) $(REST) && $(PYTEST) --hypothesis-profile long -m hypothesis $(PROPERTIES))
+
+test-all: test test-rest  ## Run every test
+
+coverage: $(VENV)/.installed-dev  ## Show what `make test COVER=1` has covered, and hold it to the floor in pyproject.toml
+	$(BIN)/coverage report --skip-covered --sort=cover
 
 bench: $(VENV)/.installed-dev  ## Measure, and print the table (BENCH_QUICK=1: fewer repeats)
 	$(BIN)/python -m bench
@@ -63,7 +83,7 @@ requirements: $(VENV)/.uv  ## Pin the packages anew, from pyproject.toml
 	$(PIN) requirements-build.in -c requirements-dev.txt -o requirements-build.txt
 
 clean: down  ## End everything and remove all that `make` has made: packages, databases, logs
-	rm -rf $(VENV) .leadcast .leadcast-bench .leadcast-chaos build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .leadcast .leadcast-bench .leadcast-chaos build dist .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.uv: requirements-build.txt
