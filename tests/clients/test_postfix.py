@@ -13,7 +13,8 @@ from pydantic import SecretStr
 
 from leadcast.core.errors import CredentialsError, DeliveryError, RejectedError, TransientError
 from leadcast.core.model import Lead, Receipt
-from leadcast.integrations.base import Call, ConnectionFields
+from leadcast.integrations.base import Call
+from leadcast.integrations.connection import ConnectionFields
 from leadcast.integrations.email.integration import Email
 from leadcast.integrations.email.settings import EmailSettings
 from tests.clients.attempts import ACCEPTED_AT, one_attempt

@@ -18,7 +18,7 @@ from leadcast.core.settings import Settings
 from leadcast.integrations.amocrm.integration import AmoCrm
 from leadcast.integrations.amocrm.search import MAX_PAGES, PAGE
 from leadcast.integrations.amocrm.settings import AmoCrmSettings
-from leadcast.integrations.base import ConnectionFields
+from leadcast.integrations.connection import ConnectionFields
 from leadcast.sandbox import Sandbox
 from tests.contract.amocrm_deliveries import MakeCall, account_of, calls, deliver, find, other_leads, stored_lead
 

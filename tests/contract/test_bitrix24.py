@@ -19,9 +19,9 @@ from leadcast.core.errors import (
 )
 from leadcast.core.model import Lead, Receipt
 from leadcast.core.tidy import tidy
-from leadcast.integrations.base import ConnectionFields
 from leadcast.integrations.bitrix24.integration import Bitrix24, Bitrix24Credentials, Bitrix24Settings
 from leadcast.integrations.bitrix24.portal import is_vendors_host
+from leadcast.integrations.connection import ConnectionFields
 from leadcast.sandbox import Sandbox
 from tests.contract.bitrix24 import (
     ADD,

@@ -21,7 +21,8 @@ from leadcast.core.errors import (
     UnknownOutcome,
 )
 from leadcast.core.model import Lead, Receipt
-from leadcast.integrations.base import Account, Call, ConnectionFields
+from leadcast.integrations.base import Account, Call
+from leadcast.integrations.connection import ConnectionFields
 from leadcast.integrations.email.integration import Email, EmailAccount
 from leadcast.integrations.email.settings import EmailCredentials, EmailSettings
 from leadcast.integrations.email.smtp import MailServer, TlsMode

@@ -11,7 +11,8 @@ from pydantic import SecretStr
 from leadcast.core.errors import CredentialsError, RateLimited, TransientError
 from leadcast.core.model import Lead, Receipt
 from leadcast.core.tokens import TokenVault
-from leadcast.integrations.base import Call, ConnectionFields
+from leadcast.integrations.base import Call
+from leadcast.integrations.connection import ConnectionFields
 from leadcast.integrations.email import oauth as mail_oauth
 from leadcast.integrations.email.integration import Email, EmailAccount
 from leadcast.integrations.email.server import MailServer

@@ -12,7 +12,8 @@ from pydantic import SecretStr
 
 from leadcast.core.errors import CredentialsError, RejectedError, StoreError, TransientError, UnknownOutcome
 from leadcast.core.model import Lead, Receipt
-from leadcast.integrations.base import Call, ConnectionFields
+from leadcast.integrations.base import Call
+from leadcast.integrations.connection import ConnectionFields
 from leadcast.integrations.email.integration import Email
 from leadcast.integrations.email.settings import EmailSettings
 from leadcast.sandbox import Sandbox

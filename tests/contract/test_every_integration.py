@@ -14,7 +14,8 @@ from leadcast.core.errors import DeliveryError, RateLimited, TransientError, Unk
 from leadcast.core.model import Lead
 from leadcast.core.redact import secrets_in
 from leadcast.integrations import registry
-from leadcast.integrations.base import Account, Call, ConnectionFields, Integration
+from leadcast.integrations.base import Account, Call, Integration
+from leadcast.integrations.connection import ConnectionFields
 from leadcast.sandbox import Sandbox
 
 MakeCall = Callable[..., Call]

@@ -21,7 +21,8 @@ from leadcast.core.errors import (
 from leadcast.core.model import Lead, Receipt
 from leadcast.core.setting_choices import OnUnknown
 from leadcast.core.settings import Settings
-from leadcast.integrations.base import Account, Call, ConnectionFields
+from leadcast.integrations.base import Account, Call
+from leadcast.integrations.connection import ConnectionFields
 from leadcast.integrations.telegram.integration import Telegram
 from leadcast.integrations.telegram.settings import TelegramCredentials, TelegramSettings
 from leadcast.integrations.text.templating import Templates

@@ -29,7 +29,8 @@ from leadcast.core.errors import (
     UnknownOutcome,
 )
 from leadcast.core.model import Lead, Receipt
-from leadcast.integrations.base import Account, Call, ConnectionFields
+from leadcast.integrations.base import Account, Call
+from leadcast.integrations.connection import ConnectionFields
 from leadcast.integrations.http.answer import Answer
 from leadcast.integrations.http.egress import Egress
 from leadcast.integrations.webhook.answer import check

@@ -18,7 +18,8 @@ from leadcast.flow.inbox import Inbox
 from leadcast.flow.plan import plan
 from leadcast.flow.request import validate
 from leadcast.integrations import operators_words, registry
-from leadcast.integrations.base import Account, Call, ConnectionFields, Integration
+from leadcast.integrations.base import Account, Call, Integration
+from leadcast.integrations.connection import ConnectionFields
 from leadcast.integrations.email import smtp
 from leadcast.integrations.email.server import MailServer
 from leadcast.integrations.http.egress import Egress

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ from leadcast.core.settings import Settings
 from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Accepted, Inbox
 from leadcast.flow.settle import Settler
-from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, RequestModel
+from leadcast.integrations.base import Account, Call, Integration, RequestModel
 from leadcast.store.accounts.tokens import StoredTokens
 from leadcast.store.database import Store
 
@@ -51,8 +51,6 @@ class Service(Integration[AnySettings, OneSecret]):
     absent_after_s: float = 0  # type: ignore[misc]
 
     type = "scripted"
-    settings_model = AnySettings
-    credentials_model = OneSecret
 
     def deliver(self, lead: Lead, *, settings: AnySettings, account: Account[OneSecret], call: Call) -> Receipt:
         self.got.append(call)
@@ -63,10 +61,6 @@ class Service(Integration[AnySettings, OneSecret]):
         self.asked.append(call.key)
         found: Receipt | None = self._next(self.finds)
         return found
-
-    @classmethod
-    def from_connection(cls, connection: ConnectionFields, inline: Mapping[str, Any]) -> Account[OneSecret]:
-        return Account(credentials=OneSecret())
 
     @staticmethod
     def _next(planned: list[Any]) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 from leadcast.core.settings import Settings
 from leadcast.engine.tell.senders import Senders
 from leadcast.flow.notify import Sender, Story
-from leadcast.integrations.base import ConnectionFields
+from leadcast.integrations.connection import ConnectionFields
 from leadcast.store.database import Store, open_engine
 from leadcast.store.paces import Channel
 from leadcast.store.sealing import Sealer

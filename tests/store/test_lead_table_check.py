@@ -14,7 +14,7 @@ from leadcast.engine.settings import config
 from leadcast.engine.settings.lead_table import ConnectedLeadTable
 from leadcast.engine.setup import lead_table_check
 from leadcast.engine.setup.finding import Finding, Level
-from leadcast.integrations.base import ConnectionFields
+from leadcast.integrations.connection import ConnectionFields
 
 from .test_lead_table import MAPPING, QUERY, crm, url  # noqa: F401  # fixtures
 

@@ -293,7 +293,7 @@ def test_fields_keep_the_order_in_which_they_were_written(store: Store, inbox: I
     seen: list[list[str]] = []
 
     class Reader(Service):
-        settings_model = TelegramSettings  # type: ignore[assignment]
+        settings_model = TelegramSettings
 
         def deliver(self, lead: Any, *, settings: Any, account: Any, call: Any) -> Any:
             seen.extend([list(lead.custom), list(settings.fields)])

@@ -21,7 +21,7 @@ from leadcast.core.settings import Settings
 from leadcast.engine.runs import airflow_api, lead_traces
 from leadcast.engine.runs.airflow_api import AirflowApi, AirflowApiError
 from leadcast.engine.runs.old_runs import Rule, delete_through, rules
-from leadcast.integrations.base import ConnectionFields
+from leadcast.integrations.connection import ConnectionFields
 
 T = TypeVar("T")
 RUNS = "/api/v2/dags/send_lead/dagRuns"

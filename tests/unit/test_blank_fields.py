@@ -9,8 +9,8 @@ from pydantic import SecretStr
 
 from leadcast.core.errors import CredentialsError
 from leadcast.integrations import registry
-from leadcast.integrations.base import Account, ConnectionFields
-from leadcast.integrations.connection import address_of, base_url_of
+from leadcast.integrations.base import Account
+from leadcast.integrations.connection import ConnectionFields
 from leadcast.integrations.email.integration import EmailAccount
 from leadcast.integrations.email.server import TlsMode
 from leadcast.integrations.text.blanks import filled_in, trimmed
@@ -165,8 +165,8 @@ def test_recipients_may_be_written_as_text(emails: str) -> None:
 )
 def test_the_address_is_made_of_host_schema_and_port(fields: dict[str, Any], url: str) -> None:
     connection = ConnectionFields(conn_id="mine", **fields)
-    assert address_of(connection) == url
-    assert base_url_of(connection) == url.rstrip("/")
+    assert connection.address == url
+    assert connection.base_url == url.rstrip("/")
 
 
 def test_what_may_be_meant_stays() -> None:

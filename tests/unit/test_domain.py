@@ -9,7 +9,7 @@ import pytest
 from leadcast.core.errors import CredentialsError, SettingsError
 from leadcast.core.host_name import ehlo_name, host_name
 from leadcast.core.settings import Settings
-from leadcast.integrations.base import ConnectionFields
+from leadcast.integrations.connection import ConnectionFields
 from leadcast.integrations.email import smtp_name
 from leadcast.integrations.email.server import MailServer
 from leadcast.integrations.email.settings import EmailCredentials

@@ -14,7 +14,7 @@ from leadcast.core.errors import CredentialsError, LeadTableError
 from leadcast.core.lead_mapping import LeadMapping
 from leadcast.engine.settings import lead_table
 from leadcast.engine.settings.lead_table import ConnectedLeadTable, url_of
-from leadcast.integrations.base import ConnectionFields
+from leadcast.integrations.connection import ConnectionFields
 
 MAPPING = LeadMapping(conn_id="crm", table="people", columns={"name": "name"})
 

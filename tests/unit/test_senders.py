@@ -18,7 +18,7 @@ from leadcast.core.settings import Settings
 from leadcast.engine.tell import hooks
 from leadcast.engine.tell.senders import Senders
 from leadcast.flow.notify import Story
-from leadcast.integrations.base import ConnectionFields
+from leadcast.integrations.connection import ConnectionFields
 from leadcast.integrations.email.smtp import MailServer, Sent
 from leadcast.integrations.http.answer import Answer
 from leadcast.integrations.webhook.answer import check

@@ -21,7 +21,7 @@ from leadcast.core.setting_choices import Language
 from leadcast.core.settings import Settings
 from leadcast.flow.request import SendBatch
 from leadcast.integrations import registry
-from leadcast.integrations.base import ConnectionFields
+from leadcast.integrations.connection import ConnectionFields
 from leadcast.integrations.email.server import MailServer, TlsMode
 from leadcast.integrations.email.smtp_replies import Refusal, not_taken, nothing_sent
 from leadcast.integrations.http import line_faults
@@ -203,6 +203,8 @@ def test_nothing_that_our_models_find_is_without_a_word(model: type[BaseModel]) 
     [
         {"conn_type": "telegram", "host": "the chat", "password": "1:a"},
         {"conn_type": "telegram", "host": "1", "password": "no token"},
+        {"conn_type": "telegram", "host": "1"},
+        {"conn_type": "webhook", "host": "", "password": "whsec_AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcY"},
         {"conn_type": "amocrm", "host": "https://x.amocrm.ru", "password": "t", "extra": {"domain": "evil.example"}},
         {"conn_type": "amocrm", "host": "https://x.amocrm.ru", "password": "t", "extra": {"requests_per_second": "x"}},
         {"conn_type": "amocrm", "host": "https://x.amocrm.ru", "password": "t", "extra": {"refresh_token": "x"}},

@@ -60,6 +60,11 @@ def secrets_in(value: Any) -> Iterator[str]:
             yield from secrets_in(item)
 
 
+def opened(value: Any) -> str:
+    """A value as text, a secret one as well."""
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+
 def masked_email(address: str) -> str:
     """`a***@example.com`: enough to recognise one's own address, not enough to write to it."""
     name, at, domain = address.partition("@")

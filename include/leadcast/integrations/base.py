@@ -6,18 +6,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, get_args, get_origin
 
-from pydantic import ConfigDict, SecretStr
+from pydantic import ConfigDict, ValidationError
 
 from leadcast.core.clock import Clock, utc_now
 from leadcast.core.limits import Limit
 from leadcast.core.meant import AsMeant
 from leadcast.core.model import Lead, Receipt
-from leadcast.core.redact import secrets_in
+from leadcast.core.redact import opened, secrets_in
 from leadcast.core.settings import Settings
 from leadcast.core.tokens import TokenVault
-from leadcast.integrations.text.blanks import filled_in, trimmed, without_line_ends
+from leadcast.integrations.connection import ConnectionFields, InConnection, refuse_beside
 
 if TYPE_CHECKING:
     from leadcast.integrations.http.egress import Egress
@@ -34,37 +34,6 @@ class RequestModel(AsMeant):
 ModelClass = type[RequestModel]
 SettingsT = TypeVar("SettingsT", bound=RequestModel)
 CredentialsT = TypeVar("CredentialsT", bound=RequestModel)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConnectionFields:
-    """An Airflow connection, as plain data, without what was left blank: no integration sees null or a blank text.
-
-    port: None also for 0, as a form may have it.
-    password: without line ends around it; `token` is what to read where it is one.
-    extra: may hold secrets; every field in it was filled in.
-    """
-
-    conn_id: str
-    conn_type: str = ""
-    host: str = ""
-    port: int | None = None
-    login: str = ""
-    password: SecretStr = field(default_factory=lambda: SecretStr(""))
-    schema: str = ""
-    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
-
-    def __post_init__(self) -> None:
-        for name in ("conn_type", "host", "login", "schema"):
-            object.__setattr__(self, name, trimmed(getattr(self, name)))
-        object.__setattr__(self, "port", self.port or None)
-        object.__setattr__(self, "password", SecretStr(without_line_ends(self.password.get_secret_value())))
-        object.__setattr__(self, "extra", filled_in(self.extra))
-
-    @property
-    def token(self) -> SecretStr:
-        """The password where it is a token, which never has blanks around it."""
-        return SecretStr(trimmed(self.password.get_secret_value()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,8 +121,9 @@ class Call:
 class Integration(ABC, Generic[SettingsT, CredentialsT]):
     """One kind of destination.
 
-    Subclasses declare `type`, the two models, and `deliver`. None retries by itself: errors are raised as the classes
-    of `core.errors`, and the retry policy decides.
+    Subclasses name the two models, as in `Integration[SlackSettings, SlackCredentials]`, and declare `type`, what lies
+    where `in_connection`, and `deliver`. None retries by itself: errors are raised as the classes of `core.errors`, and
+    the retry policy decides.
     """
 
     type: ClassVar[str]
@@ -164,8 +134,13 @@ class Integration(ABC, Generic[SettingsT, CredentialsT]):
     connection_types: ClassVar[tuple[str, ...]] = ()
     """The types of Airflow connections that may be used, as their forms and URIs have them. Empty: those of the name
     `<type>`; and the default connection of whatever type, since its name says what it is for."""
-    beside_connection: ClassVar[tuple[str, ...] | None] = None
-    """Which fields of the credentials a request may give beside `conn_id`; None: all of them."""
+    in_connection: ClassVar[InConnection] = InConnection()
+    """Which of the credentials lies in which field of a connection; the others are in its extra, by their names."""
+    beside_connection: ClassVar[tuple[str, ...] | None] = ()
+    """Which fields of the credentials a request may give beside `conn_id`; None: all of them. Not the one that says
+    where to: the connection's secrets would go there."""
+    identified_by: ClassVar[tuple[str, ...]] = ()
+    """The credentials that make an account another one than others; empty: all of them. See `identity`."""
     public_hosts: ClassVar[tuple[str, ...]] = ()
     """The vendor's own hosts: a name, or with a dot before it all names below it. Everybody knows them, so errors may
     show them, and no private address is behind them."""
@@ -183,9 +158,17 @@ class Integration(ABC, Generic[SettingsT, CredentialsT]):
     """How long the service may take to execute a call and to show it. Until then, not finding it proves nothing."""
 
     settings_model: ClassVar[ModelClass]
-    """What `integrations[].settings` of a request may hold."""
+    """What `integrations[].settings` of a request may hold: the first model that the class names."""
     credentials_model: ClassVar[ModelClass]
-    """What `credentials.<type>` of a request may hold; secrets as `SecretStr`."""
+    """What `credentials.<type>` of a request may hold, secrets as `SecretStr`: the second one."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for named in cls.__dict__.get("__orig_bases__", ()):
+            models = get_args(named) if get_origin(named) is Integration else ()
+            for name, model in zip(("settings_model", "credentials_model"), models, strict=False):
+                if name not in vars(cls):
+                    setattr(cls, name, model)
 
     def limits(self, *, settings: SettingsT, account: Account[CredentialsT]) -> Sequence[Limit]:
         """What the service publishes of how many calls it takes, for every call of this delivery; the account's first,
@@ -196,13 +179,23 @@ class Integration(ABC, Generic[SettingsT, CredentialsT]):
         """What makes this account another one than others: its circuit and its memory are its own. Only a hash is kept.
 
         All secrets that the service looks at belong in there, or a caller with a wrong one could close the account of
-        those who have the right one.
+        those who have the right one. What only says where within the account something goes does not.
         """
-        return (account.base_url, account.credentials.model_dump_json(), *account.secrets())
+        own = account.credentials
+        if not self.identified_by:
+            return (account.base_url, own.model_dump_json(), *account.secrets())
+        return (self.address_of(account), *(opened(getattr(own, name)) for name in self.identified_by))
 
     def label(self, account: Account[CredentialsT]) -> str:
-        """What people know the account by, without a secret: `example.amocrm.ru`."""
-        return self.type
+        """What people know the account by, without a secret: the host of its address, as in `example.amocrm.ru`, or
+        else the type."""
+        from leadcast.integrations.http.address import netloc_of
+
+        return netloc_of(self.address_of(account)) or self.type
+
+    def address_of(self, account: Account[CredentialsT]) -> str:
+        """The URL of what this account's calls go to, whoever has chosen it. Beyond its host, it may hold secrets."""
+        return self.chosen_url(account)
 
     def chosen_url(self, account: Account[CredentialsT]) -> str:
         """The URL that somebody has chosen for this account's calls: only public addresses and `allowed_networks` are
@@ -252,18 +245,28 @@ class Integration(ABC, Generic[SettingsT, CredentialsT]):
         return self.repeatable or self.can_find
 
     @classmethod
-    @abstractmethod
+    def credentials_in(cls, connection: ConnectionFields) -> dict[str, Any]:
+        """The credentials that an Airflow connection holds, by their names, as far as it holds them."""
+        return cls.in_connection.credentials(connection, cls.credentials_model)
+
+    @classmethod
     def from_connection(cls, connection: ConnectionFields, inline: Mapping[str, Any]) -> Account[CredentialsT]:
         """Builds the account from an Airflow connection.
 
         Args:
             connection: the connection's fields.
-            inline: what the request's credentials held besides `conn_id` (say, the e-mail's recipients); it
-                wins, or is refused where it would send the connection's secrets elsewhere.
+            inline: what the request's credentials held besides `conn_id` (say, the e-mail's recipients); it wins.
 
         Raises:
-            CredentialsError: the connection lacks something; says which field.
+            CredentialsError: the connection lacks something, and it says which field; or the request holds something
+                that is not in `beside_connection`.
         """
+        refuse_beside(connection, inline, allowed=cls.beside_connection)
+        try:
+            credentials: Any = cls.credentials_model.model_validate(cls.credentials_in(connection) | dict(inline))
+        except ValidationError as error:
+            raise cls.in_connection.misfit(connection, error) from None
+        return Account(credentials=credentials, base_url=cls.in_connection.base_url_of(connection))
 
     @classmethod
     def from_inline(cls, credentials: CredentialsT, *, base_url: str) -> Account[CredentialsT]:

@@ -15,8 +15,8 @@ from typing import Any
 from pydantic import SecretStr
 
 from leadcast.core.errors import Blocked, DeliveryError
-from leadcast.integrations.base import Account, ConnectionFields, Integration
-from leadcast.integrations.connection import address_of
+from leadcast.integrations.base import Account, Integration
+from leadcast.integrations.connection import ConnectionFields
 from leadcast.integrations.http.address import Target, is_host_of
 
 _URL = "://"
@@ -35,7 +35,7 @@ def of_setting(account: Account[Any], name: str) -> Account[Any]:
 def _addresses(connection: ConnectionFields) -> Iterator[str]:
     if connection.host:
         yield connection.host
-        yield address_of(connection)
+        yield connection.address
     if connection.host and connection.port:
         yield f"{connection.host}:{connection.port}"
     if "@" in connection.login:

@@ -23,7 +23,7 @@ from leadcast.core.model import BatchStatus, DeliveryState, Lead, Receipt
 from leadcast.core.setting_choices import OnUnknown
 from leadcast.core.settings import Settings
 from leadcast.flow.notify import Sender, Story
-from leadcast.integrations.base import Account, Call, ConnectionFields, Integration
+from leadcast.integrations.base import Account, Call, Integration
 from leadcast.store.batches.claims import Ref
 from leadcast.store.database import Store
 from leadcast.store.paces import Channel
@@ -169,8 +169,6 @@ class ScriptedService(Integration[AnySettings, OneSecret]):
     """A service for one attempt: does what its script says, and what it has executed stays so."""
 
     type = "scripted"
-    settings_model = AnySettings
-    credentials_model = OneSecret
 
     def __init__(self, kind: str, world: World, trip: Trip, script: Script, process: Process) -> None:
         self.type = kind  # type: ignore[misc]
@@ -207,8 +205,3 @@ class ScriptedService(Integration[AnySettings, OneSecret]):
     def may_resend(self, settings: AnySettings, leadcast: Settings) -> bool:
         """As Telegram: where it cannot be asked, the installation decides."""
         return super().may_resend(settings, leadcast) or leadcast.on_unknown is OnUnknown.RESEND
-
-    @classmethod
-    def from_connection(cls, connection: ConnectionFields, inline: Mapping[str, Any]) -> Account[OneSecret]:
-        """One account for each kind."""
-        return Account(credentials=OneSecret())

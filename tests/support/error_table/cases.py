@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from leadcast.integrations.base import ConnectionFields
+from leadcast.integrations.connection import ConnectionFields
 from leadcast.sandbox import Sandbox
 
 SECRET = "s3cret5bW4hJ9ZZtopAABBCC"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
     from leadcast.control.erase import Eraser
-    from leadcast.integrations.base import ConnectionFields
+    from leadcast.integrations.connection import ConnectionFields
 
 CONN_ID = OF_AIRFLOW
 LONGEST_S = 900.0

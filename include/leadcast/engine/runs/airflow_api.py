@@ -12,8 +12,7 @@ from urllib.parse import quote, urlsplit
 from leadcast.core.errors import CredentialsError, LeadcastError
 from leadcast.core.reach import EVERYBODYS, Reach, WasThere, all_were_there
 from leadcast.engine.runs.own_request import earliest
-from leadcast.integrations.base import ConnectionFields
-from leadcast.integrations.connection import base_url_of
+from leadcast.integrations.connection import ConnectionFields
 
 if TYPE_CHECKING:
     import httpx
@@ -161,7 +160,7 @@ async def over_network(connection: ConnectionFields) -> AsyncIterator[AirflowApi
     """
     import httpx
 
-    url = base_url_of(connection)
+    url = connection.base_url
     if not url:
         raise CredentialsError(f"Connection {connection.conn_id!r} has no host.", code="credentials")
     # a proxy of the environment's is for the world outside

@@ -15,7 +15,8 @@ from leadcast.core.errors import CredentialsError
 from leadcast.core.field_words import Fault
 from leadcast.core.settings import Settings
 from leadcast.integrations import operators_words, registry
-from leadcast.integrations.base import Account, ConnectionFields, Integration
+from leadcast.integrations.base import Account, Integration
+from leadcast.integrations.connection import ConnectionFields
 
 NO_CONNECTION = "no_connection"
 """The code of an error: there is no connection of that name."""

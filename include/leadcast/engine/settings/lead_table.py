@@ -19,7 +19,7 @@ from leadcast.engine.settings import connections
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
-    from leadcast.integrations.base import ConnectionFields
+    from leadcast.integrations.connection import ConnectionFields
     from leadcast.lead_table.table import LeadTable
 
 T = TypeVar("T")

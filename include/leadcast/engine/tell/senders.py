@@ -22,7 +22,7 @@ from leadcast.store.batches import views
 from leadcast.store.paces import Channel
 
 if TYPE_CHECKING:
-    from leadcast.integrations.base import ConnectionFields
+    from leadcast.integrations.connection import ConnectionFields
     from leadcast.integrations.text.templating import EmailText
 
 _MAIL_STEP_S = 10.0

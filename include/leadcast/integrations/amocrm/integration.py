@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, ClassVar
-
-from pydantic import ValidationError
+from typing import Any
 
 from leadcast.core.errors import CredentialsError, RejectedError, TransientError
-from leadcast.core.field_words import Fault
 from leadcast.core.limits import Limit
 from leadcast.core.model import Lead, Receipt
 from leadcast.core.redact import one_line
@@ -21,9 +18,9 @@ from leadcast.integrations.amocrm.items import company_item, contact_item, lead_
 from leadcast.integrations.amocrm.note import note_of, with_note
 from leadcast.integrations.amocrm.search import embedded, find_incoming, find_lead
 from leadcast.integrations.amocrm.settings import AmoCrmCredentials, AmoCrmSettings
-from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, ModelClass
-from leadcast.integrations.connection import base_url_of, expired, given, refuse_inline
-from leadcast.integrations.http.oauth import account_name
+from leadcast.integrations.base import Account, Call, Integration
+from leadcast.integrations.connection import ConnectionFields, InConnection
+from leadcast.integrations.http.oauth import account_name, expired
 
 _FILED = "filed"
 """In what is kept of a delivery: the receipt of a lead whose note is not written yet."""
@@ -32,16 +29,19 @@ _FILED = "filed"
 class AmoCrm(Integration[AmoCrmSettings, AmoCrmCredentials]):
     """Creates a lead. amoCRM has no idempotency key: the delivery's key is kept on the lead, to be found by."""
 
-    type: ClassVar[str] = "amocrm"
-    connection_types: ClassVar[tuple[str, ...]] = ("amocrm",)
-    beside_connection: ClassVar[tuple[str, ...]] = ()
-    public_hosts: ClassVar[tuple[str, ...]] = PUBLIC_HOSTS
-    can_find: ClassVar[bool] = True
-    can_probe: ClassVar[bool] = True
+    type = "amocrm"
+    connection_types = ("amocrm",)
+    in_connection = InConnection(
+        base_url="address",
+        needs="It needs the access token as password, and the account's address as host (https://example.amocrm.ru) or "
+        "subdomain in extra.",
+    )
+    identified_by = ("client_id", "redirect_uri", "client_secret", "access_token", "refresh_token")
+    public_hosts = PUBLIC_HOSTS
+    can_find = True
+    can_probe = True
     # neither a limit of its own nor the lag of its search is published; 504 is what too slow a call ends in
-    absent_after_s: ClassVar[float] = 75
-    settings_model: ClassVar[ModelClass] = AmoCrmSettings
-    credentials_model: ClassVar[ModelClass] = AmoCrmCredentials
+    absent_after_s = 75
 
     def limits(self, *, settings: AmoCrmSettings, account: Account[AmoCrmCredentials]) -> Sequence[Limit]:
         """7 a second for an integration in an account, more with a paid package (vendors.md 1.3).
@@ -54,14 +54,9 @@ class AmoCrm(Integration[AmoCrmSettings, AmoCrmCredentials]):
         name = f"amocrm {self.label(account)} {own.client_id}".rstrip()
         return (Limit(name=f"{name} #{account_name('amocrm', proof)[:16]}", calls=own.requests_per_second),)
 
-    def identity(self, account: Account[AmoCrmCredentials]) -> Sequence[str]:
-        """All that amoCRM looks at: where, as which integration, with which tokens."""
-        own = account.credentials
-        return (base_url_of_account(account), own.client_id, own.redirect_uri, *account.secrets())
-
-    def label(self, account: Account[AmoCrmCredentials]) -> str:
-        """The account's host, with its port where it is no usual one."""
-        return base_url_of_account(account).partition("://")[2].partition("/")[0].rpartition("@")[2]
+    def address_of(self, account: Account[AmoCrmCredentials]) -> str:
+        """The operator's, or the account's own at amoCRM."""
+        return base_url_of_account(account)
 
     def deliver(
         self, lead: Lead, *, settings: AmoCrmSettings, account: Account[AmoCrmCredentials], call: Call
@@ -137,23 +132,10 @@ class AmoCrm(Integration[AmoCrmSettings, AmoCrmCredentials]):
         return f"amoCRM takes the token: account {one_line(str(card.get('name', '?')), limit=80)}, id {card['id']}."
 
     @classmethod
-    def from_connection(cls, connection: ConnectionFields, inline: Mapping[str, Any]) -> Account[AmoCrmCredentials]:
+    def credentials_in(cls, connection: ConnectionFields) -> dict[str, Any]:
         """host = the account's base URL, password = access token, extra = the other credentials, by their names."""
-        refuse_inline(connection, inline)
-        base_url = base_url_of(connection)
-        values = {
-            "subdomain": re.split(r"[/.:]", base_url.partition("://")[2])[0],
-            "access_token": connection.token,
-            **given(connection, AmoCrmCredentials),
-        }
-        try:
-            return Account(credentials=AmoCrmCredentials.model_validate(values), base_url=base_url)
-        except ValidationError as error:
-            raise CredentialsError(
-                f"Connection {connection.conn_id!r}: {Fault.first_of(error)}. It needs the access token as password, "
-                "and the account's address as host (https://example.amocrm.ru) or subdomain in extra.",
-                code="connection",
-            ) from None
+        subdomain = re.split(r"[/.:]", connection.base_url.partition("://")[2])[0]
+        return {"subdomain": subdomain, "access_token": connection.token, **super().credentials_in(connection)}
 
 
 def _filed_before(call: Call) -> Receipt | None:

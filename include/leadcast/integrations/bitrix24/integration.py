@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError
-
 from leadcast.core.errors import CredentialsError, RejectedError
-from leadcast.core.field_words import Fault
 from leadcast.core.limits import Limit
 from leadcast.core.model import Lead, Receipt
 from leadcast.core.redact import one_line
-from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, ModelClass
+from leadcast.integrations.base import Account, Call, Integration
 from leadcast.integrations.bitrix24.client import Bitrix24Client
 from leadcast.integrations.bitrix24.contact import FIND, is_about_more_than_the_search, known_contact
 from leadcast.integrations.bitrix24.fields import contact_fields, item_fields, mapped_fields
 from leadcast.integrations.bitrix24.items import ADD, EntityType, Item, added, found, id_of
-from leadcast.integrations.bitrix24.portal import ZONES, is_vendors_host, portal_host
+from leadcast.integrations.bitrix24.portal import ZONES, is_vendors_host, own_address
 from leadcast.integrations.bitrix24.settings import Bitrix24Credentials, Bitrix24Settings, Entity
-from leadcast.integrations.connection import base_url_of, expired, given, refuse_inline
+from leadcast.integrations.connection import ConnectionFields, InConnection
+from leadcast.integrations.http.oauth import expired
 
 __all__ = ["Bitrix24", "Bitrix24Credentials", "Bitrix24Settings"]
 
@@ -34,24 +33,24 @@ SIMPLE_CRM_STAGE = "CONVERTED"
 class Bitrix24(Integration[Bitrix24Settings, Bitrix24Credentials]):
     """Creates a lead or a deal. Bitrix24 keeps `originId` and does not look at it: we ask before sending again."""
 
-    type: ClassVar[str] = "bitrix24"
-    connection_types: ClassVar[tuple[str, ...]] = ("bitrix24",)
-    beside_connection: ClassVar[tuple[str, ...]] = ()
-    public_hosts: ClassVar[tuple[str, ...]] = ZONES
-    can_find: ClassVar[bool] = True
-    can_probe: ClassVar[bool] = True
+    type = "bitrix24"
+    connection_types = ("bitrix24",)
+    in_connection = InConnection(
+        needs="It needs the webhook's URL as host or password, or the portal as host and the access token as password."
+    )
+    public_hosts = ZONES
+    can_find = True
+    can_probe = True
     # the cloud cuts a call after 60 s (vendors.md 2.4)
-    absent_after_s: ClassVar[float] = 75
-    settings_model: ClassVar[ModelClass] = Bitrix24Settings
-    credentials_model: ClassVar[ModelClass] = Bitrix24Credentials
+    absent_after_s = 75
 
     def limits(self, *, settings: Bitrix24Settings, account: Account[Bitrix24Credentials]) -> Sequence[Limit]:
         """The portal's leaky bucket, whichever webhook or application of ours calls it (vendors.md 2.4)."""
-        return [Limit(name=f"bitrix24 {portal_host(account)}", calls=DRAINS_PER_S, burst=BURST)]
+        return [Limit(name=f"bitrix24 {self.label(account)}", calls=DRAINS_PER_S, burst=BURST)]
 
-    def label(self, account: Account[Bitrix24Credentials]) -> str:
-        """The portal's host."""
-        return portal_host(account)
+    def address_of(self, account: Account[Bitrix24Credentials]) -> str:
+        """The configured one, also where the portal has moved."""
+        return account.base_url or own_address(account)
 
     def deliver(
         self, lead: Lead, *, settings: Bitrix24Settings, account: Account[Bitrix24Credentials], call: Call
@@ -88,25 +87,22 @@ class Bitrix24(Integration[Bitrix24Settings, Bitrix24Credentials]):
         return f"Bitrix24 lets us in: as {name or 'a user'}, id {who.get('ID')}."
 
     @classmethod
-    def from_connection(cls, connection: ConnectionFields, inline: Mapping[str, Any]) -> Account[Bitrix24Credentials]:
+    def credentials_in(cls, connection: ConnectionFields) -> dict[str, Any]:
         """host or password = the webhook's URL; or host = the portal, password = access token, extra = the rest."""
-        refuse_inline(connection, inline)
-        address, secret = base_url_of(connection), connection.token.get_secret_value()
+        address, secret = connection.base_url, connection.token.get_secret_value()
         webhook_url = next((text for text in (address, secret) if "/rest/" in text), "")
-        values = given(connection, Bitrix24Credentials)
         if webhook_url:
-            values = {"webhook_url": webhook_url}
-        elif "webhook_url" not in values:
-            values = {"domain": urlsplit(address).hostname or "", "access_token": secret, **values}
-        try:
-            credentials = Bitrix24Credentials.model_validate(values)
-        except ValidationError as error:
-            raise CredentialsError(
-                f"Connection {connection.conn_id!r}: {Fault.first_of(error)}. It needs the webhook's URL as host "
-                "or password, or the portal as host and the access token as password.",
-                code="connection",
-            ) from None
-        return Account(credentials=credentials, base_url=_operators_choice(address, credentials))
+            return {"webhook_url": webhook_url}
+        in_extra = super().credentials_in(connection)
+        if "webhook_url" in in_extra:
+            return in_extra
+        return {"domain": urlsplit(address).hostname or "", "access_token": secret, **in_extra}
+
+    @classmethod
+    def from_connection(cls, connection: ConnectionFields, inline: Mapping[str, Any]) -> Account[Bitrix24Credentials]:
+        """The address of a portal of one's own is the operator's choice."""
+        account = super().from_connection(connection, inline)
+        return replace(account, base_url=_operators_choice(connection.base_url, account.credentials))
 
 
 def _operators_choice(address: str, credentials: Bitrix24Credentials) -> str:

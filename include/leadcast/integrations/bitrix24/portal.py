@@ -41,14 +41,8 @@ def origin_of(url: str) -> str:
     return Target.of(url).origin
 
 
-def portal_host(account: Account[Bitrix24Credentials]) -> str:
-    """The configured portal's host, with its port where it is no usual one: the same portal has one name."""
-    url = urlsplit(account.base_url or _own_address(account))
-    host = url.netloc.rpartition("@")[2].lower()
-    return host.removesuffix(":443" if url.scheme == "https" else ":80")
-
-
-def _own_address(account: Account[Bitrix24Credentials]) -> str:
+def own_address(account: Account[Bitrix24Credentials]) -> str:
+    """The webhook's URL, or that of the portal's methods."""
     own = account.credentials
     return own.webhook_url.get_secret_value().rstrip("/") or f"https://{own.domain}/rest"
 
@@ -62,7 +56,7 @@ class Portal:
 
     def __init__(self, account: Account[Bitrix24Credentials], *, memory: Memory) -> None:
         self._chosen = account.base_url.rstrip("/")
-        own = _own_address(account)
+        own = own_address(account)
         self.path = urlsplit(own).path
         self.configured = origin_of(self._chosen or own)
         if not self._may_be_sent_to(self.configured):

@@ -15,16 +15,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from email.headerregistry import Address
 from email.message import EmailMessage
-from typing import Any, ClassVar
-
-from pydantic import ValidationError
+from typing import Any
 
 from leadcast.core.digest import digest
 from leadcast.core.errors import CredentialsError, SettingsError, TransientError
-from leadcast.core.field_words import Fault
 from leadcast.core.model import Lead, Receipt
-from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, ModelClass
-from leadcast.integrations.connection import given, parsed
+from leadcast.integrations.base import Account, Call, Integration
+from leadcast.integrations.connection import ConnectionFields
 from leadcast.integrations.email import smtp
 from leadcast.integrations.email.headers import INTACT
 from leadcast.integrations.email.progress import Progress
@@ -57,12 +54,12 @@ class Email(Integration[EmailSettings, EmailCredentials]):
     type = "email"
     # the second is what Airflow's own pages on its e-mail say
     connection_types = ("smtp", "smtps", "email")
+    # its mail server is the connection's, and whom to write to is no secret
+    beside_connection = None
     default_conn_id = "smtp_default"
     needs_connection = True
     repeatable = True
     can_probe = True
-    settings_model: ClassVar[ModelClass] = EmailSettings
-    credentials_model: ClassVar[ModelClass] = EmailCredentials
 
     def identity(self, account: Account[EmailCredentials]) -> Sequence[str]:
         """The mail server and who signs in there. Recipients are no account's."""
@@ -116,26 +113,22 @@ class Email(Integration[EmailSettings, EmailCredentials]):
         return f"Mail server {server.place} lets us in {who}; letters go out from {sender}. Nobody was mailed."
 
     @classmethod
-    def from_connection(cls, connection: ConnectionFields, inline: Mapping[str, Any]) -> EmailAccount:
-        """The mail server of an `smtp` connection; recipients from the request, or else from extra `emails`.
+    def credentials_in(cls, connection: ConnectionFields) -> dict[str, Any]:
+        """Extra may hold `emails`, a list, or text with commas or blanks; `template` and `subject`."""
+        in_extra = super().credentials_in(connection)
+        if isinstance(emails := in_extra.get("emails"), str):
+            in_extra["emails"] = [part for part in re.split(r"[,;\s]+", emails) if part]
+        return in_extra
 
-        Extra may also hold `template` and `subject`. `emails` is a list, or text with commas.
-        """
-        stored = given(connection, EmailCredentials)
-        stored["emails"] = parsed(stored.get("emails"))
-        if isinstance(stored["emails"], str):
-            stored["emails"] = [part for part in re.split(r"[,;\s]+", stored["emails"]) if part]
-        values = stored | dict(inline)
-        if not values.get("emails"):
+    @classmethod
+    def from_connection(cls, connection: ConnectionFields, inline: Mapping[str, Any]) -> EmailAccount:
+        """The mail server of an `smtp` connection; recipients from the request, or else from its extra."""
+        if not (cls.credentials_in(connection) | dict(inline)).get("emails"):
             raise CredentialsError(
                 f"No recipients: give credentials.email.emails, or emails in the extra of {connection.conn_id!r}.",
                 code="emails",
             )
-        try:
-            credentials = EmailCredentials.model_validate(values)
-        except ValidationError as error:
-            fault = Fault.first_of(error)
-            raise CredentialsError(f"Connection {connection.conn_id!r}: {fault}.", code=fault.where) from None
+        credentials = super().from_connection(connection, inline).credentials
         return EmailAccount(credentials=credentials, server=MailServer.from_connection(connection))
 
 

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from leadcast.core.errors import CredentialsError
 from leadcast.core.host_name import ehlo_name
 from leadcast.core.redact import one_line
-from leadcast.integrations.base import ConnectionFields
+from leadcast.integrations.connection import ConnectionFields
 from leadcast.integrations.email.oauth import OAuth2
 from leadcast.integrations.email.smtp_name import default_name
 from leadcast.integrations.http import tls

@@ -99,6 +99,14 @@ class Target:
         return cls(scheme=parts.scheme, host=host, port=parts.port or _PORTS[parts.scheme], path=parts.request_uri)
 
 
+def netloc_of(url: str) -> str:
+    """The host of a URL, and its port where it is no usual one: nothing of it that may be a secret."""
+    try:
+        return Target.parsed(url).netloc
+    except UnfitUrlError:  # nothing is ever sent there
+        return re.split(r"[/?#\\]", url.partition("://")[2])[0].rpartition("@")[2].lower()
+
+
 def is_vendors(url: str, public_hosts: Sequence[str]) -> bool:
     """Whether it is at one of a vendor's own hosts (a name, or with a dot before it all names below it), and by TLS."""
     try:

@@ -18,6 +18,16 @@ def account_name(*parts: str) -> str:
     return digest(*parts, chars=40)
 
 
+def expired(service: str, error: CredentialsError) -> CredentialsError:
+    """What a probe says of an access token that is not taken, where a refresh token is at hand."""
+    return CredentialsError(
+        f"{service} does not take the access token ({error.code}). If it has only expired, all is well: there is a "
+        "refresh token, and the next delivery renews it. A test does not, because a refresh token works once.",
+        code=error.code,
+        detail=error.detail,
+    )
+
+
 class AccessToken:
     """Gives out an access token, and renews it through the vault: one process at a time, stored before use.
 

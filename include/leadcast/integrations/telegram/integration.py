@@ -7,25 +7,20 @@ done at once, each mend once (`mends`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import (
-    SecretStr,
-    ValidationError,
-)
-
 from leadcast.core.digest import digest
-from leadcast.core.errors import CredentialsError, UnknownOutcome, Unsendable
+from leadcast.core.errors import UnknownOutcome, Unsendable
 from leadcast.core.limits import Limit
 from leadcast.core.model import Lead, Receipt
 from leadcast.core.redact import one_line
 from leadcast.core.setting_choices import OnUnknown
 from leadcast.core.settings import Settings
-from leadcast.integrations.base import Account, Call, ConnectionFields, Integration, ModelClass
-from leadcast.integrations.connection import misfit
+from leadcast.integrations.base import Account, Call, Integration
+from leadcast.integrations.connection import InConnection
 from leadcast.integrations.telegram.api import API, BotApi, id_of, refusal
 from leadcast.integrations.telegram.mends import Mender
 from leadcast.integrations.telegram.settings import TelegramCredentials, TelegramSettings
@@ -41,18 +36,24 @@ class Telegram(Integration[TelegramSettings, TelegramCredentials]):
 
     type = "telegram"
     connection_types = ("telegram",)
+    in_connection = InConnection(
+        {"password": "bot_token", "host": "chat_id"},
+        base_url="extra",
+        lacking={"password": "the bot's token from @BotFather"},
+    )
     beside_connection = ("chat_id",)
+    # not the chat: what keeps one chat from being written to is no matter of the others
+    identified_by = ("bot_token",)
     public_hosts = (urlsplit(API).netloc,)
     can_probe = True
-    settings_model: ClassVar[ModelClass] = TelegramSettings
-    credentials_model: ClassVar[ModelClass] = TelegramCredentials
 
     def limits(self, *, settings: TelegramSettings, account: Account[TelegramCredentials]) -> Sequence[Limit]:
         """30 a second for the bot, 20 a minute for a group or channel, 1 a second for any chat (vendors.md 3.5).
 
         They are the token's: a bot's id is no secret, and who only knows that would use up the bot's messages.
         """
-        bot = f"telegram {self.label(account)} #{_number(account.credentials.bot_token, chars=16)}"
+        token = account.credentials.bot_token.get_secret_value()
+        bot = f"telegram {self.label(account)} #{digest(token, chars=16)}"
         limits = [Limit(name=bot, calls=30)]
         chat = (settings.chat_id or account.credentials.chat_id or "").lower()
         if chat.startswith(("-", "@")):
@@ -61,17 +62,15 @@ class Telegram(Integration[TelegramSettings, TelegramCredentials]):
             limits.append(Limit(name=f"{bot} chat {chat}", calls=1))
         return limits
 
-    def identity(self, account: Account[TelegramCredentials]) -> Sequence[str]:
-        """The bot, not the chat: what keeps one chat from being written to is no matter of the others."""
-        return (account.base_url or API, account.credentials.bot_token.get_secret_value())
+    def address_of(self, account: Account[TelegramCredentials]) -> str:
+        """The operator's own Bot API server, or Telegram's."""
+        return account.base_url or API
 
     def label(self, account: Account[TelegramCredentials]) -> str:
         """`bot 7000000001`: a token begins with its bot's id, which is no secret (vendors.md 3.1)."""
         token = account.credentials.bot_token.get_secret_value()
         number, colon, _ = token.partition(":")
-        if colon and number.isdigit():
-            return f"bot {number}"
-        return f"bot #{_number(account.credentials.bot_token, chars=8)}"
+        return f"bot {number}" if colon and number.isdigit() else f"bot #{digest(token, chars=8)}"
 
     def deliver(
         self, lead: Lead, *, settings: TelegramSettings, account: Account[TelegramCredentials], call: Call
@@ -110,32 +109,6 @@ class Telegram(Integration[TelegramSettings, TelegramCredentials]):
     def may_resend(self, settings: TelegramSettings, leadcast: Settings) -> bool:
         """Only where the delivery or the installation says `on_unknown: resend`: people may then read a lead twice."""
         return (settings.on_unknown or leadcast.on_unknown) is OnUnknown.RESEND
-
-    @classmethod
-    def from_connection(cls, connection: ConnectionFields, inline: Mapping[str, Any]) -> Account[TelegramCredentials]:
-        """A `telegram` connection: password = bot token, host = chat, extra `base_url` = one's own Bot API server."""
-        token = connection.token.get_secret_value()
-        stored = {"bot_token": token or None, "chat_id": connection.host or None}
-        values = {name: value for name, value in (stored | dict(inline)).items() if value is not None}
-        if "bot_token" not in values:
-            raise CredentialsError(
-                f"Connection {connection.conn_id!r} has no password: the bot's token from @BotFather.", code="password"
-            )
-        base_url = str(connection.extra.get("base_url") or "")
-        if base_url and not base_url.startswith(("https://", "http://")):
-            raise CredentialsError(
-                f"Connection {connection.conn_id!r}: base_url must begin with https:// or http://.", code="base_url"
-            )
-        try:
-            credentials = TelegramCredentials.model_validate(values)
-        except ValidationError as error:
-            raise misfit(connection, error, called={"bot_token": "password", "chat_id": "host"}) from None
-        return Account(credentials=credentials, base_url=base_url)
-
-
-def _number(token: SecretStr, *, chars: int) -> str:
-    """Tells a bot from another one without saying its token."""
-    return digest(token.get_secret_value(), chars=chars)
 
 
 def _message(lead: Lead, *, settings: TelegramSettings, call: Call) -> dict[str, Any]:
