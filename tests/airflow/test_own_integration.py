@@ -1,4 +1,4 @@
-"""docs/adding-an-integration.md, followed to the letter: its example, built and installed as a distribution of its own.
+"""The example of docs/adding-an-integration.md, built and installed as the page says: a distribution of its own.
 
 Each module named here runs in a pytest of its own, where that distribution is installed and nothing else has changed:
 Leadcast looks for integrations once a process.
@@ -7,7 +7,7 @@ Leadcast looks for integrations once a process.
 from __future__ import annotations
 
 import os
-import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,22 +18,15 @@ from tests.support.plain_airflow import uv
 
 pytestmark = [pytest.mark.airflow, pytest.mark.store]
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "adding-an-integration.md").read_text(encoding="utf-8")
+EXAMPLE = ROOT / "examples" / "lead-to-slack"
 MODULE = Path("lead_to_slack") / "__init__.py"
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """A folder with the page's distribution installed in it."""
-    blocks = {
-        language: re.search(rf"^```{language}\n(.*?)^```", PAGE, flags=re.M | re.S) for language in ("python", "toml")
-    }
+    """A folder with that distribution installed in it."""
     project, site = tmp_path / "lead-to-slack", tmp_path / "site"
-    for language, file in (("python", project / "src" / MODULE), ("toml", project / "pyproject.toml")):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        block = blocks[language]
-        assert block is not None
-        file.write_text(block[1], encoding="utf-8")
+    shutil.copytree(EXAMPLE, project)
     uv("build", "--quiet", "--wheel", "--out-dir", str(tmp_path), str(project))
     (wheel,) = tmp_path.glob("lead_to_slack-*.whl")
     # Leadcast is there already, from this work tree

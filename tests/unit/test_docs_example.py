@@ -1,4 +1,4 @@
-"""docs/adding-an-integration.md: its integration, run as it stands there, delivers to the sandbox."""
+"""The example of docs/adding-an-integration.md: the page shows it as it is, and it delivers to the sandbox."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ from leadcast.core.errors import CredentialsError, RateLimited, UnknownOutcome
 from leadcast.core.model import Lead, Receipt
 from leadcast.core.settings import Settings
 from leadcast.core.tokens import TokenVault
-from leadcast.integrations.base import Account, Call, ConnectionFields, Integration
+from leadcast.integrations.base import Account, Call, Integration
+from leadcast.integrations.connection import ConnectionFields
 from leadcast.integrations.http.egress import Egress
 from leadcast.integrations.text.templating import Templates
 from leadcast.sandbox import Sandbox, SandboxPorts
 
-PAGE = (Path(__file__).parents[2] / "docs" / "adding-an-integration.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "adding-an-integration.md").read_text(encoding="utf-8")
+EXAMPLE = ROOT / "examples" / "lead-to-slack"
+MODULE = EXAMPLE / "src" / "lead_to_slack" / "__init__.py"
 LONGEST_EXAMPLE = 60
 SECRET = "a-secret-of-slack"
 
@@ -29,12 +33,23 @@ SECRET = "a-secret-of-slack"
 @pytest.fixture
 def integration() -> Integration[Any, Any]:
     """The page's own, as it stands there."""
-    (source,) = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
+    source = shown("python")
     assert source.count("\n") < LONGEST_EXAMPLE
     names: dict[str, Any] = {"__name__": "leadcast_docs_slack"}
     exec(compile(source, "adding-an-integration.md", "exec", dont_inherit=True), names)
     made: Integration[Any, Any] = names["Slack"]()
     return made
+
+
+def shown(language: str) -> str:
+    """The page's only block in this language."""
+    (block,) = re.findall(rf"^```{language}\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
+    return str(block)
+
+
+def test_the_page_shows_the_example_as_it_is() -> None:
+    assert shown("python") == MODULE.read_text(encoding="utf-8")
+    assert shown("toml") == (EXAMPLE / "pyproject.toml").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

@@ -60,6 +60,19 @@ def test_the_public_face_is_small() -> None:
     assert callable(leadcast.send_batch)
 
 
+def test_the_face_for_integrations_loads_nothing_until_it_is_used() -> None:
+    assert loaded_by("import leadcast.integration") <= {"leadcast"}
+
+
+def test_what_an_integration_is_made_of_is_light() -> None:
+    from leadcast import integration
+
+    # what it is called with is loaded by who calls it; nobody makes one where the DAG is parsed
+    given = {"BatchView", "DeliveryView", "Egress"}
+    names = ", ".join(sorted(set(integration.__all__) - given))
+    assert loaded_by(f"from leadcast.integration import {names}") & (HEAVY | {"sqlalchemy"}) == set()
+
+
 @pytest.mark.parametrize("is_scheduler", [True, False])
 def test_only_a_scheduler_imports_ahead_for_the_tasks_that_it_forks(is_scheduler: bool) -> None:
     scheduler = "import types; sys.modules['airflow.jobs.scheduler_job_runner'] = types.ModuleType('scheduler'); "
