@@ -179,7 +179,8 @@ def test_it_is_not_taken_out_while_airflow_would_bring_it_back(installed: Instal
     assert installed.plain.api().call("GET", "/api/v2/dags/send_lead")["dag_id"] == "send_lead"
 
 
-def test_a_link_of_an_earlier_version_goes_on_working_until_it_is_changed(installed: Installed) -> None:
+def test_what_the_doctor_names_is_mended_as_the_pages_say(installed: Installed) -> None:
+    """A link of an earlier version, which goes on working until it is changed, and Airflow's own LocalExecutor."""
     plain = installed.plain
     installed.running.close()
     bundles = plain.env.pop(BUNDLES)
@@ -187,13 +188,24 @@ def test_a_link_of_an_earlier_version_goes_on_working_until_it_is_changed(instal
     assert [dag for dag in plain.snapshot()["dags"] if dag[0] in DAGS] == [[dag, "dags-folder", False] for dag in DAGS]
     doctor = plain.type("leadcast doctor", check=False, COLUMNS="300").stdout
     assert f"DAGs: by the link {plain.dags / 'leadcast'}" in doctor
+    assert "executor: Airflow's LocalExecutor" in doctor
+    (executor,) = blocks(section(text_of("running.md"), "The executor"), "bash")
+    installed.follow(executor)
     (command,) = blocks(section(text_of("install.md"), "The DAG files"), "bash")
     plain.type(command)
     plain.env[BUNDLES] = bundles
     now = plain.snapshot()
     assert [dag for dag in now["dags"] if dag[0] in DAGS] == [[dag, "leadcast", False] for dag in DAGS]
     assert now["import errors"] == []
-    assert "by the link" not in plain.type("leadcast doctor", check=False, COLUMNS="300").stdout
+    doctor = plain.type("leadcast doctor", check=False, COLUMNS="300").stdout
+    assert "by the link" not in doctor
+    assert "RevokingLocalExecutor" in doctor
+    assert "executor: Airflow's" not in doctor
+    sent = five_commands()[-1]
+    with plain.serving("airflow standalone"):
+        until(lambda: plain.api().call("GET", "/api/v2/monitor/health")["scheduler"]["status"] == "healthy")
+        installed.follow(sent)
+    assert "Lead 1: completed" in installed.printed["leadcast send"]
 
 
 def link_as_before(plain: PlainAirflow) -> None:
@@ -218,7 +230,8 @@ def test_taken_out_it_leaves_airflow_as_it_was(installed: Installed) -> None:
     assert f"link {plain.dags / 'leadcast'}: removed" in printed
     assert "connection" not in printed
     assert "Then: pip uninstall leadcast" in printed
-    for name in [name for name in plain.env if name.startswith(("AIRFLOW__LEADCAST", "AIRFLOW__DAG_PROCESSOR"))]:
+    ours = ("AIRFLOW__LEADCAST", "AIRFLOW__DAG_PROCESSOR", "AIRFLOW__CORE__EXECUTOR")
+    for name in [name for name in plain.env if name.startswith(ours)]:
         del plain.env[name]
     (plain.terminal / "before.txt").write_text("\n".join(sorted(installed.packages_before)) + "\n")
     plain.type("pip uninstall --yes leadcast")

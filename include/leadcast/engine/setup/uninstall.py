@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 LAST_STEPS = (
     "Last steps, yours: take Leadcast out of Airflow's configuration, wherever it stands: the section [leadcast] or "
-    "AIRFLOW__LEADCAST__…, the bundle leadcast.engine.setup.bundle.LeadcastDags, plugins/leadcast_plugin.py. "
-    "Then: pip uninstall leadcast"
+    "AIRFLOW__LEADCAST__…, the bundle leadcast.engine.setup.bundle.LeadcastDags, plugins/leadcast_plugin.py, what "
+    "[core] executor and [celery] extra_celery_config name of it. Then: pip uninstall leadcast"
 )
 
 
