@@ -34,6 +34,7 @@ from leadcast.store.sealing import Sealer
 from leadcast.store.upkeep import migrate
 from tests.api.conftest import TOKEN
 from tests.store.conftest import OneSecret, Service
+from tests.support.by_hand import by_hand
 from tests.support.own_postgres import OwnPostgres, own_postgres
 
 pytestmark = pytest.mark.store
@@ -139,7 +140,10 @@ def delivered(store: Store) -> list[str]:
     made = plan(store, settings, run_id="w")
     for refs in made.work.values():
         for ref in refs:
-            assert isinstance(deliverer.deliver(ref.delivery_id, integration=service, last_in_run=False), Receipt)
+            assert isinstance(
+                deliverer.deliver(ref.delivery_id, integration=service, last_in_run=False, action=by_hand(deliverer)),
+                Receipt,
+            )
     settled = Settler(store=store, settings=settings).wave("w", Ending())
     return [batch.batch_id for batch in settled if batch.status is BatchStatus.COMPLETED]
 

@@ -490,7 +490,6 @@ def test_a_stored_batch_that_is_sent_later_is_asked_again_and_its_error_tells_no
             integration=registry.get("telegram"),
             last_in_run=True,
             run_id="r1",
-            asked=False,
         )
     assert caught.value.error.message == unusable("team_bot", "telegram")
     with store.begin() as connection:

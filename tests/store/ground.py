@@ -20,6 +20,7 @@ from leadcast.flow.settle import Settler
 from leadcast.store.batches import views
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, deliveries
+from tests.support.by_hand import by_hand
 
 if TYPE_CHECKING:
     from .conftest import Service
@@ -83,7 +84,11 @@ class Ground:
     ) -> None:
         with suppress(AttemptFailed):
             self.deliverer.deliver(
-                delivery_id, integration=service, last_in_run=False, run_id=run_id, asked=asked, asked_by=asked_by
+                delivery_id,
+                integration=service,
+                last_in_run=False,
+                action=by_hand(self.deliverer, which=asked_by) if asked else None,
+                run_id=run_id,
             )
 
     def sweep(self, *dead: str) -> None:

@@ -46,7 +46,6 @@ class OneLead:
                     integration=registry.get(self.service.type),
                     last_in_run=number == tries - 1,
                     run_id=run_id,
-                    asked=False,
                 )
             except AttemptFailed as failed:
                 if failed.retry_in_s is None or failed.waits:

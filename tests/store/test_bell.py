@@ -20,6 +20,7 @@ from leadcast.store.batches import bell, claims
 from leadcast.store.batches.batches import NewBatch, NewDelivery, write
 from leadcast.store.database import Store
 from leadcast.store.schema import batches
+from tests.support.by_hand import by_hand
 
 from .conftest import Service, StoppedClock, waits_or_ends
 
@@ -101,7 +102,7 @@ def test_the_waves_together_claim_what_they_can_begin_soon(
     assert claimed_by(plan(store, small, run_id="w1", clock=clock), "telegram") == []
     assert ring_for_rest(store, small, clock=clock) is None, "a run of it would be for nothing"
     begun = first.work["telegram"][0].delivery_id
-    deliverer.deliver(begun, integration=Service(), last_in_run=True, run_id=str(run_id))
+    deliverer.deliver(begun, integration=Service(), last_in_run=True, action=by_hand(deliverer), run_id=str(run_id))
     assert ring_for_rest(store, small, clock=clock) is not None
     assert claimed_by(plan(store, small, run_id="w2", clock=clock), "telegram") == ["3"], "the oldest of the rest"
 
@@ -115,7 +116,9 @@ def test_an_integration_that_stands_still_keeps_no_other_from_being_claimed(
         made = plan(store, small, run_id=run_id, clock=clock)
         (webhook,) = made.work["webhook"]
         assert webhook.lead_id == str(number)
-        deliverer.deliver(webhook.delivery_id, integration=Service(), last_in_run=True, run_id=run_id)
+        deliverer.deliver(
+            webhook.delivery_id, integration=Service(), last_in_run=True, action=by_hand(deliverer), run_id=run_id
+        )
     accept("amocrm", lead_id=100)
     assert claimed_by(plan(store, small, run_id="w", clock=clock), "amocrm") == [], "it waits in the inbox"
     accept("telegram", lead_id=101)

@@ -22,6 +22,7 @@ from leadcast.store.accounts import circuits
 from leadcast.store.batches import claims, views
 from leadcast.store.database import Store
 from leadcast.store.schema import notifications
+from tests.support.by_hand import by_hand
 
 from .conftest import Service, StoppedClock
 
@@ -41,7 +42,7 @@ def send(accept: Accept, deliverer: Deliverer, store: Store) -> Callable[..., vi
 
     def again(delivery_id: str, service: Service, *, via: Deliverer = deliverer) -> views.DeliveryView:
         with suppress(AttemptFailed):
-            via.deliver(delivery_id, integration=service, last_in_run=False)
+            via.deliver(delivery_id, integration=service, last_in_run=False, action=by_hand(via))
         with store.begin() as connection:
             batch = views.batch(connection, delivery_id.rpartition("-")[0])
         assert batch is not None
@@ -176,7 +177,7 @@ def test_what_waits_is_let_go_by_its_run_and_carried_on_by_a_later_one(
     service = Service(answers=[REFUSED] * 5)
     for ref in first.work["telegram"]:
         with pytest.raises(AttemptFailed):
-            deliverer.deliver(ref.delivery_id, integration=service, last_in_run=False)
+            deliverer.deliver(ref.delivery_id, integration=service, last_in_run=False, action=by_hand(deliverer))
     statuses = [item.status for item in settler.wave("run-1", Ending())]
     assert (statuses.count(BatchStatus.FAILED), statuses.count(BatchStatus.PROCESSING)) == (4, 2)
     settler.wave("run-1", Ending(critical="the run timed out"))
@@ -188,10 +189,10 @@ def test_what_waits_is_let_go_by_its_run_and_carried_on_by_a_later_one(
     assert ring_for_rest(store, settings, clock=clock) is not None
     second = plan(store, settings, run_id="run-2", clock=clock)
     (probe,) = second.work["telegram"]
-    deliverer.deliver(probe.delivery_id, integration=service, last_in_run=False)
+    deliverer.deliver(probe.delivery_id, integration=service, last_in_run=False, action=by_hand(deliverer))
     settler.wave("run-2", Ending())
     (other,) = plan(store, settings, run_id="run-3", clock=clock).work["telegram"]
-    deliverer.deliver(other.delivery_id, integration=service, last_in_run=False)
+    deliverer.deliver(other.delivery_id, integration=service, last_in_run=False, action=by_hand(deliverer))
     (done,) = settler.wave("run-3", Ending())
     assert done.status is BatchStatus.COMPLETED
 

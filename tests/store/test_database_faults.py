@@ -33,6 +33,7 @@ from leadcast.integrations.base import Account, Call
 from leadcast.store.database import POOL_TIMEOUT_S, Store, open_engine
 from leadcast.store.schema import attempts, batches, deliveries, leads, notifications
 from tests.store.conftest import AnySettings, OneSecret, Service, StoppedClock
+from tests.support.by_hand import by_hand
 
 pytestmark = pytest.mark.store
 Accept = Callable[..., Accepted]
@@ -167,7 +168,7 @@ def test_a_delivery_goes_out_once_wherever_one_of_its_sessions_ends(
     service = Crm()
 
     def deliver(delivery_id: str) -> None:
-        deliverer.deliver(delivery_id, integration=service, last_in_run=False)
+        deliverer.deliver(delivery_id, integration=service, last_in_run=False, action=by_hand(deliverer))
 
     for delivery_id, error in deaths.of(deliver, ready=lambda: f"{accept('amocrm').batch_id}-0"):
         assert error is None or isinstance(error, StoreError)
@@ -302,9 +303,9 @@ def test_a_delivery_whose_commit_was_not_answered_goes_out_once_and_is_never_in_
             engine = open_engine(between.url.render_as_string(hide_password=False))
             hindered = replace(deliverer, store=Store(engine, store.sealer))
             try:
-                hindered.deliver(delivery_id, integration=service, last_in_run=False)
+                hindered.deliver(delivery_id, integration=service, last_in_run=False, action=by_hand(hindered))
             except NotBegun:
-                deliverer.deliver(delivery_id, integration=service, last_in_run=False)
+                deliverer.deliver(delivery_id, integration=service, last_in_run=False, action=by_hand(deliverer))
             engine.dispose()
         assert len(service.got) == 1
         assert set(values(store, deliveries.c.state)) == {DeliveryState.DELIVERED}
@@ -353,7 +354,12 @@ def test_any_number_of_deliveries_gets_on_with_two_connections(
     narrow_deliverer = replace(deliverer, store=narrow)
     ids = [f"{accept('amocrm', lead_id=number).batch_id}-0" for number in range(threads)]
     with ThreadPoolExecutor(threads) as pool:
-        sent = pool.map(lambda key: narrow_deliverer.deliver(key, integration=service, last_in_run=False), ids)
+        sent = pool.map(
+            lambda key: narrow_deliverer.deliver(
+                key, integration=service, last_in_run=False, action=by_hand(narrow_deliverer)
+            ),
+            ids,
+        )
         receipts = list(sent)
     assert None not in receipts
     assert sorted(service.sent) == sorted(ids)

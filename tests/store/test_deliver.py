@@ -28,6 +28,7 @@ from leadcast.flow.inbox import Accepted
 from leadcast.store.batches import ledger, views
 from leadcast.store.database import Store
 from leadcast.store.schema import deliveries
+from tests.support.by_hand import by_hand
 
 from .conftest import SECRET, Service, StoppedClock
 
@@ -57,7 +58,9 @@ def attempt(
     deliverer: Deliverer, delivery_id: str, service: Service, *, last_in_run: bool = False
 ) -> Receipt | AttemptFailed:
     try:
-        receipt = deliverer.deliver(delivery_id, integration=service, last_in_run=last_in_run)
+        receipt = deliverer.deliver(
+            delivery_id, integration=service, last_in_run=last_in_run, action=by_hand(deliverer)
+        )
     except AttemptFailed as failed:
         return failed
     assert receipt is not None
@@ -111,7 +114,7 @@ def test_the_key_is_the_deliverys_own_and_the_same_on_every_attempt(deliverer: D
 def test_what_is_delivered_is_never_sent_again(store: Store, deliverer: Deliverer, delivery_id: str) -> None:
     service = Service()
     attempt(deliverer, delivery_id, service)
-    assert deliverer.deliver(delivery_id, integration=service, last_in_run=False) is None
+    assert deliverer.deliver(delivery_id, integration=service, last_in_run=False, action=by_hand(deliverer)) is None
     assert len(service.got) == 1
     assert seen(store, delivery_id).attempts == 1
 
@@ -318,7 +321,7 @@ def test_the_engine_that_repeats_what_another_attempt_still_has_uses_no_try_for_
 
     def again() -> None:
         with pytest.raises(AttemptFailed) as failed:
-            deliverer.deliver(delivery_id, integration=Service(), last_in_run=False, asked=False)
+            deliverer.deliver(delivery_id, integration=Service(), last_in_run=False)
         second.append(failed.value)
 
     attempt(deliverer, delivery_id, Service(while_sending=again))
@@ -354,13 +357,15 @@ def test_a_task_that_is_stopped_while_sending_writes_that_down(
     store: Store, deliverer: Deliverer, delivery_id: str
 ) -> None:
     with pytest.raises(SystemExit):
-        deliverer.deliver(delivery_id, integration=Service(answers=[SystemExit()]), last_in_run=False)
+        deliverer.deliver(
+            delivery_id, integration=Service(answers=[SystemExit()]), last_in_run=False, action=by_hand(deliverer)
+        )
     assert seen(store, delivery_id).state is D.UNKNOWN
 
 
 def test_an_unknown_delivery_is_an_error(deliverer: Deliverer) -> None:
     with pytest.raises(StoreError, match="no-such") as found:
-        deliverer.deliver("no-such", integration=Service(), last_in_run=False)
+        deliverer.deliver("no-such", integration=Service(), last_in_run=False, action=by_hand(deliverer))
     assert not isinstance(found.value, NotBegun), "the store is not to blame"
 
 

@@ -32,6 +32,7 @@ from leadcast.store.database import Store
 from leadcast.store.erasing import erasures
 from leadcast.store.schema import batches, metadata
 from leadcast.store.schema import leads as leads_table
+from tests.support.by_hand import by_hand
 
 from .conftest import Service, StoppedClock, waits_or_ends
 from .mortal_store import Place, Point, Process
@@ -98,7 +99,13 @@ class Sender:
 
     def send(self, batch_id: str, service: Service, *, run_id: str, index: int = 0) -> None:
         with suppress(AttemptFailed):
-            self.deliverer.deliver(f"{batch_id}-{index}", integration=service, last_in_run=True, run_id=run_id)
+            self.deliverer.deliver(
+                f"{batch_id}-{index}",
+                integration=service,
+                last_in_run=True,
+                action=by_hand(self.deliverer),
+                run_id=run_id,
+            )
 
     def through(self, *answers: Receipt | BaseException, **more: Any) -> str:
         """One batch from the door to its status; its two deliveries get these answers."""
@@ -325,7 +332,9 @@ def test_a_failure_after_it_was_asked_for_is_not_tried_again(store: Store, sende
     batch_id, run_id = sender.accept(), sender.plan()
     service = Service(answers=[TransientError(WORDS)], while_sending=lambda: ask(eraser))
     with suppress(AttemptFailed):
-        sender.deliverer.deliver(f"{batch_id}-0", integration=service, last_in_run=False, run_id=run_id)
+        sender.deliverer.deliver(
+            f"{batch_id}-0", integration=service, last_in_run=False, action=by_hand(sender.deliverer), run_id=run_id
+        )
     sender.settler.batch(batch_id, run_id=run_id, ending=None)
     assert sender.batch(batch_id).status is S.CANCELLED
     assert found_in(store) == []
@@ -338,7 +347,9 @@ def test_the_task_of_an_erased_batch_sends_nothing_when_it_is_cleared(
     ask(eraser)
     service = Service()
     with pytest.raises(AttemptFailed, match="erased"):
-        sender.deliverer.deliver(f"{batch_id}-0", integration=service, last_in_run=True, run_id="run-1", asked=True)
+        sender.deliverer.deliver(
+            f"{batch_id}-0", integration=service, last_in_run=True, action=by_hand(sender.deliverer), run_id="run-1"
+        )
     sender.settler.batch(batch_id, run_id="run-1", ending=None)
     assert (service.got, found_in(store)) == ([], [])
     with pytest.raises(BatchErased):
@@ -351,7 +362,12 @@ def test_erased_between_the_look_and_the_attempt_nothing_is_sent(store: Store, s
     process = Process(store, Point(Place.AFTER, 1), lambda: ask(eraser))
     deliverer = replace(sender.deliverer, store=process.store)
     service = Service()
-    assert deliverer.deliver(f"{batch_id}-0", integration=service, last_in_run=True, run_id="run-1", asked=True) is None
+    assert (
+        deliverer.deliver(
+            f"{batch_id}-0", integration=service, last_in_run=True, action=by_hand(deliverer), run_id="run-1"
+        )
+        is None
+    )
     sender.settler.batch(batch_id, run_id="run-1", ending=None)
     assert (service.got, found_in(store)) == ([], [])
 

@@ -30,6 +30,7 @@ from leadcast.store.batches import leads as stored_leads
 from leadcast.store.database import Store
 from leadcast.store.erasing import erasures
 from leadcast.store.schema import batches, leads
+from tests.support.by_hand import chosen
 
 from .conftest import Service, StoppedClock, waits_or_ends
 from .mortal_store import Died, Place, Point, Process, dies
@@ -202,7 +203,8 @@ def test_whatever_is_done_with_its_batches_meanwhile_nothing_of_it_is_left_or_se
         retrier = Retrier(store=beside, settings=settings, clock=clock)
         if what == "retry":
             return retrier.batch(batch_id)
-        return retrier.window(since=clock() - timedelta(days=1), until=clock() + timedelta(days=1), wanted=True)
+        day = timedelta(days=1)
+        return retrier.window(since=clock() - day, until=clock() + day, action=chosen(clock))
 
     passed: list[object] = []
 

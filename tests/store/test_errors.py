@@ -26,6 +26,7 @@ from leadcast.sandbox import Sandbox, SandboxPorts
 from leadcast.store.batches import views
 from leadcast.store.database import Store
 from leadcast.store.schema import circuits, deliveries, memory
+from tests.support.by_hand import by_hand
 from tests.support.error_table.cases import (
     LEAD,
     SECRET,
@@ -147,7 +148,9 @@ def attempt(store: Store, deliverer: Deliverer, sandbox: Sandbox, clock: Stopped
         deliverer_here = replace(deliverer, settings=settings, accounts=account, sleep=lambda _: None)
         with capture_logs() as logged:
             try:
-                deliverer_here.deliver(f"{accepted.batch_id}-0", integration=integration, last_in_run=False)
+                deliverer_here.deliver(
+                    f"{accepted.batch_id}-0", integration=integration, last_in_run=False, action=by_hand(deliverer_here)
+                )
             except AttemptFailed as failure:
                 failed = failure
         with store.begin() as connection:

@@ -23,6 +23,7 @@ from leadcast.store.sealing import Sealer
 from leadcast.store.upkeep import migrate
 from tests.store.conftest import OneSecret, Service
 from tests.store.machine import Machine, machine
+from tests.support.by_hand import by_hand
 from tests.support.own_postgres import OwnPostgres, own_postgres
 
 pytestmark = pytest.mark.store
@@ -81,7 +82,9 @@ def test_leads_are_accepted_again_and_its_own_delivery_goes_on(
         return inbox.accept(body).batch_id
 
     def deliver() -> Receipt | None:
-        return deliverer.deliver(delivery_id, integration=service, last_in_run=False, run_id="w")
+        return deliverer.deliver(
+            delivery_id, integration=service, last_in_run=False, action=by_hand(deliverer), run_id="w"
+        )
 
     delivery_id = f"{accept(1)}-0"
     plan(own_store, settings, run_id="w")

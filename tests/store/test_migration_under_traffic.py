@@ -24,6 +24,7 @@ from leadcast.store.database import Store
 from leadcast.store.schema import batches, deliveries
 from leadcast.store.upkeep import migrate
 from tests.store.conftest import AnySettings, OneSecret, Service
+from tests.support.by_hand import by_hand
 from tests.support.older_store import older_store
 
 pytestmark = pytest.mark.store
@@ -161,11 +162,14 @@ def test_leads_go_through_while_the_tables_change_under_them(older: Store) -> No
             wave += 1
             _carry(f"w-{worker}-{wave}")
 
+    def _send(delivery_id: str) -> object:
+        return deliverer.deliver(delivery_id, integration=service, last_in_run=False, action=by_hand(deliverer))
+
     def _carry(run_id: str) -> bool:
         made = persist(lambda: plan(older, settings, run_id=run_id))
         for refs in made.work.values():  # type: ignore[attr-defined]
             for ref in refs:
-                persist(lambda: deliverer.deliver(ref.delivery_id, integration=service, last_in_run=False))  # noqa: B023
+                persist(lambda: _send(ref.delivery_id))  # noqa: B023
         persist(lambda: settler.wave(run_id, Ending()))
         return bool(made.work)  # type: ignore[attr-defined]
 

@@ -36,6 +36,7 @@ from leadcast.integrations.base import Account
 from leadcast.store.batches import bell, views
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, deliveries, notifications
+from tests.support.by_hand import by_hand, chosen
 
 from .conftest import OneSecret, Service, StoppedClock
 
@@ -88,9 +89,7 @@ class Ground:
     def send(self, delivery_id: str, service: Service, *, run_id: str = "", last_in_run: bool = False) -> None:
         for _ in range(5):
             try:
-                self.deliverer.deliver(
-                    delivery_id, integration=service, last_in_run=last_in_run, run_id=run_id, asked=False
-                )
+                self.deliverer.deliver(delivery_id, integration=service, last_in_run=last_in_run, run_id=run_id)
             except AttemptFailed as failed:
                 if failed.retry_in_s is None or failed.waits:
                     return
@@ -183,7 +182,9 @@ def test_what_was_erased_cannot_be_sent_again(ground: Ground, retrier: Retrier, 
         retrier.batch(batch_id)
     service = Service()
     with pytest.raises(AttemptFailed, match="erased"):
-        ground.deliverer.deliver(f"{batch_id}-0", integration=service, last_in_run=True)
+        ground.deliverer.deliver(
+            f"{batch_id}-0", integration=service, last_in_run=True, action=by_hand(ground.deliverer)
+        )
     assert service.got == []
 
 
@@ -284,7 +285,7 @@ def test_the_schedule_leaves_alone_what_a_person_has_seen_to(
     plan(ground.store, ground.settings, run_id="w", clock=clock)
     service, marked = Service(answers=[error], can_find=True), f"{batch_id}-0"
     with suppress(AttemptFailed):
-        ground.deliverer.deliver(marked, integration=service, last_in_run=False, run_id="w", asked=False)
+        ground.deliverer.deliver(marked, integration=service, last_in_run=False, run_id="w")
     ground.settler.wave("w", Ending(requeue_begun=True, given_up=lambda: {marked}))
     assert (ground.batch(batch_id).status, ground.states(batch_id)) == (S.FAILED, [state])
     assert retrier.window(**everything(clock)).deliveries == 0
@@ -369,7 +370,11 @@ def test_a_person_who_clears_its_task_has_decided_too(ground: Ground, clock: Sto
         service = Service(answers=list(answers))
         with suppress(AttemptFailed):
             ground.deliverer.deliver(
-                f"{batch_id}-0", integration=service, last_in_run=False, run_id=ground.run_id, asked_by="cleared once"
+                f"{batch_id}-0",
+                integration=service,
+                last_in_run=False,
+                action=by_hand(ground.deliverer, which="cleared once"),
+                run_id=ground.run_id,
             )
         assert len(service.got) == 1
     assert ground.states(batch_id) == [D.DELIVERED]
@@ -397,7 +402,7 @@ def test_a_window_that_a_person_has_chosen_is_sent_however_old_it_is(
     ground.run(Service())
     assert ground.states(held) == [D.FAILED]
     window["until"] = clock()
-    assert retrier.window(**window, wanted=True).batches == 2
+    assert retrier.window(**window, action=chosen(clock)).batches == 2
     service = Service()
     ground.run(service)
     assert (ground.states(failed), ground.states(held), len(service.got)) == ([D.DELIVERED], [D.DELIVERED], 2)
@@ -426,9 +431,9 @@ def test_a_persons_window_has_its_rounds_and_leaves_alone_what_may_arrive_twice(
     ground.accept("telegram")
     ground.run(Service(answers=[DOWN] * 3))
     for _ in range(settings.retry_rounds):
-        assert retrier.window(**everything(clock), wanted=True).batches == 1
+        assert retrier.window(**everything(clock), action=chosen(clock)).batches == 1
         ground.run(Service(answers=[DOWN] * 3))
-    assert retrier.window(**everything(clock), wanted=True).batches == 0
+    assert retrier.window(**everything(clock), action=chosen(clock)).batches == 0
     assert ground.states(silent) == [D.UNKNOWN]
 
 
@@ -454,7 +459,7 @@ def test_two_windows_at_once_put_each_lead_back_once(ground: Ground, retrier: Re
         ground.accept("telegram")
     ground.run(Service(answers=[DOWN] * 18))
     with ThreadPoolExecutor(3) as pool:
-        done = list(pool.map(lambda _: retrier.window(**everything(clock), wanted=True), range(3)))
+        done = list(pool.map(lambda _: retrier.window(**everything(clock), action=chosen(clock)), range(3)))
     assert sum(put_back.deliveries for put_back in done) == 6
     assert sum(put_back.must_ring for put_back in done) == 1
     service = Service()

@@ -18,6 +18,7 @@ from leadcast.flow.settle import Settler
 from leadcast.integrations.base import Account, Call
 from leadcast.store.database import Store
 from leadcast.store.schema import circuits, notifications
+from tests.support.by_hand import by_hand
 
 from .conftest import OneSecret, Service
 from .ground import Ground
@@ -87,7 +88,9 @@ def test_the_one_that_opened_the_circuit_waits_for_it_though_its_commit_was_not_
     store = forgetful(ground, circuit_failures=1, tries=1)
     delivery_id = ground.claimed()
     with pytest.raises(AttemptFailed) as failed:
-        ground.deliverer.deliver(delivery_id, integration=Away(store=store), last_in_run=False, run_id="w")
+        ground.deliverer.deliver(
+            delivery_id, integration=Away(store=store), last_in_run=False, action=by_hand(ground.deliverer), run_id="w"
+        )
     assert failed.value.waits, "the engine hears what the ledger says"
     assert failures(ground.store) == 1
     assert len(letters(ground.store)) == 1

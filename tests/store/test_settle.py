@@ -21,6 +21,7 @@ from leadcast.flow.settle import Settler, all_failed
 from leadcast.store.batches import claims, ledger, snapshots, views
 from leadcast.store.database import Store
 from leadcast.store.schema import notifications
+from tests.support.by_hand import by_hand
 
 from .conftest import Service, StoppedClock
 from .ground import Runs
@@ -51,7 +52,7 @@ def wave(store: Store, settings: Settings, deliverer: Deliverer, accept: Accept)
 def send(deliverer: Deliverer, delivery_id: str, outcome: Exception | None) -> None:
     service = Service(answers=[outcome] if outcome else [])
     try:
-        deliverer.deliver(delivery_id, integration=service, last_in_run=True)
+        deliverer.deliver(delivery_id, integration=service, last_in_run=True, action=by_hand(deliverer))
     except AttemptFailed:
         assert outcome is not None
 
@@ -155,7 +156,7 @@ def test_what_is_still_being_sent_is_left_alone_and_settled_later(
 ) -> None:
     batch_id = wave(types=("telegram",))
     service = Service(while_sending=lambda: settler.wave("w", Ending()))
-    deliverer.deliver(f"{batch_id}-0", integration=service, last_in_run=True)
+    deliverer.deliver(f"{batch_id}-0", integration=service, last_in_run=True, action=by_hand(deliverer))
     assert states(store, batch_id) == [D.DELIVERED]
     assert status(store, batch_id) is BatchStatus.PROCESSING
     settler.wave("w", Ending())
@@ -228,7 +229,12 @@ def test_what_waits_to_be_tried_again_outlives_any_number_of_runs_that_time_out(
 ) -> None:
     batch_id = wave(run_id="w0", types=("amocrm",))
     with pytest.raises(AttemptFailed):
-        deliverer.deliver(f"{batch_id}-0", integration=Service(answers=[TransientError("down")]), last_in_run=False)
+        deliverer.deliver(
+            f"{batch_id}-0",
+            integration=Service(answers=[TransientError("down")]),
+            last_in_run=False,
+            action=by_hand(deliverer),
+        )
     for number in range(2 * settings.max_claims):
         settler.wave(f"w{number}", Ending(critical=ENDED, requeue_begun=True))
         plan(store, settings, run_id=f"w{number + 1}", clock=clock)

@@ -92,7 +92,7 @@ class Ground:
         work = plan(self.store, self.settings, run_id=run_id, clock=self.clock).work
         sent = [ref.delivery_id for refs in work.values() for ref in refs]
         for delivery_id in sent:
-            self.deliverer.deliver(delivery_id, integration=service, last_in_run=True, run_id=run_id, asked=False)
+            self.deliverer.deliver(delivery_id, integration=service, last_in_run=True, run_id=run_id)
         Settler(store=self.store, settings=self.settings, clock=self.clock).wave(run_id, Ending(requeue_begun=True))
         return sent
 
@@ -229,7 +229,7 @@ def test_what_a_run_has_not_begun_goes_back_whatever_its_end_was(
 def test_what_a_vanished_run_held_is_delivered_once_by_the_next(ground: Ground) -> None:
     batch_id = ground.claimed("w", "telegram", "email")
     first = Service(answers=[Receipt(external_id="1")])
-    ground.deliverer.deliver(f"{batch_id}-0", integration=first, last_in_run=True, run_id="w", asked=False)
+    ground.deliverer.deliver(f"{batch_id}-0", integration=first, last_in_run=True, run_id="w")
     ground.clock.pass_s(61)
     assert ground.settle() == 1
     run_id = ground.ring()

@@ -112,9 +112,7 @@ class Engine:
         for try_number in count(1):
             self.moment()
             try:
-                self.deliverer.deliver(
-                    delivery_id, integration=self.service, last_in_run=try_number > 2, run_id=run_id, asked=False
-                )
+                self.deliverer.deliver(delivery_id, integration=self.service, last_in_run=try_number > 2, run_id=run_id)
                 return
             except AttemptFailed as failed:
                 if failed.waits or failed.retry_in_s is None:

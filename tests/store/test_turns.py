@@ -31,6 +31,7 @@ from leadcast.integrations.telegram.settings import TelegramSettings
 from leadcast.store.accounts import circuits
 from leadcast.store.batches import claims, snapshots
 from leadcast.store.database import Store
+from tests.support.by_hand import by_hand
 
 from .conftest import Service, StoppedClock
 from .ground import Runs
@@ -47,9 +48,12 @@ class Other(Service):
         return ("another account",)
 
 
-def attempt(deliverer: Deliverer, delivery_id: str, service: Service, **more: Any) -> None:
+def attempt(
+    deliverer: Deliverer, delivery_id: str, service: Service, *, asked: bool = True, which: str = "", **more: Any
+) -> None:
+    action = by_hand(deliverer, which=which) if asked else None
     with suppress(AttemptFailed):
-        deliverer.deliver(delivery_id, integration=service, **{"last_in_run": False, **more})
+        deliverer.deliver(delivery_id, integration=service, **{"last_in_run": False, "action": action, **more})
 
 
 def states(store: Store, batch_id: str) -> list[D]:
@@ -275,9 +279,9 @@ def test_a_persons_decision_counts_once_whatever_airflow_repeats_after_it(
     service = Service(answers=[UnknownOutcome("no answer"), UnknownOutcome("no answer again")])
     attempt(deliverer, f"{batch_id}-0", service)
     for _ in range(2):  # the second is Airflow's own retry of the task that was cleared
-        attempt(deliverer, f"{batch_id}-0", service, asked=True, asked_by="run-1:3")
+        attempt(deliverer, f"{batch_id}-0", service, which="run-1:3")
     assert (len(service.got), states(store, batch_id)) == (2, [D.UNKNOWN])
-    attempt(deliverer, f"{batch_id}-0", service, asked=True, asked_by="run-1:5")
+    attempt(deliverer, f"{batch_id}-0", service, which="run-1:5")
     assert states(store, batch_id) == [D.DELIVERED]
 
 

@@ -38,6 +38,7 @@ from leadcast.store.accounts.limits import StoredLimits
 from leadcast.store.batches import snapshots
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, deliveries, limits, notifications
+from tests.support.by_hand import by_hand
 
 from .conftest import Service, StoppedClock, waits_or_ends
 from .test_deliver import die_in_mid_air
@@ -56,9 +57,12 @@ class Limited(Service):
         return [Limit(name="one", calls=10)]
 
 
-def attempt(deliverer: Deliverer, delivery_id: str, service: Service, **more: Any) -> None:
+def attempt(
+    deliverer: Deliverer, delivery_id: str, service: Service, *, asked: bool = True, which: str = "", **more: Any
+) -> None:
+    action = by_hand(deliverer, which=which) if asked else None
     with suppress(AttemptFailed):
-        deliverer.deliver(delivery_id, integration=service, **{"last_in_run": False, **more})
+        deliverer.deliver(delivery_id, integration=service, **{"last_in_run": False, "action": action, **more})
 
 
 def states(store: Store, batch_id: str) -> list[D]:
@@ -302,7 +306,7 @@ def test_a_task_that_hangs_while_sending_is_not_repeated_by_airflow_as_if_a_pers
     service = Service(answers=[AirflowTaskTimeout("execution_timeout")])
     for try_number in range(1, 4):
         try:
-            deliverer.deliver(delivery_id, integration=service, last_in_run=try_number == 3, asked=False)
+            deliverer.deliver(delivery_id, integration=service, last_in_run=try_number == 3)
         except BaseException as error:
             decision = LedgerRetryPolicy().evaluate(error, try_number, 2)
             if decision.action.value == "fail":
@@ -367,7 +371,7 @@ def test_a_lead_that_we_refuse_ourselves_says_nothing_of_the_service(
     clock.pass_s(settings.circuit_open_s)
     delivery_id = f"{accept('telegram').batch_id}-0"
     with pytest.raises(AttemptFailed, match="No chat"):
-        real.deliver(delivery_id, integration=telegram, last_in_run=False)
+        real.deliver(delivery_id, integration=telegram, last_in_run=False, action=by_hand(real))
     with store.begin() as connection:
         assert len(circuits.listing(connection)) == 1, "closed, and Telegram was not asked"
 
@@ -552,9 +556,13 @@ def test_a_task_of_an_old_run_waits_while_another_run_works_on_the_batch(
     batch_id = accept("webhook", "amocrm").batch_id
     plan(store, settings, run_id="run-2", clock=clock)
     with pytest.raises(AttemptFailed, match="Another run") as busy:
-        deliverer.deliver(f"{batch_id}-0", integration=Service(), last_in_run=False, run_id="run-1")
+        deliverer.deliver(
+            f"{batch_id}-0", integration=Service(), last_in_run=False, action=by_hand(deliverer), run_id="run-1"
+        )
     assert busy.value.retry_in_s is not None
-    deliverer.deliver(f"{batch_id}-0", integration=Service(), last_in_run=False, run_id="run-2")
+    deliverer.deliver(
+        f"{batch_id}-0", integration=Service(), last_in_run=False, action=by_hand(deliverer), run_id="run-2"
+    )
 
 
 def test_what_has_ended_is_started_again_by_a_person_and_by_nobody_else(
@@ -564,6 +572,6 @@ def test_what_has_ended_is_started_again_by_a_person_and_by_nobody_else(
     service = Service(answers=[RejectedError("no")])
     attempt(deliverer, f"{batch_id}-0", service)
     with pytest.raises(AttemptFailed, match="has ended: failed"):
-        deliverer.deliver(f"{batch_id}-0", integration=service, last_in_run=False, asked=False)
-    deliverer.deliver(f"{batch_id}-0", integration=service, last_in_run=False)
+        deliverer.deliver(f"{batch_id}-0", integration=service, last_in_run=False)
+    deliverer.deliver(f"{batch_id}-0", integration=service, last_in_run=False, action=by_hand(deliverer))
     assert states(store, batch_id) == [D.DELIVERED]

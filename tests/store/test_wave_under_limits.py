@@ -22,6 +22,7 @@ from leadcast.sandbox import Sandbox, SandboxPorts
 from leadcast.store.accounts.tokens import StoredTokens
 from leadcast.store.database import Store, open_engine
 from leadcast.store.sealing import Sealer
+from tests.support.by_hand import by_hand
 
 pytestmark = pytest.mark.store
 LEADS = 200
@@ -70,7 +71,7 @@ def carry(store_url: str, key: str, base_urls: dict[str, str], kind: str, delive
         waiting.remove((due_at, delivery_id))
         time.sleep(max(0.0, due_at - time.monotonic()))
         try:
-            deliverer.deliver(delivery_id, integration=integration, last_in_run=False)
+            deliverer.deliver(delivery_id, integration=integration, last_in_run=False, action=by_hand(deliverer))
             made += 1
         except AttemptFailed as failed:
             if failed.retry_in_s is not None:

@@ -169,7 +169,7 @@ async def retry_batch(
 
     def requeue() -> Requeued:
         caller.refuse_to_change(backend.monitor().sender(batch_id))
-        return backend.retrier().batch(batch_id)
+        return backend.retrier().batch(batch_id, who=caller.id)
 
     found = await threads.run(requeue)
     if found.must_ring and found.run_id:
@@ -191,7 +191,7 @@ async def cancel_batch(
 
     def cancel() -> None:
         caller.refuse_to_change(backend.monitor().sender(batch_id))
-        backend.canceller().batch(batch_id)
+        backend.canceller().batch(batch_id, who=caller.id)
 
     await threads.run(cancel)
     return await threads.run(lambda: _detail(batch_id, backend, caller, links))

@@ -116,7 +116,7 @@ async def get_erasure(lead_id: LeadId, backend: BackendDep, caller: CallerDep, t
 
     def look() -> Report:
         _reach(backend, lead_id, caller)
-        return backend.eraser().standing(lead_id)
+        return backend.eraser().report(lead_id)
 
     return ErasedAnswer.of(await threads.run(look), backend.settings(), refusals={})
 

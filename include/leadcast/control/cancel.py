@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from leadcast.core.clock import Clock, utc_now
+from leadcast.core.model import ManualAction, ManualKind
 from leadcast.core.request_errors import BatchNotFound, NothingToCancel
 from leadcast.core.settings import Settings
 from leadcast.flow.settle import Settled, Settler
@@ -30,14 +31,18 @@ class Canceller:
     clock: Clock = utc_now
     hooks: Collection[str] = tuple(Moment)
 
-    def batch(self, batch_id: str) -> Settled:
+    def batch(self, batch_id: str, *, who: str = "") -> Settled:
         """Cancels what waits. What is just being sent goes to the end of its attempt, which is the last one; what may
         have arrived becomes `unknown`. Done twice, it finds what the first has left, and be it nothing.
+
+        Args:
+            who: the user of Airflow, for the log.
 
         Raises:
             BatchNotFound, NothingToCancel: nothing was changed; it has ended without having been cancelled.
             StoreError: the store could not be used.
         """
+        action = ManualAction(what=ManualKind.CANCEL, at=self.clock(), who=who)
         with self.store.begin() as connection:
             batch = batches.find_and_lock(connection, batch_id=batch_id)
             if batch is None:
@@ -45,7 +50,7 @@ class Canceller:
             # a caller who has not seen the answer asks again, and what he wants is done
             if batch.status.is_final and not batch.is_cancelled:
                 raise NothingToCancel(batch_id, status=batch.status)
-            sending = rounds.cancel(connection, batch_id=batch_id, now=self.clock())
-        log.info("batch cancelled", batch_id=batch_id, lead_id=batch.lead_id, still_sending=len(sending))
+            sending = rounds.cancel(connection, batch_id=batch_id, action=action)
+        log.info("batch cancelled", batch_id=batch_id, lead_id=batch.lead_id, still_sending=len(sending), asked_by=who)
         settler = Settler(store=self.store, settings=self.settings, clock=self.clock, hooks=self.hooks)
         return settler.cancelled(batch_id, sending=sending)

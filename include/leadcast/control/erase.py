@@ -109,7 +109,7 @@ class Eraser:
         log.info("erasure asked for", lead_id=lead_id, asked_by=asked_by)
         return self._go_on(asked)
 
-    def standing(self, lead_id: str) -> Report:
+    def report(self, lead_id: str) -> Report:
         """How the erasure of a lead stands. Changes nothing.
 
         Raises:

@@ -13,6 +13,7 @@ import structlog
 from sqlalchemy import Connection
 
 from leadcast.core.clock import Clock, utc_now
+from leadcast.core.model import ManualAction, ManualKind
 from leadcast.core.request_errors import BatchBusy, BatchErased, BatchNotFound, NothingToRetry
 from leadcast.core.settings import Settings
 from leadcast.flow.plan import ring_for_rest
@@ -48,8 +49,11 @@ class Retrier:
     settings: Settings
     clock: Clock = utc_now
 
-    def batch(self, batch_id: str) -> Requeued:
+    def batch(self, batch_id: str, *, who: str = "") -> Requeued:
         """For a person: the failed and unknown deliveries of one batch, whatever their error was.
+
+        Args:
+            who: the user of Airflow, for the log.
 
         Raises:
             BatchNotFound, BatchBusy, BatchErased, NothingToRetry: nothing was changed.
@@ -64,20 +68,20 @@ class Retrier:
                 raise BatchErased(batch_id)
             if not batch.is_at_rest:
                 raise BatchBusy(batch_id, status=batch.status)
-            count = _requeue(connection, batch, asked=True, now=now)
+            count = _requeue(connection, batch, action=ManualAction(what=ManualKind.RETRY, at=now, who=who), now=now)
             if not count:
                 raise NothingToRetry(batch_id, status=batch.status)
             timeout = timedelta(seconds=self.settings.bell_timeout_s)
             rung = bell.ring_if_needed(connection, now=now, timeout=timeout)
-        log.info("batch put back", batch_id=batch_id, lead_id=batch.lead_id, deliveries=count, asked=True)
+        log.info("batch put back", batch_id=batch_id, lead_id=batch.lead_id, deliveries=count, asked=True, asked_by=who)
         return Requeued(batches=1, deliveries=count, run_id=rung.run_id, must_ring=rung.must_ring)
 
-    def window(self, *, since: datetime, until: datetime, wanted: bool = False) -> Requeued:
+    def window(self, *, since: datetime, until: datetime, action: ManualAction | None = None) -> Requeued:
         """On schedule: what may pass by now, of the batches accepted from `since` to before `until`, each up to
         `retry_rounds` times. Done twice, or beside a wave, it finds nothing more to do.
 
         Args:
-            wanted: a person has chosen this window, and wants its leads sent however old they are.
+            action: a person has chosen this window, and wants its leads sent however old they are.
 
         Raises:
             StoreError: the store could not be used; what was requeued by then will be sent.
@@ -85,7 +89,7 @@ class Retrier:
         requeued: list[int] = []
         after = ""
         while ids := self._retriable(since, until, after):
-            requeued += filter(None, (self._on_schedule(batch_id, wanted=wanted) for batch_id in ids))
+            requeued += filter(None, (self._of_window(batch_id, action=action) for batch_id in ids))
             after = ids[-1]
         run_id = ring_for_rest(self.store, self.settings, clock=self.clock) if requeued else None
         return Requeued(batches=len(requeued), deliveries=sum(requeued), run_id=run_id, must_ring=run_id is not None)
@@ -101,7 +105,7 @@ class Retrier:
                 limit=AT_ONCE,
             )
 
-    def _on_schedule(self, batch_id: str, *, wanted: bool) -> int:
+    def _of_window(self, batch_id: str, *, action: ManualAction | None) -> int:
         """How many deliveries of this batch were requeued."""
         with self.store.begin() as connection:
             batch = batches.find_and_lock(connection, batch_id=batch_id)
@@ -110,22 +114,19 @@ class Retrier:
                 return 0
             if batch.rounds >= self.settings.retry_rounds:
                 return 0
-            count = _requeue(connection, batch, asked=False, wanted=wanted, now=self.clock())
+            count = _requeue(connection, batch, action=action, now=self.clock())
         if count:
             log.info("batch put back", batch_id=batch_id, lead_id=batch.lead_id, deliveries=count, asked=False)
         return count
 
 
-def _requeue(
-    connection: Connection, batch: batches.LockedBatch, *, asked: bool, now: datetime, wanted: bool = False
-) -> int:
+def _requeue(connection: Connection, batch: batches.LockedBatch, *, action: ManualAction | None, now: datetime) -> int:
     return rounds.requeue(
         connection,
         batch,
         can_find=_can_find,
         needs_decision=_needs_decision,
-        asked=asked,
-        wanted=wanted,
+        action=action,
         now=now,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -196,3 +197,31 @@ def status_of(counters: Counters) -> BatchStatus:
     if counters.cancelled == counters.total:
         return BatchStatus.CANCELLED
     return BatchStatus.FAILED
+
+
+class ManualKind(StrEnum):
+    """What a person can have done by hand."""
+
+    RETRY = "retry"
+    """What has failed in one batch is sent again, whatever it failed with."""
+    WINDOW = "window"
+    """What has failed in all batches of some time and may pass is sent again, however old it is."""
+    CLEAR = "clear"
+    """A task in Airflow is done again, and so its delivery, whatever it failed with."""
+    CANCEL = "cancel"
+    """What of a batch is not being sent yet is not sent any more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManualAction:
+    """A person wants something done. What the schedule does, or Airflow repeats by itself, has none.
+
+    at: UTC.
+    who: the user of Airflow; empty: nobody knows.
+    which: which of its kind it is, so that it counts once, however often a process comes by with it. Empty: each time.
+    """
+
+    what: ManualKind
+    at: datetime
+    who: str = ""
+    which: str = ""

@@ -121,7 +121,7 @@ def ring_for_rest(store: Store, settings: Settings, *, clock: Clock = utc_now) -
         waiting.end_waiting(
             connection,
             begun_before=now - timedelta(seconds=settings.give_up_after_s),
-            wanted_before=now - hold_after if hold_after else None,
+            older_than=now - hold_after if hold_after else None,
         )
     with store.begin() as connection:
         full = room.full(connection, _bounds(settings), now=now)

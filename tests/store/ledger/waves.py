@@ -17,6 +17,7 @@ from leadcast.store.batches.batches import of_wave
 from leadcast.store.batches.claims import Ref
 from tests.store.conftest import OneSecret
 from tests.store.mortal_store import Process
+from tests.support.by_hand import by_hand
 
 from .scripts import Script
 from .world import Run, ScriptedService, Trip, World
@@ -125,9 +126,8 @@ class Attempt:
                 ref.delivery_id,
                 integration=ScriptedService(ref.type, world, trip, self.script, process),
                 last_in_run=self.is_last_in_run,
+                action=by_hand(deliverer, which=f"{run.id}:{clears}") if clears > 0 else None,
                 run_id=run.id,
-                asked=clears > 0,
-                asked_by=f"{run.id}:{clears}",
             )
         except AttemptFailed as failed:
             tries_again = failed.retry_in_s is not None and not failed.waits

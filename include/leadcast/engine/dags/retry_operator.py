@@ -104,10 +104,10 @@ def _time(name: str, value: Any) -> datetime | None:
 
 
 class RetryOperator(BaseOperator):
-    """Puts what has failed in the run's window, and may pass, back into the inbox."""
+    """Requeues what has failed in the run's window and may pass."""
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Puts it back, and hands the wave that has to be created on.
+        """Requeues it, and hands on the id of the wave that has to be created.
 
         Returns:
             The window and the counts: `{"since": …, "until": …, "batches": 3, "deliveries": 5, "put_back": "3 …"}`.
@@ -119,6 +119,8 @@ class RetryOperator(BaseOperator):
         from airflow.sdk.exceptions import AirflowFailException
 
         from leadcast.control.retry import Retrier
+        from leadcast.core.clock import utc_now
+        from leadcast.core.model import ManualAction, ManualKind
         from leadcast.engine.dags import mapping
         from leadcast.engine.settings import config
 
@@ -133,13 +135,14 @@ class RetryOperator(BaseOperator):
         except SettingsError as error:
             raise AirflowFailException(str(error)) from None
         # whoever starts a past window again wants its leads sent, however old they are
-        wanted = run.run_type.value != "scheduled" or self._was_cleared(context)
+        is_manual = run.run_type.value != "scheduled" or self._was_cleared(context)
+        action = ManualAction(what=ManualKind.WINDOW, at=utc_now()) if is_manual else None
         done = Retrier(store=config.store(), settings=config.settings()).window(
-            since=window.since, until=window.until, wanted=wanted
+            since=window.since, until=window.until, action=action
         )
         mapping.feed(context, {RING_STUB: [done.run_id] if done.run_id else []})
         put_back = f"{_counted(done.batches, 'lead')}, {_counted(done.deliveries, 'delivery', 'deliveries')} put back"
-        log.info("window looked through", window=str(window), wanted=wanted, put_back=put_back)
+        log.info("window looked through", window=str(window), wanted=is_manual, put_back=put_back)
         return {
             "since": window.since.isoformat(),
             "until": window.until.isoformat(),

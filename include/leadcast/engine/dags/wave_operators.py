@@ -111,14 +111,18 @@ class DeliverOperator(BaseOperator):
         from airflow.sdk.exceptions import AirflowSkipException
         from airflow.sdk.log import mask_secret
 
+        from leadcast.core.clock import utc_now
         from leadcast.core.errors import AttemptFailed, NotBegun
+        from leadcast.core.model import ManualAction, ManualKind
         from leadcast.engine.settings import config, connections
         from leadcast.flow.deliver.deliverer import Deliverer
         from leadcast.integrations import registry
         from leadcast.store.accounts.tokens import StoredTokens
 
         settings, store, ti = config.settings(), config.store(), context["ti"]
-        asked, is_last = self._was_cleared(ti.max_tries or 0), ti.try_number > (ti.max_tries or 0)
+        is_last = ti.try_number > (ti.max_tries or 0)
+        clear = ManualAction(what=ManualKind.CLEAR, at=utc_now(), which=f"{context['run_id']}:{ti.max_tries}")
+        action = clear if self._was_cleared(ti.max_tries or 0) else None
         deliverer = Deliverer(
             store=store,
             settings=settings,
@@ -133,8 +137,7 @@ class DeliverOperator(BaseOperator):
                 integration=registry.get(self.integration),
                 last_in_run=is_last,
                 run_id=context["run_id"],
-                asked=asked,
-                asked_by=f"{context['run_id']}:{ti.max_tries}",
+                action=action,
             )
         except AttemptFailed as failed:
             if failed.waits:
@@ -142,7 +145,7 @@ class DeliverOperator(BaseOperator):
             raise
         except NotBegun as error:
             # settle waits for the store. What a person has asked for is red until it was tried: only this run knows
-            if is_last and not asked:
+            if is_last and action is None:
                 raise AirflowSkipException(f"Not begun, and a later run sends it. {error}") from None
             raise
 

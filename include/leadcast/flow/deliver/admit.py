@@ -203,11 +203,11 @@ class Admission:
         due = attempt.due
         if due.is_erased:
             raise erased()
-        if due.is_cancelled and not attempt.is_asked:
+        if due.is_cancelled and not attempt.action:
             raise Blocked("Its batch was cancelled while it was being sent.", code="cancelled")
         hold_after_s = self.settings.hold_after_s
-        age_s = (self.clock() - due.wanted_at).total_seconds()
-        if hold_after_s and age_s > hold_after_s and not attempt.is_asked:
+        age_s = (self.clock() - due.age_counts_from).total_seconds()
+        if hold_after_s and age_s > hold_after_s and not attempt.action:
             raise Blocked(
                 f"Held: it was accepted {age_s / 3600:.0f} hours ago, and is not sent by itself any more "
                 "(hold_after_s). Retry it to send it all the same.",

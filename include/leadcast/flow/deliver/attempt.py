@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from leadcast.core.errors import AttemptFailed, TransientError
+from leadcast.core.model import ManualAction
 from leadcast.core.settings import Settings
 from leadcast.integrations.base import Integration
 from leadcast.store.batches.ledger import Begun, Due
@@ -21,8 +22,7 @@ class Attempt:
     due: the delivery as the ledger had it when it was taken up.
     run_id: the run that this is a part of, and which must hold the batch; empty: of none.
     last_in_run: the run makes no further attempt.
-    is_asked: a person wants this attempt, however old the lead is.
-    asked_by: what a person has done to have it made (which clear of a task); empty: nothing.
+    action: a person wants this attempt, however old the lead is.
     started_at: UTC.
     """
 
@@ -30,8 +30,7 @@ class Attempt:
     integration: Integration[Any, Any]
     run_id: str
     last_in_run: bool
-    is_asked: bool
-    asked_by: str
+    action: ManualAction | None
     started_at: datetime
 
     def waited_s(self, now: datetime, *, is_begun: bool) -> float | None:
@@ -51,8 +50,8 @@ class Attempt:
             return settings.give_up_after_s - waited_s
         if not settings.hold_after_s:
             return None
-        wanted_at = now if self.is_asked else self.due.wanted_at
-        return max(settings.hold_after_s - (now - wanted_at).total_seconds(), 0.0)
+        counts_from = now if self.action else self.due.age_counts_from
+        return max(settings.hold_after_s - (now - counts_from).total_seconds(), 0.0)
 
 
 def busy(why: str, settings: Settings, *, comes_back: bool) -> AttemptFailed:
@@ -60,7 +59,7 @@ def busy(why: str, settings: Settings, *, comes_back: bool) -> AttemptFailed:
     back to the inbox, and a later run sees to it with the tries that it has left.
 
     Args:
-        comes_back: a person has asked for this attempt, and nobody but this run knows.
+        comes_back: a person wants this attempt, and nobody but this run knows.
     """
     retry_in_s = settings.retry_delay_s if comes_back else None
     return AttemptFailed(TransientError(why, code="busy"), retry_in_s=retry_in_s, waits=not comes_back)

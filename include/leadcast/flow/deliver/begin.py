@@ -1,7 +1,7 @@
 """What is written before a call goes out: the delivery is taken up, put off, or begun. Each in one transaction.
 
-Between two of them its run may be settled, and the batch be let go, ended or claimed: so each makes sure anew that the
-run holds the batch.
+Between two of them its run may be settled, and the batch be parked, ended or claimed: so each makes sure anew that
+the run has claimed the batch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from leadcast.core.circuit import WAITS_FOR_CIRCUIT
 from leadcast.core.errors import AttemptFailed, Postponed, StoreError, TransientError
-from leadcast.core.model import DeliveryState
+from leadcast.core.model import DeliveryState, ManualAction
 from leadcast.core.verdict import Verdict
 from leadcast.flow.deliver.admit import Admission, Early, Route
 from leadcast.flow.deliver.attempt import Attempt, busy, log_of
@@ -49,10 +49,9 @@ class Beginning:
         *,
         run_id: str,
         last_in_run: bool,
-        asked: bool,
-        asked_by: str,
+        action: ManualAction | None,
     ) -> Attempt | None:
-        """The attempt to be made, whose run holds the batch; None: it is delivered or cancelled.
+        """The attempt to be made, whose run has claimed the batch; None: it is delivered or cancelled.
 
         Raises:
             AttemptFailed: the delivery has ended, or waits, and no person has asked; or another run carries its batch.
@@ -71,13 +70,12 @@ class Beginning:
                 integration=integration,
                 run_id=run_id,
                 last_in_run=last_in_run,
-                is_asked=asked and not (asked_by and due.asked == asked_by),
-                asked_by=asked_by,
+                action=None if action and action.which and action.which == due.last_clear else action,
                 started_at=now,
             )
-            if not attempt.is_asked:
+            if not attempt.action:
                 _refuse_what_is_decided(attempt)
-            self._hold(connection, attempt)
+            self._ensure_claim(connection, attempt)
             if due.waits_for:
                 ledger.wake(connection, delivery_id)
         return attempt
@@ -96,8 +94,8 @@ class Beginning:
             wait_s = min(wait_s, gives_up_in_s)
         try:
             with self.store.begin() as connection:
-                self._hold(connection, attempt)
-                # it may have closed since we asked, and have let go of all that waited for it
+                self._ensure_claim(connection, attempt)
+                # it may have closed since we asked, and all that waited for it be due
                 if early.error.code == WAITS_FOR_CIRCUIT and not circuits.holds(connection, account_id):
                     wait_s = 0.0
                 is_open = ledger.postpone(
@@ -109,7 +107,7 @@ class Beginning:
                     until=now + timedelta(seconds=wait_s),
                     decided=attempt.due.state is DeliveryState.UNKNOWN and attempt.integration.needs_decision,
                     now=now,
-                    asked_at=now if attempt.is_asked else None,
+                    action=attempt.action,
                 )
                 if not is_open:
                     raise _EndedError  # in here: its batch stays as it was, too
@@ -131,7 +129,7 @@ class Beginning:
         begun: ledger.Begun | None = None
         try:
             with self.store.begin() as connection:
-                self._hold(connection, attempt)
+                self._ensure_claim(connection, attempt)
                 now = self.clock()
                 begun = ledger.begin(
                     connection,
@@ -140,8 +138,7 @@ class Beginning:
                     now=now,
                     seen=attempt.due,
                     account=route.ref.id if route else None,
-                    asked=attempt.asked_by if attempt.is_asked else "",
-                    asked_at=now if attempt.is_asked else None,
+                    action=attempt.action,
                 )
                 if begun is None:  # a person may have cancelled it, and our lock may be lost
                     raise _EndedError
@@ -160,8 +157,8 @@ class Beginning:
         with self.store.begin() as connection:
             return lost_answers.is_written(connection, begun, worker=self.worker)
 
-    def _hold(self, connection: Connection, attempt: Attempt) -> None:
-        """Makes sure that the attempt's run holds the batch when this transaction ends.
+    def _ensure_claim(self, connection: Connection, attempt: Attempt) -> None:
+        """Makes sure that the attempt's run has the batch when this transaction ends.
 
         Raises:
             AttemptFailed: another run carries the batch.
@@ -170,7 +167,7 @@ class Beginning:
         if not run_id or claims.ensure_claim(connection, batch_id=attempt.due.batch_id, run_id=run_id):
             return
         why = "Another run carries this batch just now."
-        raise busy(why, self.settings, comes_back=attempt.is_asked and not attempt.last_in_run)
+        raise busy(why, self.settings, comes_back=attempt.action is not None and not attempt.last_in_run)
 
 
 def _refuse_what_is_decided(attempt: Attempt) -> None:

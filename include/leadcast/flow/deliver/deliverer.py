@@ -1,5 +1,5 @@
-"""Delivers: one delivery, by one attempt at a time, for the run that holds its batch. Read `deliver`: it is all of it,
-in order. Whatever kills an attempt, the ledger tells the next one where it stood.
+"""Delivers: one delivery, by one attempt at a time, for the run that has its batch. Read `deliver`: it is all of it, in
+order. Whatever kills an attempt, the ledger tells the next one where it stood.
 
     take up → admit (early: put off) → begin → send → outcome
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 from leadcast.core.clock import Clock, utc_now
 from leadcast.core.errors import AttemptFailed, NotBegun, RateLimited, StoreError
-from leadcast.core.model import DeliveryState, Receipt
+from leadcast.core.model import DeliveryState, ManualAction, Receipt
 from leadcast.core.settings import Settings
 from leadcast.core.tokens import TokenVault
 from leadcast.flow.deliver.admit import Accounts, Admission, Early, Ready, Refused
@@ -56,18 +56,16 @@ class Deliverer:
         integration: Integration[Any, Any],
         last_in_run: bool,
         run_id: str = "",
-        asked: bool = True,
-        asked_by: str = "",
+        action: ManualAction | None = None,
     ) -> Receipt | None:
         """Makes one attempt. None: there was nothing to do, it is delivered or cancelled.
 
         Args:
             integration: that of the delivery's type.
             last_in_run: the run makes no further attempt; if one is due all the same, a later wave makes it.
-            run_id: the run that this is a part of. It holds the batch from here on, unless another one works on it.
-            asked: a person wants it, who may start again what has failed or is unknown, and need not wait; else the
+            run_id: the run that this is a part of. It has the batch from here on, unless another one works on it.
+            action: a person wants it, who may start again what has failed or is unknown, and need not wait. None: the
                 engine may be repeating what has ended, since it does not know that it has.
-            asked_by: what the person has done (which clear of a task), so that it counts once; empty: it always counts.
 
         Raises:
             AttemptFailed: with the decision about the next attempt; the ledger says the same.
@@ -81,9 +79,9 @@ class Deliverer:
             with self.store.lock(f"delivery:{delivery_id}") as is_mine:
                 if not is_mine:
                     why = "Another attempt of this delivery is still on its way."
-                    raise busy(why, self.settings, comes_back=asked and not last_in_run)
+                    raise busy(why, self.settings, comes_back=action is not None and not last_in_run)
                 attempt = beginning.take_up(
-                    delivery_id, integration, run_id=run_id, last_in_run=last_in_run, asked=asked, asked_by=asked_by
+                    delivery_id, integration, run_id=run_id, last_in_run=last_in_run, action=action
                 )
                 if attempt is None:
                     return None

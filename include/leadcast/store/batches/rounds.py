@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, func, or_, select, true, update
 
 from leadcast.core.errors import GIVEN_UP, HELD_FOR_AGE
-from leadcast.core.model import BatchStatus, DeliveryState, cancelled_state
+from leadcast.core.model import BatchStatus, DeliveryState, ManualAction, ManualKind, cancelled_state
 from leadcast.store.batches.batches import LockedBatch
 from leadcast.store.schema import batches, deliveries
 
@@ -31,17 +31,16 @@ def requeue(
     *,
     can_find: Callable[[str], bool],
     needs_decision: Callable[[str], bool],
-    asked: bool,
     now: datetime,
-    wanted: bool = False,
+    action: ManualAction | None = None,
 ) -> int:
     """Lets a later wave begin a new round with the failed and unknown deliveries of a batch.
 
     Args:
         can_find: whether an integration type's service can be asked for a delivery.
         needs_decision: whether a person has to decide about one that may have arrived.
-        asked: a person wants it, whatever the error was; else only what may pass, and never what might arrive twice.
-        wanted: a person wants what may pass sent, however old it is, and so what was held for its age, too.
+        action: a person's retry sends all of them, whatever the error was; the schedule (None) and a person's window
+            only what may pass, and never what might arrive twice; a window also what was held for its age.
 
     Returns:
         How many; 0: nothing was changed.
@@ -53,10 +52,11 @@ def requeue(
         .order_by(deliveries.c.index)
         .with_for_update()
     ).all()
-    chosen = [row for row in ended if asked or _may_pass(row, can_find) or (wanted and _is_held(row))]
+    is_retry = action is not None and action.what is ManualKind.RETRY
+    chosen = [row for row in ended if is_retry or _may_pass(row, can_find) or (action and _is_held(row))]
     for row in chosen:
         # a person has seen that it may have arrived, and wants it sent
-        is_decided = asked and row.state == DeliveryState.UNKNOWN and needs_decision(row.type)
+        is_decided = is_retry and row.state == DeliveryState.UNKNOWN and needs_decision(row.type)
         values: dict[str, Any] = {
             "state": DeliveryState.RETRYING if batch.is_parked else DeliveryState.PENDING,
             "tries": 0,
@@ -66,11 +66,11 @@ def requeue(
             "finished_at": None,
             "in_doubt": row.in_doubt and not is_decided,
         }
-        if asked or wanted:
-            values["asked_at"] = now
+        if action is not None:
+            values["asked_at"] = action.at
         connection.execute(update(deliveries).where(deliveries.c.id == row.id).values(**values))
     if chosen:
-        _open(connection, batch, asked=asked)
+        _open(connection, batch, is_retry=is_retry)
     return len(chosen)
 
 
@@ -89,16 +89,16 @@ def _is_held(row: Row[Any]) -> bool:
     return row.state == DeliveryState.FAILED and (row.error or {}).get("code") == HELD_FOR_AGE
 
 
-def ask(connection: Connection, *, batch_id: str) -> None:
+def count_manual_action(connection: Connection, *, batch_id: str) -> None:
     """A person has started again something of a batch, which is locked: how it ends is told, the same or not."""
-    connection.execute(update(batches).where(batches.c.id == batch_id).values(_ASKED))
+    connection.execute(update(batches).where(batches.c.id == batch_id).values(_ONE_MORE_ACTION))
 
 
-_ASKED: Mapping[str, Any] = {"asks": batches.c.asks + 1, "rounds": 0}
+_ONE_MORE_ACTION: Mapping[str, Any] = {"asks": batches.c.asks + 1, "rounds": 0}
 
 
-def _open(connection: Connection, batch: LockedBatch, *, asked: bool) -> None:
-    counted: dict[str, Any] = dict(_ASKED) if asked else {"rounds": batches.c.rounds + 1}
+def _open(connection: Connection, batch: LockedBatch, *, is_retry: bool) -> None:
+    counted: dict[str, Any] = dict(_ONE_MORE_ACTION) if is_retry else {"rounds": batches.c.rounds + 1}
     if not batch.is_parked:
         counted |= {"status": BatchStatus.PENDING, "wave_id": None, "let_go": False, "claims": 0}
         counted |= {"finished_at": None, "critical": None}
@@ -131,14 +131,14 @@ def retriable(
     return list(rows.scalars())
 
 
-def cancel(connection: Connection, *, batch_id: str, now: datetime) -> list[str]:
+def cancel(connection: Connection, *, batch_id: str, action: ManualAction) -> list[str]:
     """Cancels what is not being sent, in a batch that is locked. What may have arrived becomes `unknown`.
 
     Returns:
         Ids of the deliveries that are marked as being sent: their attempts go to their end and are the last.
     """
     # nothing in it waits any longer: if we die before it has its status, the sweep finds it with its wave
-    values = {"cancelled_at": func.coalesce(batches.c.cancelled_at, now), "let_go": False}
+    values = {"cancelled_at": func.coalesce(batches.c.cancelled_at, action.at), "let_go": False}
     connection.execute(update(batches).where(batches.c.id == batch_id).values(**values))
     open_ones = connection.execute(
         select(deliveries.c.id, deliveries.c.state, deliveries.c.in_doubt)
@@ -151,6 +151,6 @@ def cancel(connection: Connection, *, batch_id: str, now: datetime) -> list[str]
         if row.state == DeliveryState.SENDING:
             continue
         state = cancelled_state(in_doubt=row.in_doubt)
-        values = {"state": state, "finished_at": now, "waits_for": None, "next_attempt_at": None}
+        values = {"state": state, "finished_at": action.at, "waits_for": None, "next_attempt_at": None}
         connection.execute(update(deliveries).where(deliveries.c.id == row.id).values(**values))
     return [row.id for row in open_ones if row.state == DeliveryState.SENDING]

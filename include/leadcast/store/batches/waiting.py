@@ -50,19 +50,20 @@ def has_turn(now: datetime, planned: str) -> ColumnElement[bool]:
     return or_(must_wait.is_not(True), deliveries.c.id.in_(first))
 
 
-def end_waiting(connection: Connection, *, begun_before: datetime, wanted_before: datetime | None) -> None:
+def end_waiting(connection: Connection, *, begun_before: datetime, older_than: datetime | None) -> None:
     """Those that have waited for their account for long enough wait no longer: the next wave ends them.
 
     Args:
         begun_before: who has been tried before then.
-        wanted_before: whom nobody has wanted sent since, begun or not; None: that does not matter.
+        older_than: those accepted before then, begun or not, that no person has wanted sent since; None: their age
+            does not matter.
     """
     is_too_old: ColumnElement[bool] = false()
-    if wanted_before:
+    if older_than:
         # those that no wave holds: an index has them
         is_let_go = and_(batches.c.status == BatchStatus.PROCESSING, batches.c.let_go)
-        old = select(batches.c.id).where(is_let_go, batches.c.accepted_at < wanted_before)
-        is_too_old = and_(deliveries.c.batch_id.in_(old), func.coalesce(deliveries.c.asked_at < wanted_before, true()))
+        old = select(batches.c.id).where(is_let_go, batches.c.accepted_at < older_than)
+        is_too_old = and_(deliveries.c.batch_id.in_(old), func.coalesce(deliveries.c.asked_at < older_than, true()))
     connection.execute(
         update(deliveries)
         .where(deliveries.c.waits_for == WAITS_FOR_CIRCUIT, or_(begun_at() < begun_before, is_too_old))

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from leadcast.core.model import AttemptOutcome, DeliveryState, Lead
+from leadcast.core.model import AttemptOutcome, DeliveryState, Lead, ManualAction
 from leadcast.store.batches import rounds
 from leadcast.store.batches.leads import from_data
 from leadcast.store.batches.ledger.due_deliveries import Due, has_ended_since
@@ -51,15 +51,14 @@ def begin(
     now: datetime,
     seen: Due | None = None,
     account: str | None = None,
-    asked: str = "",
-    asked_at: datetime | None = None,
+    action: ManualAction | None = None,
 ) -> Begun | None:
     """Marks the delivery `sending` and writes a new attempt. None: it is delivered or cancelled, nothing is to be sent.
 
     Args:
         seen: as it was looked at before. None also where it has ended since.
-        asked: which clear of its task a person has asked by; empty: none, and the last one is still known.
-        asked_at: when, if it is this attempt that was asked for.
+        action: a person wants this attempt. Which one it was is kept, so that it counts once; none: the last one is
+            still known.
 
     Raises:
         StoreError: there is no such delivery.
@@ -70,8 +69,8 @@ def begin(
         return None
     if before is DeliveryState.SENDING:
         mark_died(connection, delivery_id, now=now)
-    if asked:
-        rounds.ask(connection, batch_id=row.batch_id)
+    if action is not None and action.which:
+        rounds.count_manual_action(connection, batch_id=row.batch_id)
     in_doubt_since = _in_doubt_since(connection, delivery_id) if row.in_doubt else None
     number = row.attempts + 1
     was_refused = number > 1 and _was_refused(connection, delivery_id)
@@ -87,8 +86,8 @@ def begin(
             round_at=round_at,
             in_doubt=True,
             account=account,
-            asked=asked or row.asked,
-            asked_at=asked_at or row.asked_at,
+            asked=(action.which if action else "") or row.asked,
+            asked_at=action.at if action else row.asked_at,
             waits_for=None,
             next_attempt_at=None,
             finished_at=None,

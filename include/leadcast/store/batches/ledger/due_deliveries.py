@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, update
 
 from leadcast.core.errors import DeliveryError
-from leadcast.core.model import DeliveryState
+from leadcast.core.model import DeliveryState, ManualAction
 from leadcast.store.batches import rounds
 from leadcast.store.batches.ledger.rows import begins_round, error_as_json, locked_row, mark_died, round_of
 from leadcast.store.schema import deliveries
@@ -32,9 +32,10 @@ class Due:
     waits_for: str
     next_attempt_at: datetime | None
     attempts: int
-    asked: str
-    wanted_at: datetime
-    """When a person last wanted it sent: when it was accepted, or asked for again."""
+    last_clear: str
+    """Which clear of its task it was last begun for; empty: none."""
+    age_counts_from: datetime
+    """When it was accepted, or a person last wanted it sent."""
     is_erased: bool
     is_cancelled: bool
     begun_at: datetime | None
@@ -65,8 +66,8 @@ def due(connection: Connection, delivery_id: str, *, now: datetime) -> Due | Non
         waits_for=row.waits_for or "",
         next_attempt_at=row.next_attempt_at,
         attempts=row.attempts,
-        asked=row.asked or "",
-        wanted_at=row.asked_at or row.accepted_at,
+        last_clear=row.asked or "",
+        age_counts_from=row.asked_at or row.accepted_at,
         is_erased=row.erased_at is not None,
         is_cancelled=row.cancelled_at is not None,
         begun_at=None if begins_round(state) else row.begun_at,
@@ -96,14 +97,14 @@ def postpone(
     until: datetime,
     decided: bool,
     now: datetime,
-    asked_at: datetime | None = None,
+    action: ManualAction | None = None,
 ) -> bool:
     """Lets a delivery wait before an attempt has begun. False: it has ended meanwhile.
 
     Args:
         waits_for: empty: its own run comes back to it.
         decided: a person has started again what was `unknown`, and the service cannot be asked: it may be sent.
-        asked_at: when a person has asked for this attempt; none else: whoever sends it does so for him.
+        action: a person wants this attempt; whoever makes it later does so for him.
     """
     row = locked_row(connection, item.delivery_id)
     if not DeliveryState(row.state).may_become(DeliveryState.RETRYING) or has_ended_since(row, item):
@@ -120,9 +121,9 @@ def postpone(
         "finished_at": None,
         "error": error_as_json(error),
     }
-    if asked_at is not None:
-        values["asked_at"] = asked_at
-        rounds.ask(connection, batch_id=item.batch_id)
+    if action is not None:
+        values["asked_at"] = action.at
+        rounds.count_manual_action(connection, batch_id=item.batch_id)
     if decided:
         values["in_doubt"] = False
     connection.execute(update(deliveries).where(deliveries.c.id == item.delivery_id).values(**values))
