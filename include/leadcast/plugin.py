@@ -21,7 +21,7 @@ BY_ENTRY_POINT = "by_entry_point"
 
 
 class LeadcastPlugin(AirflowPlugin):
-    """Leadcast in Airflow."""
+    """What Airflow loads of Leadcast: the API with its pages, and what seals requests on their way."""
 
     name = "leadcast"
     external_views = [  # noqa: RUF012  # Airflow reads and changes this very list
@@ -46,7 +46,7 @@ class LeadcastPlugin(AirflowPlugin):
 
     @cached_property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]  # lazy is the point
-        """The API with its pages."""
+        """The app at `/api/integrations`, for the api-server."""
         from leadcast.api.app import create_app
         from leadcast.api.links import MOUNT
 

@@ -18,7 +18,7 @@ from leadcast.api.unkept import Unkept
 
 
 def create_app(backend: Backend | None = None, *, admit: Callable[..., Any] | None = None) -> FastAPI:
-    """The application.
+    """The FastAPI app that serves `/api/integrations`: the API, and the monitor's pages.
 
     Args:
         backend: what the routes work with; None: the api-server's own.

@@ -68,15 +68,15 @@ class Backend:
         return Monitor(self.store(), sees)
 
     def retrier(self) -> Retrier:
-        """Puts batches back."""
+        """Has sent again what has failed, for whoever may change its batch."""
         return Retrier(store=self.store(), settings=self.settings())
 
     def canceller(self) -> Canceller:
-        """Cancels batches."""
+        """Cancels batches, for whoever may change them."""
         return Canceller(store=self.store(), settings=self.settings())
 
     def eraser(self) -> Eraser:
-        """Erases leads."""
+        """Erases a person's data from the store, and goes on with erasures that are not through."""
         return Eraser(store=self.store(), settings=self.settings())
 
 

@@ -51,7 +51,7 @@ IdempotencyKey = Annotated[
 
 
 class ListQuery(BaseModel):
-    """Which batches to list."""
+    """The query of `GET /batches`, and of the monitor's list."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -65,7 +65,7 @@ class ListQuery(BaseModel):
     limit: int = Field(default=50, ge=1, le=MAX_PAGE)
 
     def filter(self) -> Filter:
-        """The same for the store.
+        """The query as the store takes it, without its cursor.
 
         Raises:
             InvalidRequest: no such integration.

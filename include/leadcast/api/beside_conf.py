@@ -38,7 +38,7 @@ def refuse_misplaced(data: dict[str, Any]) -> None:
 
 
 def refuse_request_beside_conf(data: dict[str, Any]) -> None:
-    """Of all members but `conf`.
+    """Looks through all members of a trigger's body but `conf`, which Airflow would log as they come.
 
     Raises:
         InvalidRequest: one holds a request, or is no id of a run. Nothing of it is repeated.

@@ -41,7 +41,7 @@ PATIENCE = Patience()
 
 
 async def read_json(request: Request, *, lead_at: Way = ("lead",)) -> Any:
-    """The body's JSON.
+    """Reads a request's body as JSON, within its size and time.
 
     Args:
         lead_at: the way to the lead's data in it.
@@ -84,7 +84,7 @@ async def read_nothing(request: Request) -> None:
 
 
 async def read(request: Request) -> bytes:
-    """The body's bytes.
+    """Reads a request's body, within its size and time.
 
     Raises:
         HTTPException: 400, the caller left before its end.

@@ -99,7 +99,7 @@ class Caller:
         return HTTPException(403, _OTHERS_LEAD)
 
     def erases(self) -> Reach:
-        """Whose his erasures take."""
+        """Whose batches and runs of a lead an erasure of his takes: everybody's, or only what he has sent."""
         return EVERYBODYS if self.may(OverAll.ERASE) else Reach(only_of=self.name)
 
     def _has(self, right: OverAll, owners: Collection[str | None]) -> bool:

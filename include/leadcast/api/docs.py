@@ -16,7 +16,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/openapi.json")
 def openapi(request: Request, links: LinksDep) -> Response:
-    """The OpenAPI description."""
+    """The OpenAPI description of our routes, with the address that this caller has come by as its server."""
     return JSONResponse(request.app.openapi() | {"servers": [{"url": links.root or "/"}]})
 
 

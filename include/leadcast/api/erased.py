@@ -68,7 +68,7 @@ class ErasedAnswer(Answer):
 
     @classmethod
     def of(cls, report: Report, settings: Settings, *, refusals: Mapping[str, str]) -> ErasedAnswer:
-        """The answer.
+        """The answer to whoever has a lead erased, or looks how far that is.
 
         Args:
             refusals: run id → why it could not be deleted.

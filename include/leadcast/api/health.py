@@ -125,7 +125,7 @@ def _asked(what: str, question: Callable[[], list[str]]) -> list[str] | None:
 def judge(
     store: StoreHealth, *, missing_pools: list[str] | None, paused_dags: list[str] | None, now: datetime
 ) -> HealthAnswer:
-    """What these findings mean."""
+    """From what was found to `ok`, `degraded` or `down`, and to hints at what to do about it."""
     oldest_s = None
     if store.oldest_pending_at is not None:
         oldest_s = round(max(0.0, (now - store.oldest_pending_at).total_seconds()), 1)

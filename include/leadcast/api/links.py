@@ -33,15 +33,15 @@ class Links:
         return self.root.removesuffix(MOUNT)
 
     def batch(self, batch_id: str) -> str:
-        """A batch."""
+        """The address of a batch in the API."""
         return f"{self.root}/batches/{quote(batch_id, safe='')}"
 
     def batches(self, query: str) -> str:
-        """A listing of batches."""
+        """The address of a page of batches in the API."""
         return f"{self.root}/batches?{query}"
 
     def lead(self, lead_id: str) -> str:
-        """A lead."""
+        """The address of a lead in the API."""
         return f"{self.root}/leads/{quote(lead_id, safe='')}"
 
     def run(self, run_id: str | None) -> str | None:
@@ -54,7 +54,7 @@ class Links:
         return f"{self.airflow}/api/v2/auth/login?{urlencode({'next': back})}"
 
     def page(self, path: str = "") -> str:
-        """A page of the monitor."""
+        """The address of a page of the monitor; empty: its first one."""
         return f"{self.root}/ui{path}"
 
 

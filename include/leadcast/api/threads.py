@@ -28,7 +28,7 @@ Answer = TypeVar("Answer")
 
 
 class Threads:
-    """So many at once.
+    """Threads for work that may wait for the store: so many at once, so that Airflow's own API goes on meanwhile.
 
     Args:
         waits_s: how long a caller waits for one.

@@ -47,7 +47,7 @@ _WAITS_S = 15.0
 
 
 class User(Protocol):
-    """A user of Airflow."""
+    """Whoever calls, as Airflow's auth manager knows him."""
 
     def get_name(self) -> str:
         """His name, as Airflow writes it beside the runs that he triggers."""
@@ -191,7 +191,7 @@ class TriggerGuard:
 
 
 def of_airflow() -> Asking:
-    """Airflow, asked."""
+    """Asks the Airflow that this runs in."""
     from leadcast.api.airflow_user import refuse_who_may_not_trigger, user_of
 
     return Asking(user_of, refuse_who_may_not_trigger)

@@ -53,7 +53,7 @@ def circuits(found: Sequence[Circuit]) -> Group:
 
 
 def batch(body: Mapping[str, Any]) -> Table:
-    """A batch's deliveries."""
+    """A table of a batch's deliveries, a row each, from what the API says of it."""
     title = f"Lead {escape(str(body['lead_id']))}: {coloured(str(body['status']))}"
     table = Table(title=title, title_justify="left", title_style="", header_style="bold", box=None, pad_edge=False)
     for heading in ("integration", "state", "attempts", "seconds", "queue"):

@@ -53,7 +53,7 @@ class InAirflow:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """How an erasure stands.
+    """How far an erasure is, and where else the person's data may be.
 
     sending: ids of batches whose last attempt is on its way; they are erased as it ends.
     sent_to: types of integrations that have the lead, or may have.
@@ -66,7 +66,7 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Eraser:
-    """Erases.
+    """Erases a person: his lead, what was sent of it, and what was told of that.
 
     hooks: the moments for which there may be hooks of the user's. Who cannot know leaves it at all of them.
     """

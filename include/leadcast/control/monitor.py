@@ -57,7 +57,7 @@ class LeadView:
 
 @dataclass(frozen=True)
 class StoreHealth:
-    """How the store is.
+    """Whether the store can be used, and what waits in it that should not.
 
     oldest_pending_at: since when the oldest batch waits that no wave has claimed.
     open_circuits: integration → how many of its accounts are left alone.

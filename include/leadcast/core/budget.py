@@ -42,11 +42,11 @@ class Budget:
 
     @property
     def spent(self) -> int:
-        """The units that were spent."""
+        """How much of the work that one request may cost was done so far."""
         return self._spent
 
     def spend(self, units: int) -> None:
-        """Takes so many.
+        """Takes so many units for work that is about to be done.
 
         Raises:
             SpentError: there are not that many left.

@@ -75,7 +75,7 @@ Pattern = Annotated[str, AfterValidator(pattern)]
 
 @dataclass(frozen=True, kw_only=True)
 class ConnIds:
-    """The rule.
+    """Which Airflow connections a request may name.
 
     allowed: patterns of names.
     kept: names that no request may name, whatever the patterns say.

@@ -19,7 +19,7 @@ _READS = re.compile(r"\s*(?:select|with)\b", re.IGNORECASE)
 
 @dataclass(frozen=True, kw_only=True)
 class LeadMapping:
-    """The user's lead table.
+    """Where in the user's own lead table each thing stands.
 
     conn_id: Airflow connection of the database that it is in.
     table: its name, or `schema.table`; empty: only `query` reads, and nothing is written.

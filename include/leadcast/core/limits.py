@@ -23,7 +23,7 @@ _SPREAD = 0.7
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
-    """One limit of a service.
+    """How many calls a service takes in how much time, of whatever `name` says: an account, a bot, a chat.
 
     name: what is limited, without a secret: `amocrm example.amocrm.ru`. The same name is the same limit everywhere.
     calls: how many calls.

@@ -111,7 +111,7 @@ class Priority(StrEnum):
 
     @property
     def rank(self) -> int:
-        """0 goes first."""
+        """Its place in the order in which waves claim: 0 goes first."""
         return (Priority.HIGH, Priority.NORMAL, Priority.LOW).index(self)
 
 

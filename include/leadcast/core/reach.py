@@ -9,7 +9,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, kw_only=True)
 class Reach:
-    """Whose an erasure takes.
+    """Whose batches, runs and audit rows of a lead an erasure takes.
 
     only_of: the user whose batches, runs and rows of the audit log it takes, and no others; None: everybody's.
     over_all_at: where it is one user's: when everybody's of this lead was last to be erased; None: never.

@@ -20,7 +20,7 @@ _NOTHING = ("", "{}", "()")
 
 @dataclass(frozen=True)
 class Unit:
-    """What a number counts."""
+    """What the number of a setting counts: seconds, days, attempts. Shown beside it in docs and in errors."""
 
     name: str
 

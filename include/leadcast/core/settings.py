@@ -37,7 +37,7 @@ _EACH_S = 10.0
 
 
 class Settings(BaseModel):
-    """Section `[leadcast]`."""
+    """Section `[leadcast]` of Airflow's configuration: each field is a setting, as docs/settings.md lists them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -56,7 +56,7 @@ class SendBatchOperator(BaseOperator):
         XComArg.apply_upstream_relationship(self, request)
 
     def execute(self, context: Context) -> str:
-        """Accepts the request.
+        """Writes the batch into the inbox, and rings for a wave.
 
         Returns:
             The batch's id, which is all that comes to lie in XCom.

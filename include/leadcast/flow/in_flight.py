@@ -38,7 +38,7 @@ class _Flight:
 
 @dataclass
 class InFlight:
-    """What is on its way.
+    """The rows of the outbox that are being sent just now, each in a thread, and the places that nothing more goes to.
 
     most: how many things at once in all, slow ones with them.
     """

@@ -30,7 +30,7 @@ log = structlog.get_logger("leadcast.inbox")
 
 @dataclass(frozen=True, kw_only=True)
 class Accepted:
-    """The answer to a request.
+    """What is known of a batch as soon as its request is accepted.
 
     run_id: the wave that will carry the batch, as far as it is known by now.
     notes: what of the lead was mended.

@@ -47,7 +47,7 @@ log = structlog.get_logger("leadcast.notify")
 
 @dataclass(frozen=True, kw_only=True)
 class Story:
-    """What there is to tell.
+    """What a row of the outbox tells, opened, for whatever sends it.
 
     batch: as it was when it happened; None where a wave could not be run at all, and so no batch is to blame.
     at: when it happened; None: what is told is how the batch stands now.
@@ -81,7 +81,7 @@ Ended = tuple[Row, Exception | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Dispatcher:
-    """Empties the outbox.
+    """Sends the rows of the outbox that are due, several at a time, and puts off those that could not go out.
 
     timer: counts seconds for the bounds; unlike a clock it is never put back.
     chance: gives a number from 0 to below 1.

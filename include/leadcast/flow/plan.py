@@ -23,7 +23,7 @@ log = structlog.get_logger("leadcast.plan")
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a wave does.
+    """What a wave has claimed, by integration, and whether another wave is needed.
 
     work: for each integration type, its deliveries; the types not asked for are absent.
     next_run_id: the run that must be created for what this wave left behind; None: nothing is left.

@@ -98,12 +98,12 @@ class LeadData(AsMeant):
     )
 
     def to_lead(self, lead_id: str) -> Lead:
-        """The lead with this data."""
+        """The lead as it is stored and sent, under this id."""
         return Lead(id=lead_id, **self.model_dump())
 
 
 class IntegrationRequest(AsMeant):
-    """One destination asked for."""
+    """An integration that the lead is to be sent to, and its settings for this lead."""
 
     type: Annotated[str, StringConstraints(min_length=1, max_length=64), BeforeValidator(_known_type)]
     settings: Annotated[dict[str, Any], BeforeValidator(without_blanks)] = Field(default_factory=dict, max_length=100)

@@ -26,7 +26,7 @@ _OF_WHOEVER_LOOKS = {"sent_by", "is_masked"}
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """One thing that happened.
+    """A batch as it was when something of it was to be told: what is told later says the same.
 
     sequence: 1 for the first that was told of its batch, then 2, 3, …
     """

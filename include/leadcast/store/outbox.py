@@ -23,7 +23,7 @@ _WHATEVER_THE_CLOCK = datetime.fromtimestamp(0, UTC)
 
 
 class OutboxState(StrEnum):
-    """Where a row stands.
+    """Whether a row of the outbox has still to go out.
 
     `dead`: given up after many attempts, or since it can never pass. `erased`: its receiver's address was erased before
     it had gone out.
@@ -37,7 +37,7 @@ class OutboxState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class New:
-    """One thing to be told.
+    """A row for the outbox: one thing to be told to one receiver.
 
     key: unique: the same thing is never queued twice.
     reason: why the batch could not be run, when it could not.

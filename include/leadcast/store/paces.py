@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Channel(StrEnum):
-    """How a row goes out."""
+    """By which way a row of the outbox goes out; each has its own pace."""
 
     EMAIL = "email"
     NOTIFIER = "notifier"

@@ -79,7 +79,7 @@ class Sealer:
         return self._first.encrypt(_bound(value, for_)).decode()
 
     def open(self, sealed: str, *, for_: Purpose, only_bound: bool = False) -> dict[str, Any]:
-        """What was sealed for this.
+        """Decrypts what was sealed for this purpose.
 
         Args:
             only_bound: not what an older version has sealed either, whatever is accepted elsewhere.

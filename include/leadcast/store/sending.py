@@ -196,7 +196,7 @@ def _row(found: Found[Any]) -> Row:
 
 
 def sent(connection: Connection, row: Row, *, now: datetime) -> None:
-    """The row went out."""
+    """Marks the row as sent: nobody sends it again."""
     _mark(connection, notifications.c.id == row.id, {"state": OutboxState.SENT, "sent_at": now, "error": None})
 
 

@@ -33,7 +33,7 @@ class Owners:
 
     @property
     def all(self) -> frozenset[str | None]:
-        """All of them."""
+        """All users who have stored the lead or sent it; None among them: one whom nobody knows."""
         return frozenset((*self.stored, *self.sent))
 
     def are_only(self, user: str) -> bool:

@@ -64,7 +64,7 @@ def window_form() -> dict[str, Param]:
 def window_of(
     *, run_type: str, interval: tuple[datetime | None, datetime | None], params: Mapping[str, Any], run_after: datetime
 ) -> Window:
-    """The window of a run.
+    """From when to when batches were accepted that a run of `retry_leads` looks through.
 
     Args:
         run_type: as Airflow calls it (`scheduled`, `backfill`, `manual`, …).

@@ -190,7 +190,7 @@ class SettleOperator(BaseOperator):
     """Gives every batch of the wave the status that the ledger says it has. Fails the run when all of them failed."""
 
     def execute(self, context: Context) -> None:
-        """Settles the wave.
+        """Settles the wave's batches, tells people of a plan that failed, and rings for what was requeued.
 
         Raises:
             AirflowFailException: plan failed, or every batch of the wave failed.

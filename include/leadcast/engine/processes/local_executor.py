@@ -65,7 +65,7 @@ class Tasks:
         _signal_when_parent_dies()
 
     def get(self) -> Any:
-        """The next task.
+        """Waits for the next task that the scheduler hands out.
 
         Raises:
             EOFError: there is none, and never will be.

@@ -20,7 +20,7 @@ class Run(Protocol):
 
     @property
     def run_after(self) -> datetime:
-        """The same after a clear."""
+        """When it may start at the earliest. A clear leaves it, so it tells a run from a later one of its id."""
 
     @property
     def clear_number(self) -> int | None:

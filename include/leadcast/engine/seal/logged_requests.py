@@ -94,7 +94,7 @@ class _Reader:
         self.found = False
 
     def bare(self, value: Any, depth: int = 0) -> Any:
-        """The value without them.
+        """The value without the requests for the lead that lie in it, at any depth.
 
         Raises:
             _NotReadError: it lies too deep.

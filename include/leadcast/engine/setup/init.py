@@ -86,7 +86,7 @@ def in_airflows_database(work: Callable[[], T]) -> T:
 
 
 def wanted_pools(settings: Settings) -> dict[str, int]:
-    """Pool name → slots."""
+    """The pools that the integrations and the notifications need: name → slots."""
     pools = {registry.queue_of(kind): settings.delivering(kind).slots for kind in registry.types()}
     return pools | {registry.NOTIFICATIONS_QUEUE: settings.pool_slots}
 

@@ -20,7 +20,7 @@ _SEE = "See docs/lead-table.md"
 
 
 def examine(lead_id: str = "") -> Iterator[Finding]:
-    """Looks at the lead table.
+    """Looks whether the user's own lead table can be read and written as the settings say, for `leadcast doctor`.
 
     Args:
         lead_id: the lead to show as it would be sent; empty: any one.

@@ -41,7 +41,7 @@ class Senders:
     context: Mapping[str, Any]
 
     def by_channel(self) -> Mapping[Channel, Sender]:
-        """All of them."""
+        """For each channel of the outbox, what sends a row of it."""
         return {
             Channel.EMAIL: self.email,
             Channel.NOTIFIER: self.notifier,

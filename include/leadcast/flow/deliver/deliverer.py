@@ -30,7 +30,7 @@ from leadcast.store.database import Store
 
 @dataclass(frozen=True, kw_only=True)
 class Deliverer:
-    """Carries deliveries out.
+    """Makes the attempts of deliveries, one at a time, and writes into the ledger what comes of each.
 
     accounts: finds the account of a delivery.
     tokens: keeps rotated OAuth tokens.

@@ -35,7 +35,7 @@ class Arrived:
 
 @dataclass(frozen=True)
 class NotArrived:
-    """It ended with an error.
+    """What came of a call that brought no receipt: the service refused it, did not answer, or was never called.
 
     in_doubt: an earlier attempt may have sent it all the same, and nobody has found out.
     interrupted_by: what has ended the process's work on it, and goes on once the outcome is written: say, a time-out of

@@ -19,7 +19,7 @@ FormText = Annotated[str, Field(max_length=255)]
 
 
 class AmoCrmSettings(RequestModel):
-    """How the lead is filed."""
+    """What a request may say of how amoCRM keeps the lead: pipeline, status, tags, fields, contact."""
 
     priority: Priority = Field(default=Priority.NORMAL, description="Other than normal: a tag, as in priority:high.")
     pipeline_id: Id | None = Field(default=None, description="Default: the account's main pipeline.")

@@ -30,7 +30,7 @@ class Operating:
         self._clock = clock
 
     def refuse_if_spent(self, *methods: str) -> None:
-        """Before anything is sent.
+        """Lets nothing go out while a method that it needs has used up its time on the portal.
 
         Raises:
             Postponed: one of the methods is blocked or nearly so.

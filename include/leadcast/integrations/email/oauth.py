@@ -44,7 +44,7 @@ class OAuth2:
 
     @classmethod
     def from_extra(cls, extra: Mapping[str, Any], *, conn_id: str) -> Self:
-        """Reads it.
+        """Reads the client, or the token, from a connection's extra.
 
         Raises:
             CredentialsError: there is neither a token nor a client, or one of them cannot be one.

@@ -56,7 +56,7 @@ class Target:
 
     @property
     def origin(self) -> str:
-        """scheme://host[:port]"""
+        """`scheme://host[:port]`: what may be shown of a URL whose path or query may be secret."""
         return f"{self.scheme}://{self.netloc}"
 
     @classmethod

@@ -19,7 +19,7 @@ from leadcast.integrations.http.tunnel import TunnelError, open_tunnel
 
 
 class Connector:
-    """Opens lines.
+    """Opens connections to a target, through a proxy where there is one.
 
     Args:
         allowed_networks: private networks that strangers' URLs may reach all the same.

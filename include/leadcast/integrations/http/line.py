@@ -50,7 +50,7 @@ class Line:
         return cls(inner, sock)
 
     def close(self) -> None:
-        """Ends it."""
+        """Closes the connection; one that is closed already stays so."""
         with suppress(OSError):
             self.carrier.close()
 

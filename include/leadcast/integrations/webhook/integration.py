@@ -56,7 +56,7 @@ class Webhook(Integration[WebhookSettings, WebhookCredentials]):
         return (credentials.url.get_secret_value(), *(key.get_secret_value() if key else "" for key in keys), *headers)
 
     def chosen_url(self, account: Account[WebhookCredentials]) -> str:
-        """The receiver's."""
+        """The URL that the request names: a receiver is chosen by the caller, not by the operator."""
         return account.credentials.url.get_secret_value()
 
     def deliver(

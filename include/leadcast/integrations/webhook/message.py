@@ -20,7 +20,7 @@ _MAX_LEVELS = 10
 
 
 class BodyKind(StrEnum):
-    """How a message is written."""
+    """In which form a lead goes into the body."""
 
     JSON = "json"
     FORM = "form"
@@ -77,7 +77,7 @@ def signed_headers(
 
 
 def lead_data(lead: Lead) -> dict[str, Any]:
-    """The whole lead."""
+    """All that is known of a lead, for a receiver that has no mapping."""
     return {
         "id": lead.id,
         "name": lead.name,

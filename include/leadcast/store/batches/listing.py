@@ -50,7 +50,7 @@ class Listed:
 
 
 def listing(connection: Connection, wanted: Filter) -> Listed:
-    """A page of batches."""
+    """One page of batches, newest first."""
     pages: list[_Page] = []
     for walk, fits in _walks(wanted):
         pages.append(_page(connection, walk, fits, wanted))

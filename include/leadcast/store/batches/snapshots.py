@@ -44,7 +44,7 @@ def of_batch(connection: Connection, *, batch_id: str) -> list[DeliverySnapshot]
 
 
 def of_delivery(connection: Connection, *, delivery_id: str) -> DeliverySnapshot:
-    """One delivery."""
+    """The delivery of this id, which is known to be there."""
     return _snapshot(connection.execute(_COLUMNS.where(deliveries.c.id == delivery_id)).one())
 
 

@@ -95,7 +95,7 @@ class BatchView:
 
     @property
     def counters(self) -> Counters:
-        """How far it is."""
+        """How many of its deliveries are in which state."""
         return Counters.of(delivery.state for delivery in self.deliveries)
 
     @property

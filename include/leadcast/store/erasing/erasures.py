@@ -26,7 +26,7 @@ from leadcast.store.schema import batches, deliveries, erasures, leads
 
 @dataclass(frozen=True, kw_only=True)
 class Erasure:
-    """One that was asked for.
+    """An erasure of one lead that somebody has asked for, and how far it is.
 
     asked_at, asked_by: the last time that there was something new to erase, by the store's clock.
     erased: kind of row → how many, in all.
