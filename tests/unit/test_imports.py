@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,41 +16,62 @@ ROOT = Path(__file__).parents[2]
 HEAVY = {"requests", "telegram", "fastapi", "aiohttp", "httpx", "urllib3", "uvicorn", "starlette", "alembic"}
 
 
-def loaded_by(code: str) -> set[str]:
-    """The modules that this code loads on top of what Airflow's SDK has loaded, in a fresh interpreter."""
-    script = (
-        "import json, sys, airflow.sdk\n"
-        "from airflow.sdk import DAG, BaseOperator, Param\n"
-        "before = set(sys.modules)\n"
-        f"{code}\n"
-        "print(json.dumps(sorted({name.split('.')[0] for name in set(sys.modules) - before})))"
-    )
+AFTER_AIRFLOWS_SDK = """
+import json, os, sys, airflow.sdk
+from airflow.sdk import DAG, BaseOperator, Param
+before = set(sys.modules)
+for line in sys.stdin:
+    if not os.fork():
+        exec(json.loads(line))
+        print(json.dumps(sorted({name.split(".")[0] for name in set(sys.modules) - before})), flush=True)
+        os._exit(0)
+    if os.wait()[1]:
+        sys.exit("it ended with an error")
+"""
+"""A process each, from one that has loaded Airflow's SDK once, which takes seconds."""
+Loaded = Callable[[str], set[str]]
+
+
+@pytest.fixture(scope="module")
+def loaded_by() -> Iterator[Loaded]:
+    """The modules that this code loads on top of what Airflow's SDK has loaded."""
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "include"), str(ROOT / "plugins")])}
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=60, check=True
-    )
-    return set(json.loads(done.stdout.splitlines()[-1]))
+    command = [sys.executable, "-c", AFTER_AIRFLOWS_SDK]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=env, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        asked, answers = process.stdin, process.stdout
+
+        def loaded_by(code: str) -> set[str]:
+            asked.write(f"{json.dumps(code)}\n")
+            asked.flush()
+            answer = answers.readline()
+            assert answer, f"{code} ended with an error"
+            return set(json.loads(answer))
+
+        yield loaded_by
 
 
 @pytest.mark.parametrize("name", ["prune", "retry_leads", "send_lead", "sweep"])
-def test_a_dag_file_loads_nothing_heavy(name: str) -> None:
+def test_a_dag_file_loads_nothing_heavy(loaded_by: Loaded, name: str) -> None:
     loaded = loaded_by(f"exec(open({str(ROOT / 'dags' / f'{name}.py')!r}).read())")
     assert "leadcast" in loaded
     assert loaded & (HEAVY | {"sqlalchemy"}) == set()
 
 
-def test_the_plugin_loads_nothing_heavy_in_a_task_process() -> None:
+def test_the_plugin_loads_nothing_heavy_in_a_task_process(loaded_by: Loaded) -> None:
     loaded = loaded_by("import leadcast_plugin; leadcast_plugin.LeadcastPlugin.on_load()")
     assert "leadcast_plugin" in loaded
     # on_load listens to SQLAlchemy's mappers; every task is forked from a process that has it loaded
     assert loaded & HEAVY == set()
 
 
-def test_the_entry_point_that_every_airflow_process_loads_is_light() -> None:
+def test_the_entry_point_that_every_airflow_process_loads_is_light(loaded_by: Loaded) -> None:
     assert loaded_by("import leadcast.engine.seal.command_line") & (HEAVY | {"sqlalchemy"}) == set()
 
 
-def test_the_package_itself_loads_nothing() -> None:
+def test_the_package_itself_loads_nothing(loaded_by: Loaded) -> None:
     assert loaded_by("import leadcast") <= {"leadcast"}
 
 
@@ -74,7 +96,7 @@ def test_what_an_integration_is_made_of_is_light() -> None:
 
 
 @pytest.mark.parametrize("is_scheduler", [True, False])
-def test_only_a_scheduler_imports_ahead_for_the_tasks_that_it_forks(is_scheduler: bool) -> None:
+def test_only_a_scheduler_imports_ahead_for_the_tasks_that_it_forks(loaded_by: Loaded, is_scheduler: bool) -> None:
     scheduler = "import types; sys.modules['airflow.jobs.scheduler_job_runner'] = types.ModuleType('scheduler'); "
     ahead = "from leadcast.engine.processes import preload; preload.for_forked_tasks(); "
     loaded_by(
