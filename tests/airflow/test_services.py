@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -85,25 +86,23 @@ def test_eight_processes_meet_an_expired_token_at_once_and_it_is_renewed_once(
 
     # The limiter lets them go one after another; the renewal takes so long that the later ones meet the old token too.
     sandbox.fault(service="amocrm", kind="slow", delay_s=3, times=1, match="/oauth2/access_token")
-    script = Path(__file__).with_name("one_delivery.py")
+    script = Path(__file__).with_name("deliveries.py")
     gate = tmp_path / "go"
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(script), "amocrm", ref.delivery_id, ref.batch_id, str(gate)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT / "include")},
-        )
-        for ref in work
-    ]
-    for process in processes:
-        assert process.stdout is not None
-        ready = next((line for line in process.stdout if line.startswith("ready")), None)
-        assert ready, "it ended before it was ready"
-    gate.touch()
-    said = [process.communicate(timeout=120)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0] * PROCESSES, said
+    pairs = [f"{ref.delivery_id}:{ref.batch_id}" for ref in work]
+    with subprocess.Popen(
+        [sys.executable, str(script), "amocrm", str(gate), *pairs],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "include")},
+    ) as parent:
+        assert parent.stdout is not None
+        lines = iter(parent.stdout)
+        ready = list(islice((line for line in lines if line.startswith("ready")), PROCESSES))
+        assert len(ready) == PROCESSES, "one ended before it was ready"
+        gate.touch()
+        said = list(lines)
+    assert parent.returncode == 0, said
 
     calls = Counter((call["path"], call["status"]) for call in sandbox.received("amocrm"))
     assert calls["/oauth2/access_token", 200] == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Event
 
@@ -13,7 +12,7 @@ import requests
 from leadcast.store.database import Store
 from tests.api.conftest import BODY
 from tests.hostile.dear_bodies import FORMS
-from tests.support.api_server import TRIGGER, ApiServer, api_server
+from tests.support.api_server import TRIGGER, ApiServer
 
 pytestmark = [pytest.mark.system, pytest.mark.store]
 
@@ -21,13 +20,6 @@ STRANGERS = 40
 CALLS = 5
 TIMEOUT_S = 120
 DEAR = [FORMS["lines: lookups of a stranger"](), FORMS["mappings: comparisons"](), FORMS["unknown fields"]()]
-
-
-@pytest.fixture(scope="module")
-def server(postgres_url: str, fernet_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    home = tmp_path_factory.mktemp("api-server")
-    with api_server(home, postgres_url=postgres_url, fernet_key=fernet_key) as running:
-        yield running
 
 
 def test_forty_strangers_are_told_nothing_and_hold_up_nobody(server: ApiServer, store: Store) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 from sqlalchemy import make_url
 
 from leadcast.local.postgres import binary
-from tests.support.api_server import TRIGGER, ApiServer, api_server
+from tests.support.api_server import TRIGGER, ApiServer
 
 pytestmark = [pytest.mark.system, pytest.mark.store]
 SECRETS = ("N33DLE",)
@@ -57,17 +56,6 @@ COMMANDS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("api-server")
-
-
-@pytest.fixture(scope="module")
-def server(home: Path, postgres_url: str, fernet_key: str) -> Iterator[ApiServer]:
-    with api_server(home, postgres_url=postgres_url, fernet_key=fernet_key) as running:
-        yield running
-
-
 def dump(url: str) -> str:
     """The whole database, as text."""
     plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
@@ -79,7 +67,7 @@ def found(text: str, needles: tuple[str, ...]) -> list[str]:
     return [line[:300] for line in text.splitlines() if any(needle in line for needle in needles)]
 
 
-def test_nobody_finds_them_again(server: ApiServer, home: Path, store: object, postgres_url: str) -> None:
+def test_nobody_finds_them_again(server: ApiServer, server_home: Path, store: object, postgres_url: str) -> None:
     said = []
     for method, path, body in TAKEN:
         answer = server.call(method, path, json=body)
@@ -103,6 +91,6 @@ def test_nobody_finds_them_again(server: ApiServer, home: Path, store: object, p
     ours = dump(postgres_url)
     assert "needle-1" in ours
     assert found(ours, SECRETS) == []
-    logs = "\n".join(path.read_text(errors="replace") for path in home.rglob("*.log"))
+    logs = "\n".join(path.read_text(errors="replace") for path in server_home.rglob("*.log"))
     assert "/api/v2/dags/send_laed/dagRuns" in logs, "the access log is among them"
     assert found(logs, SECRETS + PERSON) == []

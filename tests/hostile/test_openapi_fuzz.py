@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -37,7 +36,7 @@ from leadcast.store.schema import attempts
 from tests.hostile.ended import ENDS, end_partially
 from tests.hostile.leaves_the_machine import record_in
 from tests.hostile.rights import BATCH, CALLS, Call
-from tests.support.api_server import ApiServer, api_server
+from tests.support.api_server import ApiServer
 
 pytestmark = [pytest.mark.system, pytest.mark.store]
 
@@ -74,15 +73,12 @@ class Target:
 
 
 @pytest.fixture(scope="module")
-def target(postgres_url: str, fernet_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    home = tmp_path_factory.mktemp("fuzzed")
-    asked_for = record_in(home / "site")
-    with api_server(home, postgres_url=postgres_url, fernet_key=fernet_key) as server:
-        served = server.call("GET", f"{MOUNT}/openapi.json", user="viewer").json()
-        document = schemathesis.openapi.from_dict(served, config=schemathesis.Config())
-        # who calls is ours to say
-        document.config.generation.update(with_security_parameters=False)
-        yield Target(server, document, asked_for)
+def target(server: ApiServer, asked_for: Path) -> Target:
+    served = server.call("GET", f"{MOUNT}/openapi.json", user="viewer").json()
+    document = schemathesis.openapi.from_dict(served, config=schemathesis.Config())
+    # who calls is ours to say
+    document.config.generation.update(with_security_parameters=False)
+    return Target(server, document, asked_for)
 
 
 @dataclass

@@ -31,6 +31,8 @@ pytestmark = pytest.mark.store
 
 HANGS_S = 60
 """Only a guard for what would hang for ever."""
+PAUSE_S = 0.02
+"""Between a caller's requests, and a worker's waves: what piles up must be carried in the end."""
 BEFORE = "0002"
 
 
@@ -150,7 +152,7 @@ def test_leads_go_through_while_the_tables_change_under_them(older: Store) -> No
 
     def arrive(caller: int) -> None:
         number = 0
-        while not over.is_set():
+        while not over.wait(PAUSE_S):
             number += 1
             key = f"{caller}-{number}"
             body = {"lead_id": key, "lead": {"name": "Анна"}, "integrations": [{"type": "amocrm"}]}
@@ -158,7 +160,7 @@ def test_leads_go_through_while_the_tables_change_under_them(older: Store) -> No
 
     def carry(worker: int) -> None:
         wave = 0
-        while not over.is_set():
+        while not over.wait(PAUSE_S):
             wave += 1
             _carry(f"w-{worker}-{wave}")
 

@@ -14,14 +14,29 @@ import pytest
 STACK = "stack"
 BUSY = "tests/chaos/test_busy_machine.py"
 """Keeps all cores busy on purpose: last, when there is the least beside it that it could slow down."""
+API_SERVER = "api-server"
+STARTS_AN_API_SERVER = frozenset(
+    {
+        "tests/api/test_api_server.py",
+        "tests/api/test_api_server_without_log.py",
+        "tests/hostile/test_beside_strangers.py",
+        "tests/hostile/test_doors_needles.py",
+        "tests/hostile/test_logged_connections.py",
+        "tests/hostile/test_openapi_fuzz.py",
+        "tests/hostile/test_slow_store_in_airflow.py",
+    }
+)
+"""Airflow's tables take long to make, and the server long to start."""
 
 
 def lane_of(nodeid: str) -> str:
     """Which tests stay together, in this order, in one process."""
     file = nodeid.partition("::")[0]
     folder = PurePosixPath(file).parent.name
-    if folder in ("browser", "stack"):
+    if folder in ("browser", "main_job", "stack"):
         return STACK
+    if file in STARTS_AN_API_SERVER:
+        return API_SERVER
     # those of airflow share what is dear to set up
     return folder if folder == "airflow" else file
 
