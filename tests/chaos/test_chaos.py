@@ -24,7 +24,8 @@ SEED = 5
 def found() -> Iterator[dict[str, Any]]:
     """The result of one run, as it was written."""
     folder = Path(tempfile.mkdtemp(prefix="leadcast-chaos-"))
-    words = [f"--seed={SEED}", "--leads=90", "--faults=46", "--big=5", f"--minutes={MINUTES}"]
+    # nobody reads here how long it took to recover, so what all feel need not wait for the rest
+    words = [f"--seed={SEED}", "--leads=60", "--faults=46", "--big=5", f"--minutes={MINUTES}", "--together"]
     done = subprocess.run(
         [sys.executable, "-m", "chaos", *words],
         cwd=ROOT,

@@ -17,7 +17,7 @@ from leadcast.local.ports import Ports
 from tests.support.stack import ROOT, SECRETS, Stack, final, free_port, leadcast, stack_env, until
 
 pytestmark = pytest.mark.system
-LEADS = 30
+LEADS = 15
 TIMED_OUT = "the run timed out"
 
 
@@ -25,7 +25,7 @@ TIMED_OUT = "the run timed out"
 def hurried() -> Iterator[Stack]:
     """A stack whose runs have a minute, and whose pools promise more than it can do in that."""
     folder = Path(tempfile.mkdtemp(prefix="leadcast-overload-"))
-    settings = {"LEADCAST__WAVE_TIMEOUT_S": "60", "LEADCAST__POOL_SLOTS": "20", "CORE__PARALLELISM": "8"}
+    settings = {"LEADCAST__WAVE_TIMEOUT_S": "60", "LEADCAST__POOL_SLOTS": "20", "CORE__PARALLELISM": "4"}
     env = stack_env(folder, free_port(), **{f"AIRFLOW__{name}": value for name, value in settings.items()})
     leadcast(env, "up")
     yield Stack(home=Home.find(env, cwd=ROOT), ports=Ports.from_environment(env), env=env)

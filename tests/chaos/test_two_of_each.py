@@ -25,7 +25,7 @@ pytestmark = pytest.mark.system
 KINDS = ("amocrm", "bitrix24", "email", "webhook")
 SCHEDULERS = ("scheduler", "scheduler-2")
 WORKERS = ("worker", "worker-2")
-LEADS_AT_ONCE = 20
+LEADS_AT_ONCE = 12
 LOST = 8
 
 

@@ -97,10 +97,10 @@ def ended(stack: Stack, backfill_id: int) -> bool:
 
 def test_a_backfill_delivers_what_failed_in_that_window_and_nothing_else(stack: Stack, send: Send) -> None:
     stack.fault(service="telegram", kind="down")
-    first, second, later = (
-        send("telegram", "bitrix24", bot=f"hour-{number}", at=timedelta(hours=number, minutes=20))
-        for number in (14, 15, 16)
-    )
+    first, second, later = (send("telegram", "bitrix24", bot=f"hour-{number}") for number in (14, 15, 16))
+    for number, each in ((14, first), (15, second), (16, later)):
+        stack.settled(each)
+        backdate(stack, each, DAY + timedelta(hours=number, minutes=20))
     stack.sandbox("DELETE", "/faults")
     stack.fault(service="telegram", kind="blocked", times=1)
     refused = send("telegram", bot="refused", at=timedelta(hours=14, minutes=40))
