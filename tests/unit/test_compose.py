@@ -117,7 +117,9 @@ def test_every_task_that_needs_a_worker_goes_into_a_queue_that_one_listens_to() 
 
     tasks = [task for dag in (send_lead_dag(Settings()), sweep_dag(), retry_leads_dag()) for task in dag.tasks]
     # the scheduler itself marks the empty ones, which stay in Airflow's queue `default`
-    assert {task.queue for task in tasks if not task.inherits_from_empty_operator} == QUEUES
+    # who works here may have an integration of his own installed
+    own = {registry.queue_of(kind) for kind in registry.types() if kind not in registry.SHIPPED}
+    assert {task.queue for task in tasks if not task.inherits_from_empty_operator} - own == QUEUES
 
 
 def test_all_workers_differ_in_their_command_and_in_who_may_prune() -> None:

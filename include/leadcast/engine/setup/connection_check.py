@@ -22,7 +22,9 @@ MAX_WAITING = 1000
 def examine() -> Iterator[Finding]:
     """The base URLs in the settings, each integration's default connection, and those that waiting deliveries name."""
     for kind in registry.types():
-        integration = registry.get(kind)
+        integration = registry.get_if_sound(kind)
+        if integration is None:  # said once, of the integrations
+            continue
         yield from _of_setting(integration)
         yield _of_default(integration)
     yield _named_by_requests()

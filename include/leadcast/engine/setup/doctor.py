@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from leadcast.core.clock import utc_now
-from leadcast.core.errors import LeadcastError, StoreError
+from leadcast.core.errors import LeadcastError, SettingsError, StoreError
 from leadcast.engine.dag_ids import DAGS, NEEDED
 from leadcast.engine.settings import config
 from leadcast.engine.setup import dag_files, executor_check, lead_table_check, seals_check, slots
@@ -89,9 +89,15 @@ def _settings() -> Iterator[Finding]:
 
 
 def _integrations() -> Iterator[Finding]:
+    sound = []
     for kind in registry.types():
-        registry.get(kind)
-    yield Finding(Level.OK, f"integrations: {', '.join(registry.types())}")
+        try:
+            registry.get(kind)
+        except SettingsError as error:
+            yield Finding(Level.FAIL, str(error), "Mend or uninstall its package, then restart Airflow")
+        else:
+            sound.append(kind)
+    yield Finding(Level.OK, f"integrations: {', '.join(sound)}")
 
 
 def _store() -> Iterator[Finding]:

@@ -173,7 +173,8 @@ class Admission:
             StoreError: the store could not be used.
         """
         self._ask_circuit(route.ref, lease_s=None)  # who is not let through takes nobody's slot
-        # one who was tried as well: else who hears a 429 goes behind all who waited for him
+        # who has waited for this limit keeps his place; who was tried has one as well: else who hears a 429 goes behind
+        # all who waited for him
         has_place = due.error_code == LIMIT or due.begun_at is not None
         limiter = StoredLimits(self.store)
         self.sleep(

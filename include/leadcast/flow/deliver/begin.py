@@ -65,12 +65,14 @@ class Beginning:
             if due is None:
                 log.info("nothing to deliver", delivery_id=delivery_id)
                 return None
+            # a clear counts once: Airflow's own retries of the cleared task name it again
+            is_spent = action is not None and bool(action.which) and action.which == due.last_clear
             attempt = Attempt(
                 due=due,
                 integration=integration,
                 run_id=run_id,
                 last_in_run=last_in_run,
-                action=None if action and action.which and action.which == due.last_clear else action,
+                action=None if is_spent else action,
                 started_at=now,
             )
             if not attempt.action:

@@ -1,7 +1,11 @@
-"""Delivers: one delivery, by one attempt at a time, for the run that has its batch. Read `deliver`: it is all of it, in
-order. Whatever kills an attempt, the ledger tells the next one where it stood.
+"""Delivers: one delivery, by one attempt at a time, for the run that has its batch: `DeliverOperator` calls it
+(engine/dags/wave_operators.py). Read `deliver`: it is all of it, in order. Whatever kills an attempt, the ledger tells
+the next one where it stood.
 
-    take up → admit (early: put off) → begin → send → outcome
+    take up → admit → begin → send → outcome
+
+What is too early is put off after `admit`. What is refused there is begun all the same, so that the ledger has it as an
+attempt; nothing is sent.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ class Outcome:
             state = ledger.end(connection, begun, _ended(decided, now=now), now=now, run_id=self.attempt.run_id)
             if is_heard:
                 self._written = decided
-        if state is not decided.state:
+        if state is not decided.state:  # its batch was cancelled meanwhile, or it was given up for dead and sent anew
             decided = replace(decided, state=state, wait_s=None, waits_for="")
         log_of(self.attempt, begun).info(
             "attempt ended",
