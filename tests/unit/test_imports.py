@@ -82,11 +82,11 @@ def test_the_public_face_is_small() -> None:
     assert callable(leadcast.send_batch)
 
 
-def test_the_face_for_integrations_loads_nothing_until_it_is_used() -> None:
+def test_the_face_for_integrations_loads_nothing_until_it_is_used(loaded_by: Loaded) -> None:
     assert loaded_by("import leadcast.integration") <= {"leadcast"}
 
 
-def test_what_an_integration_is_made_of_is_light() -> None:
+def test_what_an_integration_is_made_of_is_light(loaded_by: Loaded) -> None:
     from leadcast import integration
 
     # what it is called with is loaded by who calls it; nobody makes one where the DAG is parsed
