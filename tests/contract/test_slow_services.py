@@ -29,8 +29,8 @@ from tests.support.anywhere import Anywhere
 
 ENDS_S = 60
 """Only a guard for what would never end."""
-TIMEOUT_S = 2.0
-DRIP_S = 0.3
+TIMEOUT_S = 1.0
+DRIP_S = 0.15
 """Between two bytes: less than any time-out of a single read."""
 
 
