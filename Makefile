@@ -20,8 +20,9 @@ INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 # The tests by cost: a folder of tests is in one of these two.
 QUICK := $(addprefix tests/,unit sandbox contract store api airflow main_job)
 REST := $(addprefix tests/,clients hostile stack browser installs chaos)
-# Two lanes (tests/support/lanes.py).
-PYTEST := $(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder --durations 20
+# Lanes side by side (tests/support/lanes.py), more than two cores need: much of it waits.
+LANES := 4
+PYTEST := $(BIN)/pytest -n $(LANES) --dist loadscope --no-loadscope-reorder --durations 20
 # CI's COVER=1 writes which lines of the package have run to .coverage. It costs two fifths more processor time.
 COVERED = $(PYTEST) $(if $(COVER),--cov --cov-report=)
 # The one thing of QUICK that runs in both: with ten times as many examples.

@@ -81,9 +81,7 @@ def carry(store_url: str, key: str, base_urls: dict[str, str], kind: str, delive
     return made
 
 
-def test_eighty_leads_at_once_meet_no_429(
-    store: Store, postgres_url: str, fernet_key: str, strict: Sandbox
-) -> None:
+def test_eighty_leads_at_once_meet_no_429(store: Store, postgres_url: str, fernet_key: str, strict: Sandbox) -> None:
     inbox = Inbox(store, Settings())
     for number in range(LEADS):
         chat = {"type": "telegram", "settings": {"chat_id": 1000 + number % CHATS}}

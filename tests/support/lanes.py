@@ -1,7 +1,6 @@
-"""Two lanes, side by side: the tests that share the one stack, and all others, file by file.
+"""Lanes, side by side: the tests that share the one stack, those that share an api-server, all others file by file.
 
-A pytest plugin (tests/conftest.py names it) that tells pytest-xdist what has to stay together. A machine has two cores,
-and most tests of the stack wait.
+A pytest plugin (tests/conftest.py names it) that tells pytest-xdist what has to stay together, and what begins first.
 """
 
 from __future__ import annotations
@@ -27,6 +26,8 @@ STARTS_AN_API_SERVER = frozenset(
     }
 )
 """Airflow's tables take long to make, and the server long to start."""
+LONGEST_FIRST = (STACK, "tests/chaos/test_chaos.py", "airflow", API_SERVER)
+"""Those that would be waited for in the end; all others in the order in which they are found."""
 
 
 def lane_of(nodeid: str) -> str:
@@ -42,8 +43,15 @@ def lane_of(nodeid: str) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest lane begins first."""
-    items.sort(key=lambda item: (lane_of(item.nodeid) == BUSY) - (lane_of(item.nodeid) == STACK))
+    """The longest lanes begin first, and what keeps all cores busy last."""
+    items.sort(key=lambda item: place_of(lane_of(item.nodeid)))
+
+
+def place_of(lane: str) -> int:
+    """Where it stands in line."""
+    if lane in LONGEST_FIRST:
+        return LONGEST_FIRST.index(lane)
+    return len(LONGEST_FIRST) + (lane == BUSY)
 
 
 # pytest-xdist 3.8 has groups of its own (--dist loadgroup), and they do nothing with pytest 9.2
