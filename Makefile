@@ -20,11 +20,11 @@ INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 # The tests by cost: a folder of tests is in one of these two.
 QUICK := $(addprefix tests/,unit sandbox contract store api airflow main_job)
 REST := $(addprefix tests/,clients hostile stack browser installs chaos)
-# Lanes side by side (tests/support/lanes.py), more than two cores need: much of it waits.
-LANES := 4
-PYTEST := $(BIN)/pytest -n $(LANES) --dist loadscope --no-loadscope-reorder --durations 20
+# Lanes side by side (tests/support/lanes.py). Of the quick ones more than two cores need, since much of it waits; of the
+# others two, since each starts an Airflow of its own.
+PYTEST = $(BIN)/pytest -n $(1) --dist loadscope --no-loadscope-reorder --durations 20
 # CI's COVER=1 writes which lines of the package have run to .coverage. It costs two fifths more processor time.
-COVERED = $(PYTEST) $(if $(COVER),--cov --cov-report=)
+COVERED = $(call PYTEST,4) $(if $(COVER),--cov --cov-report=)
 # The one thing of QUICK that runs in both: with ten times as many examples.
 PROPERTIES = $$(grep -rl hypothesis --include='test_*.py' $(QUICK))
 timed = @begun=$$(date +%s); $(1); code=$$?; took=$$(($$(date +%s) - begun)); \
@@ -49,7 +49,7 @@ test: $(VENV)/.installed-dev  ## Run the tests that prove that it works
 	$(call timed,$(COVERED) $(QUICK))
 
 test-rest: $(VENV)/.installed-dev  ## Run those that take longer: other Airflows, a browser, deaths, attacks, many examples
-	$(call timed,$(PYTEST) $(REST) && $(PYTEST) --hypothesis-profile long -m hypothesis $(PROPERTIES))
+	$(call timed,$(call PYTEST,2) $(REST) && $(call PYTEST,2) --hypothesis-profile long -m hypothesis $(PROPERTIES))
 
 test-all: test test-rest  ## Run every test
 
