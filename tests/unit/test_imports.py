@@ -104,3 +104,13 @@ def test_only_a_scheduler_imports_ahead_for_the_tasks_that_it_forks(loaded_by: L
         + ahead
         + f"assert ('leadcast.flow.deliver.deliverer' in sys.modules) is {is_scheduler}"
     )
+
+
+def test_what_was_written_against_earlier_paths_still_finds_its_names() -> None:
+    from leadcast.engine.bundle import LeadcastDags
+    from leadcast.engine.setup import bundle
+    from leadcast.integrations import mapping
+    from leadcast.integrations.text import mapping as home
+
+    assert LeadcastDags is bundle.LeadcastDags
+    assert (mapping.Fields, mapping.filled) == (home.Fields, home.filled)
