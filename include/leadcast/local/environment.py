@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from leadcast.client.loopback import loopback_url
+from leadcast.engine.setup import executor_check
 from leadcast.local.home import Home
 from leadcast.local.keys import USERS, Keys
 from leadcast.local.ports import Ports
@@ -66,7 +67,7 @@ def _airflow_settings(home: Home, ports: Ports, keys: Keys) -> dict[str, str]:
         ("core", "load_examples"): "False",
         ("core", "dags_are_paused_at_creation"): "False",
         # Airflow's LocalExecutor, and what its worker took and died with is queued again.
-        ("core", "executor"): "leadcast.engine.processes.local_executor.RevokingLocalExecutor",
+        ("core", "executor"): executor_check.OURS,
         # About four per core: a task that has ended holds its slot for another second. Many more only make the tasks
         # wait for each other.
         ("core", "parallelism"): str(_at_once()),

@@ -7,17 +7,16 @@ from typing import Any
 
 from airflow.sdk import DAG
 
+from leadcast.engine.dag_ids import PRUNE
+from leadcast.engine.dags.parts import in_pool
 from leadcast.engine.dags.prune_operators import DeleteRunsOperator, EraseOldOperator
 from leadcast.integrations import registry
-
-DAG_ID = "prune"
 
 
 def prune_dag(**kwargs: Any) -> DAG:
     """erase_old, delete_runs: neither waits for the other."""
-    queue = registry.NOTIFICATIONS_QUEUE
     with DAG(
-        dag_id=DAG_ID,
+        dag_id=PRUNE,
         schedule="17 3 * * *",
         start_date=datetime(2026, 1, 1, tzinfo=UTC),
         catchup=False,
@@ -26,8 +25,7 @@ def prune_dag(**kwargs: Any) -> DAG:
         dagrun_timeout=timedelta(hours=3),
         default_args={
             "owner": "leadcast",
-            "pool": queue,
-            "queue": queue,
+            **in_pool(registry.NOTIFICATIONS_QUEUE),
             "retries": 2,
             "retry_delay": timedelta(minutes=5),
             "execution_timeout": timedelta(hours=1),

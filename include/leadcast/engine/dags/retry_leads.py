@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow.sdk import DAG, CronDataIntervalTimetable
 
+from leadcast.engine.dag_ids import RETRY_LEADS
 from leadcast.engine.dags.parts import in_pool, ring_after
 from leadcast.engine.dags.retry_operator import RetryOperator, window_form
 from leadcast.integrations import registry
@@ -18,7 +19,7 @@ RETRY_RETRY_DELAY_S = 120
 def retry_leads_dag(**kwargs: Any) -> DAG:
     """retry → ring: what has failed of the leads of the run's window, and may pass."""
     with DAG(
-        dag_id="retry_leads",
+        dag_id=RETRY_LEADS,
         # "@hourly" is a schedule without an interval since Airflow 3
         schedule=CronDataIntervalTimetable("0 * * * *", timezone="UTC"),
         start_date=datetime(2026, 1, 1, tzinfo=UTC),

@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow.sdk import DAG
 
+from leadcast.engine.dag_ids import SWEEP
 from leadcast.engine.dags.parts import in_pool, ring_after
 from leadcast.engine.dags.sweep_operator import SweepOperator
 from leadcast.integrations import registry
@@ -17,7 +18,7 @@ SWEEP_EVERY_MIN = 1
 def sweep_dag(**kwargs: Any) -> DAG:
     """sweep → ring: what no wave is going to do any more."""
     with DAG(
-        dag_id="sweep",
+        dag_id=SWEEP,
         schedule=timedelta(minutes=SWEEP_EVERY_MIN),
         start_date=datetime(2026, 1, 1, tzinfo=UTC),
         catchup=False,

@@ -12,10 +12,10 @@ from typing import Any
 
 from leadcast.core.clock import Clock, utc_now
 from leadcast.core.settings import Settings
+from leadcast.engine.dag_ids import SWEEP
 from leadcast.engine.runs.airflow_api import AirflowApi
 
 SUCCESS, FAILED = "success", "failed"
-SWEEP = "sweep"
 KEPT_SWEEPS = timedelta(days=1)
 """How long sweeps are kept that have found all well: there are 1440 of them a day."""
 AT_ONCE = 200
