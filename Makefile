@@ -49,7 +49,8 @@ test: $(VENV)/.installed-dev  ## Run the tests that prove that it works
 	$(call timed,$(COVERED) $(QUICK))
 
 test-rest: $(VENV)/.installed-dev  ## Run those that take longer: other Airflows, a browser, deaths, attacks, many examples
-	$(call timed,$(call PYTEST,2) $(REST) && $(call PYTEST,2) --hypothesis-profile long -m hypothesis $(PROPERTIES))
+	$(call timed,{ $(call PYTEST,2) $(REST); first=$$?; \
+		$(call PYTEST,2) --hypothesis-profile long -m hypothesis $(PROPERTIES) && (exit $$first); })
 
 test-all: test test-rest  ## Run every test
 
