@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from importlib.machinery import ModuleSpec, PathFinder
+from inspect import signature
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -98,13 +99,29 @@ def _happen(fault: dict[str, Any], point: str, facts: dict[str, Any]) -> None:
 # --- how functions are wrapped
 
 
-def _wrap(owner: Any, name: str, point: str, facts: Callable[..., dict[str, Any]] = lambda *a, **k: {}) -> None:
-    """Makes `<point>.before` and `<point>.after` of a function or method."""
+def _nothing() -> dict[str, Any]:
+    return {}
+
+
+def _wrap(owner: Any, name: str, point: str, facts: Callable[..., dict[str, Any]] = _nothing) -> None:
+    """Makes `<point>.before` and `<point>.after` of a function or method.
+
+    Args:
+        facts: what is known of who passes, from those arguments that it names, however they are handed over.
+
+    Raises:
+        TypeError: it names one that the function does not have.
+    """
     function = getattr(owner, name)
+    own, named = signature(function), signature(facts).parameters
+    if strange := named.keys() - own.parameters.keys():
+        raise TypeError(f"{name} takes no {', '.join(sorted(strange))}")
 
     @wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        known = facts(*args, **kwargs)
+        given = own.bind(*args, **kwargs)
+        given.apply_defaults()
+        known = facts(**{name: given.arguments[name] for name in named})
         passing(f"{point}.before", **known)
         result = function(*args, **kwargs)
         passing(f"{point}.after", **known)
@@ -140,7 +157,7 @@ def _at_work_on(kind: str, **facts: Any) -> Iterator[None]:
 
 
 def _inbox(module: Any) -> None:
-    _wrap(module.Inbox, "accept", "accept", lambda *a, **k: {"key": k.get("idempotency_key")})
+    _wrap(module.Inbox, "accept", "accept", lambda idempotency_key: {"key": idempotency_key})
 
 
 def _bell(module: Any) -> None:
@@ -148,11 +165,11 @@ def _bell(module: Any) -> None:
 
 
 def _claims(module: Any) -> None:
-    _wrap(module, "claim", "claim", lambda *a, **k: {"run_id": k.get("run_id")})
+    _wrap(module, "claim", "claim", lambda run_id: {"run_id": run_id})
 
 
 def _plan(module: Any) -> None:
-    _wrap(module, "plan", "plan", lambda *a, **k: {"run_id": k.get("run_id")})
+    _wrap(module, "plan", "plan", lambda run_id: {"run_id": run_id})
 
 
 def _mapping(module: Any) -> None:
@@ -160,7 +177,7 @@ def _mapping(module: Any) -> None:
         module,
         "feed",
         "feed",
-        lambda context, lists: {"run_id": context["run_id"], "kind": getattr(context["ti"], "dag_id", "")},
+        lambda context: {"run_id": context["run_id"], "kind": getattr(context["ti"], "dag_id", "")},
     )
 
 
@@ -251,8 +268,8 @@ def _smtp(module: Any) -> None:
 
 
 def _settle(module: Any) -> None:
-    _wrap(module.Settler, "batch", "settle", lambda self, batch_id, **k: {"batch_id": batch_id})
-    _wrap(module.Settler, "wave", "settle_wave", lambda self, run_id, **k: {"run_id": run_id})
+    _wrap(module.Settler, "batch", "settle", lambda batch_id: {"batch_id": batch_id})
+    _wrap(module.Settler, "wave", "settle_wave", lambda run_id: {"run_id": run_id})
 
 
 def _sending(module: Any) -> None:
@@ -266,7 +283,7 @@ def _sending(module: Any) -> None:
         return found
 
     module.take = taken
-    _wrap(module, "sent", "sent", lambda c, row, **k: {"kind": str(row.channel), "batch_id": row.batch_id})
+    _wrap(module, "sent", "sent", lambda row: {"kind": str(row.channel), "batch_id": row.batch_id})
 
 
 def _senders(module: Any) -> None:
@@ -299,7 +316,7 @@ def _supervisor(module: Any) -> None:
         module,
         "supervise_task",
         "worker",
-        lambda **k: {"kind": k["ti"].task_id.removeprefix("deliver_"), "run_id": k["ti"].run_id},
+        lambda ti: {"kind": ti.task_id.removeprefix("deliver_"), "run_id": ti.run_id},
     )
 
 

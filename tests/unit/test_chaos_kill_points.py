@@ -7,9 +7,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from chaos.faults import Armoury
+from chaos.inside import kill_points
 from chaos.inside.kill_points import _MODULES
 
 ROOT = Path(__file__).parents[2]
@@ -71,3 +74,20 @@ def test_every_function_that_a_kill_point_is_at_is_still_there(module: str, armo
 def test_without_the_variable_nothing_is_wrapped() -> None:
     shown = runs("import sys; print([type(f).__module__ for f in sys.meta_path])", None)
     assert "kill_points" not in shown.stdout
+
+
+def test_what_is_known_of_who_passes_is_found_however_it_is_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    passed: list[tuple[str, Any]] = []
+    monkeypatch.setattr(kill_points, "passing", lambda point, **facts: passed.append((point, facts["run_id"])))
+    module = SimpleNamespace(settle=lambda run_id, ending=None, *, over=False: (run_id, ending, over))
+    kill_points._wrap(module, "settle", "settle", lambda run_id: {"run_id": run_id})
+
+    assert module.settle("w", "an ending") == ("w", "an ending", False)
+    assert module.settle(over=True, run_id="x") == ("x", None, True)
+    assert passed == [("settle.before", "w"), ("settle.after", "w"), ("settle.before", "x"), ("settle.after", "x")]
+
+
+def test_a_point_that_wants_to_know_what_its_function_is_not_told_is_refused() -> None:
+    module = SimpleNamespace(settle=lambda batch_id: batch_id)
+    with pytest.raises(TypeError, match="settle takes no run_id"):
+        kill_points._wrap(module, "settle", "settle", lambda run_id: {"run_id": run_id})
