@@ -262,7 +262,7 @@ def email(sandbox: Sandbox, lead: Lead) -> None:
     said = read(letter["subject"])
     assert said == subject or (said.endswith("…") and len(lead.name) > 900)
     assert subject.startswith(said.removesuffix("…").rstrip())
-    answer_to = [address for _, address in getaddresses([letter["reply_to"] or ""])]
+    answer_to = [address for _, address in getaddresses([letter["reply_to"]] if letter["reply_to"] else [])]
     assert answer_to == [] or answer_to == [mail_address(lead.email)]
     assert_says(letter["text"], values_of(lead))
     page = Page(letter["html"])
