@@ -10,36 +10,45 @@ from typing import Any
 
 import pytest
 
-STACK = "stack"
+STACK, API_SERVER, WAVES, TROUBLE = "stack", "api-server", "waves", "waves in trouble"
+OF_FOLDER = {"browser": STACK, "main_job": STACK, "stack": STACK, "airflow": WAVES}
+OF_FILE = {
+    "tests/api/test_api_server.py": API_SERVER,
+    "tests/api/test_api_server_without_log.py": API_SERVER,
+    "tests/hostile/test_beside_strangers.py": API_SERVER,
+    "tests/hostile/test_doors_needles.py": API_SERVER,
+    "tests/hostile/test_logged_connections.py": API_SERVER,
+    "tests/hostile/test_openapi_fuzz.py": API_SERVER,
+    "tests/hostile/test_slow_store_in_airflow.py": API_SERVER,
+    # what runs in processes of its own shares nothing with the rest of its folder
+    "tests/airflow/test_local_executor.py": "",
+    "tests/airflow/test_own_integration.py": "",
+    "tests/airflow/test_start.py": "",
+    # these mostly wait; each of the two lanes makes Airflow's tables once
+    "tests/airflow/test_not_begun.py": TROUBLE,
+    "tests/airflow/test_sweep_and_retry.py": TROUBLE,
+    "tests/airflow/test_timeouts.py": TROUBLE,
+    "tests/airflow/test_unplanned.py": TROUBLE,
+}
+"""What is dear to set up is shared: a stack, an api-server, Airflow's tables."""
 BUSY = "tests/chaos/test_busy_machine.py"
 """Keeps all cores busy on purpose: last, when there is the least beside it that it could slow down."""
-API_SERVER = "api-server"
-STARTS_AN_API_SERVER = frozenset(
-    {
-        "tests/api/test_api_server.py",
-        "tests/api/test_api_server_without_log.py",
-        "tests/hostile/test_beside_strangers.py",
-        "tests/hostile/test_doors_needles.py",
-        "tests/hostile/test_logged_connections.py",
-        "tests/hostile/test_openapi_fuzz.py",
-        "tests/hostile/test_slow_store_in_airflow.py",
-    }
+LONGEST_FIRST = (
+    STACK,
+    "tests/chaos/test_chaos.py",
+    TROUBLE,
+    WAVES,
+    API_SERVER,
+    "tests/airflow/test_own_integration.py",
+    "tests/airflow/test_start.py",
 )
-"""Airflow's tables take long to make, and the server long to start."""
-LONGEST_FIRST = (STACK, "tests/chaos/test_chaos.py", "airflow", API_SERVER)
 """Those that would be waited for in the end; all others in the order in which they are found."""
 
 
 def lane_of(nodeid: str) -> str:
     """Which tests stay together, in this order, in one process."""
     file = nodeid.partition("::")[0]
-    folder = PurePosixPath(file).parent.name
-    if folder in ("browser", "main_job", "stack"):
-        return STACK
-    if file in STARTS_AN_API_SERVER:
-        return API_SERVER
-    # those of airflow share what is dear to set up
-    return folder if folder == "airflow" else file
+    return OF_FILE.get(file, OF_FOLDER.get(PurePosixPath(file).parent.name)) or file
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
