@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ from leadcast.local.home import Home
 from leadcast.local.keys import Keys
 from leadcast.local.ports import Ports, is_free
 from leadcast.local.stack import environment
+from tests.support.lanes import lane_of
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -209,10 +210,20 @@ def running() -> Iterator[Stack]:
     folder = Path(tempfile.mkdtemp(prefix="leadcast-system-"))
     env = stack_env(folder, free_port(), AIRFLOW__LEADCAST__RETRY_DELAY_S="0.4")
     leadcast(env, "up")
-    home = Home.find(env, cwd=ROOT)
-    yield Stack(home=home, ports=Ports.from_environment(env), env=env)
-    leadcast(env, "down")
-    shutil.rmtree(folder, ignore_errors=True)
+    with _RUNNING:
+        _RUNNING.callback(shutil.rmtree, folder, ignore_errors=True)
+        _RUNNING.callback(leadcast, env, "down")
+        yield Stack(home=Home.find(env, cwd=ROOT), ports=Ports.from_environment(env), env=env)
+
+
+_RUNNING = ExitStack()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Ends the stack after the last test that shares it: idle, it takes a fifth of a core until the session ends."""
+    if nextitem is not None and lane_of(nextitem.nodeid) != lane_of(item.nodeid):
+        _RUNNING.close()
 
 
 @pytest.fixture
