@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 from selenium import webdriver
-from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException, WebDriverException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -74,7 +74,16 @@ class Browser:
         """Asks again until there is an answer; an element that has just gone or is not there yet is none."""
         gone = (StaleElementReferenceException, NoSuchElementException)
         wait = WebDriverWait(self.driver, LONGEST_WAIT_S, poll_frequency=0.1, ignored_exceptions=gone)
-        found = wait.until(lambda _: probe())
+
+        def asked(_: object) -> T | None:
+            try:
+                return probe()
+            except WebDriverException as error:  # the page went away in the middle of the question
+                if "inspector error" in (error.msg or ""):
+                    return None
+                raise
+
+        found = wait.until(asked)
         assert found is not None
         return found
 
