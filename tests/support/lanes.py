@@ -41,6 +41,9 @@ LONGEST_FIRST = (
     API_SERVER,
     "tests/airflow/test_own_integration.py",
     "tests/airflow/test_start.py",
+    "tests/chaos/test_two_of_each.py",
+    "tests/installs/test_install.py",
+    "tests/chaos/test_overload.py",
 )
 """Those that would be waited for in the end; all others in the order in which they are found."""
 
