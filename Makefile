@@ -20,8 +20,8 @@ INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 # The tests by cost: a folder of tests is in one of these two.
 QUICK := $(addprefix tests/,unit sandbox contract store api airflow main_job)
 REST := $(addprefix tests/,clients hostile stack browser installs chaos)
-# Lanes side by side (tests/support/lanes.py): more than two cores need, since much of it waits. Of the second kind fewer,
-# since each lane starts an Airflow of its own.
+# Lanes side by side (tests/support/lanes.py). Of the quick ones more than two cores need, since much of it waits; of the
+# others two, since each starts an Airflow of its own, and a third made it no quicker.
 PYTEST = $(BIN)/pytest -n $(1) --dist loadscope --no-loadscope-reorder --durations 20
 # CI's COVER=1 writes which lines of the package have run to .coverage. It costs two fifths more processor time.
 COVERED = $(call PYTEST,4) $(if $(COVER),--cov --cov-report=)
@@ -49,7 +49,7 @@ test: $(VENV)/.installed-dev  ## Run the tests that prove that it works
 	$(call timed,$(COVERED) $(QUICK))
 
 test-rest: $(VENV)/.installed-dev  ## Run those that take longer: other Airflows, a browser, deaths, attacks, many examples
-	$(call timed,{ $(call PYTEST,3) $(REST); first=$$?; \
+	$(call timed,{ $(call PYTEST,2) $(REST); first=$$?; \
 		$(call PYTEST,2) --hypothesis-profile long -m hypothesis $(PROPERTIES) && (exit $$first); })
 
 test-all: test test-rest  ## Run every test

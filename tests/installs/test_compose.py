@@ -6,6 +6,7 @@ What stands for the containers' network and file system is in tests/support/plac
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -35,8 +36,8 @@ def place(tmp_path_factory: pytest.TempPathFactory, redis_server: str, rabbitmq_
     require("PostgreSQL", port=5432)
     if not has_own_host_names():
         missing("`unshare --uts`, to give each worker a host name of its own")
-    if not shutil.which("rabbitmqctl"):
-        missing("rabbitmqctl, to make a virtual host")
+    if not shutil.which("rabbitmqctl") or os.geteuid() != 0:
+        missing("rabbitmqctl and root, to make a virtual host")
     with borrowed(tmp_path_factory.mktemp("compose"), redis_url=redis_server, rabbitmq_url=rabbitmq_server) as place:
         yield place
 
