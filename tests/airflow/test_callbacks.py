@@ -19,6 +19,7 @@ from leadcast.sandbox import Sandbox
 from leadcast.store.batches import ledger, views
 from leadcast.store.database import Store
 from leadcast.store.schema import notifications, places
+from tests.support.leases import dead, living
 
 pytestmark = [pytest.mark.airflow, pytest.mark.store]
 Accept = Callable[..., Accepted]
@@ -64,12 +65,12 @@ def wave(store: Store, configured: Path, accept: Accept, sandbox: Sandbox) -> st
     accepted = accept({"type": "telegram"}, {"type": "webhook"}, callback_url=f"{sandbox.webhook_url}/done?token=x")
     plan(store, config.settings(), run_id="w")
     with store.begin() as connection:
-        begun = ledger.begin(connection, f"{accepted.batch_id}-0", worker="test", now=utc_now())
+        begun = ledger.begin(connection, f"{accepted.batch_id}-0", lease=living(store, "test"), now=utc_now())
         assert begun is not None
         ended = ledger.Ended(state=DeliveryState.DELIVERED, outcome=AttemptOutcome.DELIVERED)
         ledger.end(connection, begun, ended, now=utc_now())
         for _ in range(config.settings().tries):
-            ledger.begin(connection, f"{accepted.batch_id}-1", worker="dead", now=utc_now())
+            ledger.begin(connection, f"{accepted.batch_id}-1", lease=dead(store), now=utc_now())
     return accepted.batch_id
 
 

@@ -17,6 +17,7 @@ from leadcast.sandbox import Sandbox
 from leadcast.store.batches import ledger, views
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, inbox, notifications
+from tests.support.leases import dead, run_out
 
 from .conftest import BOT_TOKEN, Server, task_states
 
@@ -156,7 +157,7 @@ def test_the_sweep_tells_a_run_that_a_person_has_stopped_from_one_that_had_no_ti
     begun = accept({"type": "telegram"}, credentials=TELEGRAM)
     plan(store, config.settings(), run_id=done.run_id)
     with store.begin() as connection:
-        ledger.begin(connection, f"{begun.batch_id}-0", worker="dead", now=utc_now())
+        ledger.begin(connection, f"{begun.batch_id}-0", lease=dead(store), now=utc_now())
     with create_session() as session:
         theirs = {"state": "failed", "start_date": utc_now() - lasted, "end_date": utc_now()}
         session.execute(update_rows(DagRun).where(DagRun.run_id == done.run_id).values(**theirs))
@@ -239,6 +240,7 @@ def test_a_store_that_restarts_while_a_run_is_settled_fails_no_run_and_nothing_i
         tries.append(1)
         if len(tries) == 3:
             server.is_back()
+            run_out(store)  # it was away for longer than a lease lasts
         real(self, context)
 
     monkeypatch.setattr(SettleOperator, "execute", execute)

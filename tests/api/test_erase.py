@@ -21,6 +21,7 @@ from leadcast.core.reach import Reach
 from leadcast.core.settings import Settings
 from leadcast.store.batches import ledger
 from leadcast.store.database import Store
+from tests.support.leases import held, living
 
 from .conftest import BODY, TOKEN, Bell, admit
 
@@ -69,7 +70,7 @@ def send(client: TestClient) -> str:
 
 def begin(store: Store, batch_id: str) -> ledger.Begun:
     with store.begin() as connection:
-        begun = ledger.begin(connection, f"{batch_id}-0", worker="", now=utc_now())
+        begun = ledger.begin(connection, f"{batch_id}-0", lease=living(store), now=utc_now())
     assert begun is not None
     return begun
 
@@ -104,7 +105,7 @@ def test_again_it_is_the_same_answer_and_an_unknown_id_is_404(client: TestClient
 def test_to_look_how_it_stands_takes_nothing_that_was_sent_since(client: TestClient, store: Store) -> None:
     first = send(client)
     begin(store, first)
-    with store.lock(f"delivery:{first}-0"):
+    with held(store, f"{first}-0"):
         asked = client.delete(LEAD).json()
         since = send(client)
         stands = client.get(f"{LEAD}/erasure")
@@ -134,7 +135,7 @@ def test_it_says_where_else_the_person_is(client: TestClient, store: Store) -> N
 def test_what_is_being_sent_is_said_to_be_left_and_202(client: TestClient, store: Store) -> None:
     batch_id = send(client)
     begin(store, batch_id)
-    with store.lock(f"delivery:{batch_id}-0"):
+    with held(store, f"{batch_id}-0"):
         answer = client.delete(LEAD)
     assert (answer.status_code, answer.json()["done"]) == (202, False)
     (left,) = answer.json()["left"]

@@ -15,6 +15,7 @@ from leadcast.core.model import AttemptOutcome, DeliveryState, Receipt
 from leadcast.store.batches import claims, ledger, listing
 from leadcast.store.database import Store
 from tests.api.conftest import BODY
+from tests.support.leases import living
 
 pytestmark = pytest.mark.store
 
@@ -27,7 +28,7 @@ def send(client: TestClient, **changed: object) -> str:
 
 def attempt(store: Store, delivery_id: str, ended: ledger.Ended) -> None:
     with store.begin() as connection:
-        begun = ledger.begin(connection, delivery_id, worker="worker-1:42", now=utc_now())
+        begun = ledger.begin(connection, delivery_id, lease=living(store, "worker-1:42"), now=utc_now())
         assert begun is not None
         ledger.end(connection, begun, ended, now=utc_now())
 

@@ -21,6 +21,7 @@ from leadcast.store.database import Store
 from leadcast.store.schema import batches
 from tests.api.conftest import TOKEN, Bell
 from tests.api.test_reading import attempt, deliver_one_and_fail_one, send
+from tests.support.leases import living
 
 pytestmark = pytest.mark.store
 
@@ -89,11 +90,9 @@ def test_a_second_cancel_is_as_good_as_the_first(client: TestClient, store: Stor
 def test_what_is_being_sent_holds_a_cancelled_batch_open(client: TestClient, store: Store) -> None:
     batch_id = send(client)
     plan(store, Settings(), run_id="w")
-    with store.lock(f"delivery:{batch_id}-0"), store.begin() as connection:
-        begun = ledger.begin(connection, f"{batch_id}-0", worker="w", now=utc_now())
-        assert begun is not None
-        connection.commit()
-        batch = client.post(f"/batches/{batch_id}/cancel").json()
+    with store.begin() as connection:
+        assert ledger.begin(connection, f"{batch_id}-0", lease=living(store), now=utc_now()) is not None
+    batch = client.post(f"/batches/{batch_id}/cancel").json()
     assert (batch["status"], states(batch)) == ("processing", ["sending", "cancelled"])
     assert batch["cancelled_at"]
 

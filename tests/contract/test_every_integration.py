@@ -311,6 +311,31 @@ def test_a_service_that_is_down_was_not_sent_anything(subject: Subject, lead: Le
     assert subject.arrived == []
 
 
+def test_an_attempt_whose_lease_is_over_sends_nothing(subject: Subject, lead: Lead) -> None:
+    over = TransientError("held up", code="lease_over")
+
+    def check() -> None:
+        raise over
+
+    egress = subject.make_call().egress.guarded(check)
+    with pytest.raises(TransientError) as raised:
+        subject.deliver(lead, egress=egress, check_lease=check)
+    assert raised.value is over
+    assert subject.arrived == []
+
+
+def test_its_lease_is_looked_at_once_all_else_is_ready(subject: Subject, lead: Lead) -> None:
+    """A connection may take long to stand, and a mail server to let us in."""
+    met: list[int] = []
+
+    def check() -> None:
+        met.append(len(subject.arrived))
+
+    subject.deliver(lead, egress=subject.make_call().egress.guarded(check), check_lease=check)
+    assert 0 in met
+    assert len(subject.arrived) == 1
+
+
 def test_a_failure_of_the_service_is_unknown_unless_repeating_is_safe(subject: Subject, lead: Lead) -> None:
     subject.fault(kind="status", status=451 if subject.destination.service == "smtp" else 500)
 

@@ -10,6 +10,7 @@ from leadcast.core.settings import Settings
 from leadcast.flow.settle import Settler
 from leadcast.store.batches import claims, ledger
 from leadcast.store.database import Store
+from tests.support.leases import living
 
 _ERROR = RejectedError("Telegram refuses the message: needle said Bad Request.", code="400", detail="needle detail")
 _AWAY = TransientError(
@@ -30,7 +31,7 @@ def end_partially(store: Store, batch_id: str) -> None:
     with store.begin() as connection:
         claims.claim(connection, run_id="wave__1", own_batch_id=batch_id, limit=1, now=now)
         for index, ended in enumerate(ENDS):
-            begun = ledger.begin(connection, f"{batch_id}-{index}", worker="worker-1:42", now=now)
+            begun = ledger.begin(connection, f"{batch_id}-{index}", lease=living(store, "worker-1:42"), now=now)
             assert begun is not None
             ledger.end(connection, begun, ended, now=now)
     Settler(store=store, settings=Settings()).batch(batch_id, run_id="wave__1", ending=Ending())

@@ -25,6 +25,7 @@ from leadcast.store.upkeep import migrate
 from tests.api.conftest import TOKEN, admit, anonymous, bell, serve  # noqa: F401  # fixtures
 from tests.hostile.ended import end_partially
 from tests.hostile.rights import BATCH, CALLS, FIELDS, LEAD, WHO, Call, Field, calls_table, fields_table
+from tests.support.leases import living
 from tests.support.older_store import older_store
 
 pytestmark = pytest.mark.store
@@ -131,7 +132,7 @@ def test_a_code_may_be_a_services_words(anonymous: TestClient, store: Store, cod
     ended = ledger.Ended(state=DeliveryState.FAILED, outcome=AttemptOutcome.REJECTED, error=error)
     with store.begin() as connection:
         claims.claim(connection, run_id="wave__1", own_batch_id=batch_id, limit=1, now=utc_now())
-        begun = ledger.begin(connection, f"{batch_id}-0", worker="w", now=utc_now())
+        begun = ledger.begin(connection, f"{batch_id}-0", lease=living(store), now=utc_now())
         assert begun is not None
         ledger.end(connection, begun, ended, now=utc_now())
     assert code in call(anonymous, "sender-own", "GET", f"/batches/{batch_id}").text

@@ -4,12 +4,12 @@ one of them commits, while a service is called."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from leadcast.store.database import Store
 
@@ -81,7 +81,7 @@ class Process:
 
 
 class MortalStore(Store):
-    """The store as that process sees it. One that has died rolls back, lets go of its locks and writes no more."""
+    """The store as that process sees it. One that has died rolls back and writes no more."""
 
     def __init__(self, base: Store, process: Process) -> None:
         super().__init__(base.engine, base.sealer)
@@ -95,15 +95,3 @@ class MortalStore(Store):
             yield connection
             self._process.reach(Place.UNCOMMITTED)
         self._process.reach(Place.AFTER)
-
-    def locks(self, names: Collection[str]) -> AbstractContextManager[set[str]]:  # type: ignore[override]
-        """Locks of a session, which ends with the process."""
-        return self._base.locks(names)
-
-
-def lose_locks(store: Store) -> None:
-    """Ends every session that holds a lock, as a restart of PostgreSQL does; the processes live on."""
-    here = "(SELECT oid FROM pg_database WHERE datname = current_database())"
-    holders = f"SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND database = {here}"
-    with store.begin() as connection:
-        connection.execute(text(holders))

@@ -164,7 +164,7 @@ def test_a_plan_claims_all_or_nothing_wherever_its_session_ends(
 def test_a_delivery_goes_out_once_wherever_one_of_its_sessions_ends(
     store: Store, deliverer: Deliverer, accept: Accept, clock: StoppedClock, deaths: Deaths, no_pauses: None
 ) -> None:
-    """While it is made ready, begun or ended: that of the attempt, or that which holds its lock."""
+    """While it is made ready, begun or ended: whichever connection it is."""
     service = Crm()
 
     def deliver(delivery_id: str) -> None:
@@ -340,7 +340,7 @@ def test_where_no_connection_is_free_it_is_said_in_bounded_time(narrow: Store) -
 def test_any_number_of_deliveries_gets_on_with_two_connections(
     narrow: Store, deliverer: Deliverer, accept: Accept
 ) -> None:
-    """All are on their way at the same moment, each holding its lock, and all have their outcome yet to write."""
+    """All are on their way at the same moment, and all have their outcome yet to write."""
     threads = 12
     under_way = threading.Barrier(threads, timeout=HANGS_S)
     in_use: list[int] = []
@@ -378,19 +378,6 @@ def test_batches_are_settled_side_by_side_with_two_connections(
     with ThreadPoolExecutor(12) as pool:
         settled = list(pool.map(lambda run_id: settler.wave(run_id, Ending()), runs))
     assert [[batch.status for batch in wave] for wave in settled] == [[BatchStatus.FAILED]] * 12
-
-
-def test_a_lock_that_was_lost_with_its_session_is_free_again_at_once(store: Store, postgres_url: str) -> None:
-    with store.lock("mine") as held:
-        assert held
-        with store.begin() as connection:
-            ended = text(
-                "SELECT pg_terminate_backend(pid, 10000) FROM pg_locks "
-                "WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
-            )
-            assert connection.execute(ended).scalar_one()
-    with store.lock("mine") as held_again:
-        assert held_again
 
 
 @pytest.mark.parametrize(

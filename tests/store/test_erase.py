@@ -33,6 +33,7 @@ from leadcast.store.erasing import erasures
 from leadcast.store.schema import batches, metadata
 from leadcast.store.schema import leads as leads_table
 from tests.support.by_hand import by_hand
+from tests.support.leases import dead, living
 
 from .conftest import Service, StoppedClock, waits_or_ends
 from .mortal_store import Place, Point, Process
@@ -306,7 +307,7 @@ def test_an_attempt_that_has_begun_a_moment_before_is_waited_for_and_goes_out(
     batch_id = sender.through(REFUSED, REFUSED)
     with ThreadPoolExecutor(1) as pool:
         with store.begin() as connection:
-            begun = ledger.begin(connection, f"{batch_id}-0", worker="", now=clock())
+            begun = ledger.begin(connection, f"{batch_id}-0", lease=living(store), now=clock())
             asking = pool.submit(ask, eraser)
             waits_or_ends(store, asking)
         report = asking.result(timeout=30)
@@ -379,7 +380,7 @@ def test_an_attempt_that_begins_while_it_is_erased_waits_and_then_sends_nothing(
 
     def begin() -> ledger.Begun | None:
         with store.begin() as connection:
-            return ledger.begin(connection, f"{batch_id}-0", worker="", now=clock())
+            return ledger.begin(connection, f"{batch_id}-0", lease=living(store), now=clock())
 
     with ThreadPoolExecutor(1) as pool:
         with store.begin() as connection:
@@ -397,9 +398,9 @@ def test_what_an_attempt_that_was_taken_for_dead_writes_later_is_erased_as_well(
 ) -> None:
     batch_id, run_id = sender.accept(), sender.plan()
     with store.begin() as connection:
-        begun = ledger.begin(connection, f"{batch_id}-0", worker="", now=clock())
+        begun = ledger.begin(connection, f"{batch_id}-0", lease=dead(store), now=clock())
     assert begun is not None
-    sender.settler.wave(run_id, Ending())  # nobody holds its lock
+    sender.settler.wave(run_id, Ending())
     ask(eraser)
     assert found_in(store) == []
     clock.pass_s(5)
@@ -585,7 +586,7 @@ def test_what_has_not_ended_is_never_erased_however_old(
     waiting = sender.accept()
     age(store, clock, days=400)
     with store.begin() as connection:
-        ledger.begin(connection, f"{cleared}-0", worker="", now=clock())
+        ledger.begin(connection, f"{cleared}-0", lease=living(store), now=clock())
         connection.execute(text("UPDATE notifications SET state = 'pending' WHERE batch_id = :id"), {"id": untold})
     assert (eraser.count_old()["batches"], eraser.old().batches) == (0, 0)
     assert not any(sender.batch(batch_id).is_erased for batch_id in (waiting, cleared, untold))

@@ -17,10 +17,11 @@ from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.flow.settle import Settler
 from leadcast.store.batches import claims, ledger
 from leadcast.store.database import Store
+from tests.support.leases import dead, run_out
 
 from .conftest import Service, StoppedClock
 from .ground import Ground
-from .mortal_store import Died, Place, Point, Process, dies, lose_locks
+from .mortal_store import Died, Place, Point, Process, dies
 
 pytestmark = pytest.mark.store
 D, S = DeliveryState, BatchStatus
@@ -44,7 +45,7 @@ def test_a_batch_in_which_nothing_is_open_any_more_gets_its_status_from_the_wave
     delivery_id = ground.claimed()
     ground.attempt(delivery_id, Service(answers=[DOWN]))
     # what was open when settling began is delivered before it has its lock
-    late = Process(store, Point(Place.AFTER, 2), lambda: ground.attempt(delivery_id, Service()))
+    late = Process(store, Point(Place.AFTER, 1), lambda: ground.attempt(delivery_id, Service()))
     Settler(store=late.store, settings=ground.settings, clock=ground.deliverer.clock).wave(
         "w", Ending(requeue_begun=True)
     )
@@ -63,7 +64,9 @@ def test_a_cleared_task_whose_worker_dies_is_found_by_the_sweep(ground: Ground, 
     ground.deliverer = replace(ground.deliverer, store=process.store)
     with suppress(Died):
         ground.attempt(delivery_id, service, asked=True)
+    ground.sweep("w")
     assert ground.stands(delivery_id) == (S.PROCESSING, D.SENDING)
+    run_out(store)
     ground.sweep("w")
     assert ground.stands(delivery_id) == (S.FAILED, D.FAILED)
 
@@ -73,7 +76,7 @@ def test_a_slow_attempt_that_died_is_not_sent_again_before_its_call_can_no_longe
 ) -> None:
     delivery_id = ground.claimed("amocrm")
     with store.begin() as connection:
-        ledger.begin(connection, delivery_id, worker="dead", now=clock())
+        ledger.begin(connection, delivery_id, lease=dead(store), now=clock())
     clock.pass_s(100)  # it had to wait for its turn between its calls, and died at the last one
     service = Service(can_find=True, absent_after_s=75)
     ground.attempt(delivery_id, service)
@@ -119,14 +122,14 @@ def test_who_plans_again_takes_no_batch_from_a_task_of_the_same_run(
 
 
 def taken_over(ground: Ground, delivery_id: str, service: Service, then: Callable[[], None]) -> None:
-    """An attempt whose session is lost while its service is called (PostgreSQL was restarted, say); then that happens,
-    and it goes on."""
+    """An attempt that is frozen until its lease is over, while its service is called; then that happens, and it goes
+    on."""
 
-    def lose_the_lock() -> None:
-        lose_locks(ground.store)
+    def freeze() -> None:
+        run_out(ground.store)
         then()
 
-    service.while_sending = lose_the_lock
+    service.while_sending = freeze
     ground.attempt(delivery_id, service)
 
 

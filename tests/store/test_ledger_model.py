@@ -28,7 +28,7 @@ from .ledger.acts import Accept, Cancel, Flush, Retry, RetryWindow, Sweep, Wait
 from .ledger.scripts import Answer, Question, Script
 from .ledger.waves import Act, Attempt, Callback, Plan, RunEnds, Settle, Wave
 from .ledger.world import KINDS, World
-from .mortal_store import Died, Place, Point, Process, dies, lose_locks
+from .mortal_store import Died, Place, Point, Process, dies
 
 pytestmark = pytest.mark.store
 EXAMPLES = int(os.environ.get("LEDGER_EXAMPLES", "0"))
@@ -75,6 +75,7 @@ waves = st.builds(Wave, script=scripts, settles=often)
 acts: st.SearchStrategy[Act] = st.one_of(
     accepts, plans, attempts, attempts, attempts, waves, settles, sweeps, retries, cancels, callbacks, windows, flushes
 )
+frozen = st.sampled_from([15, 25, 35, 60, 120])
 calls = st.sampled_from([Point(Place.CALLED), Point(Place.EXECUTED)])
 tellings = st.builds(Point, place=st.sampled_from([Place.TELLING, Place.TOLD]), number=st.integers(1, 3))
 pauses = st.builds(Point, place=st.sampled_from([Place.BEFORE, Place.AFTER]), number=st.integers(1, 9))
@@ -147,13 +148,13 @@ class Ledger(RuleBasedStateMachine):
     def meanwhile_in_an_attempt(self, act: Attempt, point: Point, meanwhile: Act) -> None:
         self.hold_up(act, point, meanwhile)
 
-    @rule(act=attempts, meanwhile=st.one_of(acts, run_ends, waits))
-    def a_session_is_lost(self, act: Attempt, meanwhile: Act) -> None:
+    @rule(act=attempts, point=st.one_of(calls, pauses), frozen_s=frozen, meanwhile=st.one_of(acts, run_ends, waits))
+    def a_lease_runs_out(self, act: Attempt, point: Point, frozen_s: int, meanwhile: Act) -> None:
         def happens() -> None:
-            lose_locks(self.store)
+            self.do(Wait(frozen_s))
             self.do(meanwhile)
 
-        self.do(act, Process(self.store, Point(Place.EXECUTED), happens))
+        self.do(act, Process(self.store, point, happens))
 
     @rule(act=acts, point=pauses, meanwhile=st.one_of(acts, run_ends, waits))
     def meanwhile(self, act: Act, point: Point, meanwhile: Act) -> None:

@@ -67,7 +67,7 @@ def until(deed: Callable[[], Result], refused: type[Exception]) -> Result:
 def test_leads_are_accepted_again_and_its_own_delivery_goes_on(
     own_store: Store, server: OwnPostgres, other_machine: Machine, fernet_key: str
 ) -> None:
-    settings, service = Settings(), Service()
+    settings, service = Settings(worker_lease_s=6), Service()
     inbox = Inbox(own_store, settings)
     deliverer = Deliverer(
         store=own_store,
@@ -92,7 +92,7 @@ def test_leads_are_accepted_again_and_its_own_delivery_goes_on(
     url = server.url.set(host=address).render_as_string(hide_password=False)
     holder = other_machine.run(
         "tests.store.holds_and_waits",
-        json.dumps({"store": url, "key": fernet_key, "lock": f"delivery:{delivery_id}"}),
+        json.dumps({"store": url, "key": fernet_key, "delivery": delivery_id, "lease_s": settings.worker_lease_s}),
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held: True\n"

@@ -19,10 +19,10 @@ from leadcast.integrations.base import Account, Call
 from leadcast.store.database import Store
 from leadcast.store.schema import circuits, notifications
 from tests.support.by_hand import by_hand
+from tests.support.leases import run_out
 
 from .conftest import OneSecret, Service
 from .ground import Ground
-from .mortal_store import lose_locks
 
 pytestmark = pytest.mark.store
 D = DeliveryState
@@ -102,7 +102,7 @@ def test_what_an_attempt_that_was_given_up_for_dead_says_of_the_account_is_not_h
     delivery_id = ground.claimed()
 
     def is_given_up() -> None:
-        lose_locks(ground.store)
+        run_out(ground.store)
         settler.wave("w", Ending())
 
     ground.attempt(delivery_id, Service(answers=[AWAY], while_sending=is_given_up))

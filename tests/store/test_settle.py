@@ -22,6 +22,7 @@ from leadcast.store.batches import claims, ledger, snapshots, views
 from leadcast.store.database import Store
 from leadcast.store.schema import notifications
 from tests.support.by_hand import by_hand
+from tests.support.leases import dead
 
 from .conftest import Service, StoppedClock
 from .ground import Runs
@@ -139,7 +140,7 @@ def test_what_a_run_that_was_stopped_left_in_mid_air_is_unknown_or_failed_where_
     batch_id = wave(types=("telegram", "webhook", "email"))
     for index in (0, 1):
         with store.begin() as connection:
-            ledger.begin(connection, f"{batch_id}-{index}", worker="dead", now=clock())
+            ledger.begin(connection, f"{batch_id}-{index}", lease=dead(store), now=clock())
     settler.wave("w", Ending(critical=STOPPED))
     assert states(store, batch_id) == [D.UNKNOWN, D.FAILED, D.PENDING]
     assert status(store, batch_id) is BatchStatus.PENDING, "the e-mail was never begun, and goes out with a later wave"

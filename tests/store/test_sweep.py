@@ -25,6 +25,7 @@ from leadcast.flow.told import Moment
 from leadcast.store.batches import bell, claims, views
 from leadcast.store.database import Store
 from leadcast.store.schema import attempts, batches, deliveries, notifications
+from tests.support.leases import held
 
 from .conftest import Service, StoppedClock
 from .test_deliver import die_in_mid_air
@@ -280,7 +281,7 @@ def test_what_the_runs_own_callback_has_told_the_sweep_does_not_tell_again(groun
     ground.airflow.timed_out = {"w"}
     settler = Settler(store=ground.store, settings=ground.settings, clock=ground.clock)
     die_in_mid_air(ground.store, f"{batch_id}-0", ground.clock)
-    with ground.store.lock(f"delivery:{batch_id}-0"):  # its process still sends
+    with held(ground.store, f"{batch_id}-0"):  # its process still sends
         told_as = ground.airflow.told_as("w")
         settler.wave("w", Ending(critical=ended.TIMED_OUT, requeue_begun=True, told_as=told_as))
     assert ground.settle() == 1

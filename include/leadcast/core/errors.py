@@ -42,6 +42,10 @@ class LeadcastError(Exception):
     """The root. Its text is fit to be shown: never a secret, never a lead's data."""
 
 
+LEASE_OVER = "lease_over"
+"""Code of an attempt that was held up for so long that another may have begun."""
+
+
 class DeliveryError(LeadcastError):
     """One attempt failed.
 

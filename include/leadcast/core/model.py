@@ -55,13 +55,13 @@ _D = DeliveryState
 _NEXT: Mapping[DeliveryState, frozenset[DeliveryState]] = {
     # PENDING → RETRYING: it has to wait before its first attempt
     # PENDING → UNKNOWN: it was requeued, may have arrived before, and nobody comes to find out
-    _D.PENDING: frozenset({_D.SENDING, _D.RETRYING, _D.FAILED, _D.UNKNOWN, _D.CANCELLED}),
+    # to DELIVERED from any but SENDING: the attempt was given up for dead, and has delivered all the same
+    _D.PENDING: frozenset({_D.SENDING, _D.DELIVERED, _D.RETRYING, _D.FAILED, _D.UNKNOWN, _D.CANCELLED}),
     # SENDING → SENDING: the attempt before died in mid-air, the next one takes over
     # SENDING → CANCELLED: the batch was cancelled meanwhile, and the attempt has failed
     _D.SENDING: frozenset({_D.SENDING, _D.DELIVERED, _D.RETRYING, _D.FAILED, _D.UNKNOWN, _D.CANCELLED}),
-    _D.RETRYING: frozenset({_D.SENDING, _D.RETRYING, _D.FAILED, _D.UNKNOWN, _D.CANCELLED}),
+    _D.RETRYING: frozenset({_D.SENDING, _D.DELIVERED, _D.RETRYING, _D.FAILED, _D.UNKNOWN, _D.CANCELLED}),
     # a person cleared the task, or it was requeued for another round
-    # FAILED, UNKNOWN → DELIVERED: the attempt was given up for dead, and has delivered all the same
     _D.FAILED: frozenset({_D.SENDING, _D.RETRYING, _D.PENDING, _D.DELIVERED}),
     _D.UNKNOWN: frozenset({_D.SENDING, _D.RETRYING, _D.PENDING, _D.DELIVERED}),
     _D.DELIVERED: frozenset(),
@@ -76,14 +76,15 @@ def cancelled_state(*, in_doubt: bool) -> DeliveryState:
 
 def is_heard(*, is_running: bool, state: DeliveryState, is_delivered: bool) -> bool:
     """Whether what an attempt has ended with counts: not a second time, and of one that was given up for dead only its
-    success, and only where none has followed.
+    success, and only where nobody sends it just now.
 
     Args:
-        is_running: nobody has written down yet how the attempt ended.
+        is_running: the delivery is still this attempt's (its fencing token stands there).
         state: its delivery's.
         is_delivered: it has ended with success.
     """
-    return is_running or (is_delivered and state in (DeliveryState.UNKNOWN, DeliveryState.FAILED))
+    late = (DeliveryState.PENDING, DeliveryState.RETRYING, DeliveryState.UNKNOWN, DeliveryState.FAILED)
+    return is_running or (is_delivered and state in late)
 
 
 class AttemptOutcome(StrEnum):

@@ -132,6 +132,13 @@ class Settings(BaseModel):
         "the pools begin in half of wave_timeout_s.",
     )
     wave_timeout_s: WholeSeconds = Field(default=3600, ge=60, description="How long a wave's run may take.")
+    worker_lease_s: WholeSeconds = Field(
+        default=30,
+        ge=6,
+        le=300,
+        description="How long what a worker has begun to send is left to it after its last sign of life. After that "
+        "another may go on with it.",
+    )
     bell_timeout_s: WholeSeconds = Field(default=30, ge=1, description="When an unanswered bell is rung again.")
     keep_leads_days: Annotated[int, Unit("days")] = Field(
         default=0,

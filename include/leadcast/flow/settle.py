@@ -21,7 +21,7 @@ from leadcast.core.setting_choices import Occasion
 from leadcast.core.settings import Settings
 from leadcast.flow.told import Moment, tell
 from leadcast.integrations import registry
-from leadcast.store import outbox
+from leadcast.store import lease, outbox
 from leadcast.store.batches import batches, claims, ledger, snapshots
 from leadcast.store.database import Store
 from leadcast.store.erasing import erasures
@@ -97,16 +97,17 @@ class Settler:
         Args:
             ending: how its wave has ended; None: it has not.
         """
-        opened = self._open(batch_id) if ending else []
-        # whoever still sends one of these holds its lock, and what it writes counts, not what we would guess
-        locks = {f"delivery:{item.id}": item.id for item in opened}
-        with self.store.locks(locks) as free, self.store.begin() as connection:
+        with self.store.begin() as connection:
             known = batches.lock(connection, batch_id=batch_id)
             # to write what the ledger says is never wrong; to end what is open is for the wave that has it
             if ending is None:
                 return self._write_status(connection, known, critical="", over=False)
             if known.wave_id != run_id:
                 return None
+            found = snapshots.of_batch(connection, batch_id=batch_id)
+            opened = [item for item in found if self._is_open(item, over=True)]
+            # what a process still sends is its own: what it writes counts, not what we would guess
+            held = {item.id for item in opened if _is_held(connection, item)}
             dropped = set(ending.given_up()) if opened else set()
             if ending.had_its_chance:
                 blamed = {item.id for item in opened}
@@ -121,21 +122,19 @@ class Settler:
                     for item in opened
                     if (has_claims or item.id not in blamed if item.is_not_begun else begun and self._has_tries(item))
                 } - dropped
-            ended = [
-                self._close(connection, locks[name], claims=known.claims, is_given_up=locks[name] in dropped)
-                for name in free
-                if locks[name] not in goes_on
-            ]
-            # what a process still sends holds the whole batch back, until the sweep comes by again
-            if goes_on and len(free) == len(locks):
+            ended = [item for item in opened if item.id not in held and item.id not in goes_on]
+            for item in ended:
+                self._close(connection, item, claims=known.claims, is_given_up=item.id in dropped)
+            # and it holds the whole batch back, until the sweep comes by again
+            if goes_on and not held:
                 died = any(item.state is DeliveryState.SENDING for item in opened if item.id in goes_on)
                 counts = died or bool(goes_on & blamed)
                 claims.requeue(connection, batch_id=batch_id, counts=counts, now=self.clock())
-                if any(ended) and ending.critical:
+                if ended and ending.critical:
                     batches.set_critical(connection, batch_id=batch_id, reason=ending.critical)
                 log.warning("batch given back", batch_id=batch_id, lead_id=known.lead_id, reason=ending.critical)
                 return None
-            return self._write_status(connection, known, critical=ending.critical if any(ended) else "", over=True)
+            return self._write_status(connection, known, critical=ending.critical if ended else "", over=True)
 
     def cancelled(self, batch_id: str, *, sending: Collection[str]) -> Settled:
         """Settles a batch that was cancelled.
@@ -143,12 +142,17 @@ class Settler:
         Args:
             sending: ids of its deliveries that were marked as being sent; those that nobody sends any more are ended.
         """
-        locks = {f"delivery:{delivery_id}": delivery_id for delivery_id in sending}
-        with self.store.locks(locks) as free, self.store.begin() as connection:
+        with self.store.begin() as connection:
             known = batches.lock(connection, batch_id=batch_id)
-            for name in free:
-                self._close(connection, locks[name], claims=known.claims)
+            for item in snapshots.of_batch(connection, batch_id=batch_id):
+                if item.id in sending and self._is_open(item, over=True) and not _is_held(connection, item):
+                    self._close(connection, item, claims=known.claims)
             return self._write_status(connection, known, critical="", over=False)
+
+    def held(self, run_id: str) -> set[str]:
+        """Ids of what is still being sent in a wave, by processes that may live."""
+        with self.store.begin() as connection:
+            return snapshots.held_of_wave(connection, run_id=run_id)
 
     def tell_of_run(self, told_as: str, *, reason: str) -> None:
         """Tells people of a run that no batch can tell of, once, however often it is asked for: the first word stands.
@@ -169,23 +173,15 @@ class Settler:
                 now=self.clock(),
             )
 
-    def _open(self, batch_id: str) -> list[snapshots.DeliverySnapshot]:
-        with self.store.begin() as connection:
-            return [
-                item for item in snapshots.of_batch(connection, batch_id=batch_id) if self._is_open(item, over=True)
-            ]
-
-    def _close(self, connection: Connection, delivery_id: str, *, claims: int, is_given_up: bool = False) -> bool:
-        """Ends it, unless that was done while we waited for its lock."""
-        item = snapshots.of_delivery(connection, delivery_id=delivery_id)
-        if not self._is_open(item, over=True):
-            return False
+    def _close(
+        self, connection: Connection, item: snapshots.DeliverySnapshot, *, claims: int, is_given_up: bool = False
+    ) -> None:
+        """Ends what nobody works on any more. Its batch is locked, so nobody begins it meanwhile."""
         state, error = _verdict(item, claims=claims)
         if is_given_up:
             # else the schedule would send it: what its last attempt has failed with may pass
             error = Blocked("Its task was marked as a success: somebody has seen to it.", code=GIVEN_UP)
-        ledger.close(connection, delivery_id=delivery_id, state=state, error=error, now=self.clock())
-        return True
+        ledger.close(connection, delivery_id=item.id, state=state, error=error, now=self.clock())
 
     def _has_tries(self, item: snapshots.DeliverySnapshot) -> bool:
         if item.waits and item.type not in registry.types():
@@ -270,6 +266,13 @@ class Settler:
             key = f"{batch_id}:{channel}:{now.isoformat()}"
             new = outbox.New(key=key, batch_id=batch_id, channel=channel, occasion=status)
             outbox.queue(connection, new, now=now)
+
+
+def _is_held(connection: Connection, item: snapshots.DeliverySnapshot) -> bool:
+    """Whether a process that may live is sending it. If not, it is dead from here on."""
+    if item.is_held:
+        return True
+    return item.state is DeliveryState.SENDING and not lease.end_if_over(connection, item.worker_id)
 
 
 def _tells_of_itself(settled: Settled | None) -> bool:

@@ -95,7 +95,10 @@ class Call:
     attempt: 1 for the first.
     timeout_s: how long this attempt may take in all.
     pace: to be called before each call to the service: waits until `Integration.limits` let it go out. The first time
-        it returns at once, since that call was waited for before the attempt began.
+        it returns at once, since that call was waited for before the attempt began. Raises TransientError where this
+        attempt was held up for so long that another may have begun.
+    check_lease: raises it without waiting. `egress` does so before each request; whoever sends by other means and is
+        long about it calls it before what cannot be taken back.
     memory: what the account's service told us before.
     kept: what earlier attempts of this delivery have kept of their progress (JSON); empty at first.
     keep: writes progress down at once, instead of what was kept before; the next attempt finds it in `kept`.
@@ -113,6 +116,7 @@ class Call:
     clock: Clock = utc_now
     timeout_s: float = 300
     pace: Callable[[], None] = _unpaced
+    check_lease: Callable[[], None] = _unpaced
     memory: Memory = field(default_factory=NoMemory)
     kept: Mapping[str, Any] = field(default_factory=dict)
     keep: Callable[[Mapping[str, Any]], None] = _not_kept

@@ -1,14 +1,13 @@
-"""Connections to the store: transactions, and locks that end with the process that holds them."""
+"""Connections to the store: transactions, and the time-outs that each has."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import Boolean, Connection, Engine, NullPool, create_engine, select
+from sqlalchemy import Connection, Engine, NullPool, create_engine, make_url, select
 from sqlalchemy.exc import (
     ArgumentError,
     DataError,
@@ -18,8 +17,6 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
     StatementError,
 )
-from sqlalchemy.sql import func
-from sqlalchemy.sql.functions import Function
 
 from leadcast.core.errors import SettingsError, StoreError
 from leadcast.core.plain import as_json
@@ -43,7 +40,7 @@ ASKED_OF_SERVER: Mapping[str, int] = {
     "statement_timeout": STATEMENT_TIMEOUT_S * 1000,
     "lock_timeout": LOCK_TIMEOUT_S * 1000,
     "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_S * 1000,
-    # the server, too, has to miss us: a machine that goes without a word holds its locks for as long as it does not
+    # the server, too, has to miss us: a machine that goes without a word holds its rows for as long as it does not
     "tcp_keepalives_idle": SILENCE_S // 2,
     "tcp_keepalives_interval": SILENCE_S // 6,
     "tcp_keepalives_count": 3,
@@ -89,6 +86,9 @@ def open_engine(
             "AIRFLOW__LEADCAST__STORE_URL=postgresql+psycopg2://user:password@host/leadcast"
         )
     try:
+        driver = make_url(url).get_driver_name()
+        # what is prepared in a session is not there in the next one that a pooler hands out
+        unprepared = {"prepare_threshold": None} if driver == "psycopg" else {}
         engine = create_engine(
             url,
             pool_size=pool_size,
@@ -98,9 +98,8 @@ def open_engine(
             pool_recycle=1800,
             hide_parameters=True,
             json_serializer=as_json,
-            connect_args=_connect_args(
-                lock_timeout=lock_timeout_s * 1000, statement_timeout=statement_timeout_s * 1000
-            ),
+            connect_args=unprepared
+            | _connect_args(lock_timeout=lock_timeout_s * 1000, statement_timeout=statement_timeout_s * 1000),
         )
     except (ArgumentError, ImportError, TypeError):
         raise SettingsError("[leadcast] store_url is not a SQLAlchemy URL of a PostgreSQL database.") from None
@@ -156,31 +155,8 @@ class Store:
             connection.execute(select(1))
 
     @contextmanager
-    def lock(self, name: str) -> Iterator[bool]:
-        """Holds the lock of this name, or says False at once where another process holds it.
-
-        It lives in the database session: a process that dies lets go of it, whatever killed it. That is how a later
-        attempt can tell an attempt that died from one that is still on its way.
-        """
-        with self.locks([name]) as held:
-            yield bool(held)
-
-    @contextmanager
-    def locks(self, names: Collection[str]) -> Iterator[set[str]]:
-        """Holds those of these locks that are free, and says which they are. No names: no session is opened."""
-        if not names:
-            yield set()
-            return
-        with self.session() as connection:
-            held = {name for name in names if connection.execute(select(_try_lock(name))).scalar()}
-            try:
-                yield held
-            finally:
-                _let_go(connection)
-
-    @contextmanager
     def session(self) -> Iterator[Connection]:
-        """A session of its own, in which a statement is no transaction: none of the pool's.
+        """A session of its own, in which a statement is no transaction: none of the pool's. For looks at the server.
 
         Raises:
             StoreError: as `begin` does.
@@ -193,8 +169,7 @@ class Store:
 
     @cached_property
     def _sessions(self) -> Engine:
-        """Sessions for locks, each opened for its lock and closed after it. None of the pool's: who holds a lock needs
-        a connection besides, and once the locks had taken all of them nobody would get on."""
+        """Each is opened for its purpose and closed after it."""
         return create_engine(
             self.engine.url,
             poolclass=NullPool,
@@ -202,19 +177,6 @@ class Store:
             hide_parameters=True,
             connect_args=_connect_args(),
         )
-
-
-def _let_go(connection: Connection) -> None:
-    """Lets go of all locks at once. Where the session is broken its end does so, a moment later."""
-    try:
-        connection.execute(select(func.pg_advisory_unlock_all()))
-    except SQLAlchemyError:
-        connection.invalidate()
-
-
-def _try_lock(name: str) -> Function[bool]:
-    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
-    return func.pg_try_advisory_lock(int.from_bytes(digest, signed=True), type_=Boolean)
 
 
 def _store_error(error: SQLAlchemyError) -> StoreError:

@@ -120,6 +120,10 @@ deliveries = Table(
     Column("credentials_sealed", Text),
     Column("state", Text, nullable=False),
     Column("attempts", Integer, nullable=False, server_default="0"),
+    # the fencing token: one more with each attempt, so that one that was given up for dead can change nothing
+    Column("epoch", Integer, nullable=False, server_default="0"),
+    # the worker (of `workers`) that sends it. Null while it is sent: an older version sends it
+    Column("worker_id", BigInteger),
     # an attempt began and its outcome is not known to have been "not executed"
     Column("in_doubt", Boolean, nullable=False, server_default=text("false")),
     # attempts that count against the integration's tries, in this round: a person who starts it again begins a new one
@@ -145,6 +149,16 @@ deliveries = Table(
     _one_of("state", DeliveryState),
     Index("ix_deliveries_waiting", "next_attempt_at", postgresql_where=text("waits_for IS NOT NULL")),
     Index("ix_deliveries_type_listed_at_batch_id", "type", "listed_at", "batch_id"),
+)
+
+# attempts under way: a row holds what its worker has begun; without it, or once its lease is over, nothing does
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("name", Text, nullable=False),
+    # by the clock of the store
+    Column("lease_until", DateTime(timezone=True), nullable=False),
 )
 
 attempts = Table(

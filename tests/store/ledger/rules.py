@@ -45,7 +45,8 @@ DROP FUNCTION see_batch;
 DROP TABLE seen;
 """
 _TABLES = (
-    "notifications events places attempts deliveries batches leads oauth_tokens limits circuits memory erasures seen"
+    "notifications events places attempts deliveries workers batches leads oauth_tokens limits circuits memory "
+    "erasures seen"
 )
 # few rows are deleted much faster than tables are truncated
 _EMPTY = "; ".join(f"DELETE FROM {table}" for table in _TABLES.split())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from leadcast.core.ending import Ending
 from leadcast.core.errors import AttemptFailed
@@ -15,6 +15,8 @@ from leadcast.integrations.base import Account
 from leadcast.store.accounts.tokens import StoredTokens
 from leadcast.store.batches.batches import of_wave
 from leadcast.store.batches.claims import Ref
+from leadcast.store.database import Store
+from leadcast.store.lease import Lease
 from tests.store.conftest import OneSecret
 from tests.store.mortal_store import Process
 from tests.support.by_hand import by_hand
@@ -110,6 +112,13 @@ class Attempt:
         """Makes it for this task of this run. Says whether the run tries it again."""
         clears = world.clears[run.id, ref.delivery_id]
         trip = Trip(next(world.events), run.id)
+        leases: list[Lease] = []
+
+        def new_lease(store: Store, **kwargs: Any) -> Lease:
+            # its signs of life come between the points at which something happens to the process
+            leases.append(Lease(world.store, **kwargs, clock=lambda: world.elapsed_s))
+            return leases[-1]
+
         deliverer = Deliverer(
             store=process.store,
             settings=world.settings,
@@ -119,12 +128,13 @@ class Attempt:
             clock=world.clock,
             chance=lambda: 0.5,
             sleep=lambda seconds: None,
+            new_lease=new_lease,
         )
         tries_again = False
         try:
             deliverer.deliver(
                 ref.delivery_id,
-                integration=ScriptedService(ref.type, world, trip, self.script, process),
+                integration=ScriptedService(ref.type, world, trip, self.script, process, leases),
                 last_in_run=self.is_last_in_run,
                 action=by_hand(deliverer, which=f"{run.id}:{clears}") if clears > 0 else None,
                 run_id=run.id,

@@ -26,16 +26,19 @@ from leadcast.flow.notify import Sender, Story
 from leadcast.integrations.base import Account, Call, Integration
 from leadcast.store.batches.claims import Ref
 from leadcast.store.database import Store
+from leadcast.store.lease import Lease
 from leadcast.store.paces import Channel
 from leadcast.store.schema import batches, deliveries
 from tests.store.conftest import AnySettings, OneSecret, StoppedClock
-from tests.store.mortal_store import Place, Process
+from tests.store.mortal_store import Died, Place, Process
+from tests.support.leases import age
 
 from .scripts import ERRORS, EXECUTED, Answer, Question, Script
 
 ASKABLE, REPEATABLE, NEITHER = "amocrm", "webhook", "telegram"
 KINDS = (ASKABLE, REPEATABLE, NEITHER)
 ABSENT_AFTER_S = 75.0
+SIGN_OF_LIFE_S = 10.0
 
 
 @dataclass
@@ -67,6 +70,8 @@ class Trip:
     run_id: str
 
 
+InFlight = tuple[float, str]
+"""When a service will have executed a call, and of which delivery."""
 Wish = tuple[int, datetime | None]
 """How often a batch was retried by a person, and when one of its deliveries was last wanted."""
 
@@ -88,7 +93,7 @@ class World:
     keys: dict[str, tuple[object, str]] = field(default_factory=dict)
     accepted: set[str] = field(default_factory=set)
     executed: Counter[str] = field(default_factory=Counter)
-    late: list[tuple[float, str]] = field(default_factory=list)
+    late: list[InFlight] = field(default_factory=list)
     sent: dict[str, Wish] = field(default_factory=dict)
     cancelled: dict[str, tuple[int, dict[str, Wish]]] = field(default_factory=dict)
     told: Counter[str] = field(default_factory=Counter)
@@ -99,9 +104,11 @@ class World:
     events: Any = field(default_factory=lambda: count(1))
 
     def pass_s(self, seconds: float) -> None:
-        """Time goes on for all, or the clock alone is set back."""
+        """Time goes on for all, and nobody gives a sign of life; or the clock alone is set back."""
         self.clock.pass_s(seconds)
-        self.elapsed_s += max(seconds, 0.0)
+        if seconds > 0:
+            self.elapsed_s += seconds
+            age(self.store, seconds)
         for item in [item for item in self.late if item[0] <= self.elapsed_s]:
             self.late.remove(item)
             self.executed[item[1]] += 1
@@ -142,9 +149,29 @@ class World:
             ).all()
         return {row.id: (row.asks, row.asked_at) for row in rows}
 
-    def executes(self, call: Call, answer: Answer, wish: Wish) -> None:
-        """The service does as it is told."""
+    def works_s(self, seconds: float, lease: Lease) -> None:
+        """Time goes on while a process works, and gives signs of life."""
+        while seconds > 0:
+            self.pass_s(min(seconds, SIGN_OF_LIFE_S))
+            seconds -= SIGN_OF_LIFE_S
+            lease.renew()
+
+    def takes_up(self, call: Call, answer: Answer) -> InFlight:
+        """The service has the call, and executes it soon, whatever becomes of the caller."""
+        item = (self.elapsed_s + ABSENT_AFTER_S - 1, call.key)
         if answer in EXECUTED:
+            self.late.append(item)
+        return item
+
+    def drops(self, item: InFlight) -> None:
+        """The service has lost the call, if it has not executed it by now."""
+        if item in self.late:
+            self.late.remove(item)
+
+    def executes(self, call: Call, answer: Answer, wish: Wish, item: InFlight) -> None:
+        """The service does as it is told, unless it has done so already."""
+        if item in self.late:
+            self.late.remove(item)
             self.executed[call.key] += 1
         elif answer is Answer.LATE:
             self.late.append((self.elapsed_s + ABSENT_AFTER_S - 1, call.key))
@@ -170,22 +197,30 @@ class ScriptedService(Integration[AnySettings, OneSecret]):
 
     type = "scripted"
 
-    def __init__(self, kind: str, world: World, trip: Trip, script: Script, process: Process) -> None:
+    def __init__(
+        self, kind: str, world: World, trip: Trip, script: Script, process: Process, leases: list[Lease]
+    ) -> None:
         self.type = kind  # type: ignore[misc]
         self.can_find = kind == ASKABLE  # type: ignore[misc]
         self.repeatable = kind == REPEATABLE  # type: ignore[misc]
         self.absent_after_s = ABSENT_AFTER_S if kind == ASKABLE else 0.0  # type: ignore[misc]
-        self.world, self.trip, self.script, self.process = world, trip, script, process
+        self.world, self.trip, self.script, self.process, self.leases = world, trip, script, process, leases
 
     def deliver(self, lead: Lead, *, settings: AnySettings, account: Account[OneSecret], call: Call) -> Receipt:
         """Executes it, or not, and answers, or not."""
         answer = self.script.answer
-        self.world.pass_s(self.script.slow_s)
+        self.world.works_s(self.script.slow_s, self.leases[-1])
         if answer is Answer.POSTPONED:
             raise ERRORS[answer]()
+        call.pace()
         wish = self.world.went_out(self.trip, call, self.type)
-        self.process.reach(Place.CALLED)
-        self.world.executes(call, answer, wish)
+        in_flight = self.world.takes_up(call, answer)
+        try:
+            self.process.reach(Place.CALLED)
+        except Died:
+            self.world.drops(in_flight)
+            raise
+        self.world.executes(call, answer, wish, in_flight)
         self.process.reach(Place.EXECUTED)
         if answer is Answer.DELIVERED:
             return Receipt(external_id=call.key)

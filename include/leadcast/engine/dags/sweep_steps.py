@@ -14,7 +14,7 @@ from leadcast.engine.runs.ended import Runs, wave_left
 from leadcast.engine.runs.trouble import SILENT_AFTER, Trouble, UnsweptError
 from leadcast.flow.plan import ring_for_rest
 from leadcast.flow.settle import Settler
-from leadcast.store import receivers
+from leadcast.store import lease, receivers
 from leadcast.store.accounts import circuits, memory
 from leadcast.store.accounts.limits import StoredLimits
 from leadcast.store.batches import bell, claims
@@ -30,12 +30,14 @@ _TO_COME = frozenset({"queued", "running"})
 
 
 def forget_old(store: Store, *, clock: Clock = utc_now) -> None:
-    """Drops what is known of limits, accounts and receivers and has not been of use for a day."""
+    """Drops what is known of limits, accounts and receivers and has not been of use for a day, and of workers that have
+    died."""
     StoredLimits(store).forget(older_than=KEPT_UNUSED)
     memory.forget_old(store, clock=clock)
     with store.begin() as connection:
         circuits.forget_old(connection, before=clock() - KEPT_UNUSED, stopped_before=clock() - KEPT_STOPPED)
         receivers.forget(connection, before=clock() - KEPT_UNUSED)
+        lease.forget_old(connection)
 
 
 def ring(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
@@ -19,6 +20,11 @@ from leadcast.engine.runs.run_states import task_states
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
+    from leadcast.core.ending import Ending
+    from leadcast.flow.settle import Settler
+
+_KILLED_AFTER_S = 10
+"""Airflow asks the process of a task that a person has marked to end, and kills it after 5 s."""
 RING_STUB = "in_ring"
 TOLD = "told"
 """XCom of a plan that has told people itself why it failed."""
@@ -219,6 +225,7 @@ class SettleOperator(BaseOperator):
             failed_with=cache(lambda: work_lists.failed(context)),
         )
         unplanned.see_to(run, end.request)
+        self._wait_for_marked(settler(), run_id, end.wave)
         settled = settler().wave(run_id, end.wave)
         # what was requeued need not wait for the sweep
         next_run_id = ring_for_rest(config.store(), config.settings())
@@ -228,3 +235,12 @@ class SettleOperator(BaseOperator):
             raise AirflowFailException("The plan of this wave failed; its batches go back to the inbox.")
         if all_failed(settled):
             raise AirflowFailException(f"All {len(settled)} batches of this wave failed.")
+
+    def _wait_for_marked(self, settler: Settler, run_id: str, ending: Ending) -> None:
+        """Who marks a task as a success while it sends has seen to its delivery, and only this run knows. Airflow kills
+        the process; what it has begun can be ended once its lease is over."""
+        for _ in range(settler.settings.worker_lease_s + _KILLED_AFTER_S):
+            held = settler.held(run_id)
+            if not held or held.isdisjoint(ending.given_up()):
+                return
+            time.sleep(1)

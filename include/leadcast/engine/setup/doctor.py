@@ -142,8 +142,8 @@ def _sessions() -> Iterator[Finding]:
             yield Finding(Level.FAIL, f"store: {error}", _PGBOUNCER)
         return  # else said above, by the check of the store
     if is_shared:
-        what = "store: a pooler hands our sessions to others, so locks hold nothing, and a lead may go out twice"
-        yield Finding(Level.FAIL, what, _PGBOUNCER)
+        what = "store: behind a pooler that shares sessions. Leads can do with it; leadcast init and upgrade cannot"
+        yield Finding(Level.OK, what)
     if missing:
         mend = f"{_PGBOUNCER}, for the role that store_url names"
         yield Finding(Level.WARN, f"store: not in force in our sessions: {', '.join(missing)}", mend)

@@ -17,9 +17,9 @@ from leadcast.store.batches.ledger import Begun, Due
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """One attempt of one delivery, whose lock is held.
+    """One attempt of one delivery.
 
-    due: the delivery as the ledger had it when it was taken up.
+    due: the delivery as the ledger had it when it was taken up. It is begun only while that is how it stands.
     run_id: the run that this is a part of, and which must hold the batch; empty: of none.
     last_in_run: the run makes no further attempt.
     action: a person wants this attempt, however old the lead is.
@@ -54,15 +54,14 @@ class Attempt:
         return max(settings.hold_after_s - (now - counts_from).total_seconds(), 0.0)
 
 
-def busy(why: str, settings: Settings, *, comes_back: bool) -> AttemptFailed:
-    """Somebody else is at work on it: nothing is written, and this run is through with it. What he leaves open goes
-    back to the inbox, and a later run sees to it with the tries that it has left.
+def busy(why: str, *, retry_in_s: float | None) -> AttemptFailed:
+    """Somebody else is at work on it: nothing is written.
 
     Args:
-        comes_back: a person wants this attempt, and nobody but this run knows.
+        retry_in_s: when the run looks at it again; None: it is through with it. What is left open then goes back to the
+            inbox, and a later run sees to it with the tries that it has left.
     """
-    retry_in_s = settings.retry_delay_s if comes_back else None
-    return AttemptFailed(TransientError(why, code="busy"), retry_in_s=retry_in_s, waits=not comes_back)
+    return AttemptFailed(TransientError(why, code="busy"), retry_in_s=retry_in_s, waits=retry_in_s is None)
 
 
 def log_of(attempt: Attempt, begun: Begun | None = None) -> structlog.stdlib.BoundLogger:

@@ -21,6 +21,7 @@ from leadcast.flow.deliver.attempt import Attempt, busy, log_of
 from leadcast.integrations.base import Integration
 from leadcast.store.accounts import circuits
 from leadcast.store.batches import claims, ledger, lost_answers
+from leadcast.store.lease import Lease
 from leadcast.store.persistent import persistent
 
 log = structlog.get_logger("leadcast.deliver")
@@ -35,12 +36,12 @@ class Beginning:
 
     Args:
         admission: where attempts are admitted.
-        worker: who works here (host and process), for the ledger.
+        lease: under which this process sends.
     """
 
-    def __init__(self, admission: Admission, *, worker: str) -> None:
+    def __init__(self, admission: Admission, *, lease: Lease) -> None:
         self.store, self.settings, self.clock = admission.store, admission.settings, admission.clock
-        self.worker = worker
+        self.lease = lease
 
     def take_up(
         self,
@@ -55,6 +56,7 @@ class Beginning:
 
         Raises:
             AttemptFailed: the delivery has ended, or waits, and no person has asked; or another run carries its batch.
+            HeldByAnother: another attempt is on its way.
             StoreError: there is no such delivery, or the store could not be used.
         """
         with self.store.begin() as connection:
@@ -87,6 +89,7 @@ class Beginning:
 
         Raises:
             AttemptFailed: another run carries its batch.
+            HeldByAnother: another attempt has begun meanwhile.
             StoreError: the store could not be used; nothing was written.
         """
         account_id, wait_s = early.route.ref.id, decided.wait_s or 0.0
@@ -126,6 +129,7 @@ class Beginning:
 
         Raises:
             AttemptFailed: another run carries its batch.
+            HeldByAnother: another attempt has begun meanwhile.
             StoreError: the store could not be used; nothing has gone out, and nothing will.
         """
         begun: ledger.Begun | None = None
@@ -136,13 +140,13 @@ class Beginning:
                 begun = ledger.begin(
                     connection,
                     attempt.due.delivery_id,
-                    worker=self.worker,
+                    lease=self.lease,
                     now=now,
                     seen=attempt.due,
                     account=route.ref.id if route else None,
                     action=attempt.action,
                 )
-                if begun is None:  # a person may have cancelled it, and our lock may be lost
+                if begun is None:  # a person may have cancelled it
                     raise _EndedError
         except _EndedError:
             log_of(attempt).info("nothing to deliver")
@@ -157,7 +161,7 @@ class Beginning:
     def is_written(self, begun: ledger.Begun) -> bool:
         """Whether the attempt is in the ledger, where the answer to the commit was lost; insists on the store."""
         with self.store.begin() as connection:
-            return lost_answers.is_written(connection, begun, worker=self.worker)
+            return lost_answers.is_written(connection, begun)
 
     def _ensure_claim(self, connection: Connection, attempt: Attempt) -> None:
         """Makes sure that the attempt's run has the batch when this transaction ends.
@@ -169,7 +173,9 @@ class Beginning:
         if not run_id or claims.ensure_claim(connection, batch_id=attempt.due.batch_id, run_id=run_id):
             return
         why = "Another run carries this batch just now."
-        raise busy(why, self.settings, comes_back=attempt.action is not None and not attempt.last_in_run)
+        # a person wants this attempt, and nobody but this run knows
+        comes_back = attempt.action is not None and not attempt.last_in_run
+        raise busy(why, retry_in_s=self.settings.retry_delay_s if comes_back else None)
 
 
 def _refuse_what_is_decided(attempt: Attempt) -> None:

@@ -22,14 +22,18 @@ from leadcast.core.errors import AttemptFailed, NotBegun, RateLimited, StoreErro
 from leadcast.core.model import DeliveryState, ManualAction, Receipt
 from leadcast.core.settings import Settings
 from leadcast.core.tokens import TokenVault
+from leadcast.core.verdict import LONGEST_WAIT_IN_RUN_S
 from leadcast.flow.deliver.admit import Accounts, Admission, Early, Ready, Refused
 from leadcast.flow.deliver.attempt import Attempt, busy, log_of
 from leadcast.flow.deliver.begin import Beginning
 from leadcast.flow.deliver.outcome import Outcome, decide, make_fit
 from leadcast.flow.deliver.send import NotArrived, Sending
 from leadcast.integrations.base import Integration
-from leadcast.store.batches.ledger import Begun
+from leadcast.store.batches.ledger import Begun, HeldByAnother
 from leadcast.store.database import Store
+from leadcast.store.lease import Lease
+
+_AFTER_LEASE_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,7 @@ class Deliverer:
     hide: told every secret in use, so that the engine can mask it in its logs.
     worker: who works here (host and process), for the ledger.
     chance: gives a number from 0 to below 1.
+    new_lease: makes the lease of one attempt, as `Lease` does.
     """
 
     store: Store
@@ -52,6 +57,7 @@ class Deliverer:
     clock: Clock = utc_now
     chance: Callable[[], float] = random.random
     sleep: Callable[[float], None] = time.sleep
+    new_lease: Callable[..., Lease] = Lease
 
     def deliver(
         self,
@@ -76,30 +82,34 @@ class Deliverer:
             StoreError: the ledger could not be read or written.
             NotBegun: nor was anything begun.
         """
-        begun: Begun | None = None
-        admission = self._admission()
-        beginning = Beginning(admission, worker=self.worker)
+        admission, lease = self._admission(), self._lease()
+        beginning = Beginning(admission, lease=lease)
         try:
-            with self.store.lock(f"delivery:{delivery_id}") as is_mine:
-                if not is_mine:
-                    why = "Another attempt of this delivery is still on its way."
-                    raise busy(why, self.settings, comes_back=action is not None and not last_in_run)
-                attempt = beginning.take_up(
-                    delivery_id, integration, run_id=run_id, last_in_run=last_in_run, action=action
-                )
-                if attempt is None:
-                    return None
-                admitted = self._admitted(attempt, admission, beginning)
-                if admitted is None:
-                    return None
-                begun = beginning.begin(attempt, admitted.route)
-                if begun is None:
-                    return None
-                return self._carried_out(attempt, begun, admitted, admission)
+            attempt = beginning.take_up(delivery_id, integration, run_id=run_id, last_in_run=last_in_run, action=action)
+            if attempt is None:
+                return None
+            admitted = self._admitted(attempt, admission, beginning)
+            if admitted is None:
+                return None
+            begun = beginning.begin(attempt, admitted.route)
+            if begun is None:
+                return None
+        except HeldByAnother as held:
+            raise self._busy(held, last_in_run=last_in_run, action=action) from None
         except StoreError as error:
-            if error.is_away and begun is None:
+            if error.is_away:
                 raise NotBegun(str(error), is_away=True) from None
             raise
+        with lease.kept():
+            return self._carried_out(attempt, begun, admitted, admission, lease)
+
+    def _busy(self, held: HeldByAnother, *, last_in_run: bool, action: ManualAction | None) -> AttemptFailed:
+        """Who holds it may be dead: then it is free once his lease is over. Who lives writes what comes of it."""
+        wait_s = held.left_s + _AFTER_LEASE_S if held.left_s else self.settings.retry_delay_s
+        is_soon = bool(held.left_s) and wait_s <= LONGEST_WAIT_IN_RUN_S
+        # what a person wants, nobody knows but this run
+        comes_back = not last_in_run and (is_soon or action is not None)
+        return busy(str(held), retry_in_s=wait_s if comes_back else None)
 
     def _admitted(self, attempt: Attempt, admission: Admission, beginning: Beginning) -> Ready | Refused | None:
         """How it goes on: what is too early waits, and is refused once it has waited for too long. None: it has ended
@@ -130,14 +140,16 @@ class Deliverer:
         log_of(attempt).info("delivery waits", waits_for=early.error.code, seconds=seconds)
         raise waits
 
-    def _carried_out(self, attempt: Attempt, begun: Begun, admitted: Ready | Refused, admission: Admission) -> Receipt:
+    def _carried_out(
+        self, attempt: Attempt, begun: Begun, admitted: Ready | Refused, admission: Admission, lease: Lease
+    ) -> Receipt:
         """Sends it, and writes what has come of it.
 
         Raises:
             AttemptFailed: with the decision about the next attempt.
         """
-        outcome = Outcome(attempt, begun, admitted, admission=admission, chance=self.chance)
-        sent = Sending(admission=admission, tokens=self.tokens).send(attempt, begun, admitted)
+        outcome = Outcome(attempt, begun, admitted, admission=admission, lease=lease, chance=self.chance)
+        sent = Sending(admission=admission, tokens=self.tokens, lease=lease).send(attempt, begun, admitted)
         decided = outcome.of(sent)
         if not isinstance(sent, NotArrived):
             return sent.receipt
@@ -149,6 +161,9 @@ class Deliverer:
         if decided.receipt is not None:  # enough of it has arrived
             return decided.receipt
         raise AttemptFailed(sent.error, retry_in_s=decided.wait_s, waits=bool(decided.waits_for))
+
+    def _lease(self) -> Lease:
+        return self.new_lease(self.store, name=self.worker, lease_s=self.settings.worker_lease_s)
 
     def _admission(self) -> Admission:
         return Admission(

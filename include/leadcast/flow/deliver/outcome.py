@@ -20,6 +20,7 @@ from leadcast.integrations.text.fit_to_show import fit_to_show
 from leadcast.integrations.text.personal_data import personal_data
 from leadcast.store.batches import claims, ledger, lost_answers
 from leadcast.store.batches.ledger import Begun
+from leadcast.store.lease import Lease
 from leadcast.store.persistent import persistent
 
 
@@ -79,6 +80,7 @@ class Outcome:
     Args:
         admitted: how it was admitted.
         admission: where.
+        lease: under which it is sent; it ends with the outcome.
         chance: gives a number from 0 to below 1.
     """
 
@@ -89,11 +91,12 @@ class Outcome:
         admitted: Ready | Refused,
         *,
         admission: Admission,
+        lease: Lease,
         chance: Callable[[], float],
     ) -> None:
         self.attempt, self.begun, self.route = attempt, begun, admitted.route
         self.is_probe = isinstance(admitted, Ready) and admitted.is_probe
-        self.admission, self.chance = admission, chance
+        self.admission, self.lease, self.chance = admission, lease, chance
         self.store, self.settings, self.clock = admission.store, admission.settings, admission.clock
         self._written: Verdict | None = None
 
@@ -133,6 +136,7 @@ class Outcome:
             elif self._written is not None:  # before this one, and the answer to its commit was lost
                 decided = self._written
             state = ledger.end(connection, begun, _ended(decided, now=now), now=now, run_id=self.attempt.run_id)
+            self.lease.end(connection)
             if is_heard:
                 self._written = decided
         if state is not decided.state:  # its batch was cancelled meanwhile, or it was given up for dead and sent anew

@@ -24,6 +24,7 @@ from leadcast.integrations.base import Call
 from leadcast.store.accounts.memory import StoredMemory
 from leadcast.store.batches import ledger
 from leadcast.store.batches.ledger import Begun
+from leadcast.store.lease import Lease
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Sending:
 
     admission: Admission
     tokens: TokenVault
+    lease: Lease
 
     def send(self, attempt: Attempt, begun: Begun, admitted: Ready | Refused) -> Arrived | NotArrived:
         """Asks for it where an earlier attempt may have arrived; else, or where it has not, sends it, once."""
@@ -89,13 +91,14 @@ class Sending:
             batch_id=begun.batch_id,
             accepted_at=begun.accepted_at,
             attempt=begun.attempt,
-            egress=ready.tools.egress,
+            egress=ready.tools.egress.guarded(self.lease.check),
             templates=ready.tools.templates,
             tokens=self.tokens,
             settings=settings,
             clock=clock,
             timeout_s=settings.delivering(begun.type).timeout_s,
             pace=self._pacer(attempt, begun, ready.route),
+            check_lease=self.lease.check,
             memory=StoredMemory(store, account=ready.route.ref.id, clock=clock),
             kept=begun.kept,
             keep=self._keeper(begun),
@@ -107,11 +110,12 @@ class Sending:
         def pace() -> None:
             if is_paid:
                 is_paid.clear()
-                return
-            try:
-                self.admission.wait_between_calls(route)
-            except StoreError as error:  # half a delivery must not be left for that; the service can still say 429
-                log_of(attempt, begun).warning("not paced", error=str(error))
+            else:
+                try:
+                    self.admission.wait_between_calls(route)
+                except StoreError as error:  # half a delivery must not be left for that; the service can still say 429
+                    log_of(attempt, begun).warning("not paced", error=str(error))
+            self.lease.check()
 
         return pace
 

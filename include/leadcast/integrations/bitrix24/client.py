@@ -9,7 +9,7 @@ from urllib.parse import urlencode, urlsplit
 
 from pydantic import SecretStr
 
-from leadcast.core.errors import CredentialsError, RejectedError, TransientError, UnknownOutcome
+from leadcast.core.errors import LEASE_OVER, CredentialsError, RejectedError, TransientError, UnknownOutcome
 from leadcast.core.model import Lead
 from leadcast.core.redact import one_line, scrub, secrets_in
 from leadcast.core.tokens import TokenPair
@@ -163,8 +163,9 @@ class Bitrix24Client:
             return self._sent(method, params)
         try:
             answer = self._sent(method, params)
-        except TransientError:  # nobody there; nothing was sent
-            pass
+        except TransientError as error:  # nobody there; nothing was sent
+            if error.code == LEASE_OVER:
+                raise
         else:
             if code_of(answer) not in NOBODY_OF_OURS and answer.status != 404:
                 return answer

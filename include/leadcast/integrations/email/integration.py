@@ -18,7 +18,7 @@ from email.message import EmailMessage
 from typing import Any
 
 from leadcast.core.digest import digest
-from leadcast.core.errors import CredentialsError, SettingsError, TransientError
+from leadcast.core.errors import LEASE_OVER, CredentialsError, SettingsError, TransientError
 from leadcast.core.model import Lead, Receipt
 from leadcast.integrations.base import Account, Call, Integration
 from leadcast.integrations.connection import ConnectionFields
@@ -86,6 +86,7 @@ class Email(Integration[EmailSettings, EmailCredentials]):
                 message,
                 progress.left,
                 answered=progress.keep,
+                check=call.check_lease,
                 timeout_s=deadline.left_s(call.timeout_s),
             )
 
@@ -94,7 +95,7 @@ class Email(Integration[EmailSettings, EmailCredentials]):
                 sent = with_token(server, call=call, use=mail)
             except TransientError as error:
                 error.so_far = progress.so_far(dict.fromkeys(progress.left, error.code))
-                if not error.counts and error.retry_after_s is None:
+                if not error.counts and error.retry_after_s is None and error.code != LEASE_OVER:
                     error.retry_after_s = progress.next_pause_s()
                 raise
             if sent.put_off:

@@ -76,12 +76,17 @@ def _unheard(sent: Sent) -> None:
     pass
 
 
+def _unchecked() -> None:
+    pass
+
+
 def send(
     server: MailServer,
     message: EmailMessage,
     recipients: Sequence[str],
     *,
     answered: Callable[[Sent], None] = _unheard,
+    check: Callable[[], None] = _unchecked,
     timeout_s: float = 300.0,
 ) -> Sent:
     """Sends the message once, to all recipients that the server takes. It may be that it takes none.
@@ -89,6 +94,7 @@ def send(
     Args:
         recipients: addresses, as `mail_address` returns them.
         answered: told the outcome as soon as it is known, before saying goodbye.
+        check: called right before the message itself is sent; what it raises ends the dialogue, and nobody was mailed.
         timeout_s: for the whole dialogue.
 
     Raises:
@@ -104,7 +110,7 @@ def send(
             put_off = _offer_sender(client, server, size_bytes=len(letter))
             left = dict.fromkeys(recipients, put_off) if put_off else _offer_recipients(client, server, recipients)
         taken = tuple(recipient for recipient in recipients if recipient not in left)
-        refusal = _transferred(client, server, letter) if taken else None
+        refusal = _transferred(client, server, letter, check=check) if taken else None
         sent = Sent(taken, left) if refusal is None else Sent((), {**left, **dict.fromkeys(taken, refusal)})
         answered(sent)
     return sent
@@ -161,7 +167,9 @@ def _check_ours(server: MailServer, left: Mapping[str, Refusal], asked: int) -> 
         raise against_us(server, fault, next(iter(left.values())))
 
 
-def _transferred(client: smtplib.SMTP, server: MailServer, letter: bytes) -> Refusal | None:
+def _transferred(
+    client: smtplib.SMTP, server: MailServer, letter: bytes, *, check: Callable[[], None]
+) -> Refusal | None:
     """None: the server has taken the message for all who passed."""
     wait_at_most(client, max(server.timeout_s, FINAL_DOT_TIMEOUT_S))
     code: int
@@ -170,6 +178,11 @@ def _transferred(client: smtplib.SMTP, server: MailServer, letter: bytes) -> Ref
     with nothing_sent(server):
         code, reply = client.docmd("data")
     if code == _GO_ON:
+        try:
+            check()
+        except BaseException:
+            client.close()  # without its last dot it is no message
+            raise
         code, reply = _answer_to(client, letter)
         if code < 0:
             raise UnknownOutcome(

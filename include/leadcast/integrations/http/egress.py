@@ -7,7 +7,8 @@ and a lead that is sent twice is the worst that can happen here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from time import monotonic
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,10 @@ __all__ = ["Answer", "Egress"]
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
+def _unchecked() -> None:
+    pass
+
+
 class Egress:
     """Sends HTTP requests: each once, on a connection of its own, without cookies or redirects.
 
@@ -39,6 +44,13 @@ class Egress:
         self, *, allowed_networks: Sequence[Network] = (), connect_timeout_s: float = 10.0, proxy: str = ""
     ) -> None:
         self._connector = Connector(allowed_networks=allowed_networks, connect_timeout_s=connect_timeout_s, proxy=proxy)
+        self._check: Callable[[], None] = _unchecked
+
+    def guarded(self, check: Callable[[], None]) -> Egress:
+        """The same, but for a check that is made before anything is sent, on the connection that stands by then."""
+        guarded = copy(self)
+        guarded._check = check
+        return guarded
 
     @classmethod
     def under(cls, settings: Settings, integration_type: str = "") -> Egress:
@@ -77,12 +89,14 @@ class Egress:
             UnknownOutcome: it was sent, and no answer came.
             Blocked: the address is not one that we send to.
             Unsendable: a header cannot be sent.
+            Exception: of the check, if this one is `guarded`; nothing was sent.
         """
         target = Target.of(url)
         content, all_headers = prepared(target, headers, json, body)
         deadline = monotonic() + timeout_s
         line = self._connector.connect(target, public_only=public_only, operators=operators, deadline=deadline)
         try:
+            self._check()
             return exchange(line, target, method, all_headers, content, deadline, max_answer_bytes, body_s)
         finally:
             line.close()

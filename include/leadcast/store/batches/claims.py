@@ -227,14 +227,16 @@ def ensure_claim(connection: Connection, *, batch_id: str, run_id: str) -> bool:
 
 
 def reopen(connection: Connection, *, batch_id: str, run_id: str) -> None:
-    """Opens a batch that has ended: a delivery's outcome has changed since, and whoever settles its wave sees that.
+    """Opens a batch that has ended, or waits: a delivery's outcome has changed since, and whoever settles its wave sees
+    that.
 
     Args:
         run_id: the run that has changed it.
     """
     row = _locked(connection, batch_id)
-    if BatchStatus(row.status).is_final:
-        _claim_locked(connection, row, run_id=run_id or row.wave_id)
+    its_run = run_id or row.wave_id
+    if its_run and (BatchStatus(row.status).is_final or row.let_go):
+        _claim_locked(connection, row, run_id=its_run)
 
 
 def _locked(connection: Connection, batch_id: str) -> Row[Any, Any, Any, Any]:

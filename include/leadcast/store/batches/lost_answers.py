@@ -6,23 +6,18 @@ from __future__ import annotations
 from sqlalchemy import Connection, select
 
 from leadcast.core import model
-from leadcast.core.model import AttemptOutcome, DeliveryState
+from leadcast.core.model import DeliveryState
 from leadcast.store.batches.ledger import Begun
-from leadcast.store.schema import attempts, deliveries
+from leadcast.store.batches.ledger.ended_attempts import is_of
+from leadcast.store.schema import deliveries
 
 
-def is_written(connection: Connection, begun: Begun, *, worker: str) -> bool:
+def is_written(connection: Connection, begun: Begun) -> bool:
     """Whether this attempt is in the ledger, and nobody has taken it for dead since. A commit that is still under way
     is waited for."""
-    connection.execute(select(deliveries.c.id).where(deliveries.c.id == begun.delivery_id).with_for_update())
-    query = select(attempts.c.id).where(
-        attempts.c.id == begun.attempt_id,
-        attempts.c.delivery_id == begun.delivery_id,
-        attempts.c.number == begun.attempt,
-        attempts.c.worker == worker,
-        attempts.c.outcome == AttemptOutcome.RUNNING,
-    )
-    return connection.execute(query).scalar() is not None
+    known = select(deliveries.c.worker_id, deliveries.c.epoch, deliveries.c.state)
+    row = connection.execute(known.where(deliveries.c.id == begun.delivery_id).with_for_update()).one()
+    return is_of(row, begun)
 
 
 def is_heard(connection: Connection, begun: Begun, *, is_delivered: bool) -> bool:
@@ -32,8 +27,6 @@ def is_heard(connection: Connection, begun: Begun, *, is_delivered: bool) -> boo
     Args:
         is_delivered: it has ended with success.
     """
-    both = attempts.join(deliveries, deliveries.c.id == attempts.c.delivery_id)
-    query = select(attempts.c.outcome, deliveries.c.state).select_from(both).where(attempts.c.id == begun.attempt_id)
-    row = connection.execute(query).one()
-    is_running = row.outcome == AttemptOutcome.RUNNING
-    return model.is_heard(is_running=is_running, state=DeliveryState(row.state), is_delivered=is_delivered)
+    known = select(deliveries.c.epoch, deliveries.c.state, deliveries.c.worker_id)
+    row = connection.execute(known.where(deliveries.c.id == begun.delivery_id)).one()
+    return model.is_heard(is_running=is_of(row, begun), state=DeliveryState(row.state), is_delivered=is_delivered)

@@ -10,7 +10,8 @@ from sqlalchemy import Connection, Row, Select, select
 
 from leadcast.core.model import DeliveryState
 from leadcast.store.batches.waiting import begun_at
-from leadcast.store.schema import deliveries
+from leadcast.store.lease import is_held
+from leadcast.store.schema import batches, deliveries
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,9 @@ class DeliverySnapshot:
     round_at: datetime | None
     begun_at: datetime | None
     """When the first attempt of its round has begun. None has of one that was only put off so far."""
+    is_held: bool
+    """A process that may live is sending it."""
+    worker_id: int | None = None
 
     @property
     def is_not_begun(self) -> bool:
@@ -43,9 +47,14 @@ def of_batch(connection: Connection, *, batch_id: str) -> list[DeliverySnapshot]
     return [_snapshot(row) for row in rows]
 
 
-def of_delivery(connection: Connection, *, delivery_id: str) -> DeliverySnapshot:
-    """The delivery of this id, which is known to be there."""
-    return _snapshot(connection.execute(_COLUMNS.where(deliveries.c.id == delivery_id)).one())
+def held_of_wave(connection: Connection, *, run_id: str) -> set[str]:
+    """Ids of what is being sent, by processes that may live, in the batches that a wave has."""
+    rows = connection.execute(
+        select(deliveries.c.id)
+        .join(batches, batches.c.id == deliveries.c.batch_id)
+        .where(batches.c.wave_id == run_id, deliveries.c.state == DeliveryState.SENDING, is_held())
+    )
+    return set(rows.scalars())
 
 
 _COLUMNS: Select[Any] = select(
@@ -59,6 +68,8 @@ _COLUMNS: Select[Any] = select(
     deliveries.c.next_attempt_at,
     deliveries.c.round_at,
     begun_at().label("begun_at"),
+    is_held().label("is_held"),
+    deliveries.c.worker_id,
 )
 
 
@@ -74,4 +85,6 @@ def _snapshot(row: Row[Any]) -> DeliverySnapshot:
         next_attempt_at=row.next_attempt_at,
         round_at=row.round_at,
         begun_at=row.begun_at,
+        is_held=row.is_held,
+        worker_id=row.worker_id,
     )

@@ -104,8 +104,8 @@ def erase_words(connection: Connection, *, before: datetime) -> Erased:
 
 
 def written_since(connection: Connection, *, since: datetime) -> list[tuple[str, str]]:
-    """Batches erased after `since` into which an attempt wrote its outcome later: it had lost its lock, and was taken
-    for dead. Their ids, each with its lead's."""
+    """Batches erased after `since` into which an attempt wrote its outcome later: its lease was over, and it was
+    taken for dead. Their ids, each with its lead's."""
     later = exists().where(deliveries.c.batch_id == batches.c.id, deliveries.c.finished_at > batches.c.erased_at)
     query = select(batches.c.id, batches.c.lead_id).where(batches.c.erased_at > since, or_(later, HOLDS_LEAD), RESTS)
     return [(row.id, row.lead_id) for row in connection.execute(query.order_by(batches.c.id))]

@@ -1,7 +1,7 @@
-"""Whether something stands between us and PostgreSQL that takes away what we count on: sessions of our own.
+"""Whether something stands between us and PostgreSQL that shares sessions, and whether our time-outs are in force.
 
-A PgBouncer in transaction mode hands each transaction to whichever session is free. A lock that is held in a session is
-then anybody's: two attempts of one delivery would run at once, and nothing would say so.
+A PgBouncer in transaction mode hands each transaction to whichever session is free. No lead minds: none of our locks
+outlives its transaction. To make indexes late, a session of one's own is needed.
 """
 
 from __future__ import annotations

@@ -12,8 +12,9 @@ from sqlalchemy import Connection, func, insert, select, update
 from leadcast.core.model import AttemptOutcome, DeliveryState, Lead, ManualAction
 from leadcast.store.batches import rounds
 from leadcast.store.batches.leads import from_data
-from leadcast.store.batches.ledger.due_deliveries import Due, has_ended_since
-from leadcast.store.batches.ledger.rows import locked_row, mark_died, round_of
+from leadcast.store.batches.ledger.due_deliveries import Due, has_ended_since, refuse_what_was_made_since
+from leadcast.store.batches.ledger.rows import free_row, mark_died, round_of
+from leadcast.store.lease import Lease
 from leadcast.store.schema import attempts, batches, deliveries
 
 
@@ -30,6 +31,10 @@ class Begun:
     accepted_at: datetime
     attempt: int
     attempt_id: int
+    epoch: int
+    """Its fencing token."""
+    worker_id: int
+    """Whose lease holds it."""
     tries: int
     round_at: datetime
     before: DeliveryState
@@ -47,7 +52,7 @@ def begin(
     connection: Connection,
     delivery_id: str,
     *,
-    worker: str,
+    lease: Lease,
     now: datetime,
     seen: Due | None = None,
     account: str | None = None,
@@ -56,17 +61,23 @@ def begin(
     """Marks the delivery `sending` and writes a new attempt. None: it is delivered or cancelled, nothing is to be sent.
 
     Args:
+        lease: of the process that is to send it. Begun here, too.
         seen: as it was looked at before. None also where it has ended since.
         action: a person wants this attempt. Which one it was is kept, so that it counts once; none: the last one is
             still known.
 
     Raises:
+        HeldByAnother: somebody else is sending it, or has begun it since.
         StoreError: there is no such delivery.
     """
-    row = locked_row(connection, delivery_id)
+    row = free_row(connection, delivery_id)
     before = DeliveryState(row.state)
-    if not before.may_become(DeliveryState.SENDING) or (seen is not None and has_ended_since(row, seen)):
+    if not before.may_become(DeliveryState.SENDING):
         return None
+    if seen is not None:
+        refuse_what_was_made_since(row, seen)
+        if has_ended_since(row, seen):
+            return None
     if before is DeliveryState.SENDING:
         mark_died(connection, delivery_id, now=now)
     if action is not None and action.which:
@@ -74,6 +85,7 @@ def begin(
     in_doubt_since = _in_doubt_since(connection, delivery_id) if row.in_doubt else None
     number = row.attempts + 1
     was_refused = number > 1 and _was_refused(connection, delivery_id)
+    worker_id = lease.take(connection)
     tries_before, round_at = round_of(row, now=now)
     tries = tries_before + 1
     connection.execute(
@@ -82,6 +94,8 @@ def begin(
         .values(
             state=DeliveryState.SENDING,
             attempts=number,
+            epoch=row.epoch + 1,
+            worker_id=worker_id,
             tries=tries,
             round_at=round_at,
             in_doubt=True,
@@ -96,7 +110,9 @@ def begin(
     )
     attempt_id = connection.execute(
         insert(attempts)
-        .values(delivery_id=delivery_id, number=number, outcome=AttemptOutcome.RUNNING, worker=worker, started_at=now)
+        .values(
+            delivery_id=delivery_id, number=number, outcome=AttemptOutcome.RUNNING, worker=lease.name, started_at=now
+        )
         .returning(attempts.c.id)
     ).scalar_one()
     # with the delivery's lock held: whoever erases waits for it, and what was read with it may be older
@@ -112,6 +128,8 @@ def begin(
         accepted_at=row.accepted_at,
         attempt=number,
         attempt_id=attempt_id,
+        epoch=row.epoch + 1,
+        worker_id=worker_id,
         tries=tries,
         round_at=round_at,
         before=before,
@@ -141,5 +159,10 @@ def _was_refused(connection: Connection, delivery_id: str) -> bool:
 
 
 def keep(connection: Connection, begun: Begun, progress: Mapping[str, Any]) -> None:
-    """Writes down how far the attempt is, for the next one."""
-    connection.execute(update(deliveries).where(deliveries.c.id == begun.delivery_id).values(kept=dict(progress)))
+    """Writes down how far the attempt is, for the next one. Of one that was given up for dead, nothing is written."""
+    connection.execute(
+        update(deliveries)
+        .where(deliveries.c.id == begun.delivery_id, deliveries.c.state == DeliveryState.SENDING)
+        .where(deliveries.c.epoch == begun.epoch, deliveries.c.worker_id == begun.worker_id)
+        .values(kept=dict(progress))
+    )

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, update
 from leadcast.core.errors import DeliveryError
 from leadcast.core.model import DeliveryState, ManualAction
 from leadcast.store.batches import rounds
-from leadcast.store.batches.ledger.rows import begins_round, error_as_json, locked_row, mark_died, round_of
+from leadcast.store.batches.ledger.rows import HeldByAnother, begins_round, error_as_json, free_row, mark_died, round_of
 from leadcast.store.schema import deliveries
 
 
@@ -32,6 +32,8 @@ class Due:
     waits_for: str
     next_attempt_at: datetime | None
     attempts: int
+    epoch: int
+    """The fencing token of the last attempt."""
     last_clear: str
     """Which clear of its task it was last begun for; empty: none."""
     age_counts_from: datetime
@@ -46,9 +48,10 @@ def due(connection: Connection, delivery_id: str, *, now: datetime) -> Due | Non
     """The delivery as it stands. None: it is delivered or cancelled, nothing is to be sent.
 
     Raises:
+        HeldByAnother: somebody is sending it.
         StoreError: there is no such delivery.
     """
-    row = locked_row(connection, delivery_id)
+    row = free_row(connection, delivery_id)
     state = DeliveryState(row.state)
     if not state.may_become(DeliveryState.SENDING):
         return None
@@ -66,6 +69,7 @@ def due(connection: Connection, delivery_id: str, *, now: datetime) -> Due | Non
         waits_for=row.waits_for or "",
         next_attempt_at=row.next_attempt_at,
         attempts=row.attempts,
+        epoch=row.epoch,
         last_clear=row.asked or "",
         age_counts_from=row.asked_at or row.accepted_at,
         is_erased=row.erased_at is not None,
@@ -80,6 +84,17 @@ def has_ended_since(row: Row[Any], seen: Due) -> bool:
     state = DeliveryState(row.state)
     has_ended = state in (DeliveryState.FAILED, DeliveryState.UNKNOWN) and state is not seen.state
     return has_ended or (row.cancelled_at is not None and not seen.is_cancelled)
+
+
+def refuse_what_was_made_since(row: Row[Any], seen: Due) -> None:
+    """An attempt that was made since it was looked at has said what is to become of it.
+
+    Raises:
+        HeldByAnother: there was one; or the one that was on its way then, and taken for dead, has ended.
+    """
+    has_ended = seen.state is DeliveryState.SENDING and row.state != DeliveryState.SENDING
+    if has_ended or row.epoch != seen.epoch:
+        raise HeldByAnother(0.0)
 
 
 def wake(connection: Connection, delivery_id: str) -> None:
@@ -105,14 +120,21 @@ def postpone(
         waits_for: empty: its own run comes back to it.
         decided: a person has started again what was `unknown`, and the service cannot be asked: it may be sent.
         action: a person wants this attempt; whoever makes it later does so for him.
+
+    Raises:
+        HeldByAnother: somebody has begun it meanwhile.
     """
-    row = locked_row(connection, item.delivery_id)
-    if not DeliveryState(row.state).may_become(DeliveryState.RETRYING) or has_ended_since(row, item):
+    row = free_row(connection, item.delivery_id)
+    if not DeliveryState(row.state).may_become(DeliveryState.RETRYING):
+        return False
+    refuse_what_was_made_since(row, item)
+    if has_ended_since(row, item):
         return False
     if item.state is DeliveryState.SENDING:
         mark_died(connection, item.delivery_id, now=now)
     values: dict[str, Any] = {
         "state": DeliveryState.RETRYING,
+        "worker_id": None,
         "tries": item.tries,
         "round_at": item.round_at,
         "account": account,

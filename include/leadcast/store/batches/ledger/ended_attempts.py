@@ -37,15 +37,17 @@ class Ended:
 
 def end(connection: Connection, begun: Begun, ended: Ended, *, now: datetime, run_id: str = "") -> DeliveryState:
     """Writes how the attempt ended. Returns what the delivery is now: in a batch that was cancelled meanwhile, nothing
-    follows; of an attempt that was given up for dead, only its success counts, and only where none has followed.
+    follows; of an attempt that was given up for dead, only its success counts, and only where nobody sends it then.
 
     Args:
         run_id: the attempt's. If its batch has ended meanwhile, this run has to settle it anew.
     """
     # the delivery's lock comes first: whoever cancels or takes over holds it, and what he wrote is then seen
-    state = DeliveryState(locked_row(connection, begun.delivery_id).state)
+    row = locked_row(connection, begun.delivery_id)
+    state = DeliveryState(row.state)
     error = None if ended.error is None else error_as_json(ended.error)
-    is_ours = _end_attempt(connection, begun, ended.outcome, error, now=now)
+    is_ours = is_of(row, begun)
+    _end_attempt(connection, begun, ended.outcome, error, now=now)
     if not is_heard(is_running=is_ours, state=state, is_delivered=ended.state is DeliveryState.DELIVERED):
         return state
     if not is_ours:
@@ -61,6 +63,7 @@ def end(connection: Connection, begun: Begun, ended: Ended, *, now: datetime, ru
             in_doubt=ended.in_doubt,
             receipt=None if ended.receipt is None else asdict(ended.receipt),
             error=error,
+            worker_id=None,
             tries=begun.tries if ended.counts else begun.tries - 1,
             waits_for=ended.waits_for or None,
             next_attempt_at=ended.next_attempt_at,
@@ -70,15 +73,19 @@ def end(connection: Connection, begun: Begun, ended: Ended, *, now: datetime, ru
     return ended.state
 
 
+def is_of(row: Any, begun: Begun) -> bool:
+    """Whether a delivery, as its row stands, is still this attempt's. The number alone does not say so: a failover may
+    have lost the commit that gave it."""
+    return bool((row.state, row.epoch, row.worker_id) == (DeliveryState.SENDING, begun.epoch, begun.worker_id))
+
+
 def _end_attempt(
     connection: Connection, begun: Begun, outcome: AttemptOutcome, error: Mapping[str, Any] | None, *, now: datetime
-) -> bool:
-    """Writes the attempt's outcome. False: its lock was lost with the database's session, and it was buried since."""
-    this_one = attempts.c.id == begun.attempt_id
-    before = connection.execute(select(attempts.c.outcome).where(this_one)).scalar()
+) -> None:
+    """Writes the attempt's outcome, also where it was given up for dead meanwhile: that is what people look for."""
     connection.execute(
         update(attempts)
-        .where(this_one)
+        .where(attempts.c.id == begun.attempt_id)
         .values(
             outcome=outcome,
             code=error["code"] if error else None,
@@ -86,7 +93,6 @@ def _end_attempt(
             finished_at=now,
         )
     )
-    return before == AttemptOutcome.RUNNING
 
 
 def _is_cancelled(connection: Connection, begun: Begun) -> bool:
@@ -97,13 +103,17 @@ def _is_cancelled(connection: Connection, begun: Begun) -> bool:
 def close(
     connection: Connection, *, delivery_id: str, state: DeliveryState, error: DeliveryError | None, now: datetime
 ) -> None:
-    """Ends a delivery that nobody works on any more. `error` None: the last attempt's error stays."""
-    before = DeliveryState(locked_row(connection, delivery_id).state)
-    if not before.may_become(state):
+    """Ends a delivery that nobody works on any more; one that somebody has begun since is left alone. `error` None: the
+    last attempt's error stays."""
+    row = locked_row(connection, delivery_id)
+    before = DeliveryState(row.state)
+    if not before.may_become(state) or (row.held_s or 0) > 0:
         return
     if before is DeliveryState.SENDING:
         mark_died(connection, delivery_id, now=now)
-    values: dict[str, Any] = {"state": state, "finished_at": now, "next_attempt_at": None, "waits_for": None}
+    values: dict[str, Any] = {
+        "state": state, "finished_at": now, "next_attempt_at": None, "waits_for": None, "worker_id": None,
+    }  # fmt: skip
     if error is not None:
         values["error"] = error_as_json(error)
     connection.execute(update(deliveries).where(deliveries.c.id == delivery_id).values(**values))

@@ -10,7 +10,23 @@ from sqlalchemy import Connection, Row, select, update
 from leadcast.core.errors import DeliveryError, StoreError
 from leadcast.core.model import AttemptOutcome, DeliveryState
 from leadcast.store.batches.waiting import begun_at
+from leadcast.store.lease import end_if_over, held_s
 from leadcast.store.schema import attempts, batches, deliveries
+
+_RENEWED_S = 5.0
+"""When to look again at what was renewed in the moment when it was to be taken over."""
+
+
+class HeldByAnother(Exception):  # noqa: N818 - the same as `Postponed`: not an error, but how it stands
+    """Another attempt of the delivery is on its way, or has been made since it was looked at.
+
+    Args:
+        left_s: how many seconds it has at least until anybody may take over; 0: it has ended.
+    """
+
+    def __init__(self, left_s: float) -> None:
+        super().__init__("Another attempt of this delivery is still on its way.")
+        self.left_s = left_s
 
 
 def locked_row(connection: Connection, delivery_id: str) -> Row[Any]:
@@ -28,6 +44,7 @@ def locked_row(connection: Connection, delivery_id: str) -> Row[Any]:
             batches.c.erased_at,
             batches.c.cancelled_at,
             begun_at().label("begun_at"),
+            held_s().label("held_s"),
         )
         .join(batches, deliveries.c.batch_id == batches.c.id)
         .where(deliveries.c.id == delivery_id)
@@ -35,6 +52,21 @@ def locked_row(connection: Connection, delivery_id: str) -> Row[Any]:
     ).one_or_none()
     if row is None:
         raise StoreError(f"The ledger has no delivery {delivery_id!r}.")
+    return row
+
+
+def free_row(connection: Connection, delivery_id: str) -> Row[Any]:
+    """The same, for who is to work on it. Whoever was sending it is dead from here on, and can change nothing.
+
+    Raises:
+        HeldByAnother: somebody who may live is sending it.
+        StoreError: there is no such delivery.
+    """
+    row = locked_row(connection, delivery_id)
+    if row.held_s is not None and row.held_s > 0:
+        raise HeldByAnother(float(row.held_s))
+    if row.state == DeliveryState.SENDING and not end_if_over(connection, row.worker_id):
+        raise HeldByAnother(_RENEWED_S)
     return row
 
 
@@ -57,7 +89,9 @@ def mark_died(connection: Connection, delivery_id: str, *, now: datetime) -> Non
         update(attempts)
         .where(attempts.c.delivery_id == delivery_id, attempts.c.outcome == AttemptOutcome.RUNNING)
         .values(
-            outcome=AttemptOutcome.DIED, message="The process ended before the outcome was written.", finished_at=now
+            outcome=AttemptOutcome.DIED,
+            message="Nothing was heard of its process for as long as its lease lasts.",
+            finished_at=now,
         )
     )
 
