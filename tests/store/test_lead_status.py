@@ -19,7 +19,7 @@ from leadcast.core.request_errors import LeadNotFound
 from leadcast.core.settings import Settings
 from leadcast.engine.tell.lead_status import LeadStatus
 from leadcast.flow.inbox import Inbox, look_up
-from leadcast.flow.notify import Dispatcher, Sender
+from leadcast.flow.notify import Dispatcher, Sender, Story
 from leadcast.flow.plan import plan
 from leadcast.flow.settle import Settler
 from leadcast.lead_table.table import LeadTable
@@ -256,16 +256,26 @@ def test_a_lead_that_the_table_does_not_have_is_no_error(
     assert ("lead_status", "sent", 1) in queued(store)
 
 
-def test_two_processes_do_not_write_one_leads_status_at_once(
-    inbox: Inbox, store: Store, settler: Settler, clock: StoppedClock, dispatcher: Dispatcher, table: Table
+def test_who_has_overwritten_a_newer_status_writes_again(
+    inbox: Inbox, store: Store, settler: Settler, clock: StoppedClock, table: Table
 ) -> None:
-    end(store, settler, clock, inbox.accept(REQUEST).batch_id, True, True)
-    with store.lock("lead-status:7") as held:
-        assert held
-        dispatcher.flush(bound_s=10)
-    assert table.state() == "new"
-    clock.pass_s(30)
-    dispatcher.flush(bound_s=10)
+    first = inbox.accept(REQUEST).batch_id
+    end(store, settler, clock, first, False, False)
+    clock.pass_s(1)
+    second = inbox.accept(REQUEST).batch_id
+    write = table.write_status
+
+    def held_up(lead_id: str, status: BatchStatus, **more: Any) -> bool:
+        table.write_status = write  # type: ignore[method-assign]
+        end(store, settler, clock, second, True, True)
+        other(story, timeout_s=10)
+        assert table.state() == "completed"
+        return write(lead_id, status, **more)
+
+    with store.begin() as connection:
+        story = Story(key="k", occasion="failed", reason="", batch=views.batch(connection, first))
+    table.write_status, other = held_up, LeadStatus(store, table)  # type: ignore[method-assign]
+    LeadStatus(store, table)(story, timeout_s=10)
     assert table.state() == "completed"
 
 

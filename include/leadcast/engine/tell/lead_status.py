@@ -16,6 +16,8 @@ from leadcast.store.database import Store
 
 log = structlog.get_logger("leadcast.notify")
 
+_ROUNDS = 4
+
 
 class StatusSink(Protocol):
     """The user's own lead table, as far as a status goes into it."""
@@ -29,25 +31,34 @@ class LeadStatus:
     """The sender of the channel `lead_status`: writes a lead's status back into the user's own table.
 
     What it writes is the status that the lead has now, its newest batch's, not the one that the row was queued for. So
-    rows may go out late, twice and in any order, and the table ends with what is true.
+    rows may go out late, twice and in any order, and the table ends with what is true: whoever has written looks again,
+    since another may have written something newer in between, and it was overwritten.
     """
 
     store: Store
     sink: StatusSink
 
     def __call__(self, story: Story, *, timeout_s: float) -> None:
-        """Writes it once. How long that may take is the sink's own matter."""
+        """Writes it. How long that may take is the sink's own matter.
+
+        Raises:
+            TransientError: it has changed each time that it was written. The row stays in the outbox.
+        """
         if story.batch is None:
             return
         lead_id = story.batch.lead_id
-        # between reading the status and writing it nobody else may write a newer one
-        with self.store.lock(f"lead-status:{lead_id}") as is_ours:
-            if not is_ours:
-                raise TransientError("Another process is writing this lead's status.")
-            with self.store.begin() as connection:
-                newest = batches.newest_ended(connection, lead_id=lead_id)
-            if newest is None:
+        written: tuple[BatchStatus, datetime] | None = None
+        for _ in range(_ROUNDS):
+            newest = self._newest(lead_id)
+            if newest is None or newest == written:
                 return
             status, since = newest
             if not self.sink.write_status(lead_id, status, at=since):
                 log.info("lead table has no such lead", lead_id=lead_id, status=status.value)
+                return
+            written = newest
+        raise TransientError("The lead's status changes faster than it can be written.")
+
+    def _newest(self, lead_id: str) -> tuple[BatchStatus, datetime] | None:
+        with self.store.begin() as connection:
+            return batches.newest_ended(connection, lead_id=lead_id)
