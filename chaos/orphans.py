@@ -29,9 +29,9 @@ _ROWS = {
         "SELECT count(*) FROM deliveries WHERE finished_at IS NOT NULL "
         "AND (waits_for IS NOT NULL OR next_attempt_at IS NOT NULL)"
     ),
-    "locks of attempts": (
-        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' "
-        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    "leases of attempts": "SELECT count(*) FROM workers WHERE lease_until > clock_timestamp()",
+    "deliveries that have ended and are held": (
+        "SELECT count(*) FROM deliveries WHERE state <> 'sending' AND worker_id IS NOT NULL"
     ),
 }
 

@@ -214,5 +214,6 @@ def _told(home: Home, ports: Ports, outside: Ports, *, armoury: Armoury, hooks: 
         "PYTHONPATH": str(home.project / "chaos" / "inside"),
         "CHAOS_FAULTS": str(armoury.root),
         "AIRFLOW__LEADCAST__RETRY_DELAY_S": "2",
+        "AIRFLOW__LEADCAST__WORKER_LEASE_S": "9",
         "AIRFLOW__LEADCAST__HOOKS_FILE": str(hooks),
     }

@@ -209,14 +209,14 @@ def _exchange(module: Any) -> None:
     exchange = module.exchange
 
     @wraps(exchange)
-    def exchanged(line: Any, target: Any, method: str, *args: Any) -> Any:
+    def exchanged(line: Any, target: Any, method: str, *args: Any, **kwargs: Any) -> Any:
         kind = getattr(_here, "kind", "any")
         is_write = method == "POST" and (kind in ("webhook", "callback") or bool(_WRITES.search(target.path)))
         _here.writes = is_write
         try:
             if is_write:
                 passing("call.before")
-            answer = exchange(line, target, method, *args)
+            answer = exchange(line, target, method, *args, **kwargs)
             if is_write:
                 passing("call.answered")
         finally:
@@ -244,7 +244,7 @@ def _smtp(module: Any) -> None:
     transferred = module._transferred
 
     @wraps(transferred)
-    def transferring(client: Any, *args: Any) -> Any:
+    def transferring(client: Any, *args: Any, **kwargs: Any) -> Any:
         replies = 0
         getreply = client.getreply
 
@@ -258,7 +258,7 @@ def _smtp(module: Any) -> None:
         client.getreply = counted
         passing("call.before")
         try:
-            outcome = transferred(client, *args)
+            outcome = transferred(client, *args, **kwargs)
         finally:
             client.getreply = getreply
         passing("call.answered")
