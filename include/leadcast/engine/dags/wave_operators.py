@@ -225,8 +225,9 @@ class SettleOperator(BaseOperator):
             failed_with=cache(lambda: work_lists.failed(context)),
         )
         unplanned.see_to(run, end.request)
-        self._wait_for_marked(settler(), run_id, end.wave)
-        settled = settler().wave(run_id, end.wave)
+        settles = settler()
+        self._wait_for_marked(settles, run_id, end.wave)
+        settled = settles.wave(run_id, end.wave)
         # what was requeued need not wait for the sweep
         next_run_id = ring_for_rest(config.store(), config.settings())
         if next_run_id is not None:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from leadcast.core.model import AttemptOutcome, DeliveryState, Lead, ManualAction
 from leadcast.store.batches import rounds
 from leadcast.store.batches.leads import from_data
-from leadcast.store.batches.ledger.due_deliveries import Due, has_ended_since, refuse_what_was_made_since
+from leadcast.store.batches.ledger.due_deliveries import Due, has_ended_since
 from leadcast.store.batches.ledger.rows import free_row, mark_died, round_of
 from leadcast.store.lease import Lease
 from leadcast.store.schema import attempts, batches, deliveries
@@ -72,12 +72,8 @@ def begin(
     """
     row = free_row(connection, delivery_id)
     before = DeliveryState(row.state)
-    if not before.may_become(DeliveryState.SENDING):
+    if not before.may_become(DeliveryState.SENDING) or (seen is not None and has_ended_since(row, seen)):
         return None
-    if seen is not None:
-        refuse_what_was_made_since(row, seen)
-        if has_ended_since(row, seen):
-            return None
     if before is DeliveryState.SENDING:
         mark_died(connection, delivery_id, now=now)
     if action is not None and action.which:

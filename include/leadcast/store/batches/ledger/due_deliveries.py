@@ -80,21 +80,18 @@ def due(connection: Connection, delivery_id: str, *, now: datetime) -> Due | Non
 
 def has_ended_since(row: Row[Any], seen: Due) -> bool:
     """Whether somebody has ended it, or cancelled its batch, since it was looked at. It may be `unknown` now, and
-    a new attempt would begin a new round that nobody has asked for."""
-    state = DeliveryState(row.state)
-    has_ended = state in (DeliveryState.FAILED, DeliveryState.UNKNOWN) and state is not seen.state
-    return has_ended or (row.cancelled_at is not None and not seen.is_cancelled)
-
-
-def refuse_what_was_made_since(row: Row[Any], seen: Due) -> None:
-    """An attempt that was made since it was looked at has said what is to become of it.
+    a new attempt would begin a new round that nobody has asked for.
 
     Raises:
-        HeldByAnother: there was one; or the one that was on its way then, and taken for dead, has ended.
+        HeldByAnother: an attempt was made since, or the one that was on its way then, and taken for dead, has ended:
+            it has said what is to become of the delivery.
     """
-    has_ended = seen.state is DeliveryState.SENDING and row.state != DeliveryState.SENDING
-    if has_ended or row.epoch != seen.epoch:
+    state = DeliveryState(row.state)
+    was_on_its_way = seen.state is DeliveryState.SENDING and state is not DeliveryState.SENDING
+    if was_on_its_way or row.epoch != seen.epoch:
         raise HeldByAnother(0.0)
+    has_ended = state in (DeliveryState.FAILED, DeliveryState.UNKNOWN) and state is not seen.state
+    return has_ended or (row.cancelled_at is not None and not seen.is_cancelled)
 
 
 def wake(connection: Connection, delivery_id: str) -> None:
@@ -125,10 +122,7 @@ def postpone(
         HeldByAnother: somebody has begun it meanwhile.
     """
     row = free_row(connection, item.delivery_id)
-    if not DeliveryState(row.state).may_become(DeliveryState.RETRYING):
-        return False
-    refuse_what_was_made_since(row, item)
-    if has_ended_since(row, item):
+    if not DeliveryState(row.state).may_become(DeliveryState.RETRYING) or has_ended_since(row, item):
         return False
     if item.state is DeliveryState.SENDING:
         mark_died(connection, item.delivery_id, now=now)
