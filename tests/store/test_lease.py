@@ -13,7 +13,7 @@ from sqlalchemy import func, select, text, update
 from leadcast.control.retry import Retrier
 from leadcast.core.clock import utc_now
 from leadcast.core.ending import Ending
-from leadcast.core.errors import LEASE_OVER, AttemptFailed, TransientError
+from leadcast.core.errors import LEASE_OVER, AttemptFailed, RejectedError, TransientError
 from leadcast.core.model import AttemptOutcome, BatchStatus, DeliveryState, Receipt
 from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Accepted
@@ -310,6 +310,24 @@ def test_but_that_it_has_arrived_is_while_nobody_sends_it(
     with store.begin() as connection:
         status = connection.execute(select(batches.c.status).where(batches.c.id == late.batch_id)).scalar_one()
     assert status == BatchStatus.COMPLETED
+
+
+def test_that_it_has_arrived_is_heard_while_another_sends_it_whatever_becomes_of_that(
+    store: Store, deliverer: Deliverer, settler: Settler, delivery_id: str
+) -> None:
+    late = begin(store, delivery_id, dead(store))
+
+    def arrive() -> None:
+        assert end(store, late, D.DELIVERED, receipt=Receipt(external_id="1")) is D.DELIVERED
+
+    refuses = RejectedError("It is there already.", code="duplicate")
+    another = Service(repeatable=True, answers=[refuses], while_sending=arrive)
+    assert deliverer.deliver(delivery_id, integration=another, last_in_run=False, run_id="w") is None
+    settler.batch(late.batch_id, run_id="w", ending=Ending())
+    with store.begin() as connection:
+        status = connection.execute(select(batches.c.status)).scalar_one()
+    assert (status, row(store, delivery_id).receipt["external_id"]) == (BatchStatus.COMPLETED, "1")
+    assert outcomes(store, delivery_id) == ["delivered", "rejected"]
 
 
 # I4: what is taken over is in doubt, and the service is asked for it late enough

@@ -108,6 +108,27 @@ def test_an_upgrade_that_never_gets_its_tables_says_so_and_changes_nothing(
     assert revision(older) == BEFORE
 
 
+def test_an_upgrade_has_all_tables_before_it_changes_the_first(older: Store) -> None:
+    """Who has one and comes for another in between would wait for the upgrade, and the upgrade for him, in each turn."""
+    with ThreadPoolExecutor(1) as pool:
+        with older.begin() as other:
+            other.execute(text("LOCK TABLE attempts IN ACCESS SHARE MODE"))  # no step changes it
+            upgraded = pool.submit(migrate.upgrade, older.engine)
+            until(lambda: waits_for(older, "attempts"))
+            assert not upgraded.done()
+        upgraded.result(timeout=HANGS_S)
+    assert revision(older) == migrate.newest()
+
+
+def test_tables_that_are_up_to_date_are_taken_from_nobody(older: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    migrate.upgrade(older.engine)
+    monkeypatch.setattr(migrate, "TAKES_TURNS_FOR_S", 1)
+    with older.begin() as long_one:
+        long_one.execute(select(func.count()).select_from(batches))
+        migrate.upgrade(older.engine)
+    assert revision(older) == migrate.newest()
+
+
 class Once(Service):
     """A service that can be asked what it was sent."""
 

@@ -76,15 +76,15 @@ def cancelled_state(*, in_doubt: bool) -> DeliveryState:
 
 def is_heard(*, is_running: bool, state: DeliveryState, is_delivered: bool) -> bool:
     """Whether what an attempt has ended with counts: not a second time, and of one that was given up for dead only its
-    success, and only where nobody sends it just now.
+    success. That it has arrived is true whatever else was begun since.
 
     Args:
         is_running: the delivery is still this attempt's (its fencing token stands there).
         state: its delivery's.
         is_delivered: it has ended with success.
     """
-    late = (DeliveryState.PENDING, DeliveryState.RETRYING, DeliveryState.UNKNOWN, DeliveryState.FAILED)
-    return is_running or (is_delivered and state in late)
+    has_ended_well = state in (DeliveryState.DELIVERED, DeliveryState.CANCELLED)
+    return is_running or (is_delivered and not has_ended_well)
 
 
 class AttemptOutcome(StrEnum):

@@ -68,7 +68,7 @@ class Deliverer:
         run_id: str = "",
         action: ManualAction | None = None,
     ) -> Receipt | None:
-        """Makes one attempt. None: there was nothing to do, it is delivered or cancelled.
+        """Makes one attempt. None: another has delivered it, or it is cancelled.
 
         Args:
             integration: that of the delivery's type.
@@ -142,8 +142,8 @@ class Deliverer:
 
     def _carried_out(
         self, attempt: Attempt, begun: Begun, admitted: Ready | Refused, admission: Admission, lease: Lease
-    ) -> Receipt:
-        """Sends it, and writes what has come of it.
+    ) -> Receipt | None:
+        """Sends it, and writes what has come of it. None: it has not arrived so, but by another attempt meanwhile.
 
         Raises:
             AttemptFailed: with the decision about the next attempt.
@@ -158,7 +158,7 @@ class Deliverer:
         if isinstance(sent.error, RateLimited) and admitted.route is not None:
             with suppress(StoreError):  # the outcome is written, and others may still be told by the service itself
                 admission.pause(admitted.route, pause_s=sent.error.retry_after_s or 0.0)
-        if decided.receipt is not None:  # enough of it has arrived
+        if decided.state is DeliveryState.DELIVERED:  # enough of it has arrived; or all, by one given up for dead
             return decided.receipt
         raise AttemptFailed(sent.error, retry_in_s=decided.wait_s, waits=bool(decided.waits_for))
 

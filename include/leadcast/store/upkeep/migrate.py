@@ -14,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 from tenacity import RetryError, Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from leadcast.core.errors import StoreError
+from leadcast.store.schema import metadata
 from leadcast.store.upkeep import late_indexes, late_values
 
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
@@ -35,7 +36,7 @@ def upgrade(engine: Engine, *, revision: str = "head") -> None:
         StoreError: a newer version of Leadcast has made the store, or it is in use all the time.
         IndexesUnmade: it is at that revision, and works; some indexes could not be made.
     """
-    _alone(engine, lambda connection: command.upgrade(_config(connection), revision))
+    _alone(engine, lambda connection: _go(connection, revision, command.upgrade))
     late_values.fill(engine, _declared(engine, "LATE_VALUES"))
     late_indexes.make(engine, _late_indexes(engine))
 
@@ -63,7 +64,7 @@ def downgrade(engine: Engine, *, revision: str = "base") -> None:
     Raises:
         StoreError: a newer version of Leadcast has made the store, or it is in use all the time.
     """
-    _alone(engine, lambda connection: command.downgrade(_config(connection), revision))
+    _alone(engine, lambda connection: _go(connection, revision, command.downgrade))
 
 
 def remove(engine: Engine) -> None:
@@ -75,7 +76,7 @@ def remove(engine: Engine) -> None:
 
     def drop(connection: Connection) -> None:
         if current(connection) is not None:
-            command.downgrade(_config(connection), "base")
+            _go(connection, "base", command.downgrade)
         connection.execute(text(f"DROP TABLE IF EXISTS {VERSION_TABLE}"))
 
     _alone(engine, drop)
@@ -87,6 +88,11 @@ def current(connection: Connection) -> str | None:
     if connection.execute(select(func.to_regclass(VERSION_TABLE))).scalar() is None:
         return None
     return connection.execute(select(column("version_num", Text)).select_from(table(VERSION_TABLE))).scalar()
+
+
+def _revision(name: str) -> str | None:
+    """Its number: of `head`, of `base` (none), or of itself."""
+    return None if name == "base" else newest() if name == "head" else name
 
 
 def newest() -> str:
@@ -119,6 +125,23 @@ def _one_turn(engine: Engine, work: Callable[[Connection], None]) -> None:
         connection.execute(text(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}"))
         refuse_newer(current(connection))
         work(connection)
+
+
+def _go(connection: Connection, revision: str, way: Callable[[Config, str], None]) -> None:
+    # tables that are as they should be are not taken from their users: `init` runs at each start
+    if current(connection) != _revision(revision):
+        _take_tables(connection)
+        way(_config(connection), revision)
+
+
+def _take_tables(connection: Connection) -> None:
+    """Takes all tables for this transaction, before it changes the first. Whoever has one of them and comes for another
+    meanwhile waits for this transaction, which waits for them, so that this turn is in vain: between the first table and
+    the last there must be no more than a moment, however many steps there are to do."""
+    present = select(func.unnest([each.name for each in metadata.sorted_tables]).label("name")).subquery()
+    names = connection.execute(select(present.c.name).where(func.to_regclass(present.c.name).is_not(None))).scalars()
+    if taken := ", ".join(names):
+        connection.execute(text(f"LOCK TABLE {taken} IN ACCESS EXCLUSIVE MODE"))
 
 
 def _is_in_use(error: BaseException) -> bool:

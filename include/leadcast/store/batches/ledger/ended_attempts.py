@@ -37,7 +37,7 @@ class Ended:
 
 def end(connection: Connection, begun: Begun, ended: Ended, *, now: datetime, run_id: str = "") -> DeliveryState:
     """Writes how the attempt ended. Returns what the delivery is now: in a batch that was cancelled meanwhile, nothing
-    follows; of an attempt that was given up for dead, only its success counts, and only where nobody sends it then.
+    follows; of an attempt that was given up for dead, only its success counts.
 
     Args:
         run_id: the attempt's. If its batch has ended meanwhile, this run has to settle it anew.
