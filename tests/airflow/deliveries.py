@@ -16,7 +16,7 @@ from typing import Any
 
 def main(kind: str, gate: Path, pairs: list[str]) -> int:
     """How many of the processes have failed."""
-    from leadcast.engine.dags.wave_operators import DeliverOperator
+    from leadcast.engine.dags.deliver_operator import DeliverOperator
     from leadcast.engine.processes import preload
     from leadcast.engine.settings import config
 
@@ -26,7 +26,7 @@ def main(kind: str, gate: Path, pairs: list[str]) -> int:
         operator = DeliverOperator(
             task_id=f"deliver_{kind}",
             integration=kind,
-            work={"delivery_id": delivery_id, "batch_id": batch_id, "label": delivery_id},
+            work={"parts": [{"delivery_id": delivery_id, "batch_id": batch_id}], "label": delivery_id},
         )
         with config.store().begin():
             pass

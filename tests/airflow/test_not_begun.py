@@ -50,7 +50,7 @@ def test_what_plan_finds_when_it_alone_is_cleared_is_not_taken_for_what_its_task
     run: Run, accept: Accept, store: Store, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The task of the first lead is a success, and at the place where the new list would have the second one."""
-    from leadcast.engine.dags.wave_operators import DeliverOperator
+    from leadcast.engine.dags.deliver_operator import DeliverOperator
 
     first = accept({"type": "telegram"}, {"type": "email"}, credentials=TELEGRAM | EMAIL)
     later: list[Accepted] = []
@@ -77,7 +77,8 @@ def test_what_plan_finds_when_it_alone_is_cleared_is_not_taken_for_what_its_task
 def test_a_store_that_is_away_whenever_a_delivery_is_to_begin_fails_none(
     run: Run, accept: Accept, store: Store, sandbox: Sandbox, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from leadcast.engine.dags.wave_operators import DeliverOperator, SettleOperator
+    from leadcast.engine.dags.deliver_operator import DeliverOperator
+    from leadcast.engine.dags.wave_operators import SettleOperator
     from leadcast.engine.settings import config
 
     attempt, settle = DeliverOperator._attempt, SettleOperator.execute
@@ -109,7 +110,7 @@ def test_a_delivery_whose_tasks_fail_before_it_is_begun_fails_in_the_end(
     run: Run, accept: Accept, store: Store, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else it would take a run each time, for ever. What rides with it goes on."""
-    from leadcast.engine.dags.wave_operators import DeliverOperator
+    from leadcast.engine.dags.deliver_operator import DeliverOperator
     from leadcast.engine.settings import config
 
     attempt = DeliverOperator._attempt

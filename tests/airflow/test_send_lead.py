@@ -285,7 +285,7 @@ def test_a_batch_of_which_several_tasks_were_cleared_is_told_again_once(
     """They run one after the other, and to the ledger those that have yet to come have ended long ago."""
     from leadcast.core.errors import AttemptFailed
     from leadcast.engine.dags import callbacks
-    from leadcast.engine.dags.wave_operators import DeliverOperator
+    from leadcast.engine.dags.deliver_operator import DeliverOperator
 
     sandbox.fault(service="telegram", kind="blocked", times=None)
     several = [TELEGRAM, {**TELEGRAM, "settings": {"chat_id": "@others"}}]
@@ -293,8 +293,10 @@ def test_a_batch_of_which_several_tasks_were_cleared_is_told_again_once(
     done = run()
     assert len(letters(sandbox, "sales@example.com")) == 1
     for index in (0, 1):
-        work = {"delivery_id": f"{accepted.batch_id}-{index}", "batch_id": accepted.batch_id, "label": ""}
-        operator = DeliverOperator(task_id="deliver_telegram", integration="telegram", work=work, retries=2)
+        parts = [{"delivery_id": f"{accepted.batch_id}-{index}", "batch_id": accepted.batch_id}]
+        operator = DeliverOperator(
+            task_id="deliver_telegram", integration="telegram", work={"parts": parts, "label": ""}, retries=2
+        )
         with pytest.raises(AttemptFailed):
             operator.execute({"run_id": done.run_id, "ti": SimpleNamespace(try_number=2, max_tries=3)})  # type: ignore[typeddict-item]
         assert batch(store, accepted).status is BatchStatus.PROCESSING

@@ -109,7 +109,7 @@ def test_an_upgrade_that_never_gets_its_tables_says_so_and_changes_nothing(
 
 
 def test_an_upgrade_has_all_tables_before_it_changes_the_first(older: Store) -> None:
-    """Who has one and comes for another in between would wait for the upgrade, and the upgrade for him, in each turn."""
+    """Who has one and comes for another in between would wait for the upgrade, and it for him, in each turn."""
     with ThreadPoolExecutor(1) as pool:
         with older.begin() as other:
             other.execute(text("LOCK TABLE attempts IN ACCESS SHARE MODE"))  # no step changes it

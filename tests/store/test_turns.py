@@ -66,7 +66,7 @@ def ids(made: Any) -> list[str]:
 
 
 def was_cleared(max_tries: int, *, retries: int = 2) -> bool:
-    from leadcast.engine.dags.wave_operators import DeliverOperator
+    from leadcast.engine.dags.deliver_operator import DeliverOperator
 
     return DeliverOperator._was_cleared(SimpleNamespace(retries=retries), max_tries)  # type: ignore[arg-type]
 

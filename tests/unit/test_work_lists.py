@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from leadcast.core.errors import AttemptFailed, TransientError
 from leadcast.engine.dags import work_lists
+from leadcast.flow.deliver.chunk import ChunkEnd
 from leadcast.integrations import registry
+from leadcast.store.batches.claims import Ref
 
 
 def context(states: Mapping[str, str | None], lists: Mapping[str, Sequence[str]]) -> Any:
@@ -19,14 +22,15 @@ def context(states: Mapping[str, str | None], lists: Mapping[str, Sequence[str]]
         (task_id,) = task_ids
         return {run_ids[0]: {name: state for name, state in states.items() if name.startswith(task_id)}}
 
-    def pulled(task_ids: str) -> list[dict[str, str]] | None:
+    def pulled(task_ids: str) -> list[dict[str, Any]] | None:
         return work(*lists[task_ids]) if task_ids in lists else None
 
     return {"run_id": "w", "ti": SimpleNamespace(get_task_states=states_of, xcom_pull=pulled)}
 
 
-def work(*delivery_ids: str) -> list[dict[str, str]]:
-    return [{"delivery_id": delivery_id} for delivery_id in delivery_ids]
+def work(*chunks: str) -> list[dict[str, Any]]:
+    """Chunks, each of these deliveries."""
+    return [{"parts": [{"delivery_id": part} for part in chunk.split()], "label": chunk} for chunk in chunks]
 
 
 def planned_again(
@@ -34,7 +38,7 @@ def planned_again(
 ) -> list[str]:
     lists = {work_lists.stub_of(kind): work() for kind in registry.types()} | {"in_telegram": work(*found)}
     work_lists.keep_places(context(states, {"in_telegram": had}), lists, at_most=at_most)
-    return [item["delivery_id"] for item in lists["in_telegram"]]
+    return [" ".join(part["delivery_id"] for part in item["parts"]) for item in lists["in_telegram"]]
 
 
 @pytest.mark.parametrize("state", ["success", "failed", "skipped", "running", "up_for_retry", "queued"])
@@ -74,3 +78,43 @@ def test_a_task_speaks_for_its_own_delivery() -> None:
 @pytest.mark.parametrize(("state", "blamed"), [("upstream_failed", {"a"}), ("failed", {"a"}), ("skipped", set())])
 def test_where_no_tasks_could_be_made_all_that_were_to_be_made_have_failed(state: str, blamed: set[str]) -> None:
     assert work_lists.failed(context({"deliver_telegram": state}, {"in_telegram": ["a"]})) == blamed
+
+
+def refs(count: int) -> list[Ref]:
+    return [Ref(f"d{number}", f"b{number}", f"lead-{number}", "telegram") for number in range(count)]
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, 5, 25, 26, 50, 51, 1000])
+def test_the_chunks_of_a_list_are_all_of_it_once_in_its_order(count: int) -> None:
+    chunks = work_lists.chunks(refs(count), "telegram")
+    parts = [(part["delivery_id"], part["batch_id"]) for item in chunks for part in item["parts"]]
+    assert parts == [(f"d{number}", f"b{number}") for number in range(count)]
+    sizes = [len(item["parts"]) for item in chunks]
+    assert max(sizes, default=0) <= work_lists.MOST
+    assert max(sizes, default=0) - min(sizes, default=0) <= len(sizes), "as even as they can be"
+
+
+def test_a_few_leads_have_a_task_each_which_is_called_after_them() -> None:
+    assert [item["label"] for item in work_lists.chunks(refs(2), "telegram")] == [
+        "lead-0 → telegram",
+        "lead-1 → telegram",
+    ]
+    assert [item["label"] for item in work_lists.chunks(refs(30), "telegram")] == ["15 leads → telegram"] * 2
+
+
+def test_a_task_speaks_for_its_whole_chunk() -> None:
+    of_run = context({"deliver_telegram_0": "success", "deliver_telegram_1": "failed"}, {"in_telegram": ["a b", "c d"]})
+    assert work_lists.marked_as_done(of_run) == {"a", "b"}
+    assert work_lists.failed(of_run) == {"c", "d"}
+
+
+def test_of_a_chunk_that_plan_has_found_again_only_what_is_new_comes_after_the_others() -> None:
+    states = {"deliver_telegram_0": "success"}
+    assert planned_again(states, had=["a b", "c"], found=["b c d", "a"]) == ["a b", "c", "d"]
+
+
+def test_what_has_come_of_a_chunk_stands_in_its_label() -> None:
+    failed = AttemptFailed(TransientError("No."), retry_in_s=None)
+    end = ChunkEnd(arrived=20, failed=[failed, failed], waits=[failed], not_begun=2)
+    ended = work_lists.ended_label("25 leads → telegram", end)
+    assert ended == "25 leads → telegram: 20 delivered, 2 failed, 1 wait, 2 to be sent"

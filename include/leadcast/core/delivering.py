@@ -25,6 +25,9 @@ class Delivering(BaseModel):
     slots: Annotated[int, Unit("slots")] = Field(
         default=10, ge=1, le=1000, description="Slots of the integration's pool."
     )
+    at_once: Annotated[int, Unit("deliveries")] = Field(
+        default=8, ge=1, le=8, description="How many a task that has several sends at once."
+    )
     calls_per_s: Annotated[float | None, Unit("calls a second")] = Field(
         default=None, gt=0, le=1000, description="Instead of what the service publishes, for an account with more."
     )

@@ -82,6 +82,12 @@ class Settings(BaseModel):
     pool_slots: Annotated[int, Unit("slots")] = Field(
         default=10, ge=1, le=1000, description="Size of each integration's pool: how many of its tasks run at once."
     )
+    at_once: Annotated[int, Unit("deliveries")] = Field(
+        default=8,
+        ge=1,
+        le=8,
+        description="How many deliveries a task sends at once. Where many leads wait, one task has up to 25 of them.",
+    )
     give_up_after_s: WholeSeconds = Field(
         default=14400,
         ge=60,
@@ -110,8 +116,8 @@ class Settings(BaseModel):
     circuit_longest_s: WholeSeconds = Field(default=900, ge=1, description="How long it is left alone at most.")
     overrides: Annotated[Mapping[str, Mapping[str, Any]], BeforeValidator(parsed_json)] = Field(
         default_factory=dict,
-        description="JSON: other tries, retry_delay_s, retry_max_delay_s, timeout_s, slots, calls_per_s for one "
-        "integration type.",
+        description="JSON: other tries, retry_delay_s, retry_max_delay_s, timeout_s, slots, at_once, calls_per_s for "
+        "one integration type.",
         examples=['{"amocrm": {"tries": 5, "slots": 4}}'],
     )
     integration_settings: Annotated[Mapping[str, Mapping[str, Any]], BeforeValidator(parsed_json)] = Field(
@@ -283,6 +289,7 @@ class Settings(BaseModel):
             "retry_max_delay_s": self.retry_max_delay_s,
             "timeout_s": self.timeout_s,
             "slots": self.pool_slots,
+            "at_once": self.at_once,
         }
         try:
             return Delivering.model_validate({**general, **self.overrides.get(integration_type, {})})

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from threading import Event, Thread
 
@@ -80,7 +80,7 @@ def forget_old(connection: Connection) -> None:
 
 
 class Lease:
-    """The lease of a worker, on all that it has begun.
+    """The lease of a worker, on all that it has begun: one attempt, or while `of_process` lasts, as many as there are.
 
     Args:
         name: who works here (host and process), for people.
@@ -93,9 +93,33 @@ class Lease:
         self._store = store
         self._id: int | None = None
         self._until = -math.inf
+        self._is_of_process = False
+        self._stops = False
+
+    @contextmanager
+    def of_process(self) -> Iterator[None]:
+        """Holds all that this process begins while this lasts. Whatever breaks it off, what is on its way then is held
+        until the lease is over by itself.
+
+        Raises:
+            StoreError: the store could not be used.
+        """
+        with self._store.begin() as connection:
+            self.take(connection)
+        self._is_of_process = True
+        with self._renewed():
+            yield
+        with suppress(StoreError), self._store.begin() as connection:
+            self._delete(connection)
 
     def take(self, connection: Connection) -> int:
-        """Begins it, in the transaction that begins what it is for. Returns the worker's id."""
+        """Begins it, in the transaction that begins what it is for. Returns the worker's id.
+
+        Raises:
+            StoreError: it is the process's, and over: another may be at work on what it has begun.
+        """
+        if self._is_of_process:
+            return self._own_id(connection)
         asked_at = self.clock()
         new = insert(workers).values(name=self.name, lease_until=self._from_now()).returning(workers.c.id)
         self._id = int(connection.execute(new).scalar_one())
@@ -115,8 +139,25 @@ class Lease:
         self._until = asked_at + self.lease_s if is_ours else -math.inf
 
     def end(self, connection: Connection) -> None:
-        """Ends it, in the transaction that writes what has come of all that was begun. If it is being renewed just now,
-        it ends by itself: nothing waits for that, and what has ended is free."""
+        """Ends it, in the transaction that writes what has come of the one thing that was begun. If it is being renewed
+        just now, it ends by itself: nothing waits for that, and what has ended is free. The process's goes on."""
+        if not self._is_of_process:
+            self._delete(connection)
+
+    def stop(self) -> None:
+        """Nothing more goes out under it: the process is to end. Locks nothing: the handler of a signal may call it."""
+        self._stops = True
+
+    def _own_id(self, connection: Connection) -> int:
+        # its row is not locked: threads would begin one after the other. Whoever ends it later ends what is begun here
+        mine = workers.c.id == self._id, workers.c.lease_until > func.clock_timestamp()
+        if connection.execute(select(workers.c.id).where(*mine)).scalar() is None or self._id is None:
+            raise StoreError(
+                "The store had no sign of life of this process for too long: it begins nothing more.", is_away=True
+            )
+        return self._id
+
+    def _delete(self, connection: Connection) -> None:
         its_row = select(workers.c.id).where(workers.c.id == self._id).with_for_update(skip_locked=True)
         connection.execute(delete(workers).where(workers.c.id.in_(its_row)))
 
@@ -124,8 +165,10 @@ class Lease:
         """To be called right before a call goes out.
 
         Raises:
-            TransientError: it must not: by the time it arrives, another may have begun.
+            TransientError: it must not: by the time it arrives, another may have begun; or the process is to end.
         """
+        if self._stops:
+            raise TransientError("Its process was told to end before it was sent.", code=LEASE_OVER, counts=False)
         if self._until - self.clock() < self.lease_s / 3:
             words = "Held up, or without its store, for so long that another may be sending it. It sent nothing more."
             raise TransientError(words, code=LEASE_OVER, counts=False)
@@ -133,6 +176,14 @@ class Lease:
     @contextmanager
     def kept(self) -> Iterator[None]:
         """While this lasts, signs of life are given, as far as the store takes them."""
+        if self._is_of_process:
+            yield
+            return
+        with self._renewed():
+            yield
+
+    @contextmanager
+    def _renewed(self) -> Iterator[None]:
         is_over = Event()
         try:
             Thread(target=self._keep, args=(is_over,), daemon=True, name="leadcast-lease").start()

@@ -10,11 +10,13 @@ from airflow.sdk import DAG, Param
 from leadcast.core.settings import Settings
 from leadcast.engine.dag_ids import DAG_ID
 from leadcast.engine.dags import callbacks
+from leadcast.engine.dags.deliver_operator import DeliverOperator
 from leadcast.engine.dags.mapping import WorkList
 from leadcast.engine.dags.parts import in_pool, ring_after
 from leadcast.engine.dags.policy import PAUSE_S, TRIES_WHILE_AWAY, AwayRetryPolicy, LedgerRetryPolicy
-from leadcast.engine.dags.wave_operators import DeliverOperator, PlanOperator, SettleOperator
+from leadcast.engine.dags.wave_operators import PlanOperator, SettleOperator
 from leadcast.engine.dags.work_lists import stub_of, task_of
+from leadcast.flow.deliver.chunk import BEGINS_FOR_S
 from leadcast.integrations import registry
 
 MAX_ACTIVE_RUNS = 256
@@ -98,8 +100,8 @@ def _deliver(kind: str, settings: Settings) -> Any:
         retries=rules.tries - 1,
         retry_delay=timedelta(seconds=rules.retry_delay_s),
         retry_policy=LedgerRetryPolicy(),
-        # the attempt bounds its own calls; this is for what hangs elsewhere
-        execution_timeout=timedelta(seconds=rules.timeout_s + 30),
+        # an attempt bounds its own calls, and a chunk begins none later; this is for what hangs elsewhere
+        execution_timeout=timedelta(seconds=BEGINS_FOR_S + rules.timeout_s + 30),
         map_index_template="{{ label }}",
         **in_pool(registry.queue_of(kind)),
     )

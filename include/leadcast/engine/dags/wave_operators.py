@@ -1,12 +1,9 @@
-"""The operators of a wave: plan → deliver, one mapped operator per integration → settle."""
+"""The operators at both ends of a wave, plan and settle, and the one that rings for the next. Between them stands
+`DeliverOperator` (deliver_operator.py)."""
 
 from __future__ import annotations
 
-import os
-import socket
 import time
-from collections.abc import Mapping
-from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -66,11 +63,7 @@ class PlanOperator(BaseOperator):
         since = own_request.made_at(context["dag_run"])
         made = plan(config.store(), config.settings(), run_id=run_id, own_batch_id=own_batch_id, since=since)
         lists: dict[str, list[Any]] = {
-            stub_of(kind): [
-                {"delivery_id": ref.delivery_id, "batch_id": ref.batch_id, "label": f"{ref.lead_id} → {kind}"}
-                for ref in made.work.get(kind, ())
-            ]
-            for kind in registry.types()
+            stub_of(kind): work_lists.chunks(made.work.get(kind, ()), kind) for kind in registry.types()
         }
         if ti.try_number > 1:
             work_lists.keep_places(context, lists, at_most=MAX_MAPPED)
@@ -86,87 +79,6 @@ class PlanOperator(BaseOperator):
 
         unplanned.refused(context["dag_run"], error)
         context["ti"].xcom_push(key=TOLD, value=True)
-
-
-class DeliverOperator(BaseOperator):
-    """Delivers one lead to one integration, once.
-
-    Args:
-        integration: its type.
-        work: `{"delivery_id": …, "batch_id": …, "label": …}`, from the plan.
-    """
-
-    def __init__(self, *, integration: str, work: Mapping[str, str], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.integration = integration
-        self.work = work
-
-    def execute(self, context: Context) -> None:
-        """Makes one attempt. Raises AttemptFailed, which the retry policy understands; a delivery that waits for longer
-        than a run should is skipped here, and a later run carries it on."""
-        # Airflow fills in map_index_template from the context
-        context["label"] = self.work["label"]  # type: ignore[typeddict-unknown-key]  # its type has Airflow's keys only
-        try:
-            self._attempt(context)
-        finally:
-            # of what a person clears, more may be to come that the ledger has as ended: the run's end settles it
-            if not self._was_cleared(context["ti"].max_tries or 0):
-                self._settle_if_last(context["run_id"])
-
-    def _attempt(self, context: Context) -> None:
-        from airflow.sdk.exceptions import AirflowSkipException
-        from airflow.sdk.log import mask_secret
-
-        from leadcast.core.clock import utc_now
-        from leadcast.core.errors import AttemptFailed, NotBegun
-        from leadcast.core.model import ManualAction, ManualKind
-        from leadcast.engine.settings import config, connections
-        from leadcast.flow.deliver.deliverer import Deliverer
-        from leadcast.integrations import registry
-        from leadcast.store.accounts.tokens import StoredTokens
-
-        settings, store, ti = config.settings(), config.store(), context["ti"]
-        is_last = ti.try_number > (ti.max_tries or 0)
-        clear = ManualAction(what=ManualKind.CLEAR, at=utc_now(), which=f"{context['run_id']}:{ti.max_tries}")
-        action = clear if self._was_cleared(ti.max_tries or 0) else None
-        deliverer = Deliverer(
-            store=store,
-            settings=settings,
-            accounts=lambda integration, inline: connections.account(integration, inline, settings=settings),
-            tokens=StoredTokens(store),
-            hide=mask_secret,
-            worker=f"{socket.gethostname()}:{os.getpid()}",
-        )
-        try:
-            deliverer.deliver(
-                self.work["delivery_id"],
-                integration=registry.get(self.integration),
-                last_in_run=is_last,
-                run_id=context["run_id"],
-                action=action,
-            )
-        except AttemptFailed as failed:
-            if failed.waits:
-                raise AirflowSkipException(f"It waits, and a later run sends it. {failed}") from None
-            raise
-        except NotBegun as error:
-            # settle waits for the store. What a person has asked for is red until it was tried: only this run knows
-            if is_last and action is None:
-                raise AirflowSkipException(f"Not begun, and a later run sends it. {error}") from None
-            raise
-
-    def _was_cleared(self, max_tries: int) -> bool:
-        """Whether a person has cleared the task: Airflow (3.3.2) then puts its retries on top of its tries so far."""
-        return max_tries > (self.retries or 0)
-
-    def _settle_if_last(self, run_id: str) -> None:
-        """A batch whose last delivery has ended has its status now, however long the rest of the wave takes."""
-        from leadcast.core.errors import LeadcastError
-        from leadcast.engine.tell.settling import settler
-
-        # what cannot be settled now is settled by the settle task, or by the sweep
-        with suppress(LeadcastError):
-            settler().batch(self.work["batch_id"], run_id=run_id, ending=None)
 
 
 class RingOperator(BaseOperator):

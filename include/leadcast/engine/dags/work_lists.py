@@ -1,4 +1,4 @@
-"""Which delivery each mapped task of a run has: that at its index in the list which plan has written.
+"""Which deliveries each mapped task of a run has: those of the chunk at its index in the list which plan has written.
 
 A person may clear plan alone while the run goes on. The tasks of before stay as they are then, by index, so the list
 keeps what they have at its place, and what is new comes after it. It has no task in this run: a later one sends it.
@@ -6,7 +6,8 @@ keeps what they have at its place, and what is new comes after it. It has no tas
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from leadcast.engine.runs.run_states import task_states
@@ -15,6 +16,13 @@ from leadcast.integrations import registry
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
+    from leadcast.flow.deliver.chunk import ChunkEnd
+    from leadcast.store.batches.claims import Ref
+
+ONE_BY_ONE = 4
+"""So few deliveries have a task each, which is called after its lead."""
+MOST = 25
+"""So many deliveries has a chunk at most: what is sent within a minute or so at the pace of the slower services."""
 _DONE = "success"
 _FAILED = ("failed", "upstream_failed")
 _NOT_THERE = (None, "removed")
@@ -30,6 +38,36 @@ def task_of(integration_type: str) -> str:
     return f"deliver_{integration_type}"
 
 
+def chunks(refs: Sequence[Ref], kind: str) -> list[dict[str, Any]]:
+    """Cuts the deliveries of one integration into what a task each sends: ids and a label, which Airflow stores."""
+    size = 1 if len(refs) <= ONE_BY_ONE else ceil(len(refs) / ceil(len(refs) / MOST))
+    return [_chunk(refs[start : start + size], kind) for start in range(0, len(refs), size)]
+
+
+def _chunk(refs: Sequence[Ref], kind: str) -> dict[str, Any]:
+    parts = [{"delivery_id": ref.delivery_id, "batch_id": ref.batch_id} for ref in refs]
+    return {"parts": parts, "label": f"{refs[0].lead_id} → {kind}" if len(refs) == 1 else _label(parts, kind)}
+
+
+def _label(parts: Sequence[Any], kind: str) -> str:
+    return f"{len(parts)} leads → {kind}"
+
+
+def ended_label(label: str, end: ChunkEnd) -> str:
+    """The label of a chunk with what has come of it."""
+    counts = {
+        "delivered": end.arrived,
+        "failed": len(end.failed),
+        "wait": len(end.waits),
+        "to be sent": len(end.comes_back) + end.not_begun + len(end.away) + len(end.broken),
+    }
+    return f"{label}: {', '.join(f'{count} {what}' for what, count in counts.items() if count)}"
+
+
+def _ids(item: Mapping[str, Any]) -> list[str]:
+    return [part["delivery_id"] for part in item["parts"]]
+
+
 def keep_places(context: Context, lists: dict[str, list[Any]], *, at_most: int) -> None:
     """Puts what the tasks of this run have before what its plan, run again, has found.
 
@@ -42,9 +80,15 @@ def keep_places(context: Context, lists: dict[str, list[Any]], *, at_most: int) 
         if all(state in _NOT_THERE for state in tasks.values()):
             continue  # they are started anew, too
         had = context["ti"].xcom_pull(task_ids=stub_of(kind)) or []
-        known = {item["delivery_id"] for item in had}
-        found = [item for item in lists[stub_of(kind)] if item["delivery_id"] not in known]
+        known = {delivery_id for item in had for delivery_id in _ids(item)}
+        found = [item for each in lists[stub_of(kind)] if (item := _without(each, known, kind))["parts"]]
         lists[stub_of(kind)] = [*had, *found][: max(at_most, len(had))]
+
+
+def _without(item: Mapping[str, Any], known: Collection[str], kind: str) -> Mapping[str, Any]:
+    """What is new of a chunk."""
+    parts = [part for part in item["parts"] if part["delivery_id"] not in known]
+    return item if len(parts) == len(item["parts"]) else {"parts": parts, "label": _label(parts, kind)}
 
 
 def marked_as_done(context: Context) -> set[str]:
@@ -71,7 +115,11 @@ def _by_delivery(context: Context, kind: str) -> Mapping[str, str | None]:
     if not mapped and together not in _FAILED:
         return {}
     work = context["ti"].xcom_pull(task_ids=stub_of(kind)) or []
-    return {item["delivery_id"]: mapped.get(index) if mapped else together for index, item in enumerate(work)}
+    return {
+        delivery_id: mapped.get(index) if mapped else together
+        for index, item in enumerate(work)
+        for delivery_id in _ids(item)
+    }
 
 
 def _mapped(states: Mapping[str, str | None], kind: str) -> dict[int, str | None]:

@@ -67,6 +67,7 @@ class Deliverer:
         last_in_run: bool,
         run_id: str = "",
         action: ManualAction | None = None,
+        lease: Lease | None = None,
     ) -> Receipt | None:
         """Makes one attempt. None: another has delivered it, or it is cancelled.
 
@@ -76,13 +77,14 @@ class Deliverer:
             run_id: the run that this is a part of. It has the batch from here on, unless another one works on it.
             action: a person wants it, who may start again what has failed or is unknown, and need not wait. None: the
                 engine may be repeating what has ended, since it does not know that it has.
+            lease: the process's, which holds what it has begun; None: this attempt has its own.
 
         Raises:
             AttemptFailed: with the decision about the next attempt; the ledger says the same.
             StoreError: the ledger could not be read or written.
             NotBegun: nor was anything begun.
         """
-        admission, lease = self._admission(), self._lease()
+        admission, lease = self._admission(), lease or self.lease()
         beginning = Beginning(admission, lease=lease)
         try:
             attempt = beginning.take_up(delivery_id, integration, run_id=run_id, last_in_run=last_in_run, action=action)
@@ -162,7 +164,8 @@ class Deliverer:
             return decided.receipt
         raise AttemptFailed(sent.error, retry_in_s=decided.wait_s, waits=bool(decided.waits_for))
 
-    def _lease(self) -> Lease:
+    def lease(self) -> Lease:
+        """A new one, that is not begun."""
         return self.new_lease(self.store, name=self.worker, lease_s=self.settings.worker_lease_s)
 
     def _admission(self) -> Admission:

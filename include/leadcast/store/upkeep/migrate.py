@@ -136,8 +136,8 @@ def _go(connection: Connection, revision: str, way: Callable[[Config, str], None
 
 def _take_tables(connection: Connection) -> None:
     """Takes all tables for this transaction, before it changes the first. Whoever has one of them and comes for another
-    meanwhile waits for this transaction, which waits for them, so that this turn is in vain: between the first table and
-    the last there must be no more than a moment, however many steps there are to do."""
+    meanwhile waits for this transaction, which waits for them, so that this turn is in vain: between the first table
+    and the last there must be no more than a moment, however many steps there are to do."""
     present = select(func.unnest([each.name for each in metadata.sorted_tables]).label("name")).subquery()
     names = connection.execute(select(present.c.name).where(func.to_regclass(present.c.name).is_not(None))).scalars()
     if taken := ", ".join(names):

@@ -1,0 +1,157 @@
+"""Where many leads wait, a task sends many of them, and each has its own outcome all the same."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import func, select
+
+from leadcast.core.model import BatchStatus
+from leadcast.flow.inbox import Accepted
+from leadcast.sandbox import Sandbox
+from leadcast.store.database import Store
+from leadcast.store.schema import attempts, batches, workers
+
+from .conftest import Server, task_states
+
+if TYPE_CHECKING:
+    from airflow.models.dagrun import DagRun
+
+pytestmark = [pytest.mark.airflow, pytest.mark.store]
+Run = Callable[..., "DagRun"]
+Accept = Callable[..., Accepted]
+LEADS = 12
+
+
+@pytest.fixture
+def many(accept: Accept) -> list[Accepted]:
+    """Leads that wait, each for an e-mail to an address of its own."""
+    return [
+        accept({"type": "email"}, lead_id=number, credentials={"email": {"emails": [address(number)]}})
+        for number in range(LEADS)
+    ]
+
+
+def address(number: int) -> str:
+    return f"reader-{number}@example.com"
+
+
+def letters(sandbox: Sandbox) -> Counter[str]:
+    sent = [item["rcpt_tos"] for item in sandbox.received("smtp") if item["executed"]]
+    return Counter(to for (to,) in sent if to.startswith("reader-"))
+
+
+def statuses(store: Store) -> Counter[str]:
+    with store.begin() as connection:
+        return Counter(connection.execute(select(batches.c.status)).scalars())
+
+
+def task(done: DagRun) -> tuple[Any, str | None]:
+    """The state and the label of its one task that sends."""
+    (found,) = (ti for ti in done.get_task_instances() if ti.task_id == "deliver_email")
+    return found.state, found.rendered_map_index
+
+
+def test_one_task_sends_them_all_and_says_so(run: Run, many: list[Accepted], store: Store, sandbox: Sandbox) -> None:
+    done = run()
+    assert (done.state, *task(done)) == ("success", "success", f"{LEADS} leads → email: {LEADS} delivered")
+    assert letters(sandbox) == {address(number): 1 for number in range(LEADS)}
+    assert statuses(store) == {BatchStatus.COMPLETED: LEADS}
+    with store.begin() as connection:
+        assert connection.execute(select(func.count()).select_from(workers)).scalar() == 0
+
+
+def test_one_that_is_refused_fails_alone(run: Run, many: list[Accepted], store: Store, sandbox: Sandbox) -> None:
+    sandbox.fault(service="smtp", kind="reject", code=550, times=None, match=address(7))
+    done = run()
+    assert (done.state, *task(done)) == ("success", "success", f"{LEADS} leads → email: 11 delivered, 1 failed")
+    assert statuses(store) == {BatchStatus.COMPLETED: 11, BatchStatus.FAILED: 1}
+
+
+def test_where_all_are_refused_the_task_has_failed_and_so_has_its_run(
+    run: Run, many: list[Accepted], store: Store, sandbox: Sandbox
+) -> None:
+    sandbox.fault(service="smtp", kind="reject", code=550, times=None, match="reader-")
+    done = run()
+    assert (done.state, task(done)[0]) == ("failed", "failed")
+    assert statuses(store) == {BatchStatus.FAILED: LEADS}
+
+
+def test_one_that_has_to_wait_for_long_keeps_none_of_the_others_waiting(
+    run: Run, many: list[Accepted], store: Store, sandbox: Sandbox
+) -> None:
+    """And its task is skipped, since a success with something open is one that a person has marked."""
+    sandbox.fault(service="smtp", kind="greylist", match=address(3))
+    done = run()
+    assert (done.state, *task(done)) == ("success", "skipped", f"{LEADS} leads → email: 11 delivered, 1 wait")
+    assert statuses(store) == {BatchStatus.COMPLETED: 11, BatchStatus.PROCESSING: 1}
+
+
+def test_one_that_may_pass_soon_is_sent_again_in_the_same_run(
+    run: Run, many: list[Accepted], store: Store, sandbox: Sandbox
+) -> None:
+    sandbox.fault(service="smtp", kind="hang_up_before", times=2)
+    done = run()
+    assert done.state == "success"
+    assert statuses(store) == {BatchStatus.COMPLETED: LEADS}
+    assert letters(sandbox) == {address(number): 1 for number in range(LEADS)}
+
+
+def test_a_process_that_is_told_to_end_in_the_middle_sends_none_twice_and_none_is_lost(
+    run: Run, many: list[Accepted], store: Store, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from leadcast.engine.dags.deliver_operator import DeliverOperator
+    from leadcast.flow.deliver.chunk import Chunk, Part
+
+    told: list[str] = []
+    note, started = Chunk._note, DeliverOperator._deliverer
+    operators: list[DeliverOperator] = []
+
+    def told_to_end(self: Chunk, part: Part, outcome: Exception | None) -> None:
+        note(self, part, outcome)
+        told.append(part.delivery_id)
+        if len(told) == 3:
+            operators[0].on_kill()
+
+    def kept(self: DeliverOperator) -> Any:
+        operators.append(self)
+        return started(self)
+
+    monkeypatch.setattr(Chunk, "_note", told_to_end)
+    monkeypatch.setattr(DeliverOperator, "_deliverer", kept)
+    done = run()
+    assert done.state == "success"
+    assert len(operators) == 2, "its run goes on with the rest"
+    assert statuses(store) == {BatchStatus.COMPLETED: LEADS}
+    assert letters(sandbox) == {address(number): 1 for number in range(LEADS)}
+
+
+def test_while_the_store_is_away_nothing_is_begun_and_nobody_fails(
+    run: Run, many: list[Accepted], store: Store, sandbox: Sandbox, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from leadcast.engine.dags.deliver_operator import DeliverOperator
+    from leadcast.engine.dags.wave_operators import SettleOperator
+
+    attempt, settle = DeliverOperator._attempt, SettleOperator.execute
+
+    def away(self: DeliverOperator, context: Any) -> None:
+        server.leaves()
+        attempt(self, context)
+
+    def back(self: SettleOperator, context: Any) -> None:
+        server.is_back()
+        settle(self, context)
+
+    monkeypatch.setattr(SettleOperator, "execute", back)
+    with monkeypatch.context() as outage:
+        outage.setattr(DeliverOperator, "_attempt", away)
+        done = run()
+    assert (done.state, *task(done)) == ("success", "skipped", f"{LEADS} leads → email: {LEADS} to be sent")
+    assert statuses(store) == {BatchStatus.PENDING: LEADS}
+    with store.begin() as connection:
+        assert connection.execute(select(func.count()).select_from(attempts)).scalar() == 0
+    assert task_states(run())["deliver_email[0]"] == "success"
+    assert statuses(store) == {BatchStatus.COMPLETED: LEADS}

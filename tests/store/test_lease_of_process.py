@@ -1,0 +1,137 @@
+"""A process that sends many holds all that it has begun by one lease."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from leadcast.core.errors import LEASE_OVER, AttemptFailed, NotBegun, StoreError
+from leadcast.core.model import DeliveryState, Receipt
+from leadcast.flow.deliver.deliverer import Deliverer
+from leadcast.flow.inbox import Accepted
+from leadcast.flow.plan import plan
+from leadcast.flow.settle import Settler
+from leadcast.store.database import Store
+from leadcast.store.lease import Lease
+from leadcast.store.schema import deliveries, workers
+from tests.support.leases import age
+
+from .conftest import Service, StoppedClock
+
+pytestmark = pytest.mark.store
+Accept = Callable[..., Accepted]
+D = DeliveryState
+LEASE_S = 30
+
+
+@pytest.fixture
+def ids(accept: Accept, store: Store, settler: Settler, clock: StoppedClock) -> list[str]:
+    """Deliveries that a run has claimed."""
+    made = [f"{accept('telegram').batch_id}-0" for _ in range(3)]
+    plan(store, settler.settings, run_id="w", clock=clock)
+    return made
+
+
+@pytest.fixture
+def lease(store: Store) -> Lease:
+    return Lease(store, name="w", lease_s=LEASE_S)
+
+
+def deliver(deliverer: Deliverer, delivery_id: str, service: Service, lease: Lease | None) -> Receipt | None:
+    return deliverer.deliver(delivery_id, integration=service, last_in_run=False, run_id="w", lease=lease)
+
+
+def count(store: Store) -> int:
+    with store.begin() as connection:
+        return connection.execute(select(func.count()).select_from(workers)).scalar_one()
+
+
+def state(store: Store, delivery_id: str) -> Any:
+    with store.begin() as connection:
+        return connection.execute(select(deliveries).where(deliveries.c.id == delivery_id)).one()
+
+
+def test_one_row_stands_for_all_that_it_sends(store: Store, deliverer: Deliverer, lease: Lease, ids: list[str]) -> None:
+    seen: list[int] = []
+    inner = Service(while_sending=lambda: seen.append(count(store)))
+    outer = Service(while_sending=lambda: deliver(deliverer, ids[1], inner, lease))
+    with lease.of_process():
+        assert deliver(deliverer, ids[0], outer, lease)
+        assert deliver(deliverer, ids[2], inner, lease)
+        assert count(store) == 1, "what has ended ends it for none of the others"
+    assert (seen, count(store)) == ([1, 1], 0)
+
+
+def test_what_it_sends_nobody_else_begins_whatever_else_of_it_has_ended(
+    store: Store, deliverer: Deliverer, lease: Lease, ids: list[str]
+) -> None:
+    def others() -> None:
+        deliver(deliverer, ids[1], Service(), lease)
+        with pytest.raises(AttemptFailed, match="still on its way"):
+            deliver(deliverer, ids[0], Service(), None)
+
+    with lease.of_process():
+        assert deliver(deliverer, ids[0], Service(while_sending=others), lease)
+
+
+def test_what_breaks_it_off_leaves_what_is_on_its_way_held_until_the_lease_is_over(
+    store: Store, deliverer: Deliverer, lease: Lease, ids: list[str]
+) -> None:
+    class TimeOut(BaseException):
+        pass
+
+    with pytest.raises(TimeOut), lease.of_process():
+        raise TimeOut
+    assert count(store) == 1
+
+
+def test_once_it_is_over_it_begins_nothing_more(
+    store: Store, deliverer: Deliverer, lease: Lease, ids: list[str]
+) -> None:
+    """Another may be at work on all that it has begun: a new process has a new lease."""
+    service = Service()
+    with lease.of_process():
+        age(store, LEASE_S + 1)
+        with pytest.raises(NotBegun, match="no sign of life"):
+            deliver(deliverer, ids[0], service, lease)
+        with store.begin() as connection, pytest.raises(StoreError):
+            lease.take(connection)
+    found = state(store, ids[0])
+    assert (service.got, found.state, found.attempts) == ([], D.PENDING, 0)
+
+
+def test_once_it_is_over_nothing_goes_out_that_was_begun(
+    store: Store, deliverer: Deliverer, lease: Lease, ids: list[str]
+) -> None:
+    service = Service()
+
+    def loses_it() -> None:
+        age(store, LEASE_S + 1)
+        lease.renew()
+        service.got[-1].pace()
+        raise AssertionError("it went out")
+
+    service.while_sending = loses_it
+    with lease.of_process(), pytest.raises(AttemptFailed) as failed:
+        deliver(deliverer, ids[0], service, lease)
+    assert failed.value.error.code == LEASE_OVER
+
+
+def test_a_process_that_is_told_to_end_gives_back_what_it_has_not_sent(
+    store: Store, deliverer: Deliverer, lease: Lease, ids: list[str]
+) -> None:
+    service = Service()
+
+    def told_to_end() -> None:
+        lease.stop()
+        service.got[-1].pace()
+        raise AssertionError("it went out")
+
+    service.while_sending = told_to_end
+    with lease.of_process(), pytest.raises(AttemptFailed, match="told to end"):
+        deliver(deliverer, ids[0], service, lease)
+    found = state(store, ids[0])
+    assert (found.state, found.in_doubt, found.tries, count(store)) == (D.RETRYING, False, 0, 0)
