@@ -81,7 +81,7 @@ class Beginning:
                 _refuse_what_is_decided(attempt)
             self._ensure_claim(connection, attempt)
             if due.waits_for:
-                ledger.wake(connection, delivery_id)
+                ledger.wake(connection, [delivery_id])
         return attempt
 
     def put_off(self, attempt: Attempt, early: Early, decided: Verdict) -> AttemptFailed | None:

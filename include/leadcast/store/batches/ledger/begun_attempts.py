@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, DateTime, Integer, Row, Text, func, insert, literal, select, update
 
 from leadcast.core.model import AttemptOutcome, DeliveryState, Lead, ManualAction
+from leadcast.store.arrays import table_of
 from leadcast.store.batches import rounds
 from leadcast.store.batches.leads import from_data
 from leadcast.store.batches.ledger.due_deliveries import Due, has_ended_since
-from leadcast.store.batches.ledger.rows import free_row, mark_died, round_of
+from leadcast.store.batches.ledger.rows import HeldByAnother, ensure_free, locked_rows, mark_died, round_of
 from leadcast.store.lease import Lease
 from leadcast.store.schema import attempts, batches, deliveries
 
@@ -48,110 +49,183 @@ class Begun:
     """An earlier attempt ended with a refusal."""
 
 
-def begin(
-    connection: Connection,
-    delivery_id: str,
-    *,
-    lease: Lease,
-    now: datetime,
-    seen: Due | None = None,
-    account: str | None = None,
-    action: ManualAction | None = None,
-) -> Begun | None:
-    """Marks the delivery `sending` and writes a new attempt. None: it is delivered or cancelled, nothing is to be sent.
+@dataclass(frozen=True, kw_only=True)
+class ToBegin:
+    """An attempt that is to be written down.
+
+    seen: the delivery as it was looked at before. Where it has ended since, nothing is begun.
+    action: a person wants this attempt. Which one it was is kept, so that it counts once; none: the last one is still
+        known.
+    """
+
+    delivery_id: str
+    seen: Due | None = None
+    account: str | None = None
+    action: ManualAction | None = None
+
+
+def begin(connection: Connection, delivery_id: str, *, lease: Lease, now: datetime, **more: Any) -> Begun | None:
+    """Marks one delivery `sending` and writes a new attempt. None: it is delivered or cancelled, nothing is to be sent.
 
     Args:
-        lease: of the process that is to send it. Begun here, too.
-        seen: as it was looked at before. None also where it has ended since.
-        action: a person wants this attempt. Which one it was is kept, so that it counts once; none: the last one is
-            still known.
+        more: as `ToBegin` has it.
 
     Raises:
         HeldByAnother: somebody else is sending it, or has begun it since.
         StoreError: there is no such delivery.
     """
-    row = free_row(connection, delivery_id)
-    before = DeliveryState(row.state)
-    if not before.may_become(DeliveryState.SENDING) or (seen is not None and has_ended_since(row, seen)):
-        return None
-    if before is DeliveryState.SENDING:
-        mark_died(connection, delivery_id, now=now)
-    if action is not None and action.which:
-        rounds.count_manual_action(connection, batch_id=row.batch_id)
-    in_doubt_since = _in_doubt_since(connection, delivery_id) if row.in_doubt else None
-    number = row.attempts + 1
-    was_refused = number > 1 and _was_refused(connection, delivery_id)
+    (begun,) = begin_all(connection, [ToBegin(delivery_id=delivery_id, **more)], lease=lease, now=now)
+    if isinstance(begun, HeldByAnother):
+        raise begun
+    return begun
+
+
+def begin_all(
+    connection: Connection, wanted: Sequence[ToBegin], *, lease: Lease, now: datetime
+) -> list[Begun | HeldByAnother | None]:
+    """Marks deliveries `sending`, and writes a new attempt of each. Of each in turn: None, it is delivered or
+    cancelled; or that somebody else is sending it, or has begun it since.
+
+    Args:
+        lease: of the process that is to send them. Begun here, if it is not the process's.
+
+    Raises:
+        StoreError: there is no such delivery.
+    """
+    rows = locked_rows(connection, [each.delivery_id for each in wanted])
+    answers: dict[str, Begun | HeldByAnother | None] = {}
+    free: dict[str, tuple[ToBegin, Row[Any]]] = {}
+    for each in wanted:
+        row = rows[each.delivery_id]
+        try:
+            if _may_begin(connection, row, each.seen):
+                free[each.delivery_id] = each, row
+            else:
+                answers[each.delivery_id] = None
+        except HeldByAnother as held:
+            answers[each.delivery_id] = held
+    if free:
+        answers |= _begun(connection, free, lease=lease, now=now)
+    return [answers[each.delivery_id] for each in wanted]
+
+
+def _may_begin(connection: Connection, row: Row[Any], seen: Due | None) -> bool:
+    ensure_free(connection, row)
+    may_begin = DeliveryState(row.state).may_become(DeliveryState.SENDING)
+    return may_begin and (seen is None or not has_ended_since(row, seen))
+
+
+def _begun(
+    connection: Connection, free: Mapping[str, tuple[ToBegin, Row[Any]]], *, lease: Lease, now: datetime
+) -> dict[str, Begun]:
+    rows = [row for _, row in free.values()]
+    if died := [row.id for row in rows if row.state == DeliveryState.SENDING]:
+        mark_died(connection, died, now=now)
+    for each, row in free.values():
+        if each.action is not None and each.action.which:
+            rounds.count_manual_action(connection, batch_id=row.batch_id)
+    in_doubt_since = _in_doubt_since(connection, [row.id for row in rows if row.in_doubt])
+    were_refused = _were_refused(connection, [row.id for row in rows if row.attempts])
     worker_id = lease.take(connection)
-    tries_before, round_at = round_of(row, now=now)
-    tries = tries_before + 1
-    connection.execute(
-        update(deliveries)
-        .where(deliveries.c.id == delivery_id)
-        .values(
-            state=DeliveryState.SENDING,
-            attempts=number,
+    in_round = {row.id: round_of(row, now=now) for row in rows}
+    _mark_sending(connection, free, in_round, worker_id=worker_id, now=now)
+    attempt_ids = _write_attempts(connection, rows, worker=lease.name, now=now)
+    # with the deliveries' locks held: whoever erases waits for them, and what was read with them may be older
+    query = select(batches.c.id, batches.c.lead, batches.c.erased_at)
+    found = connection.execute(query.where(batches.c.id.in_({row.batch_id for row in rows})))
+    its_batch = {batch.id: batch for batch in found}
+    return {
+        row.id: Begun(
+            delivery_id=row.id,
+            batch_id=row.batch_id,
+            type=row.type,
+            lead=from_data(row.lead_id, its_batch[row.batch_id].lead),
+            is_erased=its_batch[row.batch_id].erased_at is not None,
+            settings=row.settings,
+            credentials_sealed=row.credentials_sealed,
+            accepted_at=row.accepted_at,
+            attempt=row.attempts + 1,
+            attempt_id=attempt_ids[row.id],
             epoch=row.epoch + 1,
             worker_id=worker_id,
-            tries=tries,
-            round_at=round_at,
+            tries=in_round[row.id][0] + 1,
+            round_at=in_round[row.id][1],
+            before=DeliveryState(row.state),
+            in_doubt=row.in_doubt,
+            kept=row.kept or {},
+            in_doubt_since=in_doubt_since.get(row.id),
+            was_refused=row.id in were_refused,
+        )
+        for row in rows
+    }
+
+
+def _mark_sending(
+    connection: Connection,
+    free: Mapping[str, tuple[ToBegin, Row[Any]]],
+    in_round: Mapping[str, tuple[int, datetime]],
+    *,
+    worker_id: int,
+    now: datetime,
+) -> None:
+    wanted = [each for each, _ in free.values()]
+    new = table_of(
+        id=(Text, [each.delivery_id for each in wanted]),
+        tries=(Integer, [in_round[each.delivery_id][0] + 1 for each in wanted]),
+        round_at=(DateTime(timezone=True), [in_round[each.delivery_id][1] for each in wanted]),
+        account=(Text, [each.account for each in wanted]),
+        asked=(Text, [(each.action.which if each.action else "") or None for each in wanted]),
+        asked_at=(DateTime(timezone=True), [each.action.at if each.action else None for each in wanted]),
+    )
+    connection.execute(
+        update(deliveries)
+        .where(deliveries.c.id == new.c.id)
+        .values(
+            state=DeliveryState.SENDING,
+            attempts=deliveries.c.attempts + 1,
+            epoch=deliveries.c.epoch + 1,
+            worker_id=worker_id,
+            tries=new.c.tries,
+            round_at=new.c.round_at,
             in_doubt=True,
-            account=account,
-            asked=(action.which if action else "") or row.asked,
-            asked_at=action.at if action else row.asked_at,
+            account=new.c.account,
+            asked=func.coalesce(new.c.asked, deliveries.c.asked),
+            asked_at=func.coalesce(new.c.asked_at, deliveries.c.asked_at),
             waits_for=None,
             next_attempt_at=None,
             finished_at=None,
-            started_at=row.started_at or now,
+            started_at=func.coalesce(deliveries.c.started_at, now),
         )
-    )
-    attempt_id = connection.execute(
-        insert(attempts)
-        .values(
-            delivery_id=delivery_id, number=number, outcome=AttemptOutcome.RUNNING, worker=lease.name, started_at=now
-        )
-        .returning(attempts.c.id)
-    ).scalar_one()
-    # with the delivery's lock held: whoever erases waits for it, and what was read with it may be older
-    batch = connection.execute(select(batches.c.lead, batches.c.erased_at).where(batches.c.id == row.batch_id)).one()
-    return Begun(
-        delivery_id=delivery_id,
-        batch_id=row.batch_id,
-        type=row.type,
-        lead=from_data(row.lead_id, batch.lead),
-        is_erased=batch.erased_at is not None,
-        settings=row.settings,
-        credentials_sealed=row.credentials_sealed,
-        accepted_at=row.accepted_at,
-        attempt=number,
-        attempt_id=attempt_id,
-        epoch=row.epoch + 1,
-        worker_id=worker_id,
-        tries=tries,
-        round_at=round_at,
-        before=before,
-        in_doubt=row.in_doubt,
-        kept=row.kept or {},
-        in_doubt_since=in_doubt_since,
-        was_refused=was_refused,
     )
 
 
-def _in_doubt_since(connection: Connection, delivery_id: str) -> datetime | None:
+def _write_attempts(connection: Connection, rows: Sequence[Row[Any]], *, worker: str, now: datetime) -> dict[str, int]:
+    new = table_of(id=(Text, [row.id for row in rows]), number=(Integer, [row.attempts + 1 for row in rows]))
+    values = select(new.c.id, new.c.number, literal(AttemptOutcome.RUNNING.value), literal(worker), literal(now))
+    columns = ["delivery_id", "number", "outcome", "worker", "started_at"]
+    written = insert(attempts).from_select(columns, values).returning(attempts.c.delivery_id, attempts.c.id)
+    return {row.delivery_id: row.id for row in connection.execute(written)}
+
+
+def _in_doubt_since(connection: Connection, delivery_ids: Sequence[str]) -> dict[str, datetime]:
+    if not delivery_ids:
+        return {}
     # a dead attempt may have sent until it was found: it may have been slow, and its beginning proves nothing
-    since: datetime | None = connection.execute(
-        select(func.max(attempts.c.finished_at))
-        .where(attempts.c.delivery_id == delivery_id)
-        .where(attempts.c.outcome.in_([AttemptOutcome.UNKNOWN, AttemptOutcome.DIED]))
-    ).scalar()
-    return since
-
-
-def _was_refused(connection: Connection, delivery_id: str) -> bool:
-    refusals = [AttemptOutcome.REJECTED, AttemptOutcome.CREDENTIALS]
     found = connection.execute(
-        select(attempts.c.id).where(attempts.c.delivery_id == delivery_id, attempts.c.outcome.in_(refusals)).limit(1)
+        select(attempts.c.delivery_id, func.max(attempts.c.finished_at))
+        .where(attempts.c.delivery_id.in_(delivery_ids))
+        .where(attempts.c.outcome.in_([AttemptOutcome.UNKNOWN, AttemptOutcome.DIED]))
+        .group_by(attempts.c.delivery_id)
     )
-    return found.scalar() is not None
+    return {row[0]: row[1] for row in found}
+
+
+def _were_refused(connection: Connection, delivery_ids: Sequence[str]) -> set[str]:
+    if not delivery_ids:
+        return set()
+    refusals = [AttemptOutcome.REJECTED, AttemptOutcome.CREDENTIALS]
+    found = select(attempts.c.delivery_id).where(attempts.c.delivery_id.in_(delivery_ids))
+    return set(connection.execute(found.where(attempts.c.outcome.in_(refusals))).scalars())
 
 
 def keep(connection: Connection, begun: Begun, progress: Mapping[str, Any]) -> None:

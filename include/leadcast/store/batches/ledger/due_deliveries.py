@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,16 @@ from sqlalchemy import Connection, Row, update
 from leadcast.core.errors import DeliveryError
 from leadcast.core.model import DeliveryState, ManualAction
 from leadcast.store.batches import rounds
-from leadcast.store.batches.ledger.rows import HeldByAnother, begins_round, error_as_json, free_row, mark_died, round_of
+from leadcast.store.batches.ledger.rows import (
+    HeldByAnother,
+    begins_round,
+    ensure_free,
+    error_as_json,
+    free_row,
+    locked_rows,
+    mark_died,
+    round_of,
+)
 from leadcast.store.schema import deliveries
 
 
@@ -45,19 +54,43 @@ class Due:
 
 
 def due(connection: Connection, delivery_id: str, *, now: datetime) -> Due | None:
-    """The delivery as it stands. None: it is delivered or cancelled, nothing is to be sent.
+    """One delivery as it stands. None: it is delivered or cancelled, nothing is to be sent.
 
     Raises:
         HeldByAnother: somebody is sending it.
         StoreError: there is no such delivery.
     """
-    row = free_row(connection, delivery_id)
+    found = due_all(connection, [delivery_id], now=now)[delivery_id]
+    if isinstance(found, HeldByAnother):
+        raise found
+    return found
+
+
+def due_all(
+    connection: Connection, delivery_ids: Collection[str], *, now: datetime
+) -> dict[str, Due | HeldByAnother | None]:
+    """Deliveries as they stand: None, it is delivered or cancelled; or that somebody is sending it.
+
+    Raises:
+        StoreError: there is no such delivery.
+    """
+    return {
+        delivery_id: _due(connection, row, now=now)
+        for delivery_id, row in locked_rows(connection, delivery_ids).items()
+    }
+
+
+def _due(connection: Connection, row: Row[Any], *, now: datetime) -> Due | HeldByAnother | None:
+    try:
+        ensure_free(connection, row)
+    except HeldByAnother as held:
+        return held
     state = DeliveryState(row.state)
     if not state.may_become(DeliveryState.SENDING):
         return None
     tries, round_at = round_of(row, now=now)
     return Due(
-        delivery_id=delivery_id,
+        delivery_id=row.id,
         type=row.type,
         state=state,
         credentials_sealed=row.credentials_sealed,
@@ -94,9 +127,9 @@ def has_ended_since(row: Row[Any], seen: Due) -> bool:
     return has_ended or (row.cancelled_at is not None and not seen.is_cancelled)
 
 
-def wake(connection: Connection, delivery_id: str) -> None:
-    """It waits no longer: somebody is at work on it, and its batch must not be parked meanwhile."""
-    connection.execute(update(deliveries).where(deliveries.c.id == delivery_id).values(waits_for=None))
+def wake(connection: Connection, delivery_ids: Collection[str]) -> None:
+    """They wait no longer: somebody is at work on them, and their batches must not be parked meanwhile."""
+    connection.execute(update(deliveries).where(deliveries.c.id.in_(delivery_ids)).values(waits_for=None))
 
 
 def postpone(
@@ -125,7 +158,7 @@ def postpone(
     if not DeliveryState(row.state).may_become(DeliveryState.RETRYING) or has_ended_since(row, item):
         return False
     if item.state is DeliveryState.SENDING:
-        mark_died(connection, item.delivery_id, now=now)
+        mark_died(connection, [item.delivery_id], now=now)
     values: dict[str, Any] = {
         "state": DeliveryState.RETRYING,
         "worker_id": None,

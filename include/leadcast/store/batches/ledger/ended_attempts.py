@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import BigInteger, Boolean, Connection, DateTime, Integer, Row, Text, cast, select, update
+from sqlalchemy.dialects.postgresql import JSONB
 
 from leadcast.core.errors import DeliveryError
 from leadcast.core.model import AttemptOutcome, DeliveryState, Receipt, cancelled_state, is_heard
+from leadcast.core.plain import as_json
+from leadcast.store.arrays import table_of
 from leadcast.store.batches import claims
 from leadcast.store.batches.ledger.begun_attempts import Begun
 from leadcast.store.batches.ledger.rows import error_as_json, locked_row, mark_died
@@ -35,42 +38,82 @@ class Ended:
     waits_for: str = ""
 
 
-def end(connection: Connection, begun: Begun, ended: Ended, *, now: datetime, run_id: str = "") -> DeliveryState:
-    """Writes how the attempt ended. Returns what the delivery is now: in a batch that was cancelled meanwhile, nothing
-    follows; of an attempt that was given up for dead, only its success counts.
+@dataclass(frozen=True)
+class ToEnd:
+    """An attempt that has ended, and how. `run_id`: if its batch has ended meanwhile, this run settles it anew."""
 
-    Args:
-        run_id: the attempt's. If its batch has ended meanwhile, this run has to settle it anew.
-    """
-    # the delivery's lock comes first: whoever cancels or takes over holds it, and what he wrote is then seen
-    row = locked_row(connection, begun.delivery_id)
-    state = DeliveryState(row.state)
-    error = None if ended.error is None else error_as_json(ended.error)
-    is_ours = is_of(row, begun)
-    _end_attempt(connection, begun, ended.outcome, error, now=now)
-    if not is_heard(is_running=is_ours, state=state, is_delivered=ended.state is DeliveryState.DELIVERED):
-        return state
-    if not is_ours:
-        claims.reopen(connection, batch_id=begun.batch_id, run_id=run_id)
-    if ended.state is DeliveryState.RETRYING and _is_cancelled(connection, begun):
-        state = cancelled_state(in_doubt=ended.in_doubt)
-        ended = replace(ended, state=state, next_attempt_at=None, waits_for="")
+    begun: Begun
+    ended: Ended
+    run_id: str = ""
+
+
+def end(connection: Connection, begun: Begun, ended: Ended, *, now: datetime, run_id: str = "") -> DeliveryState:
+    """Writes how one attempt ended. Returns what the delivery is now."""
+    (state,) = end_all(connection, [ToEnd(begun, ended, run_id)], now=now)
+    return state
+
+
+def end_all(connection: Connection, to_end: Sequence[ToEnd], *, now: datetime) -> list[DeliveryState]:
+    """Writes how attempts ended. Returns what each delivery is now: in a batch that was cancelled meanwhile, nothing
+    follows; of an attempt that was given up for dead, only its success counts."""
+    # the deliveries' locks come first: whoever cancels or takes over holds them, and what he wrote is then seen
+    rows = _locked(connection, [each.begun.delivery_id for each in to_end])
+    _end_attempts(connection, to_end, now=now)
+    states: dict[str, DeliveryState] = {}
+    written: list[tuple[Begun, Ended]] = []
+    retried = [each.begun.batch_id for each in to_end if each.ended.state is DeliveryState.RETRYING]
+    cancelled = _cancelled(connection, retried)
+    for each in to_end:
+        begun, ended, row = each.begun, each.ended, rows[each.begun.delivery_id]
+        state, is_ours = DeliveryState(row.state), is_of(row, begun)
+        states[begun.delivery_id] = state
+        if not is_heard(is_running=is_ours, state=state, is_delivered=ended.state is DeliveryState.DELIVERED):
+            continue
+        if not is_ours:
+            claims.reopen(connection, batch_id=begun.batch_id, run_id=each.run_id)
+        if ended.state is DeliveryState.RETRYING and begun.batch_id in cancelled:
+            state = cancelled_state(in_doubt=ended.in_doubt)
+            ended = replace(ended, state=state, next_attempt_at=None, waits_for="")
+        states[begun.delivery_id] = ended.state
+        written.append((begun, ended))
+    if written:
+        _write(connection, written, now=now)
+    return [states[each.begun.delivery_id] for each in to_end]
+
+
+def _locked(connection: Connection, delivery_ids: Sequence[str]) -> dict[str, Row[str, str, int, int | None]]:
+    known = select(deliveries.c.id, deliveries.c.state, deliveries.c.epoch, deliveries.c.worker_id)
+    these = known.where(deliveries.c.id.in_(delivery_ids)).order_by(deliveries.c.id)
+    return {row.id: row for row in connection.execute(these.with_for_update())}
+
+
+def _write(connection: Connection, written: Sequence[tuple[Begun, Ended]], *, now: datetime) -> None:
+    new = table_of(
+        id=(Text, [begun.delivery_id for begun, _ in written]),
+        state=(Text, [ended.state.value for _, ended in written]),
+        in_doubt=(Boolean, [ended.in_doubt for _, ended in written]),
+        receipt=(Text, [None if ended.receipt is None else as_json(asdict(ended.receipt)) for _, ended in written]),
+        error=(Text, [None if ended.error is None else as_json(error_as_json(ended.error)) for _, ended in written]),
+        tries=(Integer, [begun.tries if ended.counts else begun.tries - 1 for begun, ended in written]),
+        waits_for=(Text, [ended.waits_for or None for _, ended in written]),
+        next_attempt_at=(DateTime(timezone=True), [ended.next_attempt_at for _, ended in written]),
+        finished_at=(DateTime(timezone=True), [now if ended.state.is_final else None for _, ended in written]),
+    )
     connection.execute(
         update(deliveries)
-        .where(deliveries.c.id == begun.delivery_id)
+        .where(deliveries.c.id == new.c.id)
         .values(
-            state=ended.state,
-            in_doubt=ended.in_doubt,
-            receipt=None if ended.receipt is None else asdict(ended.receipt),
-            error=error,
+            state=new.c.state,
+            in_doubt=new.c.in_doubt,
+            receipt=cast(new.c.receipt, JSONB),
+            error=cast(new.c.error, JSONB),
             worker_id=None,
-            tries=begun.tries if ended.counts else begun.tries - 1,
-            waits_for=ended.waits_for or None,
-            next_attempt_at=ended.next_attempt_at,
-            finished_at=now if ended.state.is_final else None,
+            tries=new.c.tries,
+            waits_for=new.c.waits_for,
+            next_attempt_at=new.c.next_attempt_at,
+            finished_at=new.c.finished_at,
         )
     )
-    return ended.state
 
 
 def is_of(row: Any, begun: Begun) -> bool:
@@ -79,25 +122,28 @@ def is_of(row: Any, begun: Begun) -> bool:
     return bool((row.state, row.epoch, row.worker_id) == (DeliveryState.SENDING, begun.epoch, begun.worker_id))
 
 
-def _end_attempt(
-    connection: Connection, begun: Begun, outcome: AttemptOutcome, error: Mapping[str, Any] | None, *, now: datetime
-) -> None:
-    """Writes the attempt's outcome, also where it was given up for dead meanwhile: that is what people look for."""
+def _end_attempts(connection: Connection, to_end: Sequence[ToEnd], *, now: datetime) -> None:
+    """Writes the attempts' outcomes, also of those that were given up for dead: that is what people look for."""
+    errors = [None if each.ended.error is None else error_as_json(each.ended.error) for each in to_end]
+    new = table_of(
+        id=(BigInteger, [each.begun.attempt_id for each in to_end]),
+        outcome=(Text, [each.ended.outcome.value for each in to_end]),
+        code=(Text, [error["code"] if error else None for error in errors]),
+        message=(Text, [error["message"] if error else None for error in errors]),
+    )
     connection.execute(
         update(attempts)
-        .where(attempts.c.id == begun.attempt_id)
-        .values(
-            outcome=outcome,
-            code=error["code"] if error else None,
-            message=error["message"] if error else None,
-            finished_at=now,
-        )
+        .where(attempts.c.id == new.c.id)
+        .values(outcome=new.c.outcome, code=new.c.code, message=new.c.message, finished_at=now)
     )
 
 
-def _is_cancelled(connection: Connection, begun: Begun) -> bool:
-    at = connection.execute(select(batches.c.cancelled_at).where(batches.c.id == begun.batch_id)).scalar()
-    return at is not None
+def _cancelled(connection: Connection, batch_ids: Sequence[str]) -> set[str]:
+    """Those of these batches that a person has cancelled."""
+    if not batch_ids:
+        return set()
+    is_cancelled = batches.c.id.in_(batch_ids), batches.c.cancelled_at.is_not(None)
+    return set(connection.execute(select(batches.c.id).where(*is_cancelled)).scalars())
 
 
 def close(
@@ -110,7 +156,7 @@ def close(
     if not before.may_become(state) or (row.held_s or 0) > 0:
         return
     if before is DeliveryState.SENDING:
-        mark_died(connection, delivery_id, now=now)
+        mark_died(connection, [delivery_id], now=now)
     values: dict[str, Any] = {
         "state": state, "finished_at": now, "next_attempt_at": None, "waits_for": None, "worker_id": None,
     }  # fmt: skip

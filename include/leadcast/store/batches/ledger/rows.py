@@ -1,7 +1,8 @@
-"""A delivery's row, locked, and what all who write it write alike."""
+"""Deliveries' rows, locked, and what all who write them write alike."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -29,13 +30,13 @@ class HeldByAnother(Exception):  # noqa: N818 - the same as `Postponed`: not an 
         self.left_s = left_s
 
 
-def locked_row(connection: Connection, delivery_id: str) -> Row[Any]:
-    """The delivery's row, locked until the transaction ends, with what is known of its lead and its batch.
+def locked_rows(connection: Connection, delivery_ids: Collection[str]) -> dict[str, Row[Any]]:
+    """The rows of deliveries, locked until the transaction ends, each with what is known of its lead and its batch.
 
     Raises:
         StoreError: there is no such delivery.
     """
-    row = connection.execute(
+    found = connection.execute(
         select(
             deliveries,
             batches.c.lead_id,
@@ -47,27 +48,44 @@ def locked_row(connection: Connection, delivery_id: str) -> Row[Any]:
             held_s().label("held_s"),
         )
         .join(batches, deliveries.c.batch_id == batches.c.id)
-        .where(deliveries.c.id == delivery_id)
+        .where(deliveries.c.id.in_(delivery_ids))
+        .order_by(deliveries.c.id)
         .with_for_update(of=deliveries)
-    ).one_or_none()
-    if row is None:
-        raise StoreError(f"The ledger has no delivery {delivery_id!r}.")
-    return row
+    )
+    rows = {row.id: row for row in found}
+    for delivery_id in delivery_ids:
+        if delivery_id not in rows:
+            raise StoreError(f"The ledger has no delivery {delivery_id!r}.")
+    return rows
+
+
+def locked_row(connection: Connection, delivery_id: str) -> Row[Any]:
+    """The same of one."""
+    return locked_rows(connection, [delivery_id])[delivery_id]
 
 
 def free_row(connection: Connection, delivery_id: str) -> Row[Any]:
-    """The same, for who is to work on it. Whoever was sending it is dead from here on, and can change nothing.
+    """A delivery's row, locked, for who is to work on it. Whoever was sending it is dead from here on.
 
     Raises:
         HeldByAnother: somebody who may live is sending it.
         StoreError: there is no such delivery.
     """
     row = locked_row(connection, delivery_id)
+    ensure_free(connection, row)
+    return row
+
+
+def ensure_free(connection: Connection, row: Row[Any]) -> None:
+    """Whoever was sending this locked delivery is dead from here on, and can change nothing.
+
+    Raises:
+        HeldByAnother: he may live.
+    """
     if row.held_s is not None and row.held_s > 0:
         raise HeldByAnother(float(row.held_s))
     if row.state == DeliveryState.SENDING and not end_if_over(connection, row.worker_id):
         raise HeldByAnother(_RENEWED_S)
-    return row
 
 
 def round_of(row: Row[Any], *, now: datetime) -> tuple[int, datetime]:
@@ -83,11 +101,11 @@ def begins_round(state: DeliveryState) -> bool:
     return state in (DeliveryState.PENDING, DeliveryState.FAILED, DeliveryState.UNKNOWN)
 
 
-def mark_died(connection: Connection, delivery_id: str, *, now: datetime) -> None:
-    """Writes down that the attempt which was running has died."""
+def mark_died(connection: Connection, delivery_ids: Collection[str], *, now: datetime) -> None:
+    """Writes down that the attempts which were running have died."""
     connection.execute(
         update(attempts)
-        .where(attempts.c.delivery_id == delivery_id, attempts.c.outcome == AttemptOutcome.RUNNING)
+        .where(attempts.c.delivery_id.in_(delivery_ids), attempts.c.outcome == AttemptOutcome.RUNNING)
         .values(
             outcome=AttemptOutcome.DIED,
             message="Nothing was heard of its process for as long as its lease lasts.",
