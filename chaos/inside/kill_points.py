@@ -202,7 +202,7 @@ def _send(module: Any) -> None:
 
 
 def _outcome(module: Any) -> None:
-    _wrap(module.Outcome, "end", "end")
+    _wrap(module.Endings, "end", "end")
 
 
 def _exchange(module: Any) -> None:

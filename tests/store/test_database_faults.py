@@ -25,7 +25,7 @@ from leadcast.core.model import AttemptOutcome, BatchStatus, DeliveryState, Lead
 from leadcast.core.settings import Settings
 from leadcast.flow.deliver.begin import Beginning
 from leadcast.flow.deliver.deliverer import Deliverer
-from leadcast.flow.deliver.outcome import Outcome
+from leadcast.flow.deliver.outcome import Endings
 from leadcast.flow.inbox import Accepted, Inbox
 from leadcast.flow.plan import plan
 from leadcast.flow.settle import Settler
@@ -206,7 +206,7 @@ def test_a_batch_is_settled_and_told_of_once_wherever_a_session_ends(
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """An outcome that cannot be written is written a moment later; here at once."""
-    for persistent in (Outcome.end, Beginning.is_written):
+    for persistent in (Endings.end_all, Beginning.is_written):
         monkeypatch.setattr(persistent.retry, "sleep", lambda _: None)
 
 

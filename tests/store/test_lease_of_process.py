@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from leadcast.core.errors import LEASE_OVER, AttemptFailed, NotBegun, StoreError
 from leadcast.core.model import DeliveryState, Receipt
 from leadcast.flow.deliver.deliverer import Deliverer
+from leadcast.flow.deliver.worker import Worker
 from leadcast.flow.inbox import Accepted
 from leadcast.flow.plan import plan
 from leadcast.flow.settle import Settler
@@ -36,12 +37,17 @@ def ids(accept: Accept, store: Store, settler: Settler, clock: StoppedClock) -> 
 
 
 @pytest.fixture
-def lease(store: Store) -> Lease:
-    return Lease(store, name="w", lease_s=LEASE_S)
+def worker(deliverer: Deliverer) -> Worker:
+    return deliverer.new_worker()
 
 
-def deliver(deliverer: Deliverer, delivery_id: str, service: Service, lease: Lease | None) -> Receipt | None:
-    return deliverer.deliver(delivery_id, integration=service, last_in_run=False, run_id="w", lease=lease)
+@pytest.fixture
+def lease(worker: Worker) -> Lease:
+    return worker.lease
+
+
+def deliver(deliverer: Deliverer, delivery_id: str, service: Service, worker: Worker | None) -> Receipt | None:
+    return deliverer.deliver(delivery_id, integration=service, last_in_run=False, run_id="w", by=worker)
 
 
 def count(store: Store) -> int:
@@ -54,31 +60,33 @@ def state(store: Store, delivery_id: str) -> Any:
         return connection.execute(select(deliveries).where(deliveries.c.id == delivery_id)).one()
 
 
-def test_one_row_stands_for_all_that_it_sends(store: Store, deliverer: Deliverer, lease: Lease, ids: list[str]) -> None:
+def test_one_row_stands_for_all_that_it_sends(
+    store: Store, deliverer: Deliverer, worker: Worker, lease: Lease, ids: list[str]
+) -> None:
     seen: list[int] = []
     inner = Service(while_sending=lambda: seen.append(count(store)))
-    outer = Service(while_sending=lambda: deliver(deliverer, ids[1], inner, lease))
+    outer = Service(while_sending=lambda: deliver(deliverer, ids[1], inner, worker))
     with lease.of_process():
-        assert deliver(deliverer, ids[0], outer, lease)
-        assert deliver(deliverer, ids[2], inner, lease)
+        assert deliver(deliverer, ids[0], outer, worker)
+        assert deliver(deliverer, ids[2], inner, worker)
         assert count(store) == 1, "what has ended ends it for none of the others"
     assert (seen, count(store)) == ([1, 1], 0)
 
 
 def test_what_it_sends_nobody_else_begins_whatever_else_of_it_has_ended(
-    store: Store, deliverer: Deliverer, lease: Lease, ids: list[str]
+    store: Store, deliverer: Deliverer, worker: Worker, lease: Lease, ids: list[str]
 ) -> None:
     def others() -> None:
-        deliver(deliverer, ids[1], Service(), lease)
+        deliver(deliverer, ids[1], Service(), worker)
         with pytest.raises(AttemptFailed, match="still on its way"):
             deliver(deliverer, ids[0], Service(), None)
 
     with lease.of_process():
-        assert deliver(deliverer, ids[0], Service(while_sending=others), lease)
+        assert deliver(deliverer, ids[0], Service(while_sending=others), worker)
 
 
 def test_what_breaks_it_off_leaves_what_is_on_its_way_held_until_the_lease_is_over(
-    store: Store, deliverer: Deliverer, lease: Lease, ids: list[str]
+    store: Store, deliverer: Deliverer, worker: Worker, lease: Lease, ids: list[str]
 ) -> None:
     class TimeOut(BaseException):
         pass
@@ -89,14 +97,14 @@ def test_what_breaks_it_off_leaves_what_is_on_its_way_held_until_the_lease_is_ov
 
 
 def test_once_it_is_over_it_begins_nothing_more(
-    store: Store, deliverer: Deliverer, lease: Lease, ids: list[str]
+    store: Store, deliverer: Deliverer, worker: Worker, lease: Lease, ids: list[str]
 ) -> None:
     """Another may be at work on all that it has begun: a new process has a new lease."""
     service = Service()
     with lease.of_process():
         age(store, LEASE_S + 1)
         with pytest.raises(NotBegun, match="no sign of life"):
-            deliver(deliverer, ids[0], service, lease)
+            deliver(deliverer, ids[0], service, worker)
         with store.begin() as connection, pytest.raises(StoreError):
             lease.take(connection)
     found = state(store, ids[0])
@@ -104,7 +112,7 @@ def test_once_it_is_over_it_begins_nothing_more(
 
 
 def test_once_it_is_over_nothing_goes_out_that_was_begun(
-    store: Store, deliverer: Deliverer, lease: Lease, ids: list[str]
+    store: Store, deliverer: Deliverer, worker: Worker, lease: Lease, ids: list[str]
 ) -> None:
     service = Service()
 
@@ -116,12 +124,12 @@ def test_once_it_is_over_nothing_goes_out_that_was_begun(
 
     service.while_sending = loses_it
     with lease.of_process(), pytest.raises(AttemptFailed) as failed:
-        deliver(deliverer, ids[0], service, lease)
+        deliver(deliverer, ids[0], service, worker)
     assert failed.value.error.code == LEASE_OVER
 
 
 def test_a_process_that_is_told_to_end_gives_back_what_it_has_not_sent(
-    store: Store, deliverer: Deliverer, lease: Lease, ids: list[str]
+    store: Store, deliverer: Deliverer, worker: Worker, lease: Lease, ids: list[str]
 ) -> None:
     service = Service()
 
@@ -132,6 +140,6 @@ def test_a_process_that_is_told_to_end_gives_back_what_it_has_not_sent(
 
     service.while_sending = told_to_end
     with lease.of_process(), pytest.raises(AttemptFailed, match="told to end"):
-        deliver(deliverer, ids[0], service, lease)
+        deliver(deliverer, ids[0], service, worker)
     found = state(store, ids[0])
     assert (found.state, found.in_doubt, found.tries, count(store)) == (D.RETRYING, False, 0, 0)

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select
 from leadcast.core.ending import Ending
 from leadcast.core.errors import AttemptFailed, DeliveryError, StoreError, TransientError
 from leadcast.core.model import DeliveryState
-from leadcast.flow.deliver.outcome import Outcome
+from leadcast.flow.deliver.outcome import Endings
 from leadcast.flow.settle import Settler
 from leadcast.integrations.base import Account, Call
 from leadcast.store.database import Store
@@ -57,7 +57,7 @@ class Away(Service):
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Outcome.end.retry, "sleep", lambda _: None)
+    monkeypatch.setattr(Endings.end_all.retry, "sleep", lambda _: None)
 
 
 def failures(store: Store) -> int:

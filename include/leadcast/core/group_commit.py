@@ -71,8 +71,8 @@ class GroupCommit(Generic[Asked, Answer]):
     def _done(self, asked: Sequence[Asked]) -> Sequence[Answer | BaseException]:
         try:
             return self._work(asked)
-        except StoreError as error:
-            if error.is_away or len(asked) == 1:
+        except Exception as error:
+            if len(asked) == 1 or (isinstance(error, StoreError) and error.is_away):
                 raise
         # one of them cannot be written: it keeps none of the others
         return [self._alone(each) for each in asked]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from leadcast.core.model import ManualAction
     from leadcast.flow.deliver.chunk import Chunk, ChunkEnd, Part
     from leadcast.flow.deliver.deliverer import Deliverer
+    from leadcast.flow.deliver.worker import Worker
     from leadcast.store.lease import Lease
 
 
@@ -65,8 +66,9 @@ class DeliverOperator(BaseOperator):
         parts = [Part(**part) for part in self.work["parts"]]
         action, is_last = self._action(context), context["ti"].try_number > (context["ti"].max_tries or 0)
         deliverer = self._deliverer()
-        lease = self._lease = deliverer.lease()
-        send = self._sending(deliverer, lease, run_id=context["run_id"], action=action, is_last=is_last)
+        worker = deliverer.new_worker()
+        lease = self._lease = worker.lease
+        send = self._sending(deliverer, worker, run_id=context["run_id"], action=action, is_last=is_last)
         rules = config.settings().delivering(self.integration)
         chunk = self._chunk = Chunk(parts, send, at_once=rules.at_once)
         try:
@@ -98,7 +100,7 @@ class DeliverOperator(BaseOperator):
         )
 
     def _sending(
-        self, deliverer: Deliverer, lease: Lease, *, run_id: str, action: ManualAction | None, is_last: bool
+        self, deliverer: Deliverer, worker: Worker, *, run_id: str, action: ManualAction | None, is_last: bool
     ) -> Callable[[Part], None]:
         """Makes an attempt of one part of the chunk."""
         from leadcast.integrations import registry
@@ -113,7 +115,7 @@ class DeliverOperator(BaseOperator):
                     last_in_run=is_last,
                     run_id=run_id,
                     action=action,
-                    lease=lease,
+                    by=worker,
                 )
             finally:
                 # of what a person clears, more may be to come that the ledger has as ended: the run's end settles it

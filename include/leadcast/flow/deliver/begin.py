@@ -1,12 +1,15 @@
-"""What is written before a call goes out: the delivery is taken up, put off, or begun. Each in one transaction.
+"""What is written before a call goes out: the delivery is taken up, put off, or begun.
 
-Between two of them its run may be settled, and the batch be parked, ended or claimed: so each makes sure anew that
+Each is one transaction, for one delivery or for all that a process takes up or begins at that moment. Between two its
+run may be settled, and the batch be parked, ended or claimed: so each makes sure anew that
 the run has claimed the batch.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -14,6 +17,7 @@ from sqlalchemy import Connection
 
 from leadcast.core.circuit import WAITS_FOR_CIRCUIT
 from leadcast.core.errors import AttemptFailed, Postponed, StoreError, TransientError
+from leadcast.core.group_commit import GroupCommit
 from leadcast.core.model import DeliveryState, ManualAction
 from leadcast.core.verdict import Verdict
 from leadcast.flow.deliver.admit import Admission, Early, Route
@@ -21,6 +25,7 @@ from leadcast.flow.deliver.attempt import Attempt, busy, log_of
 from leadcast.integrations.base import Integration
 from leadcast.store.accounts import circuits
 from leadcast.store.batches import claims, ledger, lost_answers
+from leadcast.store.batches.ledger import HeldByAnother
 from leadcast.store.lease import Lease
 from leadcast.store.persistent import persistent
 
@@ -31,8 +36,23 @@ class _EndedError(Exception):
     """The delivery has ended before anything went out: a person has cancelled it."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What a run wants sent, as `Deliverer.deliver` is asked for it."""
+
+    delivery_id: str
+    integration: Integration[Any, Any]
+    run_id: str
+    last_in_run: bool
+    action: ManualAction | None
+
+
+Taken = Attempt | AttemptFailed | HeldByAnother | None
+Begun = ledger.Begun | AttemptFailed | HeldByAnother | StoreError | None
+
+
 class Beginning:
-    """Writes what comes before the call.
+    """Writes what comes before the calls of one process: what several threads are about to begin, in one transaction.
 
     Args:
         admission: where attempts are admitted.
@@ -42,16 +62,10 @@ class Beginning:
     def __init__(self, admission: Admission, *, lease: Lease) -> None:
         self.store, self.settings, self.clock = admission.store, admission.settings, admission.clock
         self.lease = lease
+        self._taking_up: GroupCommit[Wanted, Attempt | None] = GroupCommit(self._take_up)
+        self._beginning: GroupCommit[tuple[Attempt, Route | None], ledger.Begun | None] = GroupCommit(self._begin)
 
-    def take_up(
-        self,
-        delivery_id: str,
-        integration: Integration[Any, Any],
-        *,
-        run_id: str,
-        last_in_run: bool,
-        action: ManualAction | None,
-    ) -> Attempt | None:
+    def take_up(self, wanted: Wanted) -> Attempt | None:
         """The attempt to be made, whose run has claimed the batch; None: it is delivered or cancelled.
 
         Raises:
@@ -59,30 +73,62 @@ class Beginning:
             HeldByAnother: another attempt is on its way.
             StoreError: there is no such delivery, or the store could not be used.
         """
+        return self._taking_up.ask(wanted)
+
+    def begin(self, attempt: Attempt, route: Route | None) -> ledger.Begun | None:
+        """Writes the attempt down; from here on its outcome must be written, too. None: the delivery has ended.
+
+        Args:
+            route: where it goes; None: that could not be found, and it is to fail.
+
+        Raises:
+            AttemptFailed: another run carries its batch.
+            HeldByAnother: another attempt has begun meanwhile.
+            StoreError: the store could not be used; nothing has gone out, and nothing will.
+        """
+        return self._beginning.ask((attempt, route))
+
+    def _take_up(self, all_wanted: Sequence[Wanted]) -> list[Taken]:
         with self.store.begin() as connection:
-            now = self.clock()
-            # before the delivery's own row, as all do who touch both
-            claims.lock_batch_of(connection, delivery_id=delivery_id)
-            due = ledger.due(connection, delivery_id, now=now)
-            if due is None:
-                log.info("nothing to deliver", delivery_id=delivery_id)
-                return None
-            # a clear counts once: Airflow's own retries of the cleared task name it again
-            is_spent = action is not None and bool(action.which) and action.which == due.last_clear
-            attempt = Attempt(
-                due=due,
-                integration=integration,
-                run_id=run_id,
-                last_in_run=last_in_run,
-                action=None if is_spent else action,
-                started_at=now,
-            )
-            if not attempt.action:
-                _refuse_what_is_decided(attempt)
-            self._ensure_claim(connection, attempt)
-            if due.waits_for:
-                ledger.wake(connection, [delivery_id])
-        return attempt
+            now, ids = self.clock(), [wanted.delivery_id for wanted in all_wanted]
+            # before the deliveries' own rows, as all do who touch both
+            holders = claims.lock_batches_of(connection, delivery_ids=ids)
+            found = ledger.due_all(connection, ids, now=now)
+            taken = [self._taken(connection, wanted, found[wanted.delivery_id], holders, now) for wanted in all_wanted]
+            waited = [one.due.delivery_id for one in taken if isinstance(one, Attempt) and one.due.waits_for]
+            if waited:
+                ledger.wake(connection, waited)
+        return taken
+
+    def _taken(
+        self,
+        connection: Connection,
+        wanted: Wanted,
+        due: ledger.Due | HeldByAnother | None,
+        holders: Mapping[str, claims.Holder],
+        now: datetime,
+    ) -> Taken:
+        if due is None:
+            log.info("nothing to deliver", delivery_id=wanted.delivery_id)
+        if due is None or isinstance(due, HeldByAnother):
+            return due
+        # a clear counts once: Airflow's own retries of the cleared task name it again
+        action = wanted.action
+        is_spent = action is not None and bool(action.which) and action.which == due.last_clear
+        attempt = Attempt(
+            due=due,
+            integration=wanted.integration,
+            run_id=wanted.run_id,
+            last_in_run=wanted.last_in_run,
+            action=None if is_spent else action,
+            started_at=now,
+        )
+        ended = None if attempt.action else _decided(attempt)
+        if ended is None and wanted.run_id:
+            if holders[due.batch_id].is_another(wanted.run_id):
+                return self._carried_by_another(attempt)
+            claims.ensure_claim_locked(connection, holders[due.batch_id], run_id=wanted.run_id)
+        return ended or attempt
 
     def put_off(self, attempt: Attempt, early: Early, decided: Verdict) -> AttemptFailed | None:
         """Lets it wait. Returns what its run is told; None: it has ended meanwhile.
@@ -121,40 +167,40 @@ class Beginning:
             return None
         return AttemptFailed(early.error, retry_in_s=wait_s, waits=bool(decided.waits_for))
 
-    def begin(self, attempt: Attempt, route: Route | None) -> ledger.Begun | None:
-        """Writes the attempt down; from here on its outcome must be written, too. None: the delivery has ended.
-
-        Args:
-            route: where it goes; None: that could not be found, and it is to fail.
-
-        Raises:
-            AttemptFailed: another run carries its batch.
-            HeldByAnother: another attempt has begun meanwhile.
-            StoreError: the store could not be used; nothing has gone out, and nothing will.
-        """
-        begun: ledger.Begun | None = None
+    def _begin(self, admitted: Sequence[tuple[Attempt, Route | None]]) -> list[Begun]:
+        begun: dict[str, Begun] = {}
         try:
             with self.store.begin() as connection:
-                self._ensure_claim(connection, attempt)
-                now = self.clock()
-                begun = ledger.begin(
-                    connection,
-                    attempt.due.delivery_id,
-                    lease=self.lease,
-                    now=now,
-                    seen=attempt.due,
-                    account=route.ref.id if route else None,
-                    action=attempt.action,
-                )
-                if begun is None:  # a person may have cancelled it
-                    raise _EndedError
-        except _EndedError:
-            log_of(attempt).info("nothing to deliver")
-            return None
-        except StoreError:
+                begun = self._written(connection, admitted)
+        except StoreError as error:
             # all was written but the commit's answer, and nothing has gone out: left so, it would be in doubt
-            if begun is None or not self.is_written(begun):
+            if not begun:
                 raise
+            lost = [one for one in begun.values() if isinstance(one, ledger.Begun) and not self.is_written(one)]
+            begun |= {one.delivery_id: error for one in lost}
+        return [begun[attempt.due.delivery_id] for attempt, _ in admitted]
+
+    def _written(self, connection: Connection, admitted: Sequence[tuple[Attempt, Route | None]]) -> dict[str, Begun]:
+        holders = claims.lock_batches_of(connection, delivery_ids=[one.due.delivery_id for one, _ in admitted])
+        anothers = [one for one, _ in admitted if one.run_id and holders[one.due.batch_id].is_another(one.run_id)]
+        begun: dict[str, Begun] = {one.due.delivery_id: self._carried_by_another(one) for one in anothers}
+        mine = [(attempt, route) for attempt, route in admitted if attempt.due.delivery_id not in begun]
+        to_begin = [
+            ledger.ToBegin(
+                delivery_id=attempt.due.delivery_id,
+                seen=attempt.due,
+                account=route.ref.id if route else None,
+                action=attempt.action,
+            )
+            for attempt, route in mine
+        ]
+        found = ledger.begin_all(connection, to_begin, lease=self.lease, now=self.clock()) if mine else []
+        for (attempt, _), one in zip(mine, found, strict=True):
+            begun[attempt.due.delivery_id] = one
+            if one is None:  # a person may have cancelled it; its batch stays as it was
+                log_of(attempt).info("nothing to deliver")
+            elif isinstance(one, ledger.Begun) and attempt.run_id:
+                claims.ensure_claim_locked(connection, holders[one.batch_id], run_id=attempt.run_id)
         return begun
 
     @persistent
@@ -170,22 +216,26 @@ class Beginning:
             AttemptFailed: another run carries the batch.
         """
         run_id = attempt.run_id
-        if not run_id or claims.ensure_claim(connection, batch_id=attempt.due.batch_id, run_id=run_id):
-            return
-        why = "Another run carries this batch just now."
+        if run_id and not claims.ensure_claim(connection, batch_id=attempt.due.batch_id, run_id=run_id):
+            raise self._carried_by_another(attempt)
+
+    def _carried_by_another(self, attempt: Attempt) -> AttemptFailed:
         # a person wants this attempt, and nobody but this run knows
         comes_back = attempt.action is not None and not attempt.last_in_run
-        raise busy(why, retry_in_s=self.settings.retry_delay_s if comes_back else None)
+        why = "Another run carries this batch just now."
+        return busy(why, retry_in_s=self.settings.retry_delay_s if comes_back else None)
 
 
-def _refuse_what_is_decided(attempt: Attempt) -> None:
-    """The engine tries again also where a process died after the outcome was written: then that outcome stands."""
+def _decided(attempt: Attempt) -> AttemptFailed | None:
+    """What was decided of it before. The engine tries again also where a process died after the outcome was written:
+    then that outcome stands."""
     due = attempt.due
     # one that was never begun was only given up on: it may well go out
     if due.state in (DeliveryState.FAILED, DeliveryState.UNKNOWN) and due.attempts:
         ended = TransientError(f"It has ended: {due.state}. To send it again, clear its task.", code=due.error_code)
-        raise AttemptFailed(ended, retry_in_s=None)
+        return AttemptFailed(ended, retry_in_s=None)
     if due.waits_for and due.next_attempt_at is not None and due.next_attempt_at > attempt.started_at:
         wait_s = (due.next_attempt_at - attempt.started_at).total_seconds()
         early = Postponed("It waits, and a later run sends it.", wait_s=wait_s, code=due.waits_for)
-        raise AttemptFailed(early, retry_in_s=wait_s, waits=True)
+        return AttemptFailed(early, retry_in_s=wait_s, waits=True)
+    return None

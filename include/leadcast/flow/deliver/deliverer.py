@@ -25,9 +25,10 @@ from leadcast.core.tokens import TokenVault
 from leadcast.core.verdict import LONGEST_WAIT_IN_RUN_S
 from leadcast.flow.deliver.admit import Accounts, Admission, Early, Ready, Refused
 from leadcast.flow.deliver.attempt import Attempt, busy, log_of
-from leadcast.flow.deliver.begin import Beginning
+from leadcast.flow.deliver.begin import Wanted
 from leadcast.flow.deliver.outcome import Outcome, decide, make_fit
 from leadcast.flow.deliver.send import NotArrived, Sending
+from leadcast.flow.deliver.worker import Worker
 from leadcast.integrations.base import Integration
 from leadcast.store.batches.ledger import Begun, HeldByAnother
 from leadcast.store.database import Store
@@ -67,7 +68,7 @@ class Deliverer:
         last_in_run: bool,
         run_id: str = "",
         action: ManualAction | None = None,
-        lease: Lease | None = None,
+        by: Worker | None = None,
     ) -> Receipt | None:
         """Makes one attempt. None: another has delivered it, or it is cancelled.
 
@@ -77,23 +78,25 @@ class Deliverer:
             run_id: the run that this is a part of. It has the batch from here on, unless another one works on it.
             action: a person wants it, who may start again what has failed or is unknown, and need not wait. None: the
                 engine may be repeating what has ended, since it does not know that it has.
-            lease: the process's, which holds what it has begun; None: this attempt has its own.
+            by: the process that makes many, one of `new_worker`; None: one that makes this one.
 
         Raises:
             AttemptFailed: with the decision about the next attempt; the ledger says the same.
             StoreError: the ledger could not be read or written.
             NotBegun: nor was anything begun.
         """
-        admission, lease = self._admission(), lease or self.lease()
-        beginning = Beginning(admission, lease=lease)
+        by = by or self.new_worker()
+        wanted = Wanted(
+            delivery_id=delivery_id, integration=integration, run_id=run_id, last_in_run=last_in_run, action=action
+        )
         try:
-            attempt = beginning.take_up(delivery_id, integration, run_id=run_id, last_in_run=last_in_run, action=action)
+            attempt = by.beginning.take_up(wanted)
             if attempt is None:
                 return None
-            admitted = self._admitted(attempt, admission, beginning)
+            admitted = self._admitted(attempt, by)
             if admitted is None:
                 return None
-            begun = beginning.begin(attempt, admitted.route)
+            begun = by.beginning.begin(attempt, admitted.route)
             if begun is None:
                 return None
         except HeldByAnother as held:
@@ -102,8 +105,21 @@ class Deliverer:
             if error.is_away:
                 raise NotBegun(str(error), is_away=True) from None
             raise
-        with lease.kept():
-            return self._carried_out(attempt, begun, admitted, admission, lease)
+        with by.lease.kept():
+            return self._carried_out(attempt, begun, admitted, by)
+
+    def new_worker(self) -> Worker:
+        """A process that sends. Its lease is not begun."""
+        admission = Admission(
+            store=self.store,
+            settings=self.settings,
+            accounts=self.accounts,
+            hide=self.hide,
+            clock=self.clock,
+            sleep=self.sleep,
+        )
+        lease = self.new_lease(self.store, name=self.worker, lease_s=self.settings.worker_lease_s)
+        return Worker(admission, lease)
 
     def _busy(self, held: HeldByAnother, *, last_in_run: bool, action: ManualAction | None) -> AttemptFailed:
         """Who holds it may be dead: then it is free once his lease is over. Who lives writes what comes of it."""
@@ -113,13 +129,14 @@ class Deliverer:
         comes_back = not last_in_run and (is_soon or action is not None)
         return busy(str(held), retry_in_s=wait_s if comes_back else None)
 
-    def _admitted(self, attempt: Attempt, admission: Admission, beginning: Beginning) -> Ready | Refused | None:
+    def _admitted(self, attempt: Attempt, by: Worker) -> Ready | Refused | None:
         """How it goes on: what is too early waits, and is refused once it has waited for too long. None: it has ended
         meanwhile.
 
         Raises:
             AttemptFailed: it waits.
         """
+        admission = by.admission
         early = admission.admit(attempt)
         if not isinstance(early, Early):
             return early
@@ -135,23 +152,21 @@ class Deliverer:
         if decided.state is not DeliveryState.RETRYING:
             return Refused(early.route, early.error)
         make_fit(early.error, attempt, early.route, None, region=self.settings.phone_region)
-        waits = beginning.put_off(attempt, early, decided)
+        waits = by.beginning.put_off(attempt, early, decided)
         if waits is None:
             return None
         seconds = round(waits.retry_in_s or 0.0, 1)
         log_of(attempt).info("delivery waits", waits_for=early.error.code, seconds=seconds)
         raise waits
 
-    def _carried_out(
-        self, attempt: Attempt, begun: Begun, admitted: Ready | Refused, admission: Admission, lease: Lease
-    ) -> Receipt | None:
+    def _carried_out(self, attempt: Attempt, begun: Begun, admitted: Ready | Refused, by: Worker) -> Receipt | None:
         """Sends it, and writes what has come of it. None: it has not arrived so, but by another attempt meanwhile.
 
         Raises:
             AttemptFailed: with the decision about the next attempt.
         """
-        outcome = Outcome(attempt, begun, admitted, admission=admission, lease=lease, chance=self.chance)
-        sent = Sending(admission=admission, tokens=self.tokens, lease=lease).send(attempt, begun, admitted)
+        outcome = Outcome(attempt, begun, admitted, admission=by.admission, endings=by.endings, chance=self.chance)
+        sent = Sending(admission=by.admission, tokens=self.tokens, lease=by.lease).send(attempt, begun, admitted)
         decided = outcome.of(sent)
         if not isinstance(sent, NotArrived):
             return sent.receipt
@@ -159,21 +174,7 @@ class Deliverer:
             raise sent.interrupted_by
         if isinstance(sent.error, RateLimited) and admitted.route is not None:
             with suppress(StoreError):  # the outcome is written, and others may still be told by the service itself
-                admission.pause(admitted.route, pause_s=sent.error.retry_after_s or 0.0)
+                by.admission.pause(admitted.route, pause_s=sent.error.retry_after_s or 0.0)
         if decided.state is DeliveryState.DELIVERED:  # enough of it has arrived; or all, by one given up for dead
             return decided.receipt
         raise AttemptFailed(sent.error, retry_in_s=decided.wait_s, waits=bool(decided.waits_for))
-
-    def lease(self) -> Lease:
-        """A new one, that is not begun."""
-        return self.new_lease(self.store, name=self.worker, lease_s=self.settings.worker_lease_s)
-
-    def _admission(self) -> Admission:
-        return Admission(
-            store=self.store,
-            settings=self.settings,
-            accounts=self.accounts,
-            hide=self.hide,
-            clock=self.clock,
-            sleep=self.sleep,
-        )

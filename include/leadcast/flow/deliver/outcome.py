@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
 from leadcast.core.errors import DeliveryError
+from leadcast.core.group_commit import GroupCommit
 from leadcast.core.model import AttemptOutcome, DeliveryState
 from leadcast.core.verdict import Situation, Verdict, verdict
 from leadcast.flow.deliver import account_watch
@@ -80,7 +81,7 @@ class Outcome:
     Args:
         admitted: how it was admitted.
         admission: where.
-        lease: under which it is sent; it ends with the outcome.
+        endings: where it is written.
         chance: gives a number from 0 to below 1.
     """
 
@@ -91,14 +92,16 @@ class Outcome:
         admitted: Ready | Refused,
         *,
         admission: Admission,
-        lease: Lease,
+        endings: Endings,
         chance: Callable[[], float],
     ) -> None:
         self.attempt, self.begun, self.route = attempt, begun, admitted.route
         self.is_probe = isinstance(admitted, Ready) and admitted.is_probe
-        self.admission, self.lease, self.chance = admission, lease, chance
-        self.store, self.settings, self.clock = admission.store, admission.settings, admission.clock
-        self._written: Verdict | None = None
+        self.admission, self.endings, self.chance = admission, endings, chance
+        self.settings, self.clock = admission.settings, admission.clock
+        self.account_id = self.route.ref.id if self.route else ""
+        self.written: Verdict | None = None
+        """What was written of it, if the answer to that commit may have been lost."""
 
     def of(self, sent: Arrived | NotArrived) -> Verdict:
         """What becomes of the delivery, written. Errors are made fit to be shown.
@@ -108,10 +111,13 @@ class Outcome:
         """
         if isinstance(sent, Arrived):
             delivered = DeliveryState.DELIVERED
-            return self.end(Verdict(state=delivered, outcome=AttemptOutcome.DELIVERED, receipt=sent.receipt))
+            return self.endings.end(
+                self, Verdict(state=delivered, outcome=AttemptOutcome.DELIVERED, receipt=sent.receipt)
+            )
         if sent.interrupted_by is None:
             make_fit(sent.error, self.attempt, self.route, self.begun, region=self.settings.phone_region)
-        return self.end(
+        return self.endings.end(
+            self,
             decide(
                 self.attempt,
                 sent.error,
@@ -120,28 +126,14 @@ class Outcome:
                 in_doubt=sent.in_doubt,
                 admission=self.admission,
                 chance=self.chance,
-            )
+            ),
         )
 
-    @persistent
-    def end(self, decided: Verdict) -> Verdict:
-        """Writes the outcome; tries for some seconds, since an outcome that is known and not written is costly."""
-        begun, now = self.begun, self.clock()
-        with self.store.begin() as connection:
-            # the batch before the account and the delivery, as all do who lock them
-            claims.lock_batch_of(connection, delivery_id=begun.delivery_id)
-            is_heard = lost_answers.is_heard(connection, begun, is_delivered=decided.receipt is not None)
-            if is_heard:
-                decided = self._noted(connection, decided, now=now)
-            elif self._written is not None:  # before this one, and the answer to its commit was lost
-                decided = self._written
-            state = ledger.end(connection, begun, _ended(decided, now=now), now=now, run_id=self.attempt.run_id)
-            self.lease.end(connection)
-            if is_heard:
-                self._written = decided
+    def stands(self, decided: Verdict, state: DeliveryState, *, now: datetime) -> Verdict:
+        """What has become of it, where its delivery is written so."""
         if state is not decided.state:  # its batch was cancelled meanwhile, or it was given up for dead and sent anew
             decided = replace(decided, state=state, wait_s=None, waits_for="")
-        log_of(self.attempt, begun).info(
+        log_of(self.attempt, self.begun).info(
             "attempt ended",
             outcome=decided.outcome.value,
             state=decided.state.value,
@@ -152,7 +144,7 @@ class Outcome:
         )
         return decided
 
-    def _noted(self, connection: Connection, decided: Verdict, *, now: datetime) -> Verdict:
+    def noted(self, connection: Connection, decided: Verdict, *, now: datetime) -> Verdict:
         """What it says of its account is noted; and what becomes of the delivery, if that is left alone now."""
         if self.route is None:
             return decided
@@ -168,6 +160,73 @@ class Outcome:
     def _has_time_for(self, wait_s: float) -> bool:
         waited_s = self.attempt.waited_s(self.clock(), is_begun=True) or 0.0
         return waited_s + wait_s <= self.settings.give_up_after_s
+
+
+class Endings:
+    """Writes the outcomes of one process: of several attempts that end at the same time, in one transaction.
+
+    Args:
+        admission: where they were admitted.
+        lease: under which this process sends. If it is that of one attempt, it ends with the outcome.
+    """
+
+    def __init__(self, admission: Admission, *, lease: Lease) -> None:
+        self.store, self.clock, self.lease = admission.store, admission.clock, lease
+        self._ending: GroupCommit[tuple[Outcome, Verdict], Verdict] = GroupCommit(self.end_all)
+
+    def end(self, outcome: Outcome, decided: Verdict) -> Verdict:
+        """What becomes of the delivery, written.
+
+        Raises:
+            StoreError: it could not be written.
+        """
+        return self._ending.ask((outcome, decided))
+
+    @persistent
+    def end_all(self, all_decided: Sequence[tuple[Outcome, Verdict]]) -> list[Verdict]:
+        """Writes them, and tries for some seconds, since an outcome that is known and not written is costly."""
+        now = self.clock()
+        with self.store.begin() as connection:
+            # the batches before the accounts and the deliveries, as all do who lock them
+            claims.lock_batches_of(connection, delivery_ids=[outcome.begun.delivery_id for outcome, _ in all_decided])
+            arrived = [(outcome.begun, decided.receipt is not None) for outcome, decided in all_decided]
+            heard = lost_answers.heard(connection, arrived)
+            ended = self._noted(connection, all_decided, heard=heard, now=now)
+            to_end = [
+                ledger.ToEnd(outcome.begun, _ended(decided, now=now), outcome.attempt.run_id)
+                for outcome, decided in ended
+            ]
+            states = ledger.end_all(connection, to_end, now=now)
+            self.lease.end(connection)
+            for outcome, decided in ended:
+                if outcome.begun.delivery_id in heard:
+                    outcome.written = decided
+        return [
+            outcome.stands(decided, state, now=now) for (outcome, decided), state in zip(ended, states, strict=True)
+        ]
+
+    def _noted(
+        self,
+        connection: Connection,
+        all_decided: Sequence[tuple[Outcome, Verdict]],
+        *,
+        heard: Collection[str],
+        now: datetime,
+    ) -> list[tuple[Outcome, Verdict]]:
+        """What each says of its account is noted, account by account, so that no two processes lock them in another
+        order. Of several that arrive one after the other at one account, the first says it all."""
+        noted: dict[Outcome, Verdict] = {}
+        said = ""
+        for outcome, decided in sorted(all_decided, key=lambda each: each[0].account_id):
+            if outcome.begun.delivery_id not in heard:
+                # before this one, and the answer to its commit was lost
+                noted[outcome] = outcome.written or decided
+                continue
+            has_arrived = decided.error is None and not outcome.is_probe
+            is_said = has_arrived and bool(said) and said == outcome.account_id
+            noted[outcome] = decided if is_said else outcome.noted(connection, decided, now=now)
+            said = outcome.account_id if has_arrived else ""
+        return [(outcome, noted[outcome]) for outcome, _ in all_decided]
 
 
 def _may_resend(attempt: Attempt, route: Route | None, admission: Admission) -> bool:

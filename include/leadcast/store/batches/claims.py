@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, exists, func, or_, select, update
 
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.store.batches import room
@@ -206,10 +206,29 @@ def park(connection: Connection, *, batch_id: str) -> None:
     connection.execute(update(batches).where(batches.c.id == batch_id).values(let_go=True, claims=0))
 
 
-def lock_batch_of(connection: Connection, *, delivery_id: str) -> None:
-    """Locks the row of a delivery's batch until the transaction ends. No such delivery: nothing is locked."""
-    its_batch = select(deliveries.c.batch_id).where(deliveries.c.id == delivery_id).scalar_subquery()
-    connection.execute(select(batches.c.id).where(batches.c.id == its_batch).with_for_update())
+@dataclass(frozen=True)
+class Holder:
+    """Who has a batch, as its locked row stands."""
+
+    batch_id: str
+    wave_id: str | None
+    status: str
+    let_go: bool
+
+    def is_another(self, run_id: str) -> bool:
+        """Whether another run than this one works on it, and is not through with it."""
+        return self.status == BatchStatus.PROCESSING and not self.let_go and self.wave_id != run_id
+
+    def is_nobody(self) -> bool:
+        """Whether no run works on it."""
+        return self.status != BatchStatus.PROCESSING or self.let_go
+
+
+def lock_batches_of(connection: Connection, *, delivery_ids: Collection[str]) -> dict[str, Holder]:
+    """Locks the rows of deliveries' batches until the transaction ends, one after the other by their ids. Batch → who
+    has it. Of deliveries that are not there, nothing is locked."""
+    their_batches = select(deliveries.c.batch_id).where(deliveries.c.id.in_(delivery_ids))
+    return _lock(connection, batches.c.id.in_(their_batches))
 
 
 def ensure_claim(connection: Connection, *, batch_id: str, run_id: str) -> bool:
@@ -219,11 +238,17 @@ def ensure_claim(connection: Connection, *, batch_id: str, run_id: str) -> bool:
     Returns:
         False: another run has claimed it, and is not through with it.
     """
-    row = _locked(connection, batch_id)
-    if row.status == BatchStatus.PROCESSING and not row.let_go:
-        return bool(row.wave_id == run_id)
-    _claim_locked(connection, row, run_id=run_id)
+    holder = _lock(connection, batches.c.id == batch_id)[batch_id]
+    if holder.is_another(run_id):
+        return False
+    ensure_claim_locked(connection, holder, run_id=run_id)
     return True
+
+
+def ensure_claim_locked(connection: Connection, holder: Holder, *, run_id: str) -> None:
+    """The same of a batch that is locked, and that no other run works on."""
+    if holder.is_nobody():
+        _claim_locked(connection, holder, run_id=run_id)
 
 
 def reopen(connection: Connection, *, batch_id: str, run_id: str) -> None:
@@ -233,18 +258,19 @@ def reopen(connection: Connection, *, batch_id: str, run_id: str) -> None:
     Args:
         run_id: the run that has changed it.
     """
-    row = _locked(connection, batch_id)
-    its_run = run_id or row.wave_id
-    if its_run and (BatchStatus(row.status).is_final or row.let_go):
-        _claim_locked(connection, row, run_id=its_run)
+    holder = _lock(connection, batches.c.id == batch_id)[batch_id]
+    its_run = run_id or holder.wave_id
+    if its_run and (BatchStatus(holder.status).is_final or holder.let_go):
+        _claim_locked(connection, holder, run_id=its_run)
 
 
-def _locked(connection: Connection, batch_id: str) -> Row[Any, Any, Any, Any]:
-    known = select(batches.c.id, batches.c.wave_id, batches.c.status, batches.c.let_go)
-    return connection.execute(known.where(batches.c.id == batch_id).with_for_update()).one()
+def _lock(connection: Connection, which: ColumnElement[bool]) -> dict[str, Holder]:
+    known = select(batches.c.id, batches.c.wave_id, batches.c.status, batches.c.let_go).where(which)
+    rows = connection.execute(known.order_by(batches.c.id).with_for_update())
+    return {row.id: Holder(row.id, row.wave_id, row.status, row.let_go) for row in rows}
 
 
-def _claim_locked(connection: Connection, row: Row[Any, Any, Any, Any], *, run_id: str) -> None:
+def _claim_locked(connection: Connection, holder: Holder, *, run_id: str) -> None:
     values = {
         "wave_id": run_id,
         "let_go": False,
@@ -252,9 +278,9 @@ def _claim_locked(connection: Connection, row: Row[Any, Any, Any, Any], *, run_i
         "started_at": func.coalesce(batches.c.started_at, func.now()),
         "finished_at": None,
     }
-    if BatchStatus(row.status).is_final:
+    if BatchStatus(holder.status).is_final:
         values["critical"] = None
-    connection.execute(update(batches).where(batches.c.id == row.id).values(values))
+    connection.execute(update(batches).where(batches.c.id == holder.batch_id).values(values))
 
 
 def requeue(connection: Connection, *, batch_id: str, counts: bool, now: datetime) -> None:

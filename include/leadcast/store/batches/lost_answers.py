@@ -3,6 +3,8 @@ who was silent for long may have been given up for dead."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import Connection, select
 
 from leadcast.core import model
@@ -20,13 +22,22 @@ def is_written(connection: Connection, begun: Begun) -> bool:
     return is_of(row, begun)
 
 
-def is_heard(connection: Connection, begun: Begun, *, is_delivered: bool) -> bool:
-    """Whether `ledger.end` would write what this attempt has ended with. Its batch is locked, so this stays so until
-    the transaction ends.
+def heard(connection: Connection, ended: Sequence[tuple[Begun, bool]]) -> set[str]:
+    """Ids of the deliveries of which `ledger.end_all` would write what these attempts have ended with. Their batches
+    are locked, so this stays so until the transaction ends.
 
     Args:
-        is_delivered: it has ended with success.
+        ended: attempts, each with whether it has ended with success.
     """
-    known = select(deliveries.c.epoch, deliveries.c.state, deliveries.c.worker_id)
-    row = connection.execute(known.where(deliveries.c.id == begun.delivery_id)).one()
-    return model.is_heard(is_running=is_of(row, begun), state=DeliveryState(row.state), is_delivered=is_delivered)
+    known = select(deliveries.c.id, deliveries.c.epoch, deliveries.c.state, deliveries.c.worker_id)
+    these = known.where(deliveries.c.id.in_([begun.delivery_id for begun, _ in ended]))
+    rows = {row.id: row for row in connection.execute(these)}
+    return {
+        begun.delivery_id
+        for begun, is_delivered in ended
+        if model.is_heard(
+            is_running=is_of(rows[begun.delivery_id], begun),
+            state=DeliveryState(rows[begun.delivery_id].state),
+            is_delivered=is_delivered,
+        )
+    }

@@ -1,0 +1,22 @@
+"""Who sends: one process, with its lease and its transactions. Its threads begin and end their attempts together."""
+
+from __future__ import annotations
+
+from leadcast.flow.deliver.admit import Admission
+from leadcast.flow.deliver.begin import Beginning
+from leadcast.flow.deliver.outcome import Endings
+from leadcast.store.lease import Lease
+
+
+class Worker:
+    """One process that sends.
+
+    Args:
+        admission: where its attempts are admitted.
+        lease: under which it sends: of one attempt, or while `Lease.of_process` lasts, of all.
+    """
+
+    def __init__(self, admission: Admission, lease: Lease) -> None:
+        self.admission, self.lease = admission, lease
+        self.beginning = Beginning(admission, lease=lease)
+        self.endings = Endings(admission, lease=lease)
