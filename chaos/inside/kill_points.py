@@ -269,6 +269,7 @@ def _smtp(module: Any) -> None:
 
 def _settle(module: Any) -> None:
     _wrap(module.Settler, "batch", "settle", lambda batch_id: {"batch_id": batch_id})
+    _wrap(module.Settler, "so_far", "settle", lambda batch_ids: {"batch_id": min(batch_ids)})
     _wrap(module.Settler, "wave", "settle_wave", lambda run_id: {"run_id": run_id})
 
 

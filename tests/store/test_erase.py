@@ -322,7 +322,7 @@ def test_what_is_just_being_sent_is_erased_in_the_moment_it_ends(store: Store, s
     sender.send(batch_id, service, run_id=run_id)
     assert (asked[0].sending, asked[0].erasure.done_at) == ([batch_id], None)
     # as the task does that has sent the last of them
-    sender.settler.batch(batch_id, run_id=run_id, ending=None)
+    sender.settler.so_far([batch_id])
     assert found_in(store) == []
     assert sender.batch(batch_id).status is S.PARTIAL
     (report,) = eraser.go_on()
@@ -336,7 +336,7 @@ def test_a_failure_after_it_was_asked_for_is_not_tried_again(store: Store, sende
         sender.deliverer.deliver(
             f"{batch_id}-0", integration=service, last_in_run=False, action=by_hand(sender.deliverer), run_id=run_id
         )
-    sender.settler.batch(batch_id, run_id=run_id, ending=None)
+    sender.settler.so_far([batch_id])
     assert sender.batch(batch_id).status is S.CANCELLED
     assert found_in(store) == []
 
@@ -351,7 +351,7 @@ def test_the_task_of_an_erased_batch_sends_nothing_when_it_is_cleared(
         sender.deliverer.deliver(
             f"{batch_id}-0", integration=service, last_in_run=True, action=by_hand(sender.deliverer), run_id="run-1"
         )
-    sender.settler.batch(batch_id, run_id="run-1", ending=None)
+    sender.settler.so_far([batch_id])
     assert (service.got, found_in(store)) == ([], [])
     with pytest.raises(BatchErased):
         Retrier(store=store, settings=sender.settings).batch(batch_id)
@@ -369,7 +369,7 @@ def test_erased_between_the_look_and_the_attempt_nothing_is_sent(store: Store, s
         )
         is None
     )
-    sender.settler.batch(batch_id, run_id="run-1", ending=None)
+    sender.settler.so_far([batch_id])
     assert (service.got, found_in(store)) == ([], [])
 
 

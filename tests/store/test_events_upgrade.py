@@ -126,7 +126,7 @@ def test_what_waited_is_told_as_it_was_at_the_upgrade_although_its_batch_has_gon
 def test_what_was_told_before_the_upgrade_is_not_told_again_when_it_is_settled_after_it(upgraded: Store) -> None:
     before = rows(upgraded)
     settings = Settings(notify_emails=("sales@example.com",), notify_on=("partial", "failed", "critical"))
-    Settler(store=upgraded, settings=settings, hooks=("then",)).batch("true", run_id="w", ending=None)
+    Settler(store=upgraded, settings=settings, hooks=("then",)).so_far(["true"])
     assert rows(upgraded) == before
 
 

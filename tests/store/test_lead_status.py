@@ -296,7 +296,7 @@ def reopen(store: Store, settler: Settler, batch_id: str) -> None:
     with store.begin() as connection:
         of_batch = update(deliveries).where(deliveries.c.batch_id == batch_id)
         connection.execute(of_batch.values(state=DeliveryState.SENDING))
-    settler.batch(batch_id, run_id=f"run-{batch_id}", ending=None)
+    settler.so_far([batch_id])
 
 
 def test_a_status_that_a_batch_has_again_is_written_again(

@@ -34,7 +34,7 @@ def test_who_settles_late_takes_no_batch_out_of_the_inbox(ground: Ground, settle
     ground.attempt(delivery_id, Service(answers=[REFUSED]))
     settler.wave("w", Ending())
     Retrier(store=ground.store, settings=ground.settings, clock=ground.deliverer.clock).batch(delivery_id[:-2])
-    settler.batch(delivery_id[:-2], run_id="w", ending=None)
+    settler.so_far([delivery_id[:-2]])
     assert ground.stands(delivery_id) == (S.PENDING, D.PENDING)
     assert ground.plan("x") == [delivery_id]
 
@@ -138,7 +138,7 @@ def test_an_attempt_that_was_given_up_for_dead_and_has_delivered_has_delivered(
 ) -> None:
     delivery_id = ground.claimed()
     taken_over(ground, delivery_id, Service(), lambda: ground.sweep("w"))
-    settler.batch(delivery_id[:-2], run_id="w", ending=None)
+    settler.so_far([delivery_id[:-2]])
     assert ground.stands(delivery_id) == (S.COMPLETED, D.DELIVERED)
 
 

@@ -204,7 +204,7 @@ def test_it_does_not_keep_the_rest_of_its_batch_waiting(yard: Yard) -> None:
     assert yard.batch(batch_id)[:2] == (S.PENDING, None)
     assert yard.ids("w1") == [f"{batch_id}-1"]
     yard.ground.attempt(f"{batch_id}-1", Service(), run_id="w1")
-    yard.ground.settler.batch(batch_id, run_id="w1", ending=None)
+    yard.ground.settler.so_far([batch_id])
     assert yard.batch(batch_id)[2], "it waits for its telegram alone"
     yard.clock.pass_s(45)
     assert yard.ids("w2") == [f"{batch_id}-0"]

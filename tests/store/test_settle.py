@@ -168,7 +168,7 @@ def test_while_the_wave_goes_on_open_deliveries_stay_open(
     store: Store, settler: Settler, wave: Callable[..., str]
 ) -> None:
     batch_id = wave(GOOD)
-    settler.batch(batch_id, run_id="w", ending=None)
+    settler.so_far([batch_id])
     assert states(store, batch_id) == [D.DELIVERED, D.PENDING]
     assert status(store, batch_id) is BatchStatus.PROCESSING
     assert told(store) == []
@@ -287,10 +287,10 @@ def test_a_batch_is_settled_with_its_last_delivery_while_the_wave_goes_on(
     store: Store, settler: Settler, deliverer: Deliverer, wave: Callable[..., str]
 ) -> None:
     batch_id = wave(GOOD)
-    settler.batch(batch_id, run_id="w", ending=None)
+    settler.so_far([batch_id])
     assert status(store, batch_id) is BatchStatus.PROCESSING
     send(deliverer, f"{batch_id}-1", BAD)
-    settler.batch(batch_id, run_id="w", ending=None)
+    settler.so_far([batch_id])
     assert status(store, batch_id) is BatchStatus.PARTIAL
 
 

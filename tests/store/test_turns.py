@@ -112,7 +112,7 @@ def test_one_whose_batch_is_busy_does_not_hold_up_the_probe_of_its_account(
     attempt(deliverer, f"{accept('telegram').batch_id}-0", Service(answers=[AWAY]))  # a probe that fails
     attempt(deliverer, f"{other}-0", Service(), run_id="run-1")
     for batch_id in (longest, other):  # the webhook of the first is still to be begun: its pool is full
-        settler.batch(batch_id, run_id="run-1", ending=None)
+        settler.so_far([batch_id])
     plan(store, settings, run_id="run-2", clock=clock)  # takes what else is there, and lets it go
     settler.wave("run-2", Ending())
     clock.pass_s(settings.circuit_open_s * 2)
@@ -141,14 +141,14 @@ def test_a_cleared_task_that_finds_the_batch_held_by_another_run_is_sent_afterwa
     plan(store, settings, run_id="run-1", clock=clock)
     attempt(deliverer, f"{batch_id}-0", Service(answers=[RejectedError("no")]), run_id="run-1", asked=False)
     attempt(deliverer, f"{batch_id}-1", Service(answers=[LATER]), run_id="run-1", asked=False)
-    settler.batch(batch_id, run_id="run-1", ending=None)
+    settler.so_far([batch_id])
     settler.wave("run-1", Ending())
     clock.pass_s(200)
     plan(store, settings, run_id="run-2", clock=clock)  # now run-2 has it
     # a person clears deliver_webhook in run-1: try 2, max_tries 3; it is told to come back in 10 s
     attempt(deliverer, f"{batch_id}-0", Service(), run_id="run-1", asked=was_cleared(3))
     attempt(deliverer, f"{batch_id}-1", Service(), run_id="run-2", asked=False)
-    settler.batch(batch_id, run_id="run-2", ending=None)
+    settler.so_far([batch_id])
     settler.wave("run-2", Ending())
     clock.pass_s(10)
     attempt(deliverer, f"{batch_id}-0", Service(), run_id="run-1", asked=was_cleared(3), last_in_run=False)

@@ -121,7 +121,7 @@ def test_a_wave_keeps_a_batch_whose_other_delivery_it_has_still_to_begin(
 ) -> None:
     batch_id = two_that_wait(store, settings, clock, accept, deliverer, settler)
     attempt(deliverer, f"{batch_id}-0", Service())
-    settler.batch(batch_id, run_id="run-2", ending=None)
+    settler.so_far([batch_id])
     assert row(store, batch_id).wave_id == "run-2"
     assert ring_for_rest(store, settings, clock=clock) is None
 
@@ -131,11 +131,11 @@ def test_two_waves_with_one_batch_send_a_held_telegram_twice(
 ) -> None:
     batch_id = two_that_wait(store, settings, clock, accept, deliverer, settler)
     attempt(deliverer, f"{batch_id}-0", Service())
-    settler.batch(batch_id, run_id="run-2", ending=None)
+    settler.so_far([batch_id])
     third = plan(store, settings, run_id="run-3", clock=clock)
     telegram = Service(answers=[UnknownOutcome("no answer")])
     attempt(deliverer, f"{batch_id}-1", telegram)  # the task of run-2
-    settler.batch(batch_id, run_id="run-2", ending=None)
+    settler.so_far([batch_id])
     for delivery_id in ids(third):
         attempt(deliverer, delivery_id, telegram)
     assert len(telegram.got) == 1
@@ -185,7 +185,7 @@ def test_two_waves_with_one_batch_give_it_a_final_status_while_one_still_works_o
 ) -> None:
     batch_id = two_that_wait(store, settings, clock, accept, deliverer, settler)
     attempt(deliverer, f"{batch_id}-0", Service())
-    settler.batch(batch_id, run_id="run-2", ending=None)
+    settler.so_far([batch_id])
     plan(store, settings, run_id="run-3", clock=clock)
     # run-2 makes its next attempt in 20 s
     attempt(deliverer, f"{batch_id}-1", Service(answers=[TransientError("503", code="503")]))
@@ -218,7 +218,7 @@ def test_an_old_runs_cleared_task_counts_for_the_status(
     assert row(store, batch_id).status == "partial"
     # a person mends it and clears deliver_webhook where it failed: in run-1; settle is cleared with it
     attempt(deliverer, f"{batch_id}-0", Service())
-    settler.batch(batch_id, run_id="run-1", ending=None)
+    settler.so_far([batch_id])
     settler.wave("run-1", Ending())
     assert states(store, batch_id) == [D.DELIVERED, D.DELIVERED]
     assert row(store, batch_id).status == "completed"
@@ -234,7 +234,7 @@ def test_an_old_runs_cleared_task_that_has_to_wait_is_carried_on(
 ) -> None:
     batch_id = partial_after_two_runs
     attempt(deliverer, f"{batch_id}-0", Service(answers=[LATER]))  # cleared in run-1
-    settler.batch(batch_id, run_id="run-1", ending=None)
+    settler.so_far([batch_id])
     settler.wave("run-1", Ending())
     clock.pass_s(86400)
     assert ring_for_rest(store, settings, clock=clock) is not None, f"{states(store, batch_id)} waits for ever"
@@ -479,7 +479,7 @@ def test_a_run_is_not_failed_while_one_of_its_batches_waits(
     plan(store, settings, run_id="run-1", clock=clock)
     for batch_id, error in ((bad, RejectedError("no")), (waits, LATER)):
         attempt(deliverer, f"{batch_id}-0", Service(answers=[error]))
-        settler.batch(batch_id, run_id="run-1", ending=None)  # as the operator does
+        settler.so_far([batch_id])  # as the operator does
     assert not all_failed(settler.wave("run-1", Ending())), "one of two has failed"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Condition
@@ -21,14 +22,17 @@ class _Waiting(Generic[Asked, Answer]):
 
 class GroupCommit(Generic[Asked, Answer]):
     """Does work for many. Who comes while it is being done waits, and one of those who wait does it next, for all of
-    them. No thread of its own, and no pause: one alone has it done at once.
+    them.
 
     Args:
         work: does it for all of these, in one transaction. Gives the answer of each, or what it is to raise.
+        gathers_s: how long one waits before he does it, for others who may come.
     """
 
-    def __init__(self, work: Callable[[Sequence[Asked]], Sequence[Answer | Exception]]) -> None:
-        self._work = work
+    def __init__(
+        self, work: Callable[[Sequence[Asked]], Sequence[Answer | Exception]], *, gathers_s: float = 0.0
+    ) -> None:
+        self._work, self._gathers_s = work, gathers_s
         self._waiting: list[_Waiting[Asked, Answer]] = []
         self._is_at_work = False
         self._changed = Condition()
@@ -47,13 +51,19 @@ class GroupCommit(Generic[Asked, Answer]):
                 self._changed.wait()
             if not mine.answers:
                 self._is_at_work = True
-                group, self._waiting = self._waiting, []
         if not mine.answers:
-            self._answer(group)
+            if self._gathers_s:
+                time.sleep(self._gathers_s)
+            self._answer(self._gathered())
         (answer,) = mine.answers
         if isinstance(answer, BaseException):
             raise answer
         return answer
+
+    def _gathered(self) -> list[_Waiting[Asked, Answer]]:
+        with self._changed:
+            group, self._waiting = self._waiting, []
+        return group
 
     def _answer(self, group: Sequence[_Waiting[Asked, Answer]]) -> None:
         answers: Sequence[Answer | BaseException] = ()

@@ -86,7 +86,7 @@ class Settings(BaseModel):
         default=8,
         ge=1,
         le=8,
-        description="How many deliveries a task sends at once. Where many leads wait, one task has up to 25 of them.",
+        description="How many deliveries a task sends at once. Where many leads wait, one task has up to 50 of them.",
     )
     give_up_after_s: WholeSeconds = Field(
         default=14400,

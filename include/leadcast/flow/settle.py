@@ -91,17 +91,20 @@ class Settler:
             raise broken[0]
         return [result for result in results if result is not None]
 
-    def batch(self, batch_id: str, *, run_id: str, ending: Ending | None) -> Settled | None:
-        """Settles one batch. None: this wave has it no longer, it was requeued.
+    def so_far(self, batch_ids: Collection[str]) -> None:
+        """Gives batches the status that the ledger says they have, while their waves go on. To write what the ledger
+        says is never wrong; to end what is open is for the wave that has it."""
+        with self.store.begin() as connection:
+            locked = batches.lock_all(connection, batch_ids=batch_ids)
+            goes_on = snapshots.at_work(connection, batch_ids=batch_ids)
+            for known in locked:
+                if known.batch_id not in goes_on or known.status is not BatchStatus.PROCESSING:
+                    self._write_status(connection, known, critical="", over=False)
 
-        Args:
-            ending: how its wave has ended; None: it has not.
-        """
+    def batch(self, batch_id: str, *, run_id: str, ending: Ending) -> Settled | None:
+        """Settles one batch of a wave that has ended so. None: this wave has it no longer, it was requeued."""
         with self.store.begin() as connection:
             known = batches.lock(connection, batch_id=batch_id)
-            # to write what the ledger says is never wrong; to end what is open is for the wave that has it
-            if ending is None:
-                return self._write_status(connection, known, critical="", over=False)
             if known.wave_id != run_id:
                 return None
             found = snapshots.of_batch(connection, batch_id=batch_id)

@@ -145,7 +145,7 @@ class Attempt:
             run.done.add(ref.delivery_id)
         if self.settles:
             settler = Settler(store=process.store, settings=world.settings, clock=world.clock)
-            settler.batch(ref.batch_id, run_id=run.id, ending=None)
+            settler.so_far([ref.batch_id])
         return tries_again
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +66,7 @@ class DeliverOperator(BaseOperator):
         parts = [Part(**part) for part in self.work["parts"]]
         action, is_last = self._action(context), context["ti"].try_number > (context["ti"].max_tries or 0)
         deliverer = self._deliverer()
-        worker = deliverer.new_worker()
+        worker = deliverer.new_worker(sends_many=len(parts) > 1)
         lease = self._lease = worker.lease
         send = self._sending(deliverer, worker, run_id=context["run_id"], action=action, is_last=is_last)
         rules = config.settings().delivering(self.integration)
@@ -103,9 +103,14 @@ class DeliverOperator(BaseOperator):
         self, deliverer: Deliverer, worker: Worker, *, run_id: str, action: ManualAction | None, is_last: bool
     ) -> Callable[[Part], None]:
         """Makes an attempt of one part of the chunk."""
+        from leadcast.core.group_commit import GroupCommit
+        from leadcast.flow.deliver.deliverer import GATHERS_S
         from leadcast.integrations import registry
 
         integration = registry.get(self.integration)
+        settling: GroupCommit[Part, None] = GroupCommit(
+            _settle, gathers_s=GATHERS_S if len(self.work["parts"]) > 1 else 0.0
+        )
 
         def send(part: Part) -> None:
             try:
@@ -120,7 +125,7 @@ class DeliverOperator(BaseOperator):
             finally:
                 # of what a person clears, more may be to come that the ledger has as ended: the run's end settles it
                 if action is None:
-                    _settle_if_last(part, run_id)
+                    settling.ask(part)
 
         return send
 
@@ -139,14 +144,15 @@ class DeliverOperator(BaseOperator):
         return max_tries > (self.retries or 0)
 
 
-def _settle_if_last(part: Part, run_id: str) -> None:
+def _settle(parts: Sequence[Part]) -> list[None]:
     """A batch whose last delivery has ended has its status now, however long the rest of the wave takes."""
     from leadcast.core.errors import LeadcastError
     from leadcast.engine.tell.settling import settler
 
     # what cannot be settled now is settled by the settle task, or by the sweep
     with suppress(LeadcastError):
-        settler().batch(part.batch_id, run_id=run_id, ending=None)
+        settler().so_far({part.batch_id for part in parts})
+    return [None] * len(parts)
 
 
 def _tell_airflow(end: ChunkEnd, *, is_last: bool, is_asked_for: bool) -> None:

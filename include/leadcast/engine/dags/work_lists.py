@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ONE_BY_ONE = 4
 """So few deliveries have a task each, which is called after its lead."""
-MOST = 25
+MOST = 50
 """So many deliveries has a chunk at most: what is sent within a minute or so at the pace of the slower services."""
 _DONE = "success"
 _FAILED = ("failed", "upstream_failed")

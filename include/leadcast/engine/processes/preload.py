@@ -35,11 +35,13 @@ def for_forked_tasks() -> None:
 
 
 def modules() -> None:
-    """Imports them, and reads the authorities for TLS. Opens nothing: a fork must not share a connection."""
+    """Imports them, reads the authorities for TLS, compiles the templates. Opens nothing: a fork must not share a
+    connection."""
     from leadcast.core.errors import SettingsError
     from leadcast.engine.tell import hooks
     from leadcast.integrations import registry
     from leadcast.integrations.http import tls
+    from leadcast.integrations.text import templating
 
     for name in _MODULES:
         import_module(name)
@@ -48,4 +50,5 @@ def modules() -> None:
         with suppress(SettingsError):
             registry.get(kind)
     tls.preload()
+    templating.preload()
     hooks.moments(hooks_file="")  # reads what is installed, 30 ms

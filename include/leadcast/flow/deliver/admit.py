@@ -27,6 +27,7 @@ from leadcast.integrations.text.mapping import merged
 from leadcast.store.accounts import circuits
 from leadcast.store.accounts.circuits import AccountRef
 from leadcast.store.accounts.limits import LIMIT, StoredLimits
+from leadcast.store.accounts.open_circuits import OpenCircuits
 from leadcast.store.batches.ledger import Due
 from leadcast.store.database import Store
 from leadcast.store.sealing import credentials_of
@@ -110,6 +111,7 @@ class Admission:
 
     accounts: finds the account of a delivery.
     hide: told every secret in use, so that the engine can mask it in its logs.
+    open_circuits: what the process has seen of them; None: each is asked for.
     """
 
     store: Store
@@ -118,6 +120,7 @@ class Admission:
     hide: Callable[[str], None]
     clock: Clock = utc_now
     sleep: Callable[[float], None] = time.sleep
+    open_circuits: OpenCircuits | None = None
 
     def admit(self, attempt: Attempt) -> Ready | Early | Refused:
         """Finds where it goes, and waits for its turn, for a short while.
@@ -216,6 +219,8 @@ class Admission:
             )
 
     def _ask_circuit(self, ref: AccountRef, *, lease_s: float | None) -> bool:
+        if self.open_circuits is not None and not self.open_circuits.may_have(ref.id):
+            return False
         with self.store.begin() as connection:
             return circuits.admit(connection, ref, now=self.clock(), lease_s=lease_s)
 

@@ -57,13 +57,16 @@ class Beginning:
     Args:
         admission: where attempts are admitted.
         lease: under which this process sends.
+        gathers_s: how long one waits for others before he writes.
     """
 
-    def __init__(self, admission: Admission, *, lease: Lease) -> None:
+    def __init__(self, admission: Admission, *, lease: Lease, gathers_s: float = 0.0) -> None:
         self.store, self.settings, self.clock = admission.store, admission.settings, admission.clock
         self.lease = lease
-        self._taking_up: GroupCommit[Wanted, Attempt | None] = GroupCommit(self._take_up)
-        self._beginning: GroupCommit[tuple[Attempt, Route | None], ledger.Begun | None] = GroupCommit(self._begin)
+        self._taking_up: GroupCommit[Wanted, Attempt | None] = GroupCommit(self._take_up, gathers_s=gathers_s)
+        self._beginning: GroupCommit[tuple[Attempt, Route | None], ledger.Begun | None] = GroupCommit(
+            self._begin, gathers_s=gathers_s
+        )
 
     def take_up(self, wanted: Wanted) -> Attempt | None:
         """The attempt to be made, whose run has claimed the batch; None: it is delivered or cancelled.

@@ -168,11 +168,12 @@ class Endings:
     Args:
         admission: where they were admitted.
         lease: under which this process sends. If it is that of one attempt, it ends with the outcome.
+        gathers_s: how long one waits for others before he writes.
     """
 
-    def __init__(self, admission: Admission, *, lease: Lease) -> None:
+    def __init__(self, admission: Admission, *, lease: Lease, gathers_s: float = 0.0) -> None:
         self.store, self.clock, self.lease = admission.store, admission.clock, lease
-        self._ending: GroupCommit[tuple[Outcome, Verdict], Verdict] = GroupCommit(self.end_all)
+        self._ending: GroupCommit[tuple[Outcome, Verdict], Verdict] = GroupCommit(self.end_all, gathers_s=gathers_s)
 
     def end(self, outcome: Outcome, decided: Verdict) -> Verdict:
         """What becomes of the delivery, written.

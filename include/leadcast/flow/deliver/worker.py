@@ -14,9 +14,10 @@ class Worker:
     Args:
         admission: where its attempts are admitted.
         lease: under which it sends: of one attempt, or while `Lease.of_process` lasts, of all.
+        gathers_s: how long one of its threads waits for others before it writes for all of them.
     """
 
-    def __init__(self, admission: Admission, lease: Lease) -> None:
+    def __init__(self, admission: Admission, lease: Lease, *, gathers_s: float) -> None:
         self.admission, self.lease = admission, lease
-        self.beginning = Beginning(admission, lease=lease)
-        self.endings = Endings(admission, lease=lease)
+        self.beginning = Beginning(admission, lease=lease, gathers_s=gathers_s)
+        self.endings = Endings(admission, lease=lease, gathers_s=gathers_s)

@@ -68,6 +68,12 @@ class TemplateFiles(BaseLoader):
         }
         return tuple(sorted(name for name in found if _NAME.fullmatch(name) and not name.startswith(_NOT_FOR_LEADS)))
 
+    @staticmethod
+    def shipped(language: str) -> list[str]:
+        """The files of ours that are read in this language and are whole templates."""
+        files = (path.name for folder in (_SHIPPED / language, _SHIPPED) for path in folder.iterdir())
+        return sorted({name for name in files if _FILE.fullmatch(name) and not name.startswith(("layout", "parts"))})
+
     def _find(self, file: str) -> Path | None:
         if not _FILE.fullmatch(file):
             return None

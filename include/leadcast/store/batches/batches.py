@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -217,6 +217,14 @@ class LockedBatch:
 def lock(connection: Connection, *, batch_id: str) -> LockedBatch:
     """Locks a batch that is known to be there."""
     return _locked(connection.execute(_row_of(batch_id)).one())
+
+
+def lock_all(connection: Connection, *, batch_ids: Collection[str]) -> list[LockedBatch]:
+    """Locks batches that are known to be there, one after the other by their ids."""
+    rows = connection.execute(
+        select(batches).where(batches.c.id.in_(batch_ids)).order_by(batches.c.id).with_for_update()
+    )
+    return [_locked(row) for row in rows]
 
 
 def find_and_lock(connection: Connection, *, batch_id: str) -> LockedBatch | None:

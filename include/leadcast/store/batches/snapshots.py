@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -45,6 +46,13 @@ def of_batch(connection: Connection, *, batch_id: str) -> list[DeliverySnapshot]
     """A batch's deliveries, in order."""
     rows = connection.execute(_COLUMNS.where(deliveries.c.batch_id == batch_id).order_by(deliveries.c.index))
     return [_snapshot(row) for row in rows]
+
+
+def at_work(connection: Connection, *, batch_ids: Collection[str]) -> set[str]:
+    """Those of these batches in which something is still to be done by the run that has them."""
+    is_open = deliveries.c.state.not_in([state for state in DeliveryState if state.is_final])
+    found = select(deliveries.c.batch_id).where(deliveries.c.batch_id.in_(batch_ids), is_open)
+    return set(connection.execute(found.where(deliveries.c.waits_for.is_(None)).distinct()).scalars())
 
 
 def held_of_wave(connection: Connection, *, run_id: str) -> set[str]:
