@@ -108,6 +108,11 @@ def test_a_task_speaks_for_its_whole_chunk() -> None:
     assert work_lists.failed(of_run) == {"c", "d"}
 
 
+def test_a_run_that_was_planned_before_an_upgrade_goes_on() -> None:
+    planned = {"delivery_id": "d0", "batch_id": "b0", "label": "7 → telegram"}
+    assert work_lists.parts_of(planned) == [{"delivery_id": "d0", "batch_id": "b0"}]
+
+
 def test_of_a_chunk_that_plan_has_found_again_only_what_is_new_comes_after_the_others() -> None:
     states = {"deliver_telegram_0": "success"}
     assert planned_again(states, had=["a b", "c"], found=["b c d", "a"]) == ["a b", "c", "d"]

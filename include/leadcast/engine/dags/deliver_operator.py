@@ -63,7 +63,7 @@ class DeliverOperator(BaseOperator):
 
         # Airflow fills in map_index_template from the context
         context["label"] = self.work["label"]  # type: ignore[typeddict-unknown-key]  # its type has Airflow's keys only
-        parts = [Part(**part) for part in self.work["parts"]]
+        parts = [Part(**part) for part in work_lists.parts_of(self.work)]
         action, is_last = self._action(context), context["ti"].try_number > (context["ti"].max_tries or 0)
         deliverer = self._deliverer()
         worker = deliverer.new_worker(sends_many=len(parts) > 1)
@@ -104,13 +104,10 @@ class DeliverOperator(BaseOperator):
     ) -> Callable[[Part], None]:
         """Makes an attempt of one part of the chunk."""
         from leadcast.core.group_commit import GroupCommit
-        from leadcast.flow.deliver.deliverer import GATHERS_S
         from leadcast.integrations import registry
 
         integration = registry.get(self.integration)
-        settling: GroupCommit[Part, None] = GroupCommit(
-            _settle, gathers_s=GATHERS_S if len(self.work["parts"]) > 1 else 0.0
-        )
+        settling: GroupCommit[Part, None] = GroupCommit(_settle, gathers_s=worker.gathers_s)
 
         def send(part: Part) -> None:
             try:

@@ -64,8 +64,14 @@ def ended_label(label: str, end: ChunkEnd) -> str:
     return f"{label}: {', '.join(f'{count} {what}' for what, count in counts.items() if count)}"
 
 
+def parts_of(item: Mapping[str, Any]) -> list[Mapping[str, str]]:
+    """The deliveries of a chunk, each with its batch. A run that was planned before an upgrade may have one by itself."""
+    alone = {name: item[name] for name in ("delivery_id", "batch_id") if name in item}
+    return [alone] if alone else list(item["parts"])
+
+
 def _ids(item: Mapping[str, Any]) -> list[str]:
-    return [part["delivery_id"] for part in item["parts"]]
+    return [part["delivery_id"] for part in parts_of(item)]
 
 
 def keep_places(context: Context, lists: dict[str, list[Any]], *, at_most: int) -> None:

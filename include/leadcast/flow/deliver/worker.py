@@ -18,6 +18,6 @@ class Worker:
     """
 
     def __init__(self, admission: Admission, lease: Lease, *, gathers_s: float) -> None:
-        self.admission, self.lease = admission, lease
+        self.admission, self.lease, self.gathers_s = admission, lease, gathers_s
         self.beginning = Beginning(admission, lease=lease, gathers_s=gathers_s)
         self.endings = Endings(admission, lease=lease, gathers_s=gathers_s)
