@@ -65,7 +65,7 @@ def ended_label(label: str, end: ChunkEnd) -> str:
 
 
 def parts_of(item: Mapping[str, Any]) -> list[Mapping[str, str]]:
-    """The deliveries of a chunk, each with its batch. A run that was planned before an upgrade may have one by itself."""
+    """The deliveries of a chunk, each with its batch. A run that was planned before an upgrade has one in each item."""
     alone = {name: item[name] for name in ("delivery_id", "batch_id") if name in item}
     return [alone] if alone else list(item["parts"])
 
