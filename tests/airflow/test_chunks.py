@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import func, select
 
+from leadcast.core.errors import AttemptFailed, TransientError
 from leadcast.core.model import BatchStatus
+from leadcast.flow.deliver.chunk import ChunkEnd
 from leadcast.flow.inbox import Accepted
 from leadcast.sandbox import Sandbox
 from leadcast.store.database import Store
@@ -155,3 +157,51 @@ def test_while_the_store_is_away_nothing_is_begun_and_nobody_fails(
         assert connection.execute(select(func.count()).select_from(attempts)).scalar() == 0
     assert task_states(run())["deliver_email[0]"] == "success"
     assert statuses(store) == {BatchStatus.COMPLETED: LEADS}
+
+
+def failed(*, in_s: float | None = None, waits: bool = False) -> AttemptFailed:
+    return AttemptFailed(TransientError("No."), retry_in_s=in_s, waits=waits)
+
+
+def told(end: ChunkEnd, *, is_last: bool = False, is_asked_for: bool = False) -> BaseException | None:
+    from leadcast.engine.dags.deliver_operator import _tell_airflow
+
+    try:
+        _tell_airflow(end, is_last=is_last, is_asked_for=is_asked_for)
+    except Exception as error:
+        return error
+    return None
+
+
+def test_the_task_comes_back_when_the_longest_pause_of_those_that_it_tries_again_is_over() -> None:
+    comes_back = [(10.0, failed(in_s=10)), (44.0, failed(in_s=44))]
+    error = told(ChunkEnd(arrived=3, comes_back=comes_back))
+    assert isinstance(error, AttemptFailed)
+    assert error.retry_in_s == 44
+    at_once = told(ChunkEnd(arrived=3, comes_back=comes_back, not_begun=1))
+    assert isinstance(at_once, AttemptFailed)
+    assert at_once.retry_in_s == 0
+
+
+def test_what_a_person_wants_sent_and_nobody_has_looked_at_is_red() -> None:
+    """No later run sends it: to the ledger it has ended."""
+    error = told(ChunkEnd(arrived=3, not_begun=1), is_last=True, is_asked_for=True)
+    assert isinstance(error, AttemptFailed)
+    assert error.retry_in_s is None
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        ChunkEnd(arrived=3, not_begun=1),
+        ChunkEnd(arrived=3, waits=[failed(waits=True)]),
+        ChunkEnd(waits=[failed(waits=True)]),
+    ],
+)
+def test_a_task_with_something_open_is_never_a_success(end: ChunkEnd) -> None:
+    assert type(told(end, is_last=True)).__name__ == "AirflowSkipException"
+
+
+def test_a_task_has_failed_only_where_nothing_has_arrived() -> None:
+    assert told(ChunkEnd(arrived=1, failed=[failed()])) is None
+    assert isinstance(told(ChunkEnd(failed=[failed()])), AttemptFailed)

@@ -206,7 +206,7 @@ def test_a_batch_is_settled_and_told_of_once_wherever_a_session_ends(
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """An outcome that cannot be written is written a moment later; here at once."""
-    for persistent in (Endings.end_all, Beginning.is_written):
+    for persistent in (Endings.end_alone, Beginning.is_written):
         monkeypatch.setattr(persistent.retry, "sleep", lambda _: None)
 
 

@@ -57,7 +57,7 @@ class Away(Service):
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Endings.end_all.retry, "sleep", lambda _: None)
+    monkeypatch.setattr(Endings.end_alone.retry, "sleep", lambda _: None)
 
 
 def failures(store: Store) -> int:

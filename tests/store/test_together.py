@@ -11,11 +11,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event, select, update
+from pydantic import SecretStr
+from sqlalchemy import Connection, event, func, insert, select, text, update
 
 from leadcast.control.cancel import Canceller
 from leadcast.core.errors import AttemptFailed, RejectedError, StoreError, TransientError
 from leadcast.core.model import DeliveryState, Lead, Receipt
+from leadcast.core.tokens import TokenPair
 from leadcast.flow.deliver import deliverer as module
 from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.deliver.outcome import Endings
@@ -23,7 +25,9 @@ from leadcast.flow.inbox import Accepted
 from leadcast.flow.plan import plan
 from leadcast.flow.settle import Settler
 from leadcast.integrations.base import Account, Call
-from leadcast.store.database import Store
+from leadcast.store.accounts import circuits as circuits_of
+from leadcast.store.accounts.tokens import StoredTokens
+from leadcast.store.database import Store, open_engine
 from leadcast.store.schema import attempts, batches, circuits, deliveries
 
 from .conftest import AnySettings, OneSecret, Service, StoppedClock
@@ -82,7 +86,7 @@ class Counting(Store):
 def all_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow the machine is: the threads find each other."""
     monkeypatch.setattr(module, "GATHERS_S", 0.5)
-    monkeypatch.setattr(Endings.end_all.retry, "sleep", lambda _: None)
+    monkeypatch.setattr(Endings.end_alone.retry, "sleep", lambda _: None)
 
 
 @pytest.fixture
@@ -231,3 +235,96 @@ def test_of_batches_settled_together_only_what_has_ended_has_its_status(
     settler.so_far({delivery_id[:-2] for delivery_id in ids})
     status = dict(tuple(row) for row in rows(store, batches, batches.c.id, batches.c.status))
     assert [status[delivery_id[:-2]] for delivery_id in ids] == ["completed", "failed", "processing", "processing"]
+
+
+def test_one_whom_another_session_holds_up_holds_up_nobody(
+    store: Store, deliverer: Deliverer, ids: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person at psql, say, in the middle of a transaction."""
+    service = Meeting([None] * AT_ONCE, ids, waits_s=0.1)
+    with ThreadPoolExecutor(1) as pool:
+        with store.begin() as holding:
+            holding.execute(select(batches.c.id).where(batches.c.id == ids[1][:-2]).with_for_update())
+            sent = pool.submit(send, deliverer, ids, service)
+            until(lambda: states(store, ids).count(D.DELIVERED) == AT_ONCE - 1)
+            assert not sent.done()
+        sent.result(HANGS_S)
+    assert states(store, ids) == [D.DELIVERED] * AT_ONCE
+
+
+def until(holds: Callable[[], bool]) -> None:
+    for _ in range(100 * HANGS_S):
+        if holds():
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError("it does not come to that")
+
+
+def test_a_pause_is_kept_though_the_run_comes_back_earlier_to_others(
+    store: Store, deliverer: Deliverer, ids: list[str], clock: StoppedClock
+) -> None:
+    service = Meeting([TransientError("Not now.", code="away", retry_after_s=40), None, None, None], ids)
+    send(deliverer, ids, service)
+    clock.pass_s(10)
+    (early,) = send(deliverer, ids[:1], service)
+    assert isinstance(early, AttemptFailed)
+    assert early.retry_in_s is not None
+    assert early.retry_in_s > 20
+    assert service.calls[ids[0]] == 1
+    assert [row.tries for row in rows(store, deliveries, deliveries.c.tries)] == [1] * AT_ONCE
+
+
+def test_who_closes_a_circuit_locks_what_waits_for_it_in_the_order_of_all_others(
+    store: Store, deliverer: Deliverer, ids: list[str]
+) -> None:
+    """Else two processes wait for each other just when an account has recovered."""
+    first, second = sorted(ids)[:2]
+    waits = {"waits_for": "circuit", "account": "a", "state": D.RETRYING}
+    for delivery_id in (second, first):  # so that the table has them the other way round
+        with store.begin() as connection:
+            connection.execute(update(deliveries).where(deliveries.c.id == delivery_id).values(**waits))
+    account = circuits_of.AccountRef(id="a", type="telegram", label="a")
+    with store.begin() as connection:
+        values = {"account": "a", "type": "telegram", "label": "a", "failures": 5}
+        connection.execute(insert(circuits).values(**values, opened_at=func.now(), open_until=func.now()))
+
+    def recovers() -> None:
+        with store.begin() as connection:
+            circuits_of.succeeded(connection, account, now=deliverer.clock())
+
+    def lock(connection: Connection, delivery_id: str) -> None:
+        connection.execute(select(deliveries.c.id).where(deliveries.c.id == delivery_id).with_for_update(nowait=True))
+
+    with ThreadPoolExecutor(1) as pool:
+        with store.begin() as other:
+            lock(other, first)
+            closing = pool.submit(recovers)
+            until(lambda: waiters(store) == 1)
+            lock(other, second)
+        closing.result(HANGS_S)
+
+
+def waiters(store: Store) -> int:
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with store.begin() as connection:
+        return int(connection.execute(text(query)).scalar_one())
+
+
+def test_threads_that_wait_for_new_tokens_keep_no_connection_from_the_others(store: Store, postgres_url: str) -> None:
+    engine = open_engine(postgres_url, pool_size=1)  # and one beyond it
+    tokens = StoredTokens(Store(engine, store.sealer))
+    exchanged, goes_on = [], threading.Event()
+
+    def exchange(_: TokenPair | None) -> TokenPair:
+        exchanged.append(1)
+        assert goes_on.wait(HANGS_S)
+        return TokenPair(access=SecretStr("new"), refresh=SecretStr("next"))
+
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(tokens.renew, "a", stale="old", exchange=exchange) for _ in range(8)]
+        until(lambda: bool(exchanged))
+        assert tokens.current("a") is None, "and a connection is free"
+        goes_on.set()
+        assert {future.result(HANGS_S).access.get_secret_value() for future in asked} == {"new"}
+    assert len(exchanged) == 1
+    engine.dispose()

@@ -180,6 +180,22 @@ def test_what_breaks_off_the_process_is_passed_on(count: int) -> None:
         Chunk(parts(count), Ledger(d0=[TimeoutOfAirflow()]).deliver, at_once=AT_ONCE).run()
 
 
+def test_what_breaks_off_one_thread_lets_the_others_end_what_they_send() -> None:
+    is_sending, ended = threading.Event(), threading.Event()
+
+    def deliver(part: Part) -> None:
+        if part.delivery_id == "d0":
+            assert is_sending.wait(HANGS_S)
+            raise SystemExit
+        is_sending.set()
+        threading.Event().wait(0.1)
+        ended.set()
+
+    with pytest.raises(SystemExit):
+        Chunk(parts(2), deliver, at_once=2).run()
+    assert ended.is_set()
+
+
 @pytest.mark.parametrize("most", [0, 2])
 def test_without_threads_it_is_sent_all_the_same(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     start = threading.Thread.start

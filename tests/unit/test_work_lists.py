@@ -102,6 +102,17 @@ def test_a_few_leads_have_a_task_each_which_is_called_after_them() -> None:
     assert [item["label"] for item in work_lists.chunks(refs(60), "telegram")] == ["30 leads → telegram"] * 2
 
 
+def test_one_with_which_a_wave_has_died_has_a_task_of_its_own() -> None:
+    """What it does to its process, it does to no other."""
+    doubtful = [Ref(f"x{number}", "b", "lead", "telegram", claims=2) for number in range(2)]
+    chunks = work_lists.chunks([doubtful[0], *refs(9), doubtful[1]], "telegram")
+    assert [[part["delivery_id"] for part in item["parts"]] for item in chunks] == [
+        [f"d{number}" for number in range(9)],
+        ["x0"],
+        ["x1"],
+    ]
+
+
 def test_a_task_speaks_for_its_whole_chunk() -> None:
     of_run = context({"deliver_telegram_0": "success", "deliver_telegram_1": "failed"}, {"in_telegram": ["a b", "c d"]})
     assert work_lists.marked_as_done(of_run) == {"a", "b"}

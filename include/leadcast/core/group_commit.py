@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Condition
 from typing import Generic, TypeVar
-
-from leadcast.core.errors import StoreError
 
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
@@ -16,23 +15,39 @@ Answer = TypeVar("Answer")
 
 @dataclass(eq=False)
 class _Waiting(Generic[Asked, Answer]):
+    """One who waits. `is_left`: it could not be done together with the others, so he does it himself."""
+
     asked: Asked
-    answers: list[Answer | BaseException] = field(default_factory=list)
+    answers: list[Answer | Exception] = field(default_factory=list)
+    is_left: bool = False
+
+    @property
+    def is_through(self) -> bool:
+        return self.is_left or bool(self.answers)
 
 
 class GroupCommit(Generic[Asked, Answer]):
     """Does work for many. Who comes while it is being done waits, and one of those who wait does it next, for all of
     them.
 
+    What cannot be done together, each does alone, in his own thread: one who is in the way of something, or whom
+    something is in the way of, holds up nobody else.
+
     Args:
-        work: does it for all of these, in one transaction. Gives the answer of each, or what it is to raise.
-        gathers_s: how long one waits before he does it, for others who may come.
+        together: does it for all of these, in one transaction that waits for nobody. Gives the answer of each, or what
+            it is to raise.
+        alone: does it for one.
+        gathers_s: how long one waits before he does it, for others who may come; 0: each does it alone.
     """
 
     def __init__(
-        self, work: Callable[[Sequence[Asked]], Sequence[Answer | Exception]], *, gathers_s: float = 0.0
+        self,
+        together: Callable[[Sequence[Asked]], Sequence[Answer | Exception]],
+        alone: Callable[[Asked], Answer | Exception],
+        *,
+        gathers_s: float,
     ) -> None:
-        self._work, self._gathers_s = work, gathers_s
+        self._together, self._alone, self._gathers_s = together, alone, gathers_s
         self._waiting: list[_Waiting[Asked, Answer]] = []
         self._is_at_work = False
         self._changed = Condition()
@@ -41,55 +56,39 @@ class GroupCommit(Generic[Asked, Answer]):
         """The answer to this.
 
         Raises:
-            StoreError: the work could not be done.
             Exception: what the work says of this one.
         """
-        mine: _Waiting[Asked, Answer] = _Waiting(asked)
-        with self._changed:
-            self._waiting.append(mine)
-            while self._is_at_work and not mine.answers:
-                self._changed.wait()
-            if not mine.answers:
-                self._is_at_work = True
-        if not mine.answers:
-            if self._gathers_s:
-                time.sleep(self._gathers_s)
-            self._answer(self._gathered())
-        (answer,) = mine.answers
-        if isinstance(answer, BaseException):
+        answer = self._asked(asked) if self._gathers_s else self._alone(asked)
+        if isinstance(answer, Exception):
             raise answer
         return answer
 
-    def _gathered(self) -> list[_Waiting[Asked, Answer]]:
+    def _asked(self, asked: Asked) -> Answer | Exception:
+        mine: _Waiting[Asked, Answer] = _Waiting(asked)
+        with self._changed:
+            self._waiting.append(mine)
+            while self._is_at_work and not mine.is_through:
+                self._changed.wait()
+            leads = not mine.is_through
+            self._is_at_work = self._is_at_work or leads
+        if leads:
+            self._answer_all()
+        return self._alone(asked) if mine.is_left else mine.answers[0]
+
+    def _answer_all(self) -> None:
+        time.sleep(self._gathers_s)
         with self._changed:
             group, self._waiting = self._waiting, []
-        return group
-
-    def _answer(self, group: Sequence[_Waiting[Asked, Answer]]) -> None:
-        answers: Sequence[Answer | BaseException] = ()
+        answers: Sequence[Answer | Exception] | None = None
         try:
-            answers = self._done([each.asked for each in group])
-        except BaseException as error:
-            answers = [error] * len(group)
+            with suppress(Exception):
+                answers = self._together([each.asked for each in group])
         finally:
             with self._changed:
-                for each, answer in zip(group, answers, strict=True):
-                    each.answers.append(answer)
+                for place, each in enumerate(group):
+                    if answers is None:
+                        each.is_left = True
+                    else:
+                        each.answers.append(answers[place])
                 self._is_at_work = False
                 self._changed.notify_all()
-
-    def _done(self, asked: Sequence[Asked]) -> Sequence[Answer | BaseException]:
-        try:
-            return self._work(asked)
-        except Exception as error:
-            if len(asked) == 1 or (isinstance(error, StoreError) and error.is_away):
-                raise
-        # one of them cannot be written: it keeps none of the others
-        return [self._alone(each) for each in asked]
-
-    def _alone(self, asked: Asked) -> Answer | BaseException:
-        try:
-            (answer,) = self._work([asked])
-        except Exception as error:
-            return error
-        return answer

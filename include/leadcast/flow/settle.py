@@ -23,7 +23,7 @@ from leadcast.flow.told import Moment, tell
 from leadcast.integrations import registry
 from leadcast.store import lease, outbox
 from leadcast.store.batches import batches, claims, ledger, snapshots
-from leadcast.store.database import Store
+from leadcast.store.database import Store, bound_waits
 from leadcast.store.erasing import erasures
 from leadcast.store.paces import Channel
 
@@ -91,10 +91,16 @@ class Settler:
             raise broken[0]
         return [result for result in results if result is not None]
 
-    def so_far(self, batch_ids: Collection[str]) -> None:
+    def so_far(self, batch_ids: Collection[str], *, waits_s: float | None = None) -> None:
         """Gives batches the status that the ledger says they have, while their waves go on. To write what the ledger
-        says is never wrong; to end what is open is for the wave that has it."""
+        says is never wrong; to end what is open is for the wave that has it.
+
+        Args:
+            waits_s: how long to wait for what others hold; None: as long as usual.
+        """
         with self.store.begin() as connection:
+            if waits_s is not None:
+                bound_waits(connection, waits_s)
             locked = batches.lock_all(connection, batch_ids=batch_ids)
             goes_on = snapshots.at_work(connection, batch_ids=batch_ids)
             for known in locked:

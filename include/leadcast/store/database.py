@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import Connection, Engine, NullPool, create_engine, make_url, select
+from sqlalchemy import Connection, Engine, NullPool, create_engine, make_url, select, text
 from sqlalchemy.exc import (
     ArgumentError,
     DataError,
@@ -177,6 +177,11 @@ class Store:
             hide_parameters=True,
             connect_args=_connect_args(),
         )
+
+
+def bound_waits(connection: Connection, seconds: float) -> None:
+    """Lets each statement of this transaction wait for so long for what others hold, and not as long as usual."""
+    connection.execute(text(f"SET LOCAL lock_timeout = {round(seconds * 1000)}"))
 
 
 def _store_error(error: SQLAlchemyError) -> StoreError:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from airflow.sdk import BaseOperator
 
 from leadcast.engine.dags import work_lists
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from leadcast.flow.deliver.deliverer import Deliverer
     from leadcast.flow.deliver.worker import Worker
     from leadcast.store.lease import Lease
+
+log = structlog.get_logger("leadcast.deliver")
 
 
 class DeliverOperator(BaseOperator):
@@ -66,10 +69,10 @@ class DeliverOperator(BaseOperator):
         parts = [Part(**part) for part in work_lists.parts_of(self.work)]
         action, is_last = self._action(context), context["ti"].try_number > (context["ti"].max_tries or 0)
         deliverer = self._deliverer()
-        worker = deliverer.new_worker(sends_many=len(parts) > 1)
+        rules = config.settings().delivering(self.integration)
+        worker = deliverer.new_worker(sends_many=min(len(parts), rules.at_once) > 1)
         lease = self._lease = worker.lease
         send = self._sending(deliverer, worker, run_id=context["run_id"], action=action, is_last=is_last)
-        rules = config.settings().delivering(self.integration)
         chunk = self._chunk = Chunk(parts, send, at_once=rules.at_once)
         try:
             with lease.of_process() if len(parts) > 1 else nullcontext():
@@ -103,11 +106,14 @@ class DeliverOperator(BaseOperator):
         self, deliverer: Deliverer, worker: Worker, *, run_id: str, action: ManualAction | None, is_last: bool
     ) -> Callable[[Part], None]:
         """Makes an attempt of one part of the chunk."""
+        from leadcast.core.errors import LeadcastError
         from leadcast.core.group_commit import GroupCommit
         from leadcast.integrations import registry
 
         integration = registry.get(self.integration)
-        settling: GroupCommit[Part, None] = GroupCommit(_settle, gathers_s=worker.gathers_s)
+        settling: GroupCommit[Part, None] = GroupCommit(
+            _settle, lambda part: _settle([part])[0], gathers_s=worker.gathers_s
+        )
 
         def send(part: Part) -> None:
             try:
@@ -122,7 +128,9 @@ class DeliverOperator(BaseOperator):
             finally:
                 # of what a person clears, more may be to come that the ledger has as ended: the run's end settles it
                 if action is None:
-                    settling.ask(part)
+                    # what cannot be settled now is settled by the settle task, or by the sweep
+                    with suppress(LeadcastError):
+                        settling.ask(part)
 
         return send
 
@@ -143,12 +151,10 @@ class DeliverOperator(BaseOperator):
 
 def _settle(parts: Sequence[Part]) -> list[None]:
     """A batch whose last delivery has ended has its status now, however long the rest of the wave takes."""
-    from leadcast.core.errors import LeadcastError
     from leadcast.engine.tell.settling import settler
+    from leadcast.flow.deliver.begin import WAITS_TOGETHER_S
 
-    # what cannot be settled now is settled by the settle task, or by the sweep
-    with suppress(LeadcastError):
-        settler().so_far({part.batch_id for part in parts})
+    settler().so_far({part.batch_id for part in parts}, waits_s=WAITS_TOGETHER_S if len(parts) > 1 else None)
     return [None] * len(parts)
 
 
@@ -165,17 +171,22 @@ def _tell_airflow(end: ChunkEnd, *, is_last: bool, is_asked_for: bool) -> None:
     from airflow.sdk.exceptions import AirflowSkipException
 
     from leadcast.core.errors import AttemptFailed, TransientError
+    from leadcast.core.raised import raised_at
 
+    for error in end.broken[1:]:  # the first is in the task's log by being raised
+        log.error("delivery not carried out", error=type(error).__name__, where=raised_at(error))
     if end.broken:
         raise end.broken[0]
     # settle waits for the store. What a person has asked for is red until it was tried
     if end.away and (is_asked_for or not is_last):
         raise end.away[0]
     if end.comes_back:
-        wait_s, first = min(end.comes_back, key=lambda item: item[0])
-        raise AttemptFailed(first.error, retry_in_s=0.0 if end.not_begun else wait_s)
-    if end.not_begun and not is_last:
-        raise AttemptFailed(TransientError("Its time is over, and it goes on.", code="goes_on"), retry_in_s=0.0)
+        # to come too early for some would use up a try of the task for nothing
+        wait_s, longest = max(end.comes_back, key=lambda item: item[0])
+        raise AttemptFailed(longest.error, retry_in_s=0.0 if end.not_begun else wait_s)
+    if end.not_begun and (is_asked_for or not is_last):
+        time_is_over = TransientError("Its time is over, and it goes on.", code="goes_on")
+        raise AttemptFailed(time_is_over, retry_in_s=None if is_last else 0.0)
     if open_ones := [*end.waits, *end.away]:
         raise AirflowSkipException(f"{open_ones[0]} A later run carries it on.")
     if end.not_begun:

@@ -39,9 +39,14 @@ def task_of(integration_type: str) -> str:
 
 
 def chunks(refs: Sequence[Ref], kind: str) -> list[dict[str, Any]]:
-    """Cuts the deliveries of one integration into what a task each sends: ids and a label, which Airflow stores."""
-    size = 1 if len(refs) <= ONE_BY_ONE else ceil(len(refs) / ceil(len(refs) / MOST))
-    return [_chunk(refs[start : start + size], kind) for start in range(0, len(refs), size)]
+    """Cuts the deliveries of one integration into what a task each sends: ids and a label, which Airflow stores.
+
+    One with which a wave has died before has a task of its own: what it does to it, it does to no other.
+    """
+    sound, doubtful = [ref for ref in refs if ref.claims <= 1], [ref for ref in refs if ref.claims > 1]
+    size = 1 if len(sound) <= ONE_BY_ONE else ceil(len(sound) / ceil(len(sound) / MOST))
+    parts = [sound[start : start + size] for start in range(0, len(sound), size)]
+    return [_chunk(part, kind) for part in (*parts, *([ref] for ref in doubtful))]
 
 
 def _chunk(refs: Sequence[Ref], kind: str) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def settings() -> Settings:
 
 
 @cache
-def store(pool_size: int = 3, lock_timeout_s: int | None = None, statement_timeout_s: int | None = None) -> Store:
+def store(pool_size: int = 5, lock_timeout_s: int | None = None, statement_timeout_s: int | None = None) -> Store:
     """The store, opened once a process.
 
     Args:

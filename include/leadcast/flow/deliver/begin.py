@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import structlog
@@ -26,6 +27,7 @@ from leadcast.integrations.base import Integration
 from leadcast.store.accounts import circuits
 from leadcast.store.batches import claims, ledger, lost_answers
 from leadcast.store.batches.ledger import HeldByAnother
+from leadcast.store.database import bound_waits
 from leadcast.store.lease import Lease
 from leadcast.store.persistent import persistent
 
@@ -47,6 +49,9 @@ class Wanted:
     action: ManualAction | None
 
 
+WAITS_TOGETHER_S = 0.5
+"""How long a transaction for several waits for what others hold. Then each waits for himself."""
+
 Taken = Attempt | AttemptFailed | HeldByAnother | None
 Begun = ledger.Begun | AttemptFailed | HeldByAnother | StoreError | None
 
@@ -57,15 +62,17 @@ class Beginning:
     Args:
         admission: where attempts are admitted.
         lease: under which this process sends.
-        gathers_s: how long one waits for others before he writes.
+        gathers_s: how long one thread waits for others before he writes; 0: there are no others.
     """
 
-    def __init__(self, admission: Admission, *, lease: Lease, gathers_s: float = 0.0) -> None:
+    def __init__(self, admission: Admission, *, lease: Lease, gathers_s: float) -> None:
         self.store, self.settings, self.clock = admission.store, admission.settings, admission.clock
-        self.lease = lease
-        self._taking_up: GroupCommit[Wanted, Attempt | None] = GroupCommit(self._take_up, gathers_s=gathers_s)
+        self.lease, self._is_shared = lease, bool(gathers_s)
+        self._taking_up: GroupCommit[Wanted, Attempt | None] = GroupCommit(
+            partial(self._take_up, waits_s=WAITS_TOGETHER_S), lambda one: self._take_up([one])[0], gathers_s=gathers_s
+        )
         self._beginning: GroupCommit[tuple[Attempt, Route | None], ledger.Begun | None] = GroupCommit(
-            self._begin, gathers_s=gathers_s
+            partial(self._begin, waits_s=WAITS_TOGETHER_S), lambda one: self._begin([one])[0], gathers_s=gathers_s
         )
 
     def take_up(self, wanted: Wanted) -> Attempt | None:
@@ -91,8 +98,10 @@ class Beginning:
         """
         return self._beginning.ask((attempt, route))
 
-    def _take_up(self, all_wanted: Sequence[Wanted]) -> list[Taken]:
+    def _take_up(self, all_wanted: Sequence[Wanted], *, waits_s: float | None = None) -> list[Taken]:
         with self.store.begin() as connection:
+            if waits_s is not None:
+                bound_waits(connection, waits_s)
             now, ids = self.clock(), [wanted.delivery_id for wanted in all_wanted]
             # before the deliveries' own rows, as all do who touch both
             holders = claims.lock_batches_of(connection, delivery_ids=ids)
@@ -126,7 +135,7 @@ class Beginning:
             action=None if is_spent else action,
             started_at=now,
         )
-        ended = None if attempt.action else _decided(attempt)
+        ended = None if attempt.action else _decided(attempt, keeps_pause=self._is_shared)
         if ended is None and wanted.run_id:
             if holders[due.batch_id].is_another(wanted.run_id):
                 return self._carried_by_another(attempt)
@@ -170,10 +179,12 @@ class Beginning:
             return None
         return AttemptFailed(early.error, retry_in_s=wait_s, waits=bool(decided.waits_for))
 
-    def _begin(self, admitted: Sequence[tuple[Attempt, Route | None]]) -> list[Begun]:
+    def _begin(self, admitted: Sequence[tuple[Attempt, Route | None]], *, waits_s: float | None = None) -> list[Begun]:
         begun: dict[str, Begun] = {}
         try:
             with self.store.begin() as connection:
+                if waits_s is not None:
+                    bound_waits(connection, waits_s)
                 begun = self._written(connection, admitted)
         except StoreError as error:
             # all was written but the commit's answer, and nothing has gone out: left so, it would be in doubt
@@ -229,16 +240,25 @@ class Beginning:
         return busy(why, retry_in_s=self.settings.retry_delay_s if comes_back else None)
 
 
-def _decided(attempt: Attempt) -> AttemptFailed | None:
+def _decided(attempt: Attempt, *, keeps_pause: bool) -> AttemptFailed | None:
     """What was decided of it before. The engine tries again also where a process died after the outcome was written:
-    then that outcome stands."""
+    then that outcome stands.
+
+    Args:
+        keeps_pause: the run may come back to it too early, since it comes back to others.
+    """
     due = attempt.due
     # one that was never begun was only given up on: it may well go out
     if due.state in (DeliveryState.FAILED, DeliveryState.UNKNOWN) and due.attempts:
         ended = TransientError(f"It has ended: {due.state}. To send it again, clear its task.", code=due.error_code)
         return AttemptFailed(ended, retry_in_s=None)
-    if due.waits_for and due.next_attempt_at is not None and due.next_attempt_at > attempt.started_at:
-        wait_s = (due.next_attempt_at - attempt.started_at).total_seconds()
+    if due.next_attempt_at is None or due.next_attempt_at <= attempt.started_at:
+        return None
+    wait_s = (due.next_attempt_at - attempt.started_at).total_seconds()
+    if due.waits_for:
         early = Postponed("It waits, and a later run sends it.", wait_s=wait_s, code=due.waits_for)
         return AttemptFailed(early, retry_in_s=wait_s, waits=True)
+    if keeps_pause and due.state is DeliveryState.RETRYING:
+        early = Postponed("Its pause is not over.", wait_s=wait_s, code="pause")
+        return AttemptFailed(early, retry_in_s=wait_s, waits=attempt.last_in_run)
     return None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from threading import Condition
 
@@ -21,6 +21,7 @@ from leadcast.core.errors import AttemptFailed, NotBegun
 BEGINS_FOR_S = 60.0
 """For so long a chunk begins what it has: others wait for its slot."""
 _SHORTEST_PAUSE_S = 1.0
+_LAST_WORDS_S = 5.0
 _LOOKS_EVERY_S = 0.5
 """How soon a thread that waits sees that the process is to end. A signal's handler can wake nobody."""
 
@@ -96,12 +97,15 @@ class Chunk:
         if self._threads == 1:
             self._send_all()
             return self._end()
+        helpers = self._helpers()
         try:
-            for helper in self._helpers():
-                helper.result()
-        except BaseException:  # Airflow's time-out, say: the threads go on to the end of what they send
+            wait(helpers)
+        except BaseException:  # Airflow's time-out, say: what a thread has sent, it may still write
             self.stop()
+            wait(helpers, timeout=_LAST_WORDS_S)
             raise
+        for helper in helpers:
+            helper.result()
         return self._end()
 
     def _helpers(self) -> list[Future[None]]:

@@ -188,4 +188,6 @@ class Deliverer:
                 by.admission.pause(admitted.route, pause_s=sent.error.retry_after_s or 0.0)
         if decided.state is DeliveryState.DELIVERED:  # enough of it has arrived; or all, by one given up for dead
             return decided.receipt
-        raise AttemptFailed(sent.error, retry_in_s=decided.wait_s, waits=bool(decided.waits_for))
+        # one that was not heard leaves it to whoever is at work on it now
+        is_left_open = decided.wait_s is None and not decided.state.is_final
+        raise AttemptFailed(sent.error, retry_in_s=decided.wait_s, waits=bool(decided.waits_for) or is_left_open)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -15,12 +16,14 @@ from leadcast.core.verdict import Situation, Verdict, verdict
 from leadcast.flow.deliver import account_watch
 from leadcast.flow.deliver.admit import Admission, Ready, Refused, Route
 from leadcast.flow.deliver.attempt import Attempt, log_of
+from leadcast.flow.deliver.begin import WAITS_TOGETHER_S
 from leadcast.flow.deliver.send import Arrived, NotArrived
 from leadcast.integrations.operators_words import in_error
 from leadcast.integrations.text.fit_to_show import fit_to_show
 from leadcast.integrations.text.personal_data import personal_data
 from leadcast.store.batches import claims, ledger, lost_answers
 from leadcast.store.batches.ledger import Begun
+from leadcast.store.database import bound_waits
 from leadcast.store.lease import Lease
 from leadcast.store.persistent import persistent
 
@@ -168,12 +171,14 @@ class Endings:
     Args:
         admission: where they were admitted.
         lease: under which this process sends. If it is that of one attempt, it ends with the outcome.
-        gathers_s: how long one waits for others before he writes.
+        gathers_s: how long one thread waits for others before he writes; 0: there are no others.
     """
 
-    def __init__(self, admission: Admission, *, lease: Lease, gathers_s: float = 0.0) -> None:
+    def __init__(self, admission: Admission, *, lease: Lease, gathers_s: float) -> None:
         self.store, self.clock, self.lease = admission.store, admission.clock, lease
-        self._ending: GroupCommit[tuple[Outcome, Verdict], Verdict] = GroupCommit(self.end_all, gathers_s=gathers_s)
+        self._ending: GroupCommit[tuple[Outcome, Verdict], Verdict] = GroupCommit(
+            partial(self._end, waits_s=WAITS_TOGETHER_S), self.end_alone, gathers_s=gathers_s
+        )
 
     def end(self, outcome: Outcome, decided: Verdict) -> Verdict:
         """What becomes of the delivery, written.
@@ -184,10 +189,15 @@ class Endings:
         return self._ending.ask((outcome, decided))
 
     @persistent
-    def end_all(self, all_decided: Sequence[tuple[Outcome, Verdict]]) -> list[Verdict]:
-        """Writes them, and tries for some seconds, since an outcome that is known and not written is costly."""
+    def end_alone(self, decided: tuple[Outcome, Verdict]) -> Verdict:
+        """Writes one, and tries for some seconds, since an outcome that is known and not written is costly."""
+        return self._end([decided])[0]
+
+    def _end(self, all_decided: Sequence[tuple[Outcome, Verdict]], *, waits_s: float | None = None) -> list[Verdict]:
         now = self.clock()
         with self.store.begin() as connection:
+            if waits_s is not None:
+                bound_waits(connection, waits_s)
             # the batches before the accounts and the deliveries, as all do who lock them
             claims.lock_batches_of(connection, delivery_ids=[outcome.begun.delivery_id for outcome, _ in all_decided])
             arrived = [(outcome.begun, decided.receipt is not None) for outcome, decided in all_decided]

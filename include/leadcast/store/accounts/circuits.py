@@ -214,11 +214,10 @@ def forget_old(connection: Connection, *, before: datetime, stopped_before: date
 
 
 def _make_due(connection: Connection, account_id: str, *, now: datetime) -> None:
-    connection.execute(
-        update(deliveries)
-        .where(deliveries.c.waits_for == WAITS_FOR_CIRCUIT, deliveries.c.account == account_id)
-        .values(next_attempt_at=now)
-    )
+    # locked by their ids, as all do who lock several
+    waits = deliveries.c.waits_for == WAITS_FOR_CIRCUIT, deliveries.c.account == account_id
+    in_order = select(deliveries.c.id).where(*waits).order_by(deliveries.c.id).with_for_update()
+    connection.execute(update(deliveries).where(deliveries.c.id.in_(in_order)).values(next_attempt_at=now))
 
 
 def _circuit(row: Row[Any], *, waiting: int = 0, is_news: bool = False) -> Circuit:

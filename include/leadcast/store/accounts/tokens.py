@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
+from threading import Lock
 
 from pydantic import SecretStr
 from sqlalchemy import func, select, update
@@ -19,6 +21,8 @@ class StoredTokens:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._guard = Lock()
+        self._renewing: defaultdict[str, Lock] = defaultdict(Lock)
 
     def current(self, account: str) -> TokenPair | None:
         """The newest pair stored for this account, or None."""
@@ -29,8 +33,11 @@ class StoredTokens:
             )
 
     def renew(self, account: str, *, stale: str, exchange: Callable[[TokenPair | None], TokenPair]) -> TokenPair:
-        """A pair newer than `stale`; the row's lock makes the others wait and take what the first one got."""
-        with self._store.begin() as connection:
+        """A pair newer than `stale`; the row's lock makes the others wait and take what the first one got. Threads of
+        this process wait before they have a connection: it would be missing elsewhere."""
+        with self._guard:
+            its_turn = self._renewing[account]
+        with its_turn, self._store.begin() as connection:
             connection.execute(
                 insert(oauth_tokens)
                 .values(account=account, sealed="")

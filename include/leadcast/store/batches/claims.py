@@ -25,6 +25,8 @@ class Ref:
     batch_id: str
     lead_id: str
     type: str
+    claims: int = 1
+    """How many waves have claimed its batch and may have died of it, this one included."""
 
 
 def claimable(now: datetime, *, planned: str = "", full: Collection[str] = ()) -> ColumnElement[bool]:
@@ -135,7 +137,7 @@ def open_refs(connection: Connection, *, run_id: str, now: datetime, since: date
     """
     has_ended = batches.c.status != BatchStatus.PROCESSING
     rows = connection.execute(
-        select(deliveries.c.id, batches.c.id.label("batch_id"), batches.c.lead_id, deliveries.c.type)
+        select(deliveries.c.id, batches.c.id.label("batch_id"), batches.c.lead_id, deliveries.c.type, batches.c.claims)
         .join(batches, deliveries.c.batch_id == batches.c.id)
         .where(is_of_wave(run_id, since))
         .where(deliveries.c.state.not_in([DeliveryState.DELIVERED, DeliveryState.CANCELLED]))
@@ -143,7 +145,7 @@ def open_refs(connection: Connection, *, run_id: str, now: datetime, since: date
         .where(or_(deliveries.c.waits_for.is_(None), is_due(now)))
         .order_by(batches.c.priority, batches.c.accepted_at, deliveries.c.index)
     )
-    return [Ref(row.id, row.batch_id, row.lead_id, row.type) for row in rows]
+    return [Ref(row.id, row.batch_id, row.lead_id, row.type, row.claims) for row in rows]
 
 
 def requeue_not_begun(connection: Connection, *, batch_ids: Collection[str]) -> None:

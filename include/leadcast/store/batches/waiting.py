@@ -64,11 +64,10 @@ def end_waiting(connection: Connection, *, begun_before: datetime, older_than: d
         is_let_go = and_(batches.c.status == BatchStatus.PROCESSING, batches.c.let_go)
         old = select(batches.c.id).where(is_let_go, batches.c.accepted_at < older_than)
         is_too_old = and_(deliveries.c.batch_id.in_(old), func.coalesce(deliveries.c.asked_at < older_than, true()))
-    connection.execute(
-        update(deliveries)
-        .where(deliveries.c.waits_for == WAITS_FOR_CIRCUIT, or_(begun_at() < begun_before, is_too_old))
-        .values(waits_for="service")
-    )
+    # locked by their ids, as all do who lock several
+    waits = deliveries.c.waits_for == WAITS_FOR_CIRCUIT, or_(begun_at() < begun_before, is_too_old)
+    in_order = select(deliveries.c.id).where(*waits).order_by(deliveries.c.id).with_for_update()
+    connection.execute(update(deliveries).where(deliveries.c.id.in_(in_order)).values(waits_for="service"))
 
 
 def sealed_credentials(connection: Connection, *, at_most: int) -> list[tuple[str, str, str]]:
