@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import func, select
 
+from leadcast.core.clock import utc_now
 from leadcast.core.errors import AttemptFailed, TransientError
 from leadcast.core.model import BatchStatus
-from leadcast.flow.deliver.chunk import ChunkEnd
+from leadcast.flow.deliver.chunk import ChunkEnd, Part
 from leadcast.flow.inbox import Accepted
 from leadcast.sandbox import Sandbox
+from leadcast.store.batches import ledger
 from leadcast.store.database import Store
 from leadcast.store.schema import attempts, batches, workers
+from tests.support.leases import dead
 
 from .conftest import Server, task_states
 
@@ -106,7 +109,7 @@ def test_a_process_that_is_told_to_end_in_the_middle_sends_none_twice_and_none_i
     run: Run, many: list[Accepted], store: Store, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from leadcast.engine.dags.deliver_operator import DeliverOperator
-    from leadcast.flow.deliver.chunk import Chunk, Part
+    from leadcast.flow.deliver.chunk import Chunk
 
     told: list[str] = []
     note, started = Chunk._note, DeliverOperator._deliverer
@@ -129,6 +132,35 @@ def test_a_process_that_is_told_to_end_in_the_middle_sends_none_twice_and_none_i
     assert len(operators) == 2, "its run goes on with the rest"
     assert statuses(store) == {BatchStatus.COMPLETED: LEADS}
     assert letters(sandbox) == {address(number): 1 for number in range(LEADS)}
+
+
+def test_what_a_process_has_died_with_is_sent_last_and_one_by_one(
+    run: Run, many: list[Accepted], store: Store, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from leadcast.engine.dags.deliver_operator import DeliverOperator
+    from leadcast.flow.deliver.chunk import Chunk
+
+    died_with = {f"{accepted.batch_id}-0" for accepted in many[2:4]}
+    ended: list[str] = []
+    attempt, note = DeliverOperator._attempt, Chunk._note
+
+    def dies_first(self: DeliverOperator, context: Any) -> None:
+        if context["ti"].try_number == 1:
+            with store.begin() as connection:
+                for delivery_id in died_with:
+                    ledger.begin(connection, delivery_id, lease=dead(store), now=utc_now())
+            raise RuntimeError("as Airflow has it of a process that was killed")
+        attempt(self, context)
+
+    def noted(self: Chunk, part: Part, outcome: Exception | None) -> None:
+        ended.append(part.delivery_id)
+        note(self, part, outcome)
+
+    monkeypatch.setattr(DeliverOperator, "_attempt", dies_first)
+    monkeypatch.setattr(Chunk, "_note", noted)
+    assert run().state == "success"
+    assert set(ended[-2:]) == died_with
+    assert statuses(store) == {BatchStatus.COMPLETED: LEADS}
 
 
 def test_while_the_store_is_away_nothing_is_begun_and_nobody_fails(

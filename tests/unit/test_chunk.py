@@ -170,6 +170,29 @@ def test_threads_that_wait_see_that_it_is_to_end(monkeypatch: pytest.MonkeyPatch
     assert (end.arrived, len(end.comes_back)) == (1, 1)
 
 
+def test_what_a_process_has_died_with_comes_last_and_alone() -> None:
+    """One that kills its process takes no other with it again."""
+    guard, at_work, seen = threading.Lock(), set[str](), list[tuple[str, int]]()
+    together = threading.Barrier(AT_ONCE, timeout=HANGS_S)
+
+    def deliver(part: Part) -> None:
+        with guard:
+            at_work.add(part.delivery_id)
+        if part.delivery_id not in doubtful:
+            together.wait()
+        with guard:
+            seen.append((part.delivery_id, len(at_work)))
+        if part.delivery_id not in doubtful:
+            together.wait()
+        with guard:
+            at_work.remove(part.delivery_id)
+
+    doubtful = {"d0", "d3"}
+    assert Chunk(parts(AT_ONCE + 2), deliver, at_once=AT_ONCE, doubtful=doubtful).run().arrived == AT_ONCE + 2
+    assert seen[-2:] == [("d0", 1), ("d3", 1)]
+    assert {count for _, count in seen[:-2]} == {AT_ONCE}
+
+
 class TimeoutOfAirflow(BaseException):
     """As Airflow's own, it is no `Exception`."""
 

@@ -73,11 +73,12 @@ class DeliverOperator(BaseOperator):
         worker = deliverer.new_worker(sends_many=min(len(parts), rules.at_once) > 1)
         lease = self._lease = worker.lease
         send = self._sending(deliverer, worker, run_id=context["run_id"], action=action, is_last=is_last)
-        chunk = self._chunk = Chunk(parts, send, at_once=rules.at_once)
         try:
+            doubtful = _died_with(parts) if context["ti"].try_number > 1 and len(parts) > 1 else set()
+            chunk = self._chunk = Chunk(parts, send, at_once=rules.at_once, doubtful=doubtful)
             with lease.of_process() if len(parts) > 1 else nullcontext():
                 end = chunk.run()
-        except StoreError as error:  # of the lease: a chunk says by its end what its deliveries have raised
+        except StoreError as error:  # of what comes before it: a chunk says by its end what its deliveries have raised
             if not error.is_away:
                 raise
             end = ChunkEnd(away=[NotBegun(str(error), is_away=True)] * len(parts))
@@ -147,6 +148,15 @@ class DeliverOperator(BaseOperator):
     def _was_cleared(self, max_tries: int) -> bool:
         """Whether a person has cleared the task: Airflow (3.3.2) then puts its retries on top of its tries so far."""
         return max_tries > (self.retries or 0)
+
+
+def _died_with(parts: Sequence[Part]) -> set[str]:
+    """What the process of an earlier try was sending when it died."""
+    from leadcast.engine.settings import config
+    from leadcast.store.batches import snapshots
+
+    with config.store().begin() as connection:
+        return snapshots.sending(connection, delivery_ids=[part.delivery_id for part in parts])
 
 
 def _settle(parts: Sequence[Part]) -> list[None]:

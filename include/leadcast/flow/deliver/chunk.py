@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from threading import Condition
@@ -63,6 +63,8 @@ class Chunk:
         parts: in the order in which they are begun.
         deliver: makes one attempt of one, as `Deliverer.deliver` does.
         at_once: how many threads do so.
+        doubtful: those that a process has died with. They come last, and each alone: one that kills its process takes
+            no other with it, again and again, until none of them has a try left.
         clock: in seconds.
     """
 
@@ -72,12 +74,15 @@ class Chunk:
         deliver: Callable[[Part], object],
         *,
         at_once: int,
+        doubtful: Collection[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._deliver, self._clock = deliver, clock
         self._threads = min(at_once, len(parts))
-        self._parts = parts
-        self._due = [(0.0, place, part) for place, part in enumerate(parts)]
+        self._parts = sorted(parts, key=lambda part: part.delivery_id in doubtful)
+        self._due = [(0.0, place, part) for place, part in enumerate(self._parts)]
+        self._doubtful = doubtful
+        self._is_alone = False
         self._outcomes: dict[Part, Exception | None] = {}
         self._at_work = 0
         self._changed = Condition()
@@ -133,17 +138,25 @@ class Chunk:
         with self._changed:
             while not self._stops and self._clock() < self._ends_at:
                 wait_s = self._due[0][0] - self._clock() if self._due else _LOOKS_EVERY_S
-                if wait_s <= 0:
-                    self._at_work += 1
-                    return heapq.heappop(self._due)[2]
+                if wait_s <= 0 and self._may_begin(self._due[0][2]):
+                    return self._begun(heapq.heappop(self._due)[2])
                 if not self._at_work:
                     break
-                self._changed.wait(min(wait_s, _LOOKS_EVERY_S))
+                self._changed.wait(_LOOKS_EVERY_S if wait_s <= 0 else min(wait_s, _LOOKS_EVERY_S))
         return None
+
+    def _may_begin(self, part: Part) -> bool:
+        return not self._is_alone and (part.delivery_id not in self._doubtful or not self._at_work)
+
+    def _begun(self, part: Part) -> Part:
+        self._at_work += 1
+        self._is_alone = part.delivery_id in self._doubtful
+        return part
 
     def _note(self, part: Part, outcome: Exception | None) -> None:
         with self._changed:
             self._at_work -= 1
+            self._is_alone = False
             self._outcomes[part] = outcome
             if isinstance(outcome, AttemptFailed) and outcome.retry_in_s is not None and not outcome.waits:
                 due_at = self._clock() + max(outcome.retry_in_s, _SHORTEST_PAUSE_S)

@@ -55,6 +55,12 @@ def at_work(connection: Connection, *, batch_ids: Collection[str]) -> set[str]:
     return set(connection.execute(found.where(deliveries.c.waits_for.is_(None)).distinct()).scalars())
 
 
+def sending(connection: Connection, *, delivery_ids: Collection[str]) -> set[str]:
+    """Those of these deliveries that a process sends, or has died with."""
+    these = select(deliveries.c.id).where(deliveries.c.id.in_(delivery_ids))
+    return set(connection.execute(these.where(deliveries.c.state == DeliveryState.SENDING)).scalars())
+
+
 def held_of_wave(connection: Connection, *, run_id: str) -> set[str]:
     """Ids of what is being sent, by processes that may live, in the batches that a wave has."""
     rows = connection.execute(
