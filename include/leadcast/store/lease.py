@@ -93,7 +93,8 @@ class Lease:
         self._store = store
         self._id: int | None = None
         self._until = -math.inf
-        self._is_of_process = False
+        self.is_of_process = False
+        """Whether it holds all that the process begins, and not one attempt."""
         self._stops = False
 
     @contextmanager
@@ -106,7 +107,7 @@ class Lease:
         """
         with self._store.begin() as connection:
             self.take(connection)
-        self._is_of_process = True
+        self.is_of_process = True
         with self._renewed():
             yield
         with suppress(StoreError), self._store.begin() as connection:
@@ -118,7 +119,7 @@ class Lease:
         Raises:
             StoreError: it is the process's, and over: another may be at work on what it has begun.
         """
-        if self._is_of_process:
+        if self.is_of_process:
             return self._own_id(connection)
         asked_at = self.clock()
         new = insert(workers).values(name=self.name, lease_until=self._from_now()).returning(workers.c.id)
@@ -141,7 +142,7 @@ class Lease:
     def end(self, connection: Connection) -> None:
         """Ends it, in the transaction that writes what has come of the one thing that was begun. If it is being renewed
         just now, it ends by itself: nothing waits for that, and what has ended is free. The process's goes on."""
-        if not self._is_of_process:
+        if not self.is_of_process:
             self._delete(connection)
 
     def stop(self) -> None:
@@ -176,7 +177,7 @@ class Lease:
     @contextmanager
     def kept(self) -> Iterator[None]:
         """While this lasts, signs of life are given, as far as the store takes them."""
-        if self._is_of_process:
+        if self.is_of_process:
             yield
             return
         with self._renewed():

@@ -1,8 +1,8 @@
 """What is written before a call goes out: the delivery is taken up, put off, or begun.
 
 Each is one transaction, for one delivery or for all that a process takes up or begins at that moment. Between two its
-run may be settled, and the batch be parked, ended or claimed: so each makes sure anew that
-the run has claimed the batch.
+run may be settled, and the batch be parked, ended or claimed: so each makes sure anew that the run has claimed the
+batch.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ from leadcast.store.persistent import persistent
 
 log = structlog.get_logger("leadcast.deliver")
 
+WAITS_TOGETHER_S = 0.5
+"""How long a transaction for several waits for what others hold. Then each waits for himself."""
+
 
 class _EndedError(Exception):
     """The delivery has ended before anything went out: a person has cancelled it."""
@@ -49,9 +52,6 @@ class Wanted:
     action: ManualAction | None
 
 
-WAITS_TOGETHER_S = 0.5
-"""How long a transaction for several waits for what others hold. Then each waits for himself."""
-
 Taken = Attempt | AttemptFailed | HeldByAnother | None
 Begun = ledger.Begun | AttemptFailed | HeldByAnother | StoreError | None
 
@@ -67,7 +67,7 @@ class Beginning:
 
     def __init__(self, admission: Admission, *, lease: Lease, gathers_s: float) -> None:
         self.store, self.settings, self.clock = admission.store, admission.settings, admission.clock
-        self.lease, self._is_shared = lease, bool(gathers_s)
+        self.lease = lease
         self._taking_up: GroupCommit[Wanted, Attempt | None] = GroupCommit(
             partial(self._take_up, waits_s=WAITS_TOGETHER_S), lambda one: self._take_up([one])[0], gathers_s=gathers_s
         )
@@ -135,7 +135,7 @@ class Beginning:
             action=None if is_spent else action,
             started_at=now,
         )
-        ended = None if attempt.action else _decided(attempt, keeps_pause=self._is_shared)
+        ended = None if attempt.action else _decided(attempt, keeps_pause=self.lease.is_of_process)
         if ended is None and wanted.run_id:
             if holders[due.batch_id].is_another(wanted.run_id):
                 return self._carried_by_another(attempt)
