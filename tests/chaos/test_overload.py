@@ -23,9 +23,13 @@ TIMED_OUT = "the run timed out"
 
 @pytest.fixture(scope="module")
 def hurried() -> Iterator[Stack]:
-    """A stack whose runs have a minute, and whose pools promise more than it can do in that."""
+    """A stack whose runs have a minute, and whose pools promise more than it can do in that.
+
+    A task sends one lead after the other, so that a chunk takes longer than its run may.
+    """
     folder = Path(tempfile.mkdtemp(prefix="leadcast-overload-"))
     settings = {"LEADCAST__WAVE_TIMEOUT_S": "60", "LEADCAST__POOL_SLOTS": "20", "CORE__PARALLELISM": "4"}
+    settings["LEADCAST__AT_ONCE"] = "1"
     env = stack_env(folder, free_port(), **{f"AIRFLOW__{name}": value for name, value in settings.items()})
     leadcast(env, "up")
     yield Stack(home=Home.find(env, cwd=ROOT), ports=Ports.from_environment(env), env=env)
@@ -36,7 +40,7 @@ def hurried() -> Iterator[Stack]:
 def test_a_burst_that_no_run_has_time_for_fails_nobody_and_no_letter_is_untrue(hurried: Stack) -> None:
     hurried.forget_batches()
     hurried.sandbox("POST", "/reset")
-    hurried.fault(service="webhook", kind="slow", delay_s=20, times=None)
+    hurried.fault(service="webhook", kind="slow", delay_s=8, times=None)
     api = hurried.api()
     body = {"integrations": [{"type": "webhook"}, {"type": "email"}], "credentials": {"email": SECRETS["email"]}}
     ids = [
