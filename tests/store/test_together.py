@@ -85,7 +85,7 @@ class Counting(Store):
 @pytest.fixture(autouse=True)
 def all_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow the machine is: the threads find each other."""
-    monkeypatch.setattr(module, "GATHERS_S", 0.5)
+    monkeypatch.setattr(module, "GATHERS_S", 0.2)
     monkeypatch.setattr(Endings.end_alone.retry, "sleep", lambda _: None)
 
 
