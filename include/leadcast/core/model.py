@@ -83,8 +83,7 @@ def is_heard(*, is_running: bool, state: DeliveryState, is_delivered: bool) -> b
         state: its delivery's.
         is_delivered: it has ended with success.
     """
-    has_ended_well = state in (DeliveryState.DELIVERED, DeliveryState.CANCELLED)
-    return is_running or (is_delivered and not has_ended_well)
+    return is_running or (is_delivered and state.may_become(DeliveryState.DELIVERED))
 
 
 class AttemptOutcome(StrEnum):
