@@ -1,4 +1,4 @@
-"""send_lead: one wave. It claims what waits in the inbox, delivers it, and settles it.
+"""send_lead: one wave. It looks what is due, sends it, and settles it.
 
     plan → deliver_<integration> (one mapped operator each, own pool and queue) → settle
 

@@ -43,7 +43,7 @@ class HealthAnswer(BaseModel):
     status: Status
     store_reachable: bool
     store_migrated: bool
-    oldest_pending_s: float | None = Field(description="Age of the oldest batch that no wave has claimed.")
+    oldest_pending_s: float | None = Field(description="Age of the oldest batch of which nothing has begun.")
     missing_pools: list[str] | None = Field(description="Deliveries of their integrations never start. null: unknown.")
     paused_dags: list[str] | None = Field(
         description="Of send_lead, which sends, and sweep, which picks up what fell. null: unknown."

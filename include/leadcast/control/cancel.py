@@ -11,9 +11,10 @@ from leadcast.core.clock import Clock, utc_now
 from leadcast.core.model import ManualAction, ManualKind
 from leadcast.core.request_errors import BatchNotFound, NothingToCancel
 from leadcast.core.settings import Settings
-from leadcast.flow.settle import Settled, Settler
+from leadcast.flow.settle import Settler
 from leadcast.flow.told import Moment
 from leadcast.store.batches import batches, rounds
+from leadcast.store.batches.snapshots import BatchSnapshot
 from leadcast.store.database import Store
 
 log = structlog.get_logger("leadcast.cancel")
@@ -31,7 +32,7 @@ class Canceller:
     clock: Clock = utc_now
     hooks: Collection[str] = tuple(Moment)
 
-    def batch(self, batch_id: str, *, who: str = "") -> Settled:
+    def batch(self, batch_id: str, *, who: str = "") -> BatchSnapshot:
         """Cancels what waits. What is just being sent goes to the end of its attempt, which is the last one; what may
         have arrived becomes `unknown`. Done twice, it finds what the first has left, and be it nothing.
 

@@ -59,7 +59,7 @@ class LeadView:
 class StoreHealth:
     """Whether the store can be used, and what waits in it that should not.
 
-    oldest_pending_at: since when the oldest batch waits that no wave has claimed.
+    oldest_pending_at: since when the oldest batch waits of which nothing has begun.
     open_circuits: integration → how many of its accounts are left alone.
     unsent: channel → how many messages to people could not be sent, and are tried again.
     """

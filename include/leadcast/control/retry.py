@@ -66,9 +66,9 @@ class Retrier:
                 raise BatchNotFound(batch_id)
             if batch.is_erased:
                 raise BatchErased(batch_id)
-            if not batch.is_at_rest:
+            count = _requeue(connection, batch, action=ManualAction(what=ManualKind.RETRY, at=now, who=who))
+            if not count and not batch.status.is_final:
                 raise BatchBusy(batch_id, status=batch.status)
-            count = _requeue(connection, batch, action=ManualAction(what=ManualKind.RETRY, at=now, who=who), now=now)
             if not count:
                 raise NothingToRetry(batch_id, status=batch.status)
             timeout = timedelta(seconds=self.settings.bell_timeout_s)
@@ -110,24 +110,23 @@ class Retrier:
         with self.store.begin() as connection:
             batch = batches.find_and_lock(connection, batch_id=batch_id)
             # since it was looked up, a person, a wave or a second run of this may have come before us
-            if batch is None or batch.is_erased or batch.is_cancelled or not batch.is_at_rest:
+            if batch is None or batch.is_erased or batch.is_cancelled:
                 return 0
             if batch.rounds >= self.settings.retry_rounds:
                 return 0
-            count = _requeue(connection, batch, action=action, now=self.clock())
+            count = _requeue(connection, batch, action=action)
         if count:
             log.info("batch put back", batch_id=batch_id, lead_id=batch.lead_id, deliveries=count, asked=False)
         return count
 
 
-def _requeue(connection: Connection, batch: batches.LockedBatch, *, action: ManualAction | None, now: datetime) -> int:
+def _requeue(connection: Connection, batch: batches.LockedBatch, *, action: ManualAction | None) -> int:
     return rounds.requeue(
         connection,
         batch,
         can_find=_can_find,
         needs_decision=_needs_decision,
         action=action,
-        now=now,
     )
 
 

@@ -103,7 +103,7 @@ class AttemptOutcome(StrEnum):
 
 
 class Priority(StrEnum):
-    """Which batches a wave claims first."""
+    """What goes out first."""
 
     HIGH = "high"
     NORMAL = "normal"
@@ -111,7 +111,7 @@ class Priority(StrEnum):
 
     @property
     def rank(self) -> int:
-        """Its place in the order in which waves claim: 0 goes first."""
+        """Its place in the order: 0 goes first."""
         return (Priority.HIGH, Priority.NORMAL, Priority.LOW).index(self)
 
 

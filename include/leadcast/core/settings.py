@@ -32,8 +32,8 @@ from leadcast.core.setting_fields import Seconds, Unit, WholeSeconds, comma_sepa
 from leadcast.core.signing_secret import signing_setting
 from leadcast.core.tidy import FIELDS
 
-_EACH_S = 10.0
-"""How long a delivery holds its slot, as plan reckons with it: more than most, far less than the longest."""
+RETIRED = frozenset({"wave_max_batches"})
+"""Settings of older versions that nothing reads any more. They do no harm where they are still set."""
 
 
 class Settings(BaseModel):
@@ -130,14 +130,9 @@ class Settings(BaseModel):
         default=OnUnknown.HOLD,
         description="Sent to a service that cannot be asked, no answer seen: hold (a person decides) or resend.",
     )
-    wave_max_batches: Annotated[int, Unit("batches")] = Field(
-        default=200,
-        ge=1,
-        le=1000,
-        description="How many one wave claims at most. All waves together hold no more than they can begin soon: what "
-        "the pools begin in half of wave_timeout_s.",
+    wave_timeout_s: WholeSeconds = Field(
+        default=3600, ge=60, description="How long a run may take. What it has not begun by then, another sends."
     )
-    wave_timeout_s: WholeSeconds = Field(default=3600, ge=60, description="How long a wave's run may take.")
     worker_lease_s: WholeSeconds = Field(
         default=30,
         ge=6,
@@ -158,8 +153,12 @@ class Settings(BaseModel):
         description="When finished runs of our DAGs are deleted from Airflow. 0: never. Runs of sweep that found all "
         "well go after a day in any case.",
     )
-    max_claims: Annotated[int, Unit("waves")] = Field(
-        default=3, ge=1, le=10, description="How many may die holding a batch before it is called critical."
+    max_claims: Annotated[int, Unit("processes")] = Field(
+        default=3,
+        ge=1,
+        le=10,
+        description="How many processes may die with a delivery, or break before it is begun, until it is ended and "
+        "its batch called critical.",
     )
     amocrm_base_url: str = Field(default="", description="Instead of https://<subdomain>.amocrm.ru.")
     bitrix24_base_url: str = Field(default="", description="Instead of the portal's own address.")
@@ -300,15 +299,6 @@ class Settings(BaseModel):
     def proxy_of(self, integration_type: str) -> str:
         """The proxy of one integration's calls, `env`, or nothing. An empty type: that of our own calls."""
         return self.proxies.get_secret_value().get(integration_type, self.proxy_url.get_secret_value())
-
-    def room(self, integration_type: str) -> int:
-        """How many deliveries of one integration the waves may hold without having begun them: as many as its pool
-        begins in half of the time that a run has, at 10 s each.
-
-        Raises:
-            SettingsError: the overrides of this type do not fit.
-        """
-        return int(self.delivering(integration_type).slots * max(self.wave_timeout_s / 2 / _EACH_S, 1))
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Settings:

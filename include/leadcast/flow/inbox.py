@@ -84,6 +84,7 @@ class Inbox:
         idempotency_key: str | None = None,
         caller: str = "",
         run_id: str | None = None,
+        is_over: bool = False,
         lead: Tidied | None = None,
         sent_by: str | None = None,
         made_at: datetime | None = None,
@@ -94,7 +95,8 @@ class Inbox:
             data: the request's JSON, parsed.
             idempotency_key: the same key and body return the first answer.
             caller: who asks; two callers may use the same key for different requests.
-            run_id: the run that is about to claim this batch, so that nobody needs to ring; None: whichever comes.
+            run_id: the run that is about to send this batch, so that nobody needs to ring; None: whichever comes.
+            is_over: that run sends nothing any more: another does.
             lead: as its source had it when the caller looked; None: it is looked up now.
             sent_by: the user of Airflow's whose batch it is, and whose lead, if the request brings it; None: nobody's.
             made_at: when that run was made; None: there is none.
@@ -147,6 +149,7 @@ class Inbox:
                 accepted_at=self.clock(),
                 deliveries=self._deliveries(request, batch_id),
                 sent_by=sent_by,
+                run_id=None if is_over else run_id,
             )
             known = batches.write(connection, batch)
             if known is not None:

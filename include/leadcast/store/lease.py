@@ -57,6 +57,14 @@ def is_held() -> ColumnElement[bool]:
     return func.coalesce(held_s() > 0, False)
 
 
+def taken_s() -> ColumnElement[float]:
+    """Of a row of `deliveries` that is not being sent: for how many seconds it is left to who has taken it. Null or
+    less than 0: nobody has."""
+    its_worker = select(workers.c.lease_until).where(workers.c.id == deliveries.c.worker_id).scalar_subquery()
+    is_open = deliveries.c.state.in_([DeliveryState.PENDING, DeliveryState.RETRYING])
+    return case((is_open, extract("epoch", its_worker - func.clock_timestamp())), else_=null())
+
+
 def end_if_over(connection: Connection, worker_id: int | None) -> bool:
     """Ends the lease of a worker, if it is over, so that no sign of life that is under way revives it. False: it is not
     over after all, or just being renewed. None, or one that is not there: of a worker that has let go.
@@ -158,7 +166,17 @@ class Lease:
             )
         return self._id
 
+    @property
+    def worker_id(self) -> int | None:
+        """The worker that it is of, if it holds all that the process begins."""
+        return self._id if self.is_of_process else None
+
     def _delete(self, connection: Connection) -> None:
+        if self.is_of_process:  # what was taken and not begun is anybody's
+            is_open = deliveries.c.state.in_([DeliveryState.PENDING, DeliveryState.RETRYING])
+            taken = select(deliveries.c.id).where(deliveries.c.worker_id == self._id, is_open)
+            in_order = taken.order_by(deliveries.c.id).with_for_update()
+            connection.execute(update(deliveries).where(deliveries.c.id.in_(in_order)).values(worker_id=None))
         its_row = select(workers.c.id).where(workers.c.id == self._id).with_for_update(skip_locked=True)
         connection.execute(delete(workers).where(workers.c.id.in_(its_row)))
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from leadcast.core.setting_choices import Occasion
@@ -16,7 +16,8 @@ from leadcast.core.settings import Settings
 from leadcast.store import events
 from leadcast.store.paces import Channel
 from leadcast.store.receivers import EVERYBODY, Receiver
-from leadcast.store.schema import notifications
+from leadcast.store.schema import batches, notifications
+from leadcast.store.schema import events as events_table
 
 _WHATEVER_THE_CLOCK = datetime.fromtimestamp(0, UTC)
 """When a row is due that has not been tried: a clock that is put back later holds it up no more."""
@@ -144,3 +145,24 @@ def unsent(connection: Connection) -> dict[str, int]:
         .group_by(notifications.c.channel)
     )
     return {row[0]: row[1] for row in rows}
+
+
+def lacking(
+    connection: Connection, *, batch_ids: Sequence[str], channel: Channel, occasions: Collection[str]
+) -> set[str]:
+    """Those of these batches of whose last event one of these occasions is not in the outbox."""
+    if not batch_ids or not occasions:
+        return set()
+    its_events = select(func.max(events_table.c.sequence)).where(events_table.c.batch_id == batches.c.id)
+    last = its_events.correlate(batches).scalar_subquery()
+    found = select(batches.c.id).where(batches.c.id.in_(batch_ids))
+    queued = [
+        exists().where(
+            notifications.c.batch_id == batches.c.id,
+            notifications.c.channel == channel,
+            notifications.c.occasion == occasion,
+            notifications.c.sequence == last,
+        )
+        for occasion in sorted(occasions)
+    ]
+    return set(connection.execute(found.where(~and_(*queued))).scalars())

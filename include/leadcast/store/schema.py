@@ -71,12 +71,13 @@ batches = Table(
     Column("callback_url_sealed", Text),
     Column("idempotency_key", Text, unique=True),
     Column("body_sha256", Text, nullable=False),
+    # the run in which it was begun, in this round, or which goes on with it
     Column("wave_id", Text),
-    # what is open in it waits, and that wave holds it no longer: a later one may claim it
+    # older versions': what is open in it waits, and its wave holds it no longer
     Column("let_go", Boolean, nullable=False, server_default=text("false")),
     # the user of Airflow's who has sent it. Null: an older version has written it, or nobody knows who
     Column("sent_by", Text),
-    Column("claims", Integer, nullable=False, server_default="0"),
+    Column("claims", Integer, nullable=False, server_default="0"),  # older versions'
     # how often the schedule has sent again what had failed, since a person last did
     Column("rounds", Integer, nullable=False, server_default="0"),
     # how often a person has
@@ -90,18 +91,6 @@ batches = Table(
     # its personal data is gone: it can be counted, and not be sent again
     _time("erased_at"),
     _one_of("status", BatchStatus),
-    # what waves look for is found without passing by what has ended
-    Index(
-        "ix_batches_new",
-        *("priority", "rounds", "accepted_at"),
-        postgresql_where=text("status = 'pending' AND wave_id IS NULL"),
-    ),
-    Index("ix_batches_let_go", "id", postgresql_where=text("status = 'processing' AND let_go")),
-    Index(
-        "ix_batches_open",
-        *("wave_id", "started_at"),
-        postgresql_where=text("status = 'processing' AND wave_id IS NOT NULL AND NOT let_go"),
-    ),
     Index("ix_batches_accepted_at_id", "accepted_at", "id"),
     Index("ix_batches_status_accepted_at_id", "status", "accepted_at", "id"),
     Index("ix_batches_lead_id_accepted_at_id", "lead_id", "accepted_at", "id"),
@@ -122,8 +111,12 @@ deliveries = Table(
     Column("attempts", Integer, nullable=False, server_default="0"),
     # the fencing token: one more with each attempt, so that one that was given up for dead can change nothing
     Column("epoch", Integer, nullable=False, server_default="0"),
-    # the worker (of `workers`) that sends it. Null while it is sent: an older version sends it
+    # the worker (of `workers`) that has taken it, or sends it. Null while it is sent: an older version sends it
     Column("worker_id", BigInteger),
+    # its place in its lane: its batch's priority, and behind all of the same the rounds that the schedule has begun
+    Column("priority", SmallInteger, nullable=False, server_default="2"),
+    # how many processes have died with it, in this round
+    Column("losses", SmallInteger, nullable=False, server_default="0"),
     # an attempt began and its outcome is not known to have been "not executed"
     Column("in_doubt", Boolean, nullable=False, server_default=text("false")),
     # attempts that count against the integration's tries, in this round: a person who starts it again begins a new one
@@ -142,13 +135,28 @@ deliveries = Table(
     Column("receipt", JSONB),
     Column("error", JSONB),
     _time("next_attempt_at"),
-    # its batch's `accepted_at`, which lists of a type go by. Null: an older version has written it
-    _time("listed_at"),
+    # its batch's `accepted_at`, which lists of a type go by, and its lane. Null: an older version has written it
+    Column("listed_at", DateTime(timezone=True), server_default=func.now()),
     _time("started_at"),
     _time("finished_at"),
     _one_of("state", DeliveryState),
     Index("ix_deliveries_waiting", "next_attempt_at", postgresql_where=text("waits_for IS NOT NULL")),
     Index("ix_deliveries_type_listed_at_batch_id", "type", "listed_at", "batch_id"),
+    Index(
+        "ix_deliveries_lane",
+        *("type", "priority", text("(COALESCE(next_attempt_at, listed_at))"), "id"),
+        postgresql_where=text("state IN ('pending', 'retrying')"),
+    ),
+    Index(
+        "ix_deliveries_turn",
+        *("account", "next_attempt_at", "listed_at", "id"),
+        postgresql_where=text("waits_for = 'circuit'"),
+    ),
+    Index(
+        "ix_deliveries_held",
+        "worker_id",
+        postgresql_where=text("state = 'sending' OR (state IN ('pending', 'retrying') AND worker_id IS NOT NULL)"),
+    ),
 )
 
 # attempts under way: a row holds what its worker has begun; without it, or once its lease is over, nothing does
@@ -159,6 +167,17 @@ workers = Table(
     Column("name", Text, nullable=False),
     # by the clock of the store
     Column("lease_until", DateTime(timezone=True), nullable=False),
+)
+
+# what an integration's tasks have been asked for: one that waits for its slot will find all that has come by then
+lanes = Table(
+    "lanes",
+    metadata,
+    Column("type", Text, primary_key=True),
+    # the run that has tasks for it which have not begun, how many, and when it was planned
+    Column("run_id", Text, nullable=False),
+    Column("waiting", Integer, nullable=False),
+    _time("planned_at", required=True),
 )
 
 attempts = Table(

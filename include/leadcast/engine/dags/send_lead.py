@@ -12,7 +12,7 @@ from leadcast.engine.dag_ids import DAG_ID
 from leadcast.engine.dags import callbacks
 from leadcast.engine.dags.deliver_operator import DeliverOperator
 from leadcast.engine.dags.mapping import WorkList
-from leadcast.engine.dags.parts import in_pool, ring_after
+from leadcast.engine.dags.parts import in_pool
 from leadcast.engine.dags.policy import PAUSE_S, TRIES_WHILE_AWAY, AwayRetryPolicy, LedgerRetryPolicy
 from leadcast.engine.dags.wave_operators import PlanOperator, SettleOperator
 from leadcast.engine.dags.work_lists import stub_of, task_of
@@ -20,10 +20,9 @@ from leadcast.flow.deliver.chunk import BEGINS_FOR_S
 from leadcast.integrations import registry
 
 MAX_ACTIVE_RUNS = 256
-"""A run goes on until its slowest integration is through. One whose queue stands still takes a run with each wave, and
-when it has them all, no other lead goes out. More of them are no way out: the scheduler looks at 20 in a round."""
+"""A run ends when its slowest task has. One that waits for a queue which stands still is joined by no other."""
 MAX_ACTIVE_TASKS = 1000
-"""Of one run. The pools say how many run at once; Airflow's default, 16, would bound a wave of many leads."""
+"""Of one run. The pools say how many run at once; Airflow's default is 16."""
 
 
 def form() -> dict[str, Param]:
@@ -88,7 +87,6 @@ def send_lead_dag(settings: Settings, **kwargs: Any) -> DAG:
         for kind in registry.types():
             stub = WorkList(task_id=stub_of(kind), source=plan.task_id, **in_pool(registry.NOTIFICATIONS_QUEUE))
             plan >> stub >> _deliver(kind, settings).expand(work=stub.output) >> settle
-        ring_after(plan) >> settle
     return dag
 
 

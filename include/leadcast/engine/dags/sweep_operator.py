@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class SweepOperator(BaseOperator):
-    """Picks up what fell: batches that wait without a wave, waves that are gone, notifications not sent."""
+    """Picks up what fell: what dead processes had, what is due without a task, notifications not sent."""
 
     def execute(self, context: Context) -> None:
-        """Settles, rings and sends; each of it may be done twice, and by two at once.
+        """Takes over, rings and sends; each of it may be done twice, and by two at once.
 
         Raises:
             AirflowFailException: a step failed; the others were done.
@@ -37,8 +37,10 @@ class SweepOperator(BaseOperator):
         settler = settling.settler()
         runs = AirflowRuns(context=context, timeout_s=settings.wave_timeout_s)
         trouble = Trouble()
-        with trouble.noted("settling what dead runs have left"):
-            sweep.settle_dead_waves(settler, runs=runs)
+        with trouble.noted("taking over from the dead"):
+            sweep.pick_up(settler)
+        with trouble.noted("freeing lanes whose tasks will not begin"):
+            sweep.free_lanes(store, will_begin=runs.will_begin)
         with trouble.noted("seeing to the requests of runs that have ended"):
             unplanned.find(store, runs=runs)
         with trouble.noted("forgetting what is old"):

@@ -1,4 +1,4 @@
-"""The steps of the sweep: settles waves whose run is gone or over, rings for what waits, forgets what is old."""
+"""The steps of the sweep: takes over from the dead, rings for what waits, forgets what is old."""
 
 from __future__ import annotations
 
@@ -8,22 +8,19 @@ from datetime import timedelta
 import structlog
 
 from leadcast.core.clock import Clock, utc_now
-from leadcast.core.ending import Ending
 from leadcast.core.settings import Settings
-from leadcast.engine.runs.ended import Runs, wave_left
 from leadcast.engine.runs.trouble import SILENT_AFTER, Trouble, UnsweptError
+from leadcast.flow import take_over
 from leadcast.flow.plan import ring_for_rest
 from leadcast.flow.settle import Settler
 from leadcast.store import lease, receivers
 from leadcast.store.accounts import circuits, memory
 from leadcast.store.accounts.limits import StoredLimits
-from leadcast.store.batches import bell, claims
+from leadcast.store.batches import bell, lanes
 from leadcast.store.database import Store
 
 log = structlog.get_logger("leadcast.sweep")
 
-WAVES_AT_ONCE = 1000
-"""More than there are runs at once: waves that are on their way must not hide a dead one behind them."""
 KEPT_UNUSED = timedelta(days=1)
 KEPT_STOPPED = timedelta(days=90)
 _TO_COME = frozenset({"queued", "running"})
@@ -59,37 +56,42 @@ def ring(
     return ring_for_rest(store, settings, clock=clock)
 
 
-def settle_dead_waves(settler: Settler, *, runs: Runs) -> int:
-    """Settles what dead waves left. What they have not begun is requeued; what they have begun is, too, unless a
-    person has stopped the run.
+def free_lanes(store: Store, *, will_begin: Callable[[str, str], bool]) -> int:
+    """Forgets tasks that will not begin any more: their runs are over, or gone, or somebody has marked them. The lanes
+    that they were for may have others.
 
-    This is also what notices a run that a person marked in the UI: Airflow 3.3.2 calls no callback of the DAG then.
+    Args:
+        will_begin: whether a run has tasks for an integration that have not begun, and will.
 
     Returns:
-        How many waves were settled.
+        How many lanes were freed.
 
     Raises:
-        UnsweptError: some could not be settled; all others were.
+        UnsweptError: of some it is not known how they stand.
         StoreError: the store could not be used.
     """
-    with settler.store.begin() as connection:
-        waves = claims.open_waves(connection, limit=WAVES_AT_ONCE)
-    asking, settling = Trouble(), Trouble()
-    settled = silent = 0
-    for wave in waves:
-        ending: Ending | None = None
-        unanswered = len(asking.found)
-        with asking.noted(f"asking for {wave.run_id}", run_id=wave.run_id):
-            ending = wave_left(wave, runs, now=settler.clock())
-        silent = silent + 1 if len(asking.found) > unanswered else 0
-        if silent == SILENT_AFTER:
+    with store.begin() as connection:
+        waited_for = lanes.waited_for(connection)
+    trouble, freed = Trouble(), 0
+    for kind, run_id in waited_for:
+        with trouble.noted(f"asking for {run_id}", run_id=run_id):
+            if not will_begin(run_id, kind):
+                with store.begin() as connection:
+                    lanes.give_up(connection, run_id=run_id, kind=kind)
+                freed += 1
+        if len(trouble.found) == SILENT_AFTER:
             break
-        if ending is None:
-            continue
-        with settling.noted(f"settling {wave.run_id}", run_id=wave.run_id):
-            settler.wave(wave.run_id, ending)
-            settled += 1
-    found = [*asking.found, *settling.found]
-    if found:
-        raise UnsweptError(f"{len(found)} of {len(waves)} open waves not settled: {', '.join(found[:SILENT_AFTER])}")
-    return settled
+    if trouble.found:
+        raise UnsweptError(f"Not known how they stand: {', '.join(trouble.found)}")
+    return freed
+
+
+def pick_up(settler: Settler) -> None:
+    """Takes over from dead processes, settles what they have left, and ends what nobody here can send.
+
+    Raises:
+        StoreError: the store could not be used.
+    """
+    take_over.take_over(settler)
+    take_over.end_uninstalled(settler)
+    take_over.settle_left(settler)

@@ -1,4 +1,4 @@
-"""The operators at both ends of a wave, plan and settle, and the one that rings for the next. Between them stands
+"""The operators at both ends of a wave, plan and settle, and the one that rings for another. Between them stands
 `DeliverOperator` (deliver_operator.py)."""
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TOLD = "told"
 
 
 class PlanOperator(BaseOperator):
-    """Accepts the run's own `conf`, claims what waits, and hands each integration its work."""
+    """Accepts the run's own `conf`, looks what is due, and hands each integration its tasks."""
 
     def execute(self, context: Context) -> None:
         """Plans the wave. What it hands on are ids and labels, never lead data or secrets.
@@ -43,7 +43,7 @@ class PlanOperator(BaseOperator):
         from leadcast.engine.dags import mapping, work_lists
         from leadcast.engine.runs.unplanned import AWAY
         from leadcast.engine.settings import config
-        from leadcast.flow.plan import MAX_MAPPED, plan
+        from leadcast.flow.plan import plan
         from leadcast.integrations import registry
 
         run_id, ti = context["run_id"], context["ti"]
@@ -62,12 +62,10 @@ class PlanOperator(BaseOperator):
             raise
         since = own_request.made_at(context["dag_run"])
         made = plan(config.store(), config.settings(), run_id=run_id, own_batch_id=own_batch_id, since=since)
-        lists: dict[str, list[Any]] = {
-            stub_of(kind): work_lists.chunks(made.work.get(kind, ()), kind) for kind in registry.types()
-        }
+        lists: dict[str, list[Any]] = {stub_of(kind): work_lists.items(made, kind) for kind in registry.types()}
         if ti.try_number > 1:
-            work_lists.keep_places(context, lists, at_most=MAX_MAPPED)
-        lists[RING_STUB] = [made.next_run_id] if made.next_run_id else []
+            work_lists.keep_places(context, lists)
+        ti.xcom_push(key=work_lists.OWN, value=work_lists.own_of(lists))
         mapping.feed(context, lists)
 
     def _accept_conf(self, context: Context) -> str | None:
@@ -82,10 +80,10 @@ class PlanOperator(BaseOperator):
 
 
 class RingOperator(BaseOperator):
-    """Creates the run for what a wave has left behind.
+    """Creates the run for what is due and has no task.
 
     Args:
-        run: its run id, from the plan.
+        run: its run id, from the sweep or from `retry_leads`.
     """
 
     def __init__(self, *, run: str, **kwargs: Any) -> None:
@@ -105,13 +103,13 @@ class RingOperator(BaseOperator):
 
 
 class SettleOperator(BaseOperator):
-    """Gives every batch of the wave the status that the ledger says it has. Fails the run when all of them failed."""
+    """Gives every batch of the run the status that the ledger says it has. Fails the run when all of them failed."""
 
     def execute(self, context: Context) -> None:
-        """Settles the wave's batches, tells people of a plan that failed, and rings for what was requeued.
+        """Settles the run's batches, tells people of a plan that failed, and rings for what is due by now.
 
         Raises:
-            AirflowFailException: plan failed, or every batch of the wave failed.
+            AirflowFailException: plan failed, or every batch of the run failed.
         """
         from airflow.sdk.exceptions import AirflowFailException
 
@@ -125,6 +123,7 @@ class SettleOperator(BaseOperator):
         from leadcast.flow.settle import all_failed
 
         run_id, run = context["run_id"], context["dag_run"]
+        settles = settler()
         planned = task_states(context, "plan").get("plan") == "success"
         is_told = not planned and context["ti"].xcom_pull(task_ids="plan", key=TOLD)
         end = seen_by_settle(
@@ -132,28 +131,25 @@ class SettleOperator(BaseOperator):
             planned=planned,
             is_told=bool(is_told),
             plan_was_away=lambda: unplanned.plan_was_away(context),
-            # both are asked for each batch
-            given_up=cache(lambda: work_lists.marked_as_done(context)),
-            failed_with=cache(lambda: work_lists.failed(context)),
+            given_up=cache(lambda: work_lists.marked_as_done(context, still_open=settles.still_open)),
         )
         unplanned.see_to(run, end.request)
-        settles = settler()
-        self._wait_for_marked(settles, run_id, end.wave)
+        self._wait_for_marked(settles, end.wave)
         settled = settles.wave(run_id, end.wave)
-        # what was requeued need not wait for the sweep
+        # what came while its lane had tasks, and what these have left, need not wait for the sweep
         next_run_id = ring_for_rest(config.store(), config.settings())
         if next_run_id is not None:
             ring_from_here(next_run_id)
         if not planned:
-            raise AirflowFailException("The plan of this wave failed; its batches go back to the inbox.")
+            raise AirflowFailException("The plan of this wave failed. A later run sends what is due.")
         if all_failed(settled):
-            raise AirflowFailException(f"All {len(settled)} batches of this wave failed.")
+            raise AirflowFailException(f"All {len(settled)} batches that were begun in this run failed.")
 
-    def _wait_for_marked(self, settler: Settler, run_id: str, ending: Ending) -> None:
+    def _wait_for_marked(self, settler: Settler, ending: Ending) -> None:
         """Who marks a task as a success while it sends has seen to its delivery, and only this run knows. Airflow kills
         the process; what it has begun can be ended once its lease is over."""
         for _ in range(settler.settings.worker_lease_s + _KILLED_AFTER_S):
-            held = settler.held(run_id)
-            if not held or held.isdisjoint(ending.given_up()):
+            marked = ending.given_up()
+            if not marked or not settler.held(marked):
                 return
             time.sleep(1)

@@ -1,4 +1,4 @@
-"""How a run of `send_lead` has ended, and what becomes of what it leaves: its batches, and its own request.
+"""How a run of `send_lead` has ended, and what becomes of what it leaves: letters about it, and its own request.
 
 Three see the end of a run: its settle task, its callback, and the sweep, of those for which Airflow calls nobody. Each
 says here what it has seen, and gets the same answer.
@@ -8,23 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Protocol
+from datetime import timedelta
+from typing import Protocol
 
 from leadcast.core.ending import Ending, Ids
 from leadcast.engine.runs import own_request
 
-if TYPE_CHECKING:
-    from leadcast.store.batches.claims import OpenWave
-
 GRACE = timedelta(minutes=1)
-"""How long a wave may be unknown to Airflow before it counts as gone."""
+"""How long a run may be unknown to Airflow before it counts as gone."""
 PLAN_FAILED = "the plan of the wave failed"
 MARKED = "its plan was marked as a success by hand"
 TIMED_OUT = "the run timed out"
 STOPPED = "the run was stopped by hand before its deliveries had ended"
 ENDED_EARLY = "Airflow ended the run before its deliveries had ended"
-GONE = "the run that carried it is gone"
 OVER = frozenset({"success", "failed"})
 _REASONS = {"success": "", "task_failure": "", "timed_out": TIMED_OUT}
 """Airflow's words to a run's callback. Nothing is to be said of a run that came to its end by itself, even if its
@@ -44,9 +40,6 @@ class Runs(Protocol):
 
     def has_timed_out(self, run_id: str) -> bool:
         """Whether one that is over has had all the time that a run may take."""
-
-    def told_as(self, run_id: str) -> str:
-        """What a letter about it is known by: the same to everybody, another once somebody has cleared the run."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +63,7 @@ class RunEnd:
 
 
 def seen_by_settle(
-    run: own_request.Run, *, planned: bool, is_told: bool, plan_was_away: Question, given_up: Ids, failed_with: Ids
+    run: own_request.Run, *, planned: bool, is_told: bool, plan_was_away: Question, given_up: Ids
 ) -> RunEnd:
     """The end as the settle task sees it, behind all the others.
 
@@ -78,14 +71,11 @@ def seen_by_settle(
         planned: the plan has succeeded.
         is_told: it has not, and people have been told why.
         plan_was_away: whether it has given up since the store was away.
-        given_up, failed_with: as `Ending` has them.
+        given_up: as `Ending` has it.
     """
     ending = Ending(
         critical="" if planned or is_told else PLAN_FAILED,
-        requeue_begun=True,
-        had_its_chance=not planned,
         given_up=given_up,
-        failed_with=failed_with,
         told_as=own_request.told_as(run),
         since=own_request.made_at(run),
     )
@@ -104,27 +94,12 @@ def seen_by_callback(run: own_request.Run | None, *, reason: str, plan_was_away:
     critical = _REASONS.get(reason, ENDED_EARLY)
     ending = Ending(
         critical=critical,
-        requeue_begun=True,
         told_as=own_request.told_as(run) if run is not None else "",
         since=own_request.made_at(run) if run is not None else None,
     )
     if reason == "task_failure":  # its settle could not see to it
         return RunEnd(ending, RequestLeft(PLAN_FAILED, is_wanted=plan_was_away))
     return RunEnd(ending, RequestLeft(critical or MARKED, is_wanted=_yes if critical else _no))
-
-
-def wave_left(wave: OpenWave, runs: Runs, *, now: datetime) -> Ending | None:
-    """What becomes of a wave that the sweep has found open; None: it is on its way."""
-    state = runs.run_state(wave.run_id)
-    if state in OVER:
-        why = _why(wave.run_id, runs)
-        if not why:  # by itself: it could not settle, or a process still had what has been parked since
-            return Ending(requeue_begun=True)
-        return Ending(critical=why, requeue_begun=why != STOPPED, told_as=runs.told_as(wave.run_id))
-    if state is None and now - wave.begun_at > GRACE:
-        # nobody can say any more how often it was cleared; another run may have its id one day, and claims later
-        return Ending(critical=GONE, requeue_begun=True, told_as=f"{wave.run_id} {wave.begun_at.isoformat()}")
-    return None
 
 
 def request_left(run_id: str, runs: Runs, *, plan_was_away: Question) -> RequestLeft:

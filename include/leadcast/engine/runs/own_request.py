@@ -51,8 +51,11 @@ def told_as(run: Run) -> str:
     return f"{run_key(run)} {run.clear_number or 0}"
 
 
-def accept(run: Run) -> str | None:
+def accept(run: Run, *, is_over: bool = False) -> str | None:
     """The batch of a run that was triggered with a request as its `conf`; None for a bell.
+
+    Args:
+        is_over: the run sends nothing any more: another does.
 
     Raises:
         RequestRejected, SettingsError: it cannot be accepted.
@@ -77,6 +80,7 @@ def accept(run: Run) -> str | None:
             idempotency_key=key,
             caller=RUN,
             run_id=run.run_id,
+            is_over=is_over,
             lead=lead,
             sent_by=_triggered_by(run),
             made_at=_noted_at(run),

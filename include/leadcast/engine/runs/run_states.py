@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from leadcast.engine.dag_ids import DAG_ID
-from leadcast.engine.runs import own_request
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
+
+
+_NOT_BEGUN = (None, "scheduled", "queued")
 
 
 def task_states(context: Context, *task_ids: str, run_id: str = "") -> Mapping[str, str | None]:
@@ -39,6 +41,13 @@ class AirflowRuns:
         state: str | None = ti.get_dagrun_state(dag_id=DAG_ID, run_id=run_id)
         return state
 
+    def will_begin(self, run_id: str, kind: str) -> bool:
+        """Whether a run has tasks for an integration that have not begun, and will."""
+        if self.run_state(run_id) not in ("queued", "running"):
+            return False
+        states = task_states(self.context, f"deliver_{kind}", run_id=run_id)
+        return not states or any(state in _NOT_BEGUN for state in states.values())
+
     def settle_state(self, run_id: str) -> str | None:
         """How its settle task stands."""
         return task_states(self.context, "settle", run_id=run_id).get("settle")
@@ -59,10 +68,6 @@ class AirflowRuns:
         from leadcast.engine.runs.unplanned import plan_was_away
 
         return plan_was_away(self.context, run_id)
-
-    def told_as(self, run_id: str) -> str:
-        """What a letter about it is known by, as its own tasks and callback know it."""
-        return own_request.told_as(_run(run_id))
 
 
 def _run(run_id: str) -> Any:

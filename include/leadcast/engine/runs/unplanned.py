@@ -56,7 +56,7 @@ def see_to(run: own_request.Run, left: ended.RequestLeft | None) -> None:
         )
         return
     try:
-        own_request.accept(run)
+        own_request.accept(run, is_over=True)
     except (RequestRejected, SettingsError) as error:
         refused(run, error)
         return

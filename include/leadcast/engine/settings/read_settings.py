@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from leadcast.core.errors import SettingsError
 from leadcast.core.redact import one_line
 from leadcast.core.setting_fields import is_secret, no_such_setting, what_is_wrong
-from leadcast.core.settings import Settings
+from leadcast.core.settings import RETIRED, Settings
 
 SECTION = "leadcast"
 _PREFIX = f"AIRFLOW__{SECTION.upper()}__"
@@ -163,7 +163,7 @@ def _elsewhere(key: str, in_file: set[str]) -> str:
 
 def _refuse_unknown(given: Mapping[str, str]) -> None:
     # a key that we do not know is a typing mistake of somebody who believes it is set
-    known = set(_known())
+    known = {*_known(), *RETIRED}
     for name, place in given.items():
         if name not in known:
             raise SettingsError(f"[leadcast] {no_such_setting(name, Settings.model_fields)} ({place})")

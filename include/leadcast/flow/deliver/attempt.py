@@ -14,6 +14,8 @@ from leadcast.core.settings import Settings
 from leadcast.integrations.base import Integration
 from leadcast.store.batches.ledger import Begun, Due
 
+BUSY = "busy"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
@@ -58,10 +60,10 @@ def busy(why: str, *, retry_in_s: float | None) -> AttemptFailed:
     """Somebody else is at work on it: nothing is written.
 
     Args:
-        retry_in_s: when the run looks at it again; None: it is through with it. What is left open then goes back to the
-            inbox, and a later run sees to it with the tries that it has left.
+        retry_in_s: when the run looks at it again; None: it is through with it. What is left open is in its
+            lane, and a later run sees to it with the tries that it has left.
     """
-    return AttemptFailed(TransientError(why, code="busy"), retry_in_s=retry_in_s, waits=retry_in_s is None)
+    return AttemptFailed(TransientError(why, code=BUSY), retry_in_s=retry_in_s, waits=retry_in_s is None)
 
 
 def log_of(attempt: Attempt, begun: Begun | None = None) -> structlog.stdlib.BoundLogger:

@@ -21,7 +21,7 @@ from leadcast.flow.deliver.send import Arrived, NotArrived
 from leadcast.integrations.operators_words import in_error
 from leadcast.integrations.text.fit_to_show import fit_to_show
 from leadcast.integrations.text.personal_data import personal_data
-from leadcast.store.batches import claims, ledger, lost_answers
+from leadcast.store.batches import ledger, lost_answers, opening
 from leadcast.store.batches.ledger import Begun
 from leadcast.store.database import bound_waits
 from leadcast.store.lease import Lease
@@ -175,7 +175,7 @@ class Endings:
     """
 
     def __init__(self, admission: Admission, *, lease: Lease, gathers_s: float) -> None:
-        self.store, self.clock, self.lease = admission.store, admission.clock, lease
+        self.admission, self.store, self.clock, self.lease = admission, admission.store, admission.clock, lease
         self._ending: GroupCommit[tuple[Outcome, Verdict], Verdict] = GroupCommit(
             partial(self._end, waits_s=WAITS_TOGETHER_S), self.end_alone, gathers_s=gathers_s
         )
@@ -199,7 +199,7 @@ class Endings:
             if waits_s is not None:
                 bound_waits(connection, waits_s)
             # the batches before the accounts and the deliveries, as all do who lock them
-            claims.lock_batches_of(connection, delivery_ids=[outcome.begun.delivery_id for outcome, _ in all_decided])
+            opening.lock_of(connection, delivery_ids=[outcome.begun.delivery_id for outcome, _ in all_decided])
             arrived = [(outcome.begun, decided.receipt is not None) for outcome, decided in all_decided]
             heard = lost_answers.heard(connection, arrived)
             ended = self._noted(connection, all_decided, heard=heard, now=now)
@@ -212,6 +212,9 @@ class Endings:
             for outcome, decided in ended:
                 if outcome.begun.delivery_id in heard:
                     outcome.written = decided
+        seen = self.admission.open_circuits
+        if seen is not None and any(decided.error is not None for _, decided in all_decided):
+            seen.look_again()
         return [
             outcome.stands(decided, state, now=now) for (outcome, decided), state in zip(ended, states, strict=True)
         ]

@@ -41,3 +41,8 @@ class OpenCircuits:
                     self._seen = frozenset(found.scalars())
                 self._until = now + self._for_s
             return account_id in self._seen
+
+    def look_again(self) -> None:
+        """This process has just heard something against an account: its next look does not rest on what it has seen."""
+        with self._looking:
+            self._until = -float("inf")

@@ -1,1 +1,1 @@
-"""Batches and their deliveries: accepted, claimed, attempted, settled, shown."""
+"""Batches and their deliveries: accepted, taken, attempted, settled, shown."""

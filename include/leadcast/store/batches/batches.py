@@ -1,4 +1,4 @@
-"""Batches: written once when accepted, claimed by waves, given a status from their deliveries."""
+"""Batches: written once when accepted, begun in a run, given a status from their deliveries."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    true,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -28,19 +29,26 @@ from leadcast.core.digest import digest
 from leadcast.core.model import BatchStatus, DeliveryState, Lead, Priority
 from leadcast.core.notes import Note
 from leadcast.store import whose
+from leadcast.store.batches import lanes
 from leadcast.store.batches.leads import to_data
 from leadcast.store.schema import batches, deliveries
 
 RUN = "dag_run"
 """Who asks where a run brings its own request."""
 _NO_SUCH_COLUMN = "42703"
+
+
 # the tables of an older version do not, and take leads all the same. Asked with what is written: a question of its own
 # would be one more for each lead
-_KNOWS_LISTED_AT: ColumnElement[bool] = literal_column(
-    "EXISTS (SELECT FROM pg_attribute "
-    "WHERE attrelid = 'deliveries'::regclass AND attname = 'listed_at' AND NOT attisdropped)",
-    Boolean,
-).label("knows_listed_at")
+def _knows(name: str) -> ColumnElement[bool]:
+    return literal_column(
+        f"EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'deliveries'::regclass AND attname = '{name}' "
+        "AND NOT attisdropped)",
+        Boolean,
+    ).label(name)
+
+
+_KNOWN = (_knows("listed_at"), _knows("priority"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +62,11 @@ class NewDelivery:
 
 @dataclass(frozen=True, kw_only=True)
 class NewBatch:
-    """A batch to be written as `pending`, with its deliveries. `sent_by`: the user who sends it; None: nobody knows."""
+    """A batch to be written as `pending`, with its deliveries.
+
+    sent_by: the user who sends it; None: nobody knows.
+    run_id: the run that is to send it; the lane leaves it to that for a moment. None: whichever comes.
+    """
 
     id: str
     lead: Lead
@@ -66,6 +78,7 @@ class NewBatch:
     deliveries: Sequence[NewDelivery] = field(repr=False)
     notes: Sequence[Note] = ()
     sent_by: str | None = None
+    run_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -104,10 +117,13 @@ def write(connection: Connection, batch: NewBatch) -> Known | None:
         **sender,
     )
     statement = statement.on_conflict_do_nothing(index_elements=[batches.c.idempotency_key])
-    written = connection.execute(statement.returning(_KNOWS_LISTED_AT)).one_or_none()
+    written = connection.execute(statement.returning(*_KNOWN)).one_or_none()
     if written is None:
         return known(connection, idempotency_key=batch.idempotency_key)
-    place = {"listed_at": batch.accepted_at} if written.knows_listed_at else {}
+    place: dict[str, Any] = {"next_attempt_at": batch.accepted_at + lanes.ITS_RUN_FIRST} if batch.run_id else {}
+    place |= {"listed_at": batch.accepted_at} if written.listed_at else {}
+    if written.priority:
+        place |= {"priority": lanes.place(batch.priority.rank)}
     connection.execute(
         insert(deliveries),
         [
@@ -165,7 +181,7 @@ def known(connection: Connection, *, idempotency_key: str | None) -> Known | Non
 
 
 def is_of_wave(run_id: str, since: datetime | None) -> ColumnElement[bool]:
-    """Whether a wave has claimed a batch.
+    """Whether a batch was begun in a run.
 
     Args:
         since: when its run was made. What had ended before was another run's, which had this id and was deleted. None:
@@ -177,41 +193,55 @@ def is_of_wave(run_id: str, since: datetime | None) -> ColumnElement[bool]:
     return and_(is_its, or_(batches.c.finished_at.is_(None), batches.c.finished_at >= since))
 
 
-def of_wave(connection: Connection, *, run_id: str, since: datetime | None = None) -> list[str]:
-    """Ids of the batches that a wave has claimed, the oldest first. `since`: as in `is_of_wave`."""
-    rows = connection.execute(
-        select(batches.c.id).where(is_of_wave(run_id, since)).order_by(batches.c.accepted_at, batches.c.id)
+def of_wave(
+    connection: Connection, *, run_id: str, since: datetime | None = None, is_open: bool | None = None
+) -> list[str]:
+    """Ids of the batches that were begun in a run, the oldest first.
+
+    Args:
+        since: as in `is_of_wave`.
+        is_open: those that are, or have ended; None: all.
+    """
+    found = select(batches.c.id).where(is_of_wave(run_id, since)).order_by(batches.c.accepted_at, batches.c.id)
+    if is_open is not None:
+        found = found.where(batches.c.finished_at.is_(None) if is_open else batches.c.finished_at.is_not(None))
+    return list(connection.execute(found).scalars())
+
+
+def unsettled(connection: Connection, *, limit: int) -> list[str]:
+    """Ids of batches that are open, and in which nothing is."""
+    is_open = batches.c.status.in_([BatchStatus.PENDING, BatchStatus.PROCESSING])
+    # both asked of each open batch by itself: else PostgreSQL reads all that there ever was, once many are open
+    opened = select(batches.c.id).where(is_open).cte("opened").prefix_with("MATERIALIZED")
+    goes_on = (
+        select(true())
+        .where(deliveries.c.batch_id == opened.c.id)
+        .where(deliveries.c.state.not_in([state for state in DeliveryState if state.is_final]))
+        .limit(1)
+        .scalar_subquery()
     )
-    return list(rows.scalars())
+    return list(connection.execute(select(opened.c.id).where(goes_on.is_(None)).limit(limit)).scalars())
 
 
 @dataclass(frozen=True)
 class LockedBatch:
     """A batch that this transaction has locked: until it ends, nobody else settles, retries or cancels it.
 
-    claims: how many waves in a row have claimed it and left it unsettled.
     rounds: how often the schedule has sent it again since a person last did.
     manual_actions: how often a person has had something of it sent again.
-    is_parked: no wave has it, since what is open in it waits.
     """
 
     batch_id: str
     lead_id: str
     status: BatchStatus
     wave_id: str | None
-    claims: int
+    priority: int
     rounds: int
     manual_actions: int
     critical: str
     callback_url_sealed: str | None = field(repr=False)
     is_cancelled: bool
     is_erased: bool
-    is_parked: bool
-
-    @property
-    def is_at_rest(self) -> bool:
-        """Whether nobody works on it, or is going to by himself and at once."""
-        return self.status.is_final or self.is_parked
 
 
 def lock(connection: Connection, *, batch_id: str) -> LockedBatch:
@@ -243,14 +273,13 @@ def _locked(row: Row[Any]) -> LockedBatch:
         lead_id=row.lead_id,
         status=BatchStatus(row.status),
         wave_id=row.wave_id,
-        claims=row.claims,
+        priority=row.priority,
         rounds=row.rounds,
         manual_actions=row.asks,
         critical=row.critical or "",
         callback_url_sealed=row.callback_url_sealed,
         is_cancelled=row.cancelled_at is not None,
         is_erased=row.erased_at is not None,
-        is_parked=row.let_go and row.status == BatchStatus.PROCESSING,
     )
 
 

@@ -1,8 +1,9 @@
-"""The bell: one locked row that makes sure a batch always has a wave that will claim it, and not a wave each.
+"""The bell: makes sure that a batch always has a wave that will see it, and not a wave each.
 
-A batch that is written while a wave waits to be planned rides along; else it rings for a new one. Both `ring_if_needed`
-(an arrival) and `reset` (plan) take the row's lock and keep it to the end of their transaction, and plan claims after
-its `reset`. So an arrival either commits before plan claims, and is seen, or comes after, and finds nobody waiting.
+A batch that is written while a wave waits to be planned rides along; else it rings for a new one. Arrivals share a lock
+that plan's `reset` wants for itself, and all keep it to the end of their transaction; plan looks after its `reset`. So
+an arrival either commits before plan looks, and is seen, or comes after, and finds nobody waiting. Arrivals do not wait
+for each other, but for the one that rings.
 
 Nobody looks through the inbox while he has that lock: every arrival would wait for it, the longer the more wait.
 """
@@ -14,12 +15,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, exists, select, update
+from sqlalchemy import Connection, func, select, update
 
-from leadcast.store.batches import room
-from leadcast.store.batches.claims import claimable
+from leadcast.store.batches import lanes
 from leadcast.store.schema import inbox
 
+_LOCK = 0x1EADCA59
 HEARD_FOR = timedelta(minutes=1)
 """How long nobody rings for a second run beside one that is seen to be queued: until the next sweep."""
 
@@ -43,9 +44,13 @@ def ring_if_needed(connection: Connection, *, now: datetime, timeout: timedelta)
     A bell that was rung longer ago than `timeout` and still has no planned run counts as unheard. So does one that will
     be rung further in the future than any is: the clock was set back since.
     """
-    row = connection.execute(select(inbox.c.waiting_run_id, inbox.c.rung_at).with_for_update()).one()
-    if row.waiting_run_id and row.rung_at and -(HEARD_FOR + timeout) < now - row.rung_at < timeout:
-        return Bell(run_id=row.waiting_run_id, must_ring=False)
+    connection.execute(select(func.pg_advisory_xact_lock_shared(_LOCK)))
+    rung = select(inbox.c.waiting_run_id, inbox.c.rung_at)
+    # once more with the row's lock: of several that find nobody waiting, one rings
+    for look in (rung, rung.with_for_update()):
+        row = connection.execute(look).one()
+        if row.waiting_run_id and row.rung_at and -(HEARD_FOR + timeout) < now - row.rung_at < timeout:
+            return Bell(run_id=row.waiting_run_id, must_ring=False)
     return _ring(connection, now)
 
 
@@ -68,28 +73,19 @@ def mark_gone(connection: Connection, *, run_id: str, now: datetime) -> None:
 
 
 def reset(connection: Connection, *, run_id: str) -> None:
-    """For plan, before it claims, and in a transaction of its own: this wave waits no longer, who comes now needs
+    """For plan, before it looks, and in a transaction of its own: this wave waits no longer, who comes now needs
     another."""
+    connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
     if connection.execute(select(inbox.c.waiting_run_id).with_for_update()).scalar_one() == run_id:
         connection.execute(update(inbox).values(waiting_run_id=None, rung_at=None))
 
 
-def ring_for_rest(
-    connection: Connection, *, now: datetime, timeout: timedelta, planned: str = "", full: Collection[str] = ()
-) -> Bell | None:
-    """For plan, settle and the sweep: rings if batches are left that a wave may claim; None if there are none.
-
-    Args:
-        planned: the run that has just been planned, if one has.
-        full: integrations that have no room. Nobody rings for what waits for these alone: whoever makes room does, by
-            settling his wave, or the next sweep.
-    """
-    left = select(exists().where(claimable(now, planned=planned, full=full)))
-    # who arrives after such a look has rung, or rides along; who claims just now, and leaves nothing, is waited for
-    if not connection.execute(left).scalar():
-        return None
-    room.lock(connection)
-    return ring_if_needed(connection, now=now, timeout=timeout) if connection.execute(left).scalar() else None
+def ring_for_rest(connection: Connection, kinds: Collection[str], *, now: datetime, timeout: timedelta) -> Bell | None:
+    """For settle, the sweep, and a task whose time is over: rings if something is due in one of these lanes for which
+    no task waits; None if nothing is."""
+    # who arrives after such a look has rung, or rides along
+    is_lacking = lanes.lacks_tasks(connection, kinds, now=now)
+    return ring_if_needed(connection, now=now, timeout=timeout) if is_lacking else None
 
 
 def _ring(connection: Connection, now: datetime) -> Bell:

@@ -1,4 +1,4 @@
-"""Rounds: what has ended without success is requeued, by a person or by the schedule, and a later wave carries it.
+"""Rounds: what has ended without success is requeued, by a person or by the schedule, and is due in its lane.
 
 Nothing is requeued that was delivered, nothing that is just being sent, and nothing that the service refused, unless a
 person says so. A delivery which may have arrived stays in doubt, so that the service is asked first.
@@ -10,15 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, func, or_, select, true, update
+from sqlalchemy import Connection, Row, func, or_, select, true, update
 
 from leadcast.core.errors import GIVEN_UP, HELD_FOR_AGE
 from leadcast.core.model import BatchStatus, DeliveryState, ManualAction, ManualKind, cancelled_state
+from leadcast.store.batches import lanes
 from leadcast.store.batches.batches import LockedBatch
 from leadcast.store.schema import batches, deliveries
 
-RETRY = "retry"
-"""What a delivery waits for that a person has requeued in a batch which is parked for others."""
 _MENDED_OUTSIDE = ("CredentialsError",)
 _SETTINGS = "settings"
 """Errors that do not pass by themselves but are mended outside: the token is renewed in the connection, or the
@@ -31,7 +30,6 @@ def requeue(
     *,
     can_find: Callable[[str], bool],
     needs_decision: Callable[[str], bool],
-    now: datetime,
     action: ManualAction | None = None,
 ) -> int:
     """Lets a later wave begin a new round with the failed and unknown deliveries of a batch.
@@ -58,11 +56,12 @@ def requeue(
         # a person has seen that it may have arrived, and wants it sent
         is_decided = is_retry and row.state == DeliveryState.UNKNOWN and needs_decision(row.type)
         values: dict[str, Any] = {
-            "state": DeliveryState.RETRYING if batch.is_parked else DeliveryState.PENDING,
+            "state": DeliveryState.PENDING,
             "tries": 0,
-            "round_at": now if batch.is_parked else None,
-            "waits_for": RETRY if batch.is_parked else None,
-            "next_attempt_at": now if batch.is_parked else None,
+            "losses": 0,
+            "priority": lanes.place(batch.priority, rounds=0 if is_retry else 1),
+            "round_at": None,
+            "next_attempt_at": None,
             "finished_at": None,
             "in_doubt": row.in_doubt and not is_decided,
         }
@@ -99,9 +98,8 @@ _ONE_MORE_ACTION: Mapping[str, Any] = {"asks": batches.c.asks + 1, "rounds": 0}
 
 def _open(connection: Connection, batch: LockedBatch, *, is_retry: bool) -> None:
     counted: dict[str, Any] = dict(_ONE_MORE_ACTION) if is_retry else {"rounds": batches.c.rounds + 1}
-    if not batch.is_parked:
-        counted |= {"status": BatchStatus.PENDING, "wave_id": None, "let_go": False, "claims": 0}
-        counted |= {"finished_at": None, "critical": None}
+    if batch.status.is_final:
+        counted |= {"status": BatchStatus.PENDING, "wave_id": None, "finished_at": None, "critical": None}
     connection.execute(update(batches).where(batches.c.id == batch.batch_id).values(cancelled_at=None, **counted))
 
 
@@ -119,11 +117,11 @@ def retriable(
         .scalar_subquery()
     )
     has_ended = batches.c.status.in_([BatchStatus.PARTIAL, BatchStatus.FAILED])
-    is_parked = and_(batches.c.status == BatchStatus.PROCESSING, batches.c.let_go)
+    goes_on = batches.c.status == BatchStatus.PROCESSING
     rows = connection.execute(
         select(batches.c.id)
         .where(batches.c.accepted_at >= since, batches.c.accepted_at < until, batches.c.id > after)
-        .where(or_(has_ended, is_parked), batches.c.rounds < max_rounds, batches.c.erased_at.is_(None))
+        .where(or_(has_ended, goes_on), batches.c.rounds < max_rounds, batches.c.erased_at.is_(None))
         .where(batches.c.cancelled_at.is_(None), has_open_ends)
         .order_by(batches.c.id)
         .limit(limit)
@@ -151,6 +149,8 @@ def cancel(connection: Connection, *, batch_id: str, action: ManualAction) -> li
         if row.state == DeliveryState.SENDING:
             continue
         state = cancelled_state(in_doubt=row.in_doubt)
-        values = {"state": state, "finished_at": action.at, "waits_for": None, "next_attempt_at": None}
+        values = {
+            "state": state, "finished_at": action.at, "waits_for": None, "next_attempt_at": None, "worker_id": None,
+        }  # fmt: skip
         connection.execute(update(deliveries).where(deliveries.c.id == row.id).values(**values))
     return [row.id for row in open_ones if row.state == DeliveryState.SENDING]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, select
 
-from leadcast.core.model import DeliveryState
+from leadcast.core.model import BatchStatus, Counters, DeliveryState
 from leadcast.store.batches.waiting import begun_at
 from leadcast.store.lease import is_held
 from leadcast.store.schema import batches, deliveries
@@ -26,19 +27,25 @@ class DeliverySnapshot:
     tries: int
     in_doubt: bool
     waits: bool
-    """It waits without a run: no run is to blame for it, and a later one carries it on."""
+    """It waits for something, and no run for it."""
     next_attempt_at: datetime | None
     round_at: datetime | None
     begun_at: datetime | None
     """When the first attempt of its round has begun. None has of one that was only put off so far."""
     is_held: bool
     """A process that may live is sending it."""
+    batch_id: str = ""
+    error_code: str = ""
+    asked_at: datetime | None = None
+    """When a person last wanted it sent."""
     worker_id: int | None = None
+    losses: int = 0
+    """How many processes have died with it, in this round."""
 
     @property
     def is_not_begun(self) -> bool:
-        """Its run has still to begin it, and nothing of it can have gone out, in this round or in one before."""
-        was_postponed = self.state is DeliveryState.RETRYING and not self.waits and self.begun_at is None
+        """It is still to be begun, and nothing of it can have gone out, in this round or in one before."""
+        was_postponed = self.state is DeliveryState.RETRYING and self.begun_at is None
         return (self.state is DeliveryState.PENDING or was_postponed) and not self.in_doubt
 
 
@@ -48,27 +55,46 @@ def of_batch(connection: Connection, *, batch_id: str) -> list[DeliverySnapshot]
     return [_snapshot(row) for row in rows]
 
 
-def at_work(connection: Connection, *, batch_ids: Collection[str]) -> set[str]:
-    """Those of these batches in which something is still to be done by the run that has them."""
+@dataclass(frozen=True, kw_only=True)
+class BatchSnapshot:
+    """A batch as it stands, and how many of its deliveries are in which state."""
+
+    batch_id: str
+    lead_id: str
+    status: BatchStatus
+    counters: Counters
+
+
+def of_batches(connection: Connection, *, batch_ids: Sequence[str]) -> list[BatchSnapshot]:
+    """Batches, in the order of these ids."""
+    states: dict[str, list[DeliveryState]] = defaultdict(list)
+    found = select(deliveries.c.batch_id, deliveries.c.state).where(deliveries.c.batch_id.in_(batch_ids))
+    for row in connection.execute(found):
+        states[row.batch_id].append(DeliveryState(row.state))
+    known = select(batches.c.id, batches.c.lead_id, batches.c.status).where(batches.c.id.in_(batch_ids))
+    rows = {row.id: row for row in connection.execute(known)}
+    return [
+        BatchSnapshot(
+            batch_id=batch_id,
+            lead_id=rows[batch_id].lead_id,
+            status=BatchStatus(rows[batch_id].status),
+            counters=Counters.of(states[batch_id]),
+        )
+        for batch_id in batch_ids
+    ]
+
+
+def these(connection: Connection, *, delivery_ids: Collection[str]) -> list[DeliverySnapshot]:
+    """Deliveries, in the order of their ids."""
+    rows = connection.execute(_COLUMNS.where(deliveries.c.id.in_(delivery_ids)).order_by(deliveries.c.id))
+    return [_snapshot(row) for row in rows]
+
+
+def open_among(connection: Connection, *, batch_ids: Collection[str]) -> set[str]:
+    """Those of these batches in which something has not ended."""
     is_open = deliveries.c.state.not_in([state for state in DeliveryState if state.is_final])
     found = select(deliveries.c.batch_id).where(deliveries.c.batch_id.in_(batch_ids), is_open)
-    return set(connection.execute(found.where(deliveries.c.waits_for.is_(None)).distinct()).scalars())
-
-
-def sending(connection: Connection, *, delivery_ids: Collection[str]) -> set[str]:
-    """Those of these deliveries that a process sends, or has died with."""
-    these = select(deliveries.c.id).where(deliveries.c.id.in_(delivery_ids))
-    return set(connection.execute(these.where(deliveries.c.state == DeliveryState.SENDING)).scalars())
-
-
-def held_of_wave(connection: Connection, *, run_id: str) -> set[str]:
-    """Ids of what is being sent, by processes that may live, in the batches that a wave has."""
-    rows = connection.execute(
-        select(deliveries.c.id)
-        .join(batches, batches.c.id == deliveries.c.batch_id)
-        .where(batches.c.wave_id == run_id, deliveries.c.state == DeliveryState.SENDING, is_held())
-    )
-    return set(rows.scalars())
+    return set(connection.execute(found.distinct()).scalars())
 
 
 _COLUMNS: Select[Any] = select(
@@ -84,6 +110,10 @@ _COLUMNS: Select[Any] = select(
     begun_at().label("begun_at"),
     is_held().label("is_held"),
     deliveries.c.worker_id,
+    deliveries.c.batch_id,
+    deliveries.c.error,
+    deliveries.c.asked_at,
+    deliveries.c.losses,
 )
 
 
@@ -101,4 +131,8 @@ def _snapshot(row: Row[Any]) -> DeliverySnapshot:
         begun_at=row.begun_at,
         is_held=row.is_held,
         worker_id=row.worker_id,
+        batch_id=row.batch_id,
+        asked_at=row.asked_at,
+        error_code=(row.error or {}).get("code", ""),
+        losses=row.losses,
     )

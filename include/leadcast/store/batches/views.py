@@ -74,8 +74,6 @@ class BatchView:
     finished_at: datetime | None
     cancelled_at: datetime | None = None
     notes: Sequence[Note] = ()
-    waits: bool = False
-    """No run holds it: what is open in it waits."""
     is_erased: bool = False
     sent_by: str | None = None
     """The user of Airflow's who has sent it; None: nobody knows."""
@@ -86,7 +84,7 @@ class BatchView:
     @property
     def can_retry(self) -> bool:
         """Whether there is something to retry, as things stand."""
-        return (self.status.is_final or self.waits) and not self.is_erased and self.counters.failed > 0
+        return not self.is_erased and self.counters.failed > 0
 
     @property
     def can_cancel(self) -> bool:
@@ -122,10 +120,10 @@ def callback_url_sealed(connection: Connection, batch_id: str) -> str | None:
 
 
 def oldest_waiting(connection: Connection) -> datetime | None:
-    """When the oldest batch that no wave has claimed was accepted."""
+    """When the oldest batch was accepted of which nothing has begun."""
     return connection.execute(
         select(batches.c.accepted_at)
-        .where(batches.c.status == BatchStatus.PENDING, batches.c.wave_id.is_(None))
+        .where(batches.c.status == BatchStatus.PENDING)
         .order_by(batches.c.accepted_at)
         .limit(1)
     ).scalar()
@@ -143,7 +141,6 @@ _BATCHES: Select[Any] = select(
     batches.c.finished_at,
     batches.c.cancelled_at,
     batches.c.erased_at,
-    batches.c.let_go,
     batches.c.notes,
     batches.c.sent_by,
 )
@@ -207,7 +204,6 @@ def _batch(row: Row[Any], listed: Sequence[DeliveryView]) -> BatchView:
         started_at=row.started_at,
         finished_at=row.finished_at,
         cancelled_at=row.cancelled_at,
-        waits=row.let_go and row.status == BatchStatus.PROCESSING,
         is_erased=row.erased_at is not None,
         sent_by=row.sent_by,
         notes=[Note.of(note) for note in row.notes],

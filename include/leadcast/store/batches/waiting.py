@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, and_, case, false, func, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, case, false, func, literal_column, or_, select, true, update
 
 from leadcast.core.circuit import WAITS_FOR_CIRCUIT
 from leadcast.core.model import BatchStatus, DeliveryState
@@ -20,38 +20,35 @@ def begun_at() -> ColumnElement[datetime | None]:
     return case((deliveries.c.attempts > 0, first.scalar_subquery()))
 
 
-def is_due(now: datetime) -> ColumnElement[bool]:
-    """Whether a delivery that waits need not wait any longer: its time has come, and its account is not left alone."""
+def is_left_alone(now: datetime) -> ColumnElement[bool]:
+    """Whether a delivery waits for its account, which is to be left alone."""
     left_alone = select(circuits.c.account).where(circuits.c.open_until > now)
-    is_left_alone = and_(deliveries.c.waits_for == WAITS_FOR_CIRCUIT, deliveries.c.account.in_(left_alone))
-    return and_(deliveries.c.next_attempt_at <= now, is_left_alone.is_not(True))
+    return and_(_WAITS_FOR_CIRCUIT, deliveries.c.account.in_(left_alone)).is_(True)
 
 
-def has_turn(now: datetime, planned: str) -> ColumnElement[bool]:
+def has_turn() -> ColumnElement[bool]:
     """Of those that wait for one account, the one that has waited longest goes ahead.
 
     If it gets through, the others are due at once; if not, it is another's turn.
-
-    Args:
-        planned: a run that is about to try what it holds; meanwhile no account gets a second probe.
     """
-    other, its_batch = deliveries.alias(), batches.alias()
-    is_planned = and_(its_batch.c.wave_id == planned, other.c.next_attempt_at <= now)
-    place = func.row_number().over(partition_by=other.c.account, order_by=(other.c.next_attempt_at, other.c.id))
-    queue = (
-        select(other.c.id, place.label("place"))
-        .join(its_batch, its_batch.c.id == other.c.batch_id)
-        .where(other.c.waits_for == WAITS_FOR_CIRCUIT, or_(its_batch.c.let_go, is_planned))
-        .subquery()
+    other = deliveries.alias()
+    first = (
+        select(other.c.id)
+        .where(other.c.account == deliveries.c.account, other.c.waits_for == WAITS_FOR_CIRCUIT)
+        .order_by(other.c.next_attempt_at, other.c.listed_at, other.c.id)
+        .limit(1)
+        .scalar_subquery()
     )
-    first = select(queue.c.id).where(queue.c.place == 1)
     tried = select(circuits.c.account).where(circuits.c.open_until.is_not(None))
-    must_wait = and_(deliveries.c.waits_for == WAITS_FOR_CIRCUIT, deliveries.c.account.in_(tried))
-    return or_(must_wait.is_not(True), deliveries.c.id.in_(first))
+    must_wait = and_(_WAITS_FOR_CIRCUIT, deliveries.c.account.in_(tried))
+    return or_(must_wait.is_not(True), deliveries.c.id == first)
+
+
+_WAITS_FOR_CIRCUIT = deliveries.c.waits_for == literal_column(f"'{WAITS_FOR_CIRCUIT}'")
 
 
 def end_waiting(connection: Connection, *, begun_before: datetime, older_than: datetime | None) -> None:
-    """Those that have waited for their account for long enough wait no longer: the next wave ends them.
+    """Those that have waited for their account for long enough wait no longer: whoever takes them next ends them.
 
     Args:
         begun_before: who has been tried before then.
@@ -60,9 +57,8 @@ def end_waiting(connection: Connection, *, begun_before: datetime, older_than: d
     """
     is_too_old: ColumnElement[bool] = false()
     if older_than:
-        # those that no wave holds: an index has them
-        is_let_go = and_(batches.c.status == BatchStatus.PROCESSING, batches.c.let_go)
-        old = select(batches.c.id).where(is_let_go, batches.c.accepted_at < older_than)
+        is_open = batches.c.status.in_([BatchStatus.PENDING, BatchStatus.PROCESSING])
+        old = select(batches.c.id).where(is_open, batches.c.accepted_at < older_than)
         is_too_old = and_(deliveries.c.batch_id.in_(old), func.coalesce(deliveries.c.asked_at < older_than, true()))
     # locked by their ids, as all do who lock several
     waits = deliveries.c.waits_for == WAITS_FOR_CIRCUIT, or_(begun_at() < begun_before, is_too_old)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, DateTime, Integer, Row, Text, func, insert, literal, select, update
+from sqlalchemy import Connection, DateTime, Integer, Row, Text, case, func, insert, literal, select, update
 
 from leadcast.core.model import AttemptOutcome, DeliveryState, Lead, ManualAction
 from leadcast.store.arrays import table_of
@@ -98,7 +98,7 @@ def begin_all(
     for each in wanted:
         row = rows[each.delivery_id]
         try:
-            if _may_begin(connection, row, each.seen):
+            if _may_begin(connection, row, each.seen, worker_id=lease.worker_id):
                 free[each.delivery_id] = each, row
             else:
                 answers[each.delivery_id] = None
@@ -109,8 +109,8 @@ def begin_all(
     return [answers[each.delivery_id] for each in wanted]
 
 
-def _may_begin(connection: Connection, row: Row[Any], seen: Due | None) -> bool:
-    ensure_free(connection, row)
+def _may_begin(connection: Connection, row: Row[Any], seen: Due | None, *, worker_id: int | None) -> bool:
+    ensure_free(connection, row, worker_id=worker_id)
     may_begin = DeliveryState(row.state).may_become(DeliveryState.SENDING)
     return may_begin and (seen is None or not has_ended_since(row, seen))
 
@@ -188,6 +188,7 @@ def _mark_sending(
             tries=new.c.tries,
             round_at=new.c.round_at,
             in_doubt=True,
+            losses=case((deliveries.c.state.in_(_ENDED), 0), else_=deliveries.c.losses),
             account=new.c.account,
             asked=func.coalesce(new.c.asked, deliveries.c.asked),
             asked_at=func.coalesce(new.c.asked_at, deliveries.c.asked_at),
@@ -197,6 +198,9 @@ def _mark_sending(
             started_at=func.coalesce(deliveries.c.started_at, now),
         )
     )
+
+
+_ENDED = (DeliveryState.FAILED, DeliveryState.UNKNOWN)
 
 
 def _write_attempts(connection: Connection, rows: Sequence[Row[Any]], *, worker: str, now: datetime) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""What is to be sent, as it stands before an attempt: looked at, postponed, or woken."""
+"""What is to be sent, as it stands before an attempt: looked at, or postponed."""
 
 from __future__ import annotations
 
@@ -67,22 +67,25 @@ def due(connection: Connection, delivery_id: str, *, now: datetime) -> Due | Non
 
 
 def due_all(
-    connection: Connection, delivery_ids: Collection[str], *, now: datetime
+    connection: Connection, delivery_ids: Collection[str], *, now: datetime, worker_id: int | None = None
 ) -> dict[str, Due | HeldByAnother | None]:
-    """Deliveries as they stand: None, it is delivered or cancelled; or that somebody is sending it.
+    """Deliveries as they stand: None, it is delivered or cancelled; or that somebody is sending it, or is about to.
+
+    Args:
+        worker_id: of this process, which may have taken them; None: it takes none.
 
     Raises:
         StoreError: there is no such delivery.
     """
     return {
-        delivery_id: _due(connection, row, now=now)
+        delivery_id: _due(connection, row, now=now, worker_id=worker_id)
         for delivery_id, row in locked_rows(connection, delivery_ids).items()
     }
 
 
-def _due(connection: Connection, row: Row[Any], *, now: datetime) -> Due | HeldByAnother | None:
+def _due(connection: Connection, row: Row[Any], *, now: datetime, worker_id: int | None) -> Due | HeldByAnother | None:
     try:
-        ensure_free(connection, row)
+        ensure_free(connection, row, worker_id=worker_id)
     except HeldByAnother as held:
         return held
     state = DeliveryState(row.state)
@@ -127,11 +130,6 @@ def has_ended_since(row: Row[Any], seen: Due) -> bool:
     return has_ended or (row.cancelled_at is not None and not seen.is_cancelled)
 
 
-def wake(connection: Connection, delivery_ids: Collection[str]) -> None:
-    """They wait no longer: somebody is at work on them, and their batches must not be parked meanwhile."""
-    connection.execute(update(deliveries).where(deliveries.c.id.in_(delivery_ids)).values(waits_for=None))
-
-
 def postpone(
     connection: Connection,
     item: Due,
@@ -143,6 +141,7 @@ def postpone(
     decided: bool,
     now: datetime,
     action: ManualAction | None = None,
+    worker_id: int | None = None,
 ) -> bool:
     """Lets a delivery wait before an attempt has begun. False: it has ended meanwhile.
 
@@ -150,11 +149,12 @@ def postpone(
         waits_for: empty: its own run comes back to it.
         decided: a person has started again what was `unknown`, and the service cannot be asked: it may be sent.
         action: a person wants this attempt; whoever makes it later does so for him.
+        worker_id: of this process, if it has taken it.
 
     Raises:
         HeldByAnother: somebody has begun it meanwhile.
     """
-    row = free_row(connection, item.delivery_id)
+    row = free_row(connection, item.delivery_id, worker_id=worker_id)
     if not DeliveryState(row.state).may_become(DeliveryState.RETRYING) or has_ended_since(row, item):
         return False
     if item.state is DeliveryState.SENDING:

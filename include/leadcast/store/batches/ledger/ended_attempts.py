@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,7 @@ from leadcast.core.errors import DeliveryError
 from leadcast.core.model import AttemptOutcome, DeliveryState, Receipt, cancelled_state, is_heard
 from leadcast.core.plain import as_json
 from leadcast.store.arrays import table_of
-from leadcast.store.batches import claims
+from leadcast.store.batches import opening
 from leadcast.store.batches.ledger.begun_attempts import Begun
 from leadcast.store.batches.ledger.rows import error_as_json, locked_row, mark_died
 from leadcast.store.schema import attempts, batches, deliveries
@@ -70,7 +70,7 @@ def end_all(connection: Connection, to_end: Sequence[ToEnd], *, now: datetime) -
         if not is_heard(is_running=is_ours, state=state, is_delivered=ended.state is DeliveryState.DELIVERED):
             continue
         if not is_ours:
-            claims.reopen(connection, batch_id=begun.batch_id, run_id=each.run_id)
+            opening.reopen(connection, batch_id=begun.batch_id, run_id=each.run_id)
         if ended.state is DeliveryState.RETRYING and begun.batch_id in cancelled:
             state = cancelled_state(in_doubt=ended.in_doubt)
             ended = replace(ended, state=state, next_attempt_at=None, waits_for="")
@@ -108,6 +108,7 @@ def _write(connection: Connection, written: Sequence[tuple[Begun, Ended]], *, no
             receipt=cast(new.c.receipt, JSONB),
             error=cast(new.c.error, JSONB),
             worker_id=None,
+            losses=0,
             tries=new.c.tries,
             waits_for=new.c.waits_for,
             next_attempt_at=new.c.next_attempt_at,
@@ -120,6 +121,18 @@ def is_of(row: Any, begun: Begun) -> bool:
     """Whether a delivery, as its row stands, is still this attempt's. The number alone does not say so: a failover may
     have lost the commit that gave it."""
     return bool((row.state, row.epoch, row.worker_id) == (DeliveryState.SENDING, begun.epoch, begun.worker_id))
+
+
+def lose(connection: Connection, rows: Collection[Row[Any]], *, now: datetime) -> None:
+    """The processes have died that had taken these locked deliveries, or were sending them: others may go on, with
+    those that may have arrived as with any that are in doubt."""
+    sending = [row.id for row in rows if row.state == DeliveryState.SENDING]
+    if sending:
+        mark_died(connection, sending, now=now)
+        again = update(deliveries).where(deliveries.c.id.in_(sending))
+        connection.execute(again.values(state=DeliveryState.RETRYING, next_attempt_at=now))
+    lost = update(deliveries).where(deliveries.c.id.in_([row.id for row in rows]))
+    connection.execute(lost.values(worker_id=None, losses=deliveries.c.losses + 1))
 
 
 def _end_attempts(connection: Connection, to_end: Sequence[ToEnd], *, now: datetime) -> None:

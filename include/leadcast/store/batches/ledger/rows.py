@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, select, update
 from leadcast.core.errors import DeliveryError, StoreError
 from leadcast.core.model import AttemptOutcome, DeliveryState
 from leadcast.store.batches.waiting import begun_at
-from leadcast.store.lease import end_if_over, held_s
+from leadcast.store.lease import end_if_over, held_s, taken_s
 from leadcast.store.schema import attempts, batches, deliveries
 
 _RENEWED_S = 5.0
@@ -46,6 +46,7 @@ def locked_rows(connection: Connection, delivery_ids: Collection[str]) -> dict[s
             batches.c.cancelled_at,
             begun_at().label("begun_at"),
             held_s().label("held_s"),
+            taken_s().label("taken_s"),
         )
         .join(batches, deliveries.c.batch_id == batches.c.id)
         .where(deliveries.c.id.in_(delivery_ids))
@@ -64,28 +65,54 @@ def locked_row(connection: Connection, delivery_id: str) -> Row[Any]:
     return locked_rows(connection, [delivery_id])[delivery_id]
 
 
-def free_row(connection: Connection, delivery_id: str) -> Row[Any]:
+def free_row(connection: Connection, delivery_id: str, *, worker_id: int | None = None) -> Row[Any]:
     """A delivery's row, locked, for who is to work on it. Whoever was sending it is dead from here on.
 
+    Args:
+        worker_id: of the process that is to work on it, which may have taken it.
+
     Raises:
-        HeldByAnother: somebody who may live is sending it.
+        HeldByAnother: somebody who may live is sending it, or has taken it.
         StoreError: there is no such delivery.
     """
     row = locked_row(connection, delivery_id)
-    ensure_free(connection, row)
+    ensure_free(connection, row, worker_id=worker_id)
     return row
 
 
-def ensure_free(connection: Connection, row: Row[Any]) -> None:
+def ensure_free(connection: Connection, row: Row[Any], *, worker_id: int | None = None) -> None:
     """Whoever was sending this locked delivery is dead from here on, and can change nothing.
 
     Raises:
-        HeldByAnother: he may live.
+        HeldByAnother: he may live; or another process than this worker has taken it, and will send it.
     """
+    if row.taken_s is not None and row.taken_s > 0 and row.worker_id != worker_id:
+        raise HeldByAnother(0.0)
     if row.held_s is not None and row.held_s > 0:
         raise HeldByAnother(float(row.held_s))
     if row.state == DeliveryState.SENDING and not end_if_over(connection, row.worker_id):
         raise HeldByAnother(_RENEWED_S)
+
+
+def lost_rows(connection: Connection, delivery_ids: Collection[str]) -> list[Row[Any]]:
+    """Of these deliveries, locked until the transaction ends: the rows of those that a process had taken, or was
+    sending, which is dead from here on."""
+    rows: list[Row[Any]] = []
+    for row in locked_rows(connection, delivery_ids).values():
+        is_had = row.state == DeliveryState.SENDING or row.worker_id is not None
+        is_final = DeliveryState(row.state).is_final
+        lives = (row.held_s or 0) > 0 or (row.taken_s or 0) > 0
+        if is_had and not is_final and not lives and end_if_over(connection, row.worker_id):
+            rows.append(row)
+    return rows
+
+
+def free_rows(connection: Connection, delivery_ids: Collection[str]) -> list[Row[Any]]:
+    """Of these deliveries, locked until the transaction ends: the rows of those that are to be sent and that no process
+    has."""
+    is_open = (DeliveryState.PENDING, DeliveryState.RETRYING)
+    rows = locked_rows(connection, delivery_ids).values()
+    return [row for row in rows if row.state in is_open and not (row.taken_s or 0) > 0]
 
 
 def round_of(row: Row[Any], *, now: datetime) -> tuple[int, datetime]:

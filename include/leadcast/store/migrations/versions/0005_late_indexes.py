@@ -11,17 +11,12 @@ branch_labels = None
 depends_on = None
 
 LATE_INDEXES = {
-    "ix_batches_new": "batches (priority, rounds, accepted_at) WHERE status = 'pending' AND wave_id IS NULL",
-    "ix_batches_let_go": "batches (id) WHERE status = 'processing' AND let_go",
-    "ix_batches_open": (
-        "batches (wave_id, started_at) WHERE status = 'processing' AND wave_id IS NOT NULL AND NOT let_go"
-    ),
     "ix_batches_status_accepted_at_id": "batches (status, accepted_at, id)",
     "ix_batches_erased_at": "batches (erased_at) WHERE erased_at IS NOT NULL",
     "ix_notifications_troubled": "notifications (state, next_attempt_at, channel) WHERE error IS NOT NULL",
 }
 """Made after this revision is written down (`store.upkeep.late_indexes`)."""
-REPLACED_INDEXES = {"ix_batches_waiting": "ix_batches_new"}
+REPLACED_INDEXES = {"ix_batches_waiting": "ix_batches_status_accepted_at_id"}
 """Dropped there, too, when what takes their place has been made."""
 
 
@@ -30,7 +25,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for name in LATE_INDEXES:
+    for name in (*LATE_INDEXES, "ix_batches_new", "ix_batches_let_go", "ix_batches_open"):
         op.execute(f"DROP INDEX IF EXISTS {name}")
     op.create_index(
         "ix_batches_waiting",
