@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +13,7 @@ from leadcast.core.clock import utc_now
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.flow.inbox import Accepted
 from leadcast.sandbox import Sandbox
-from leadcast.store.batches import ledger, views
+from leadcast.store.batches import bell, ledger, views
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, inbox, notifications
 from tests.support.leases import dead, run_out
@@ -115,64 +114,68 @@ def test_the_sweep_creates_the_run_that_nobody_has(
     assert task_states(sweep())["ring"] == "skipped"
 
 
-@pytest.fixture
-def one_hook(environment: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """A file with hooks that has `finally_` alone."""
-    from leadcast.engine.settings import config
-
-    hooks = tmp_path / "hooks.py"
-    hooks.write_text("def finally_(batch): ...")
-    monkeypatch.setenv("AIRFLOW__LEADCAST__HOOKS_FILE", str(hooks))
-    config.settings.cache_clear()
-    yield
-    config.settings.cache_clear()
-
-
 @pytest.mark.parametrize(
-    ("lasted", "why"),
-    [(timedelta(hours=2), "the run timed out"), (timedelta(minutes=2), "the run was stopped by hand")],
+    ("state", "task_state", "must_ring"),
+    [
+        ("running", "queued", False),
+        ("running", None, False),
+        ("running", "success", True),
+        ("failed", "queued", True),
+        (None, None, True),
+    ],
 )
-def test_the_sweep_tells_a_run_that_a_person_has_stopped_from_one_that_had_no_time_left(
+def test_a_lane_whose_tasks_will_never_begin_gets_others_by_the_sweep(
     sweep: Callable[[], DagRun],
     run: Run,
     accept: Accept,
     store: Store,
     sandbox: Sandbox,
-    lasted: timedelta,
-    why: str,
-    one_hook: None,
+    state: str | None,
+    task_state: str | None,
+    must_ring: bool,
 ) -> None:
-    """Airflow's own rows of both look the same: the run failed, its settle skipped."""
+    """A person has stopped it, say, or deleted it, or has marked the task. Nobody is told: what it leaves is sent all
+    the same."""
     from airflow.models.dagrun import DagRun
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
     from sqlalchemy import update as update_rows
 
-    from leadcast.engine.runs import own_request
     from leadcast.engine.settings import config
     from leadcast.flow.plan import plan
 
-    done = run()
+    run_id = run().run_id if state else "a run that was deleted"
     accepted = accept({"type": "telegram"}, credentials=TELEGRAM)
-    begun = accept({"type": "telegram"}, credentials=TELEGRAM)
-    plan(store, config.settings(), run_id=done.run_id)
     with store.begin() as connection:
-        ledger.begin(connection, f"{begun.batch_id}-0", lease=dead(store), now=utc_now())
+        bell.reset(connection, run_id=accepted.run_id or "")
+    plan(store, config.settings(), run_id=run_id)
     with create_session() as session:
-        theirs = {"state": "failed", "start_date": utc_now() - lasted, "end_date": utc_now()}
-        session.execute(update_rows(DagRun).where(DagRun.run_id == done.run_id).values(**theirs))
-        settle = (TaskInstance.run_id == done.run_id) & (TaskInstance.task_id == "settle")
-        session.execute(update_rows(TaskInstance).where(settle).values(state="skipped"))
-    assert sweep().state == "success"
+        session.execute(update_rows(DagRun).where(DagRun.run_id == run_id).values(state=state))
+        its_task = TaskInstance.run_id == run_id, TaskInstance.task_id == "deliver_telegram"
+        session.execute(update_rows(TaskInstance).where(*its_task).values(state=task_state))
+    done = sweep()
+    assert done.state == "success"
+    assert any(task.startswith("ring[") for task in task_states(done)) is must_ring
     assert seen(store, accepted).status is BatchStatus.PENDING
-    is_stopped = lasted < timedelta(hours=1)
-    assert seen(store, begun).status is (BatchStatus.FAILED if is_stopped else BatchStatus.PENDING)
+    assert sandbox.received("smtp") == []
+    if must_ring:
+        run()
+        assert seen(store, accepted).status is BatchStatus.COMPLETED
+
+
+def test_the_sweep_lets_others_go_on_with_what_a_dead_process_was_sending(
+    sweep: Callable[[], DagRun], run: Run, accept: Accept, store: Store, sandbox: Sandbox
+) -> None:
+    accepted = accept({"type": "webhook"}, credentials={"webhook": {"url": f"{sandbox.webhook_url}/hook"}})
     with store.begin() as connection:
-        of_run, *_ = told = connection.execute(select(notifications).order_by(notifications.c.id)).all()
-    assert of_run.payload["reason"].startswith(why)
-    assert of_run.key == f"{own_request.told_as(done)}:email:critical", "as its own callback would call it"
-    others = [("hook", "finally"), ("email", "critical")]
-    assert [(row.channel, row.occasion) for row in told[1:]] == (others if is_stopped else [])
+        bell.reset(connection, run_id=accepted.run_id or "")
+        ledger.begin(connection, f"{accepted.batch_id}-0", lease=dead(store), now=utc_now())
+    assert "ring[0]" in task_states(sweep())
+    (delivery,) = seen(store, accepted).deliveries
+    assert (delivery.state, delivery.attempts) == (DeliveryState.RETRYING, 1)
+    run()
+    (delivery,) = seen(store, accepted).deliveries
+    assert (delivery.state, delivery.attempts) == (DeliveryState.DELIVERED, 2)
 
 
 def test_a_step_that_fails_stops_no_other_and_is_seen(
@@ -190,7 +193,7 @@ def test_a_step_that_fails_stops_no_other_and_is_seen(
 
     rung: list[str] = []
     told: list[float] = []
-    monkeypatch.setattr(steps, "settle_dead_waves", broken)
+    monkeypatch.setattr(steps, "pick_up", broken)
     monkeypatch.setattr(ringing, "ring_from_here", rung.append)
     monkeypatch.setattr(callbacks, "tell", lambda _, *, bound_s: told.append(bound_s))
     done = sweep()
@@ -203,9 +206,11 @@ def test_a_step_that_fails_stops_no_other_and_is_seen(
 
 @pytest.fixture
 def leaves_in_mid_wave(
-    accept: Accept, sandbox: Sandbox, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> Sequence[Accepted]:
-    """Three batches, of which the second has arrived when the server leaves, and its outcome cannot be written."""
+    environment: None, accept: Accept, sandbox: Sandbox, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Sequence[Accepted]]:
+    """Three batches, sent one after the other, of which the second has arrived when the server leaves, and its outcome
+    cannot be written."""
+    from leadcast.engine.settings import config
     from leadcast.integrations.bitrix24.integration import Bitrix24
 
     real = Bitrix24.deliver
@@ -220,7 +225,10 @@ def leaves_in_mid_wave(
 
     monkeypatch.setattr(Bitrix24, "deliver", deliver)
     monkeypatch.setattr("leadcast.engine.dags.policy.PAUSE_S", 0.01)  # it is tried for a quarter of an hour
-    return [accept({"type": "bitrix24"}, credentials=BITRIX24, lead_id=number) for number in range(3)]
+    monkeypatch.setenv("AIRFLOW__LEADCAST__AT_ONCE", "1")
+    config.settings.cache_clear()
+    yield [accept({"type": "bitrix24"}, credentials=BITRIX24, lead_id=number) for number in range(3)]
+    config.settings.cache_clear()
 
 
 def test_a_store_that_restarts_while_a_run_is_settled_fails_no_run_and_nothing_is_told_of_it(
@@ -247,7 +255,7 @@ def test_a_store_that_restarts_while_a_run_is_settled_fails_no_run_and_nothing_i
     done = run()
     assert (done.state, task_states(done)["settle"], len(tries)) == ("success", "success", 3)
     statuses = [seen(store, accepted).status for accepted in leaves_in_mid_wave]
-    assert sorted(statuses) == [BatchStatus.COMPLETED, BatchStatus.PENDING, BatchStatus.PENDING]
+    assert sorted(statuses) == [BatchStatus.COMPLETED, BatchStatus.PENDING, BatchStatus.PROCESSING]
     run()
     assert [seen(store, accepted).status for accepted in leaves_in_mid_wave] == [BatchStatus.COMPLETED] * 3
     assert len(sandbox.stored("bitrix24")["leads"]) == 3
@@ -269,10 +277,12 @@ def test_a_store_that_leaves_in_mid_wave_costs_no_lead_and_sends_none_twice(
     states = task_states(done)
     assert (done.state, states["settle"]) == ("failed", "failed")
     assert [states[f"deliver_bitrix24[{index}]"] for index in range(3)].count("success") == 1
-    assert {seen(store, accepted).status for accepted in ids} <= {BatchStatus.PROCESSING, BatchStatus.COMPLETED}
+    left = [BatchStatus.COMPLETED, BatchStatus.PENDING, BatchStatus.PROCESSING]
+    assert sorted(seen(store, accepted).status for accepted in ids) == left
 
+    run_out(store)
     assert sweep().state == "success"
-    assert [seen(store, accepted).status for accepted in ids].count(BatchStatus.PENDING) == 2
+    assert sorted(seen(store, accepted).status for accepted in ids) == left
     run()
     assert [seen(store, accepted).status for accepted in ids] == [BatchStatus.COMPLETED] * 3
     assert {item.state for accepted in ids for item in seen(store, accepted).deliveries} == {DeliveryState.DELIVERED}

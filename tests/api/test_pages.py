@@ -15,10 +15,11 @@ from leadcast.core.errors import CredentialsError, Gone
 from leadcast.core.settings import Settings
 from leadcast.store.accounts import circuits
 from leadcast.store.accounts.circuits import AccountRef
-from leadcast.store.batches import claims, listing
+from leadcast.store.batches import listing
 from leadcast.store.database import Store
 from tests.api.conftest import BODY
 from tests.api.test_reading import deliver_one_and_fail_one, send
+from tests.support.planned import begin_batch
 
 pytestmark = pytest.mark.store
 
@@ -135,9 +136,10 @@ def test_where_nothing_was_found_so_far_the_page_says_where_to_look_on(
     client: TestClient, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listing, "LOOKS_THROUGH", 3)
-    claimed = [send(client, lead_id=lead_id) for lead_id in "abbb"]
+    begun = [send(client, lead_id=lead_id) for lead_id in "abbb"]
     with store.begin() as connection:
-        claims.claim(connection, run_id="wave__1", own_batch_id=None, limit=10, now=utc_now())
+        for batch_id in begun:
+            begin_batch(connection, batch_id, run_id="wave__1")
     for _ in range(3):
         send(client, lead_id="a")
     html = client.get("/ui?status=processing&lead_id=a").text
@@ -145,7 +147,7 @@ def test_where_nothing_was_found_so_far_the_page_says_where_to_look_on(
     assert "No batch is like that" not in html
     following = re.search(r'href="/api/integrations(/ui\?[^"]*cursor=[^"]+)">Look further back', html)
     assert following
-    assert claimed[0] in client.get(following[1].replace("&amp;", "&")).text
+    assert begun[0] in client.get(following[1].replace("&amp;", "&")).text
 
 
 def test_people_get_errors_as_pages_and_programs_as_problems(client: TestClient) -> None:

@@ -12,10 +12,11 @@ from fastapi.testclient import TestClient
 from leadcast.core.clock import utc_now
 from leadcast.core.errors import RejectedError
 from leadcast.core.model import AttemptOutcome, DeliveryState, Receipt
-from leadcast.store.batches import claims, ledger, listing
+from leadcast.store.batches import ledger, listing
 from leadcast.store.database import Store
 from tests.api.conftest import BODY
 from tests.support.leases import living
+from tests.support.planned import begin_batch
 
 pytestmark = pytest.mark.store
 
@@ -35,7 +36,7 @@ def attempt(store: Store, delivery_id: str, ended: ledger.Ended) -> None:
 
 def deliver_one_and_fail_one(store: Store, batch_id: str, *, message: str = "No such chat.") -> None:
     with store.begin() as connection:
-        claims.claim(connection, run_id="wave__1", own_batch_id=None, limit=10, now=utc_now())
+        begin_batch(connection, batch_id, run_id="wave__1")
     error = RejectedError(message, code="400")
     failed = ledger.Ended(state=DeliveryState.FAILED, outcome=AttemptOutcome.REJECTED, error=error)
     receipt = Receipt(external_id="<42@example.com>")

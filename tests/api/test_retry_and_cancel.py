@@ -13,7 +13,6 @@ from leadcast.core.ending import Ending
 from leadcast.core.errors import Blocked, RejectedError
 from leadcast.core.model import AttemptOutcome, DeliveryState
 from leadcast.core.settings import Settings
-from leadcast.flow.plan import plan
 from leadcast.flow.settle import Settler
 from leadcast.store.batches import ledger
 from leadcast.store.batches.bell import reset as reset_bell
@@ -22,6 +21,7 @@ from leadcast.store.schema import batches
 from tests.api.conftest import TOKEN, Bell
 from tests.api.test_reading import attempt, deliver_one_and_fail_one, send
 from tests.support.leases import living
+from tests.support.planned import begin_batch
 
 pytestmark = pytest.mark.store
 
@@ -62,6 +62,21 @@ def test_a_retry_puts_the_failed_back_and_rings_in_the_callers_name(
     assert [token for _, token in bell.rung] == [TOKEN]
 
 
+def test_what_has_failed_is_retried_while_the_rest_of_its_batch_goes_on(client: TestClient, store: Store) -> None:
+    batch_id = send(client)
+    with store.begin() as connection:
+        begin_batch(connection, batch_id, run_id=WAVE)
+    error = RejectedError("No such chat.", code="400")
+    failed = ledger.Ended(state=DeliveryState.FAILED, outcome=AttemptOutcome.REJECTED, error=error)
+    attempt(store, f"{batch_id}-0", failed)
+    assert buttons(client, batch_id) == ["retry", "cancel"]
+    answer = client.post(f"/batches/{batch_id}/retry")
+    assert answer.status_code == 202, answer.text
+    batch = answer.json()
+    assert (batch["status"], states(batch)) == ("processing", ["pending", "pending"])
+    assert buttons(client, batch_id) == ["cancel"]
+
+
 def test_a_second_retry_is_told_that_it_is_on_its_way(client: TestClient, bell: Bell, partial: str) -> None:
     client.post(f"/batches/{partial}/retry")
     bell.rung.clear()
@@ -89,8 +104,8 @@ def test_a_second_cancel_is_as_good_as_the_first(client: TestClient, store: Stor
 
 def test_what_is_being_sent_holds_a_cancelled_batch_open(client: TestClient, store: Store) -> None:
     batch_id = send(client)
-    plan(store, Settings(), run_id="w")
     with store.begin() as connection:
+        begin_batch(connection, batch_id, run_id=WAVE)
         assert ledger.begin(connection, f"{batch_id}-0", lease=living(store), now=utc_now()) is not None
     batch = client.post(f"/batches/{batch_id}/cancel").json()
     assert (batch["status"], states(batch)) == ("processing", ["sending", "cancelled"])

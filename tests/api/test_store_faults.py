@@ -17,17 +17,19 @@ from fastapi.testclient import TestClient
 from httpx import Response
 from sqlalchemy import func, make_url, select, text
 
+from leadcast.core.clock import utc_now
 from leadcast.core.ending import Ending
 from leadcast.core.errors import StoreError
 from leadcast.core.lead_mapping import LeadMapping
 from leadcast.core.model import BatchStatus, Receipt
 from leadcast.core.settings import Settings
 from leadcast.flow.deliver.deliverer import Deliverer
-from leadcast.flow.plan import plan
 from leadcast.flow.settle import Settler
+from leadcast.integrations import registry
 from leadcast.integrations.base import Account
 from leadcast.lead_table.table import LeadTable
 from leadcast.store.accounts.tokens import StoredTokens
+from leadcast.store.batches import lanes
 from leadcast.store.database import Store, open_engine
 from leadcast.store.schema import batches, deliveries
 from leadcast.store.sealing import Sealer
@@ -128,7 +130,7 @@ def test_a_full_disk_is_said_and_loses_nothing(
 
 
 def delivered(store: Store) -> list[str]:
-    """Plans, delivers and settles all that waits; gives the batches that are completed."""
+    """Delivers and settles all that is due; gives the batches that are completed."""
     settings, service = Settings(), Service()
     deliverer = Deliverer(
         store=store,
@@ -137,13 +139,16 @@ def delivered(store: Store) -> list[str]:
         tokens=StoredTokens(store),
         hide=lambda secret: None,
     )
-    made = plan(store, settings, run_id="w")
-    for refs in made.work.values():
-        for ref in refs:
-            assert isinstance(
-                deliverer.deliver(ref.delivery_id, integration=service, last_in_run=False, action=by_hand(deliverer)),
-                Receipt,
-            )
+    with store.begin() as connection:
+        due = [ref for kind in registry.types() for ref in lanes.due(connection, kind, now=utc_now(), limit=1000)]
+    for ref in due:
+        wanted: dict[str, Any] = {
+            "integration": service,
+            "run_id": "w",
+            "last_in_run": False,
+            "action": by_hand(deliverer),
+        }
+        assert isinstance(deliverer.deliver(ref.delivery_id, **wanted), Receipt)
     settled = Settler(store=store, settings=settings).wave("w", Ending())
     return [batch.batch_id for batch in settled if batch.status is BatchStatus.COMPLETED]
 

@@ -25,7 +25,7 @@ TIMED_OUT = "the run timed out"
 def hurried() -> Iterator[Stack]:
     """A stack whose runs have a minute, and whose pools promise more than it can do in that.
 
-    A task sends one lead after the other, so that a chunk takes longer than its run may.
+    A task sends one lead after the other, and each call takes so long that it outlasts the run.
     """
     folder = Path(tempfile.mkdtemp(prefix="leadcast-overload-"))
     settings = {"LEADCAST__WAVE_TIMEOUT_S": "60", "LEADCAST__POOL_SLOTS": "20", "CORE__PARALLELISM": "4"}
@@ -40,7 +40,7 @@ def hurried() -> Iterator[Stack]:
 def test_a_burst_that_no_run_has_time_for_fails_nobody_and_no_letter_is_untrue(hurried: Stack) -> None:
     hurried.forget_batches()
     hurried.sandbox("POST", "/reset")
-    hurried.fault(service="webhook", kind="slow", delay_s=8, times=None)
+    hurried.fault(service="webhook", kind="slow", delay_s=21, times=None)
     api = hurried.api()
     body = {"integrations": [{"type": "webhook"}, {"type": "email"}], "credentials": {"email": SECRETS["email"]}}
     ids = [

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from leadcast.core.clock import utc_now
-from leadcast.core.ending import Ending
 from leadcast.core.errors import RejectedError, TransientError
 from leadcast.core.model import AttemptOutcome, DeliveryState, Receipt
 from leadcast.core.settings import Settings
 from leadcast.flow.settle import Settler
-from leadcast.store.batches import claims, ledger
+from leadcast.store.batches import ledger
 from leadcast.store.database import Store
 from tests.support.leases import living
+from tests.support.planned import begin_batch
 
 _ERROR = RejectedError("Telegram refuses the message: needle said Bad Request.", code="400", detail="needle detail")
 _AWAY = TransientError(
@@ -29,9 +29,9 @@ def end_partially(store: Store, batch_id: str) -> None:
     """Ends a batch of three deliveries: the second is delivered, the others have failed."""
     now = utc_now()
     with store.begin() as connection:
-        claims.claim(connection, run_id="wave__1", own_batch_id=batch_id, limit=1, now=now)
+        begin_batch(connection, batch_id, run_id="wave__1")
         for index, ended in enumerate(ENDS):
             begun = ledger.begin(connection, f"{batch_id}-{index}", lease=living(store, "worker-1:42"), now=now)
             assert begun is not None
             ledger.end(connection, begun, ended, now=now)
-    Settler(store=store, settings=Settings()).batch(batch_id, run_id="wave__1", ending=Ending())
+    Settler(store=store, settings=Settings()).so_far([batch_id])

@@ -18,7 +18,6 @@ from leadcast.engine.setup import connection_check
 from leadcast.engine.setup.finding import Finding, Level
 from leadcast.flow.deliver.admit import Admission
 from leadcast.flow.inbox import Inbox
-from leadcast.flow.plan import plan
 from leadcast.flow.request import validate
 from leadcast.integrations import registry
 from leadcast.integrations.email.settings import EmailCredentials
@@ -27,6 +26,7 @@ from leadcast.store.batches import ledger
 from leadcast.store.database import Store
 from tests.hostile.test_connections import body, connect, refusal
 from tests.support.error_table.cases import LEAD
+from tests.support.planned import plan
 
 Use = Callable[..., list[Finding]]
 

@@ -15,7 +15,6 @@ from leadcast.core.settings import Settings
 from leadcast.engine.settings import connections
 from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Inbox
-from leadcast.flow.plan import plan
 from leadcast.flow.request import validate
 from leadcast.integrations import operators_words, registry
 from leadcast.integrations.base import Account, Call, Integration
@@ -30,6 +29,7 @@ from leadcast.store.database import Store
 from tests.contract.conftest import make_call, vault  # noqa: F401  # fixtures
 from tests.store.conftest import Service
 from tests.support.error_table.cases import LEAD
+from tests.support.planned import plan
 from tests.unit.test_egress import OK, answering
 
 INTERNAL = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 30\r\n\r\nINTERNAL-SECRET-REPORT salaries"

@@ -18,7 +18,7 @@ from leadcast.core.clock import utc_now
 from leadcast.core.errors import RejectedError
 from leadcast.core.model import AttemptOutcome, DeliveryState
 from leadcast.core.settings import Settings
-from leadcast.store.batches import claims, ledger
+from leadcast.store.batches import ledger
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, leads
 from leadcast.store.upkeep import migrate
@@ -27,6 +27,7 @@ from tests.hostile.ended import end_partially
 from tests.hostile.rights import BATCH, CALLS, FIELDS, LEAD, WHO, Call, Field, calls_table, fields_table
 from tests.support.leases import living
 from tests.support.older_store import older_store
+from tests.support.planned import begin_batch
 
 pytestmark = pytest.mark.store
 PAGE = Path(__file__).parents[2] / "docs" / "security.md"
@@ -131,7 +132,7 @@ def test_a_code_may_be_a_services_words(anonymous: TestClient, store: Store, cod
     error = RejectedError(f"Bitrix24 refused the lead ({code}).", code=code)
     ended = ledger.Ended(state=DeliveryState.FAILED, outcome=AttemptOutcome.REJECTED, error=error)
     with store.begin() as connection:
-        claims.claim(connection, run_id="wave__1", own_batch_id=batch_id, limit=1, now=utc_now())
+        begin_batch(connection, batch_id, run_id="wave__1")
         begun = ledger.begin(connection, f"{batch_id}-0", lease=living(store), now=utc_now())
         assert begun is not None
         ledger.end(connection, begun, ended, now=utc_now())

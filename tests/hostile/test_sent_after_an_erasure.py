@@ -11,10 +11,10 @@ from leadcast.control.erase import Eraser, InAirflow
 from leadcast.core.clock import utc_now
 from leadcast.core.settings import Settings
 from leadcast.flow.inbox import Inbox
-from leadcast.flow.plan import plan
 from leadcast.store.batches import run_requests, views
 from leadcast.store.database import Store
 from leadcast.store.erasing.erasures import Erasure
+from tests.support.planned import plan
 
 pytestmark = pytest.mark.store
 BODY: dict[str, Any] = {"lead_id": "p1", "lead": {"name": "Anna"}, "integrations": [{"type": "telegram"}]}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select, update
@@ -12,15 +11,15 @@ from sqlalchemy import select, update
 from leadcast.core.errors import AttemptFailed
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.core.settings import Settings
-from leadcast.engine.dags.sweep_steps import settle_dead_waves
+from leadcast.engine.dags.sweep_steps import free_lanes, pick_up
 from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Accepted
-from leadcast.flow.plan import plan
 from leadcast.flow.settle import Settler
 from leadcast.store.batches import views
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, deliveries
 from tests.support.by_hand import by_hand
+from tests.support.planned import plan
 
 if TYPE_CHECKING:
     from .conftest import Service
@@ -29,34 +28,14 @@ Accept = Callable[..., Accepted]
 
 
 def die_in_mid_call(store: Store, run_id: str) -> None:
-    """Leaves the ledger as attempts do that are killed in mid-call. What was never begun would go back to the inbox."""
+    """Leaves the ledger as attempts do that are killed in mid-call."""
     held = deliveries.c.batch_id.in_(select(batches.c.id).where(batches.c.wave_id == run_id))
     with store.begin() as connection:
         connection.execute(update(deliveries).where(held).values(state=DeliveryState.SENDING, in_doubt=True))
 
 
-@dataclass(frozen=True)
-class Runs:
-    """Airflow's runs, as the sweep asks for them: where a test does not look at that, each has ended early."""
-
-    state: Callable[[str], str | None]
-    settle: str | None = "skipped"
-
-    def run_state(self, run_id: str) -> str | None:
-        return self.state(run_id)
-
-    def settle_state(self, run_id: str) -> str | None:
-        return self.settle
-
-    def has_timed_out(self, run_id: str) -> bool:
-        return False
-
-    def told_as(self, run_id: str) -> str:
-        return f"{run_id} 0"
-
-
 class Ground:
-    """One delivery of one batch, claimed by the run `w`."""
+    """One delivery of one batch, which the run `w` sends."""
 
     def __init__(
         self, store: Store, settings: Settings, deliverer: Deliverer, settler: Settler, accept: Accept
@@ -70,7 +49,7 @@ class Ground:
         )
 
     def claimed(self, kind: str = "telegram") -> str:
-        """A batch of it. Returns the delivery's id."""
+        """A batch of it, which the run `w` has a task for. Returns the delivery's id."""
         batch_id = self.accept(kind).batch_id
         self.plan("w")
         return f"{batch_id}-0"
@@ -92,7 +71,8 @@ class Ground:
             )
 
     def sweep(self, *dead: str) -> None:
-        settle_dead_waves(self.settler, runs=Runs(lambda run_id: "failed" if run_id in dead else "running"))
+        pick_up(self.settler)
+        free_lanes(self.store, will_begin=lambda run_id, kind: run_id not in dead)
 
     def stands(self, delivery_id: str) -> tuple[BatchStatus, DeliveryState]:
         with self.store.begin() as connection:

@@ -53,6 +53,19 @@ INSERT INTO circuits (account, type, label, failures, opened_at, open_until)
 VALUES ('a', 'telegram', 'a', 5, now(), now() + interval '1 hour');
 """
 
+MANY = 2000
+BACKLOG = f"""
+INSERT INTO batches (id, lead_id, lead, status, priority, body_sha256, accepted_at)
+SELECT 'waits-' || n, 'waits-' || n, '{{}}', 'pending', 1, '', timestamptz '{NOW}' - n * interval '1 second'
+FROM generate_series(1, {MANY}) n;
+
+INSERT INTO deliveries (id, batch_id, index, type, settings, state, listed_at)
+SELECT id || '-0', id, 0, CASE WHEN mod(length(id), 2) = 0 THEN 'telegram' ELSE 'email' END, '{{}}', 'pending',
+    accepted_at
+FROM batches WHERE id LIKE 'waits-%%';
+"""
+"""What waits to be sent, in the tables of today."""
+
 
 @contextmanager
 def old_store(postgres_url: str, fernet_key: str, *, name: str, of: str) -> Iterator[Store]:

@@ -13,7 +13,6 @@ from leadcast.core.model import DeliveryState
 from leadcast.core.settings import Settings
 from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Inbox
-from leadcast.flow.plan import plan
 from leadcast.flow.settle import Settler
 from leadcast.integrations import registry
 from leadcast.integrations.base import Account, Integration
@@ -21,6 +20,7 @@ from leadcast.sandbox import Sandbox
 from leadcast.store.batches import views
 from leadcast.store.database import Store
 from tests.support.error_table.cases import LEAD, Case, Service, credentials_of
+from tests.support.planned import plan
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ class Plans:
 
     engine: Engine
     counts: bool = False
-    """Whether what is only read is run for its plan, too, so that its nodes say how much they have read."""
+    """Whether each is run for its plan, too, and undone, so that its nodes say how much they have read."""
     nodes: list[tuple[str, list[dict[str, Any]]]] = field(default_factory=list)
 
     @contextmanager
@@ -40,7 +40,11 @@ class Plans:
 
     def rows_read(self) -> int:
         """How many rows were looked at in tables and indexes, those that did not fit as well."""
-        return sum(_rows(node) for _, nodes in self.nodes for node in nodes if "Relation Name" in node)
+        return sum(_rows_of(nodes) for _, nodes in self.nodes)
+
+    def dear(self, *, above: int) -> dict[str, int]:
+        """The statements that have looked at more rows than this → at how many."""
+        return {statement: _rows_of(nodes) for statement, nodes in self.nodes if _rows_of(nodes) > above}
 
     def indexes(self) -> set[str]:
         """The indexes that were used."""
@@ -50,9 +54,10 @@ class Plans:
         if not statement.startswith(EXPLAINED):
             return
         with closing(connection.connection.cursor()) as own:
-            counts = self.counts and statement.startswith("SELECT") and "FOR UPDATE" not in statement
-            own.execute(f"EXPLAIN (FORMAT JSON{', ANALYZE' if counts else ''}) {statement}", parameters)
+            own.execute("SAVEPOINT explained")
+            own.execute(f"EXPLAIN (FORMAT JSON{', ANALYZE' if self.counts else ''}) {statement}", parameters)
             found = own.fetchone()
+            own.execute("ROLLBACK TO SAVEPOINT explained; RELEASE SAVEPOINT explained")
             assert found is not None
             self.nodes.append((statement, list(_all(found[0][0]["Plan"]))))
 
@@ -61,6 +66,10 @@ def _all(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield node
     for child in node.get("Plans", []):
         yield from _all(child)
+
+
+def _rows_of(nodes: list[dict[str, Any]]) -> int:
+    return sum(_rows(node) for node in nodes if "Relation Name" in node)
 
 
 def _rows(node: dict[str, Any]) -> int:

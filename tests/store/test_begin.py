@@ -15,7 +15,7 @@ from leadcast.core.errors import Postponed, RejectedError, TransientError, Unkno
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.flow.deliver.admit import Admission
 from leadcast.flow.settle import Settler
-from leadcast.store.batches import claims
+from tests.support.leases import run_out
 
 from .conftest import Service, StoppedClock
 from .ground import Ground
@@ -30,11 +30,11 @@ DOWN = TransientError("down", code="503")
 def cleared_while_its_run_is_settled(
     ground: Ground, delivery_id: str, settler: Settler, service: Service, then: Callable[[], None] = lambda: None
 ) -> None:
-    """A person clears its task; between the adopting of its batch and the beginning of its attempt its run is settled,
-    and then that happens."""
+    """A person clears its task; between the look at it and the beginning of its attempt its run is settled, and then
+    that happens."""
 
     def happens() -> None:
-        settler.wave("w", Ending(requeue_begun=True))
+        settler.wave("w", Ending())
         then()
 
     process = Process(ground.store, Point(Place.AFTER, 1), happens)
@@ -42,21 +42,11 @@ def cleared_while_its_run_is_settled(
     ground.attempt(delivery_id, service, asked=True)
 
 
-def looks_for_its_wave(ground: Ground, seen: list[str]) -> Callable[[], None]:
-    """While a call goes out: which waves would the sweep ask after?"""
-
-    def look() -> None:
-        with ground.store.begin() as connection:
-            seen.extend(wave.run_id for wave in claims.open_waves(connection, limit=9))
-
-    return look
-
-
 @pytest.mark.parametrize("others", [[], ["webhook"]])
-def test_the_sweep_sees_a_cleared_task_whose_run_was_settled_before_it_began(
+def test_a_cleared_task_that_dies_is_taken_over_though_its_run_was_settled_before_it_began(
     ground: Ground, settler: Settler, others: list[str]
 ) -> None:
-    """Else nobody would ever end it, if it died now: its batch was let go (the other one waits), or had ended."""
+    """Its batch had ended, or all that was open in it waited: it is open again, and goes on."""
     batch_id = ground.accept("webhook", *others).batch_id
     ground.plan("w")
     ground.attempt(f"{batch_id}-0", Service(answers=[REFUSED]))
@@ -64,10 +54,16 @@ def test_the_sweep_sees_a_cleared_task_whose_run_was_settled_before_it_began(
         ground.attempt(f"{batch_id}-{index}", Service(answers=[Postponed("later", wait_s=3600)]))
     settler.wave("w", Ending())
 
-    seen: list[str] = []
-    service = Service(while_sending=looks_for_its_wave(ground, seen))
+    seen: list[object] = []
+
+    def is_taken_for_dead() -> None:
+        run_out(ground.store)
+        ground.sweep("w")
+        seen.extend([ground.stands(f"{batch_id}-0"), ground.plan("x")])
+
+    service = Service(while_sending=is_taken_for_dead)
     cleared_while_its_run_is_settled(ground, f"{batch_id}-0", settler, service)
-    assert seen == ["w"]
+    assert seen == [(S.PROCESSING, D.RETRYING), [f"{batch_id}-0"]]
 
 
 def test_a_batch_has_not_ended_when_a_cleared_task_of_it_has_to_wait(
@@ -85,20 +81,23 @@ def test_a_batch_has_not_ended_when_a_cleared_task_of_it_has_to_wait(
     assert ground.stands(delivery_id) == (S.PROCESSING, D.RETRYING)
 
 
-def test_a_cleared_task_does_not_send_what_another_wave_has_claimed_meanwhile(ground: Ground, settler: Settler) -> None:
+def test_what_is_retried_while_a_cleared_task_is_about_to_send_it_is_sent_once(
+    ground: Ground, settler: Settler
+) -> None:
     delivery_id = ground.claimed()
     ground.attempt(delivery_id, Service(answers=[REFUSED]))
     settler.wave("w", Ending())
 
-    def another_wave_claims_it() -> None:
+    def is_retried() -> None:
         Retrier(store=ground.store, settings=ground.settings, clock=ground.deliverer.clock).batch(delivery_id[:-2])
         assert ground.plan("x") == [delivery_id]
 
     service = Service()
-    cleared_while_its_run_is_settled(ground, delivery_id, settler, service, another_wave_claims_it)
-    assert service.got == []
+    cleared_while_its_run_is_settled(ground, delivery_id, settler, service, is_retried)
     ground.attempt(delivery_id, service, run_id="x")
     assert len(service.got) == 1
+    settler.so_far([delivery_id[:-2]])
+    assert ground.stands(delivery_id) == (S.COMPLETED, D.DELIVERED)
 
 
 def test_what_a_person_has_asked_for_and_had_to_wait_is_sent_for_him_later(

@@ -1,25 +1,24 @@
-"""The bell: a batch that waits always has a wave which will claim it, and not a wave each."""
+"""The bell: a batch that waits always has a wave which will see it, and not a wave each."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select
 
 from leadcast.core.clock import utc_now
-from leadcast.core.model import BatchStatus, Lead, Priority
+from leadcast.core.model import Lead, Priority
 from leadcast.core.settings import Settings
+from leadcast.flow.deliver.chunk import Part
 from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Accepted, Inbox
-from leadcast.flow.plan import Plan, plan, ring_for_rest
-from leadcast.store.batches import bell, claims
+from leadcast.flow.plan import Plan, Takers, plan, ring_for_rest
+from leadcast.store.batches import bell, lanes, opening
 from leadcast.store.batches.batches import NewBatch, NewDelivery, write
 from leadcast.store.database import Store
-from leadcast.store.schema import batches
 from tests.support.by_hand import by_hand
 
 from .conftest import Service, StoppedClock, waits_or_ends
@@ -28,10 +27,9 @@ pytestmark = pytest.mark.store
 Accept = Callable[..., Accepted]
 
 
-def unclaimed(store: Store) -> int:
-    with store.begin() as connection:
-        waiting = select(func.count()).select_from(batches).where(batches.c.status == BatchStatus.PENDING)
-        return connection.execute(waiting).scalar_one()
+def its_leads(made: Plan, kind: str = "telegram") -> list[str]:
+    """For whose deliveries a run has a task each."""
+    return [ref.lead_id for ref in made.work.get(kind, ())]
 
 
 def test_the_first_arrival_rings_and_later_ones_ride_along(accept: Accept) -> None:
@@ -67,102 +65,53 @@ def test_the_sweep_rings_for_what_waits_and_only_then(
     assert ring_for_rest(store, settings, clock=clock) is not None
 
 
-def test_a_wave_claims_urgent_batches_first_and_rings_for_the_rest(
-    store: Store, inbox: Inbox, accept: Accept, clock: StoppedClock
-) -> None:
+def test_a_wave_has_the_urgent_first(store: Store, settings: Settings, accept: Accept, clock: StoppedClock) -> None:
     for lead_id, priority in ((1, "low"), (2, "normal"), (3, "high")):
         accept("email", "telegram", lead_id=lead_id, priority=priority)
         clock.pass_s(1)
-    made = plan(store, Settings(wave_max_batches=2), run_id="w1", clock=clock)
-    assert [ref.lead_id for ref in made.work["email"]] == ["3", "2"]
-    assert [ref.lead_id for ref in made.work["telegram"]] == ["3", "2"]
+    made = plan(store, settings, run_id="w1", clock=clock)
+    assert its_leads(made, "email") == its_leads(made, "telegram") == ["3", "2", "1"]
+
+
+def test_one_task_is_for_many_and_a_wave_leaves_nothing_behind(
+    store: Store, settings: Settings, accept: Accept, clock: StoppedClock
+) -> None:
+    for lead_id in range(60):
+        accept("telegram", lead_id=lead_id)
+    made = plan(store, settings, run_id="w", clock=clock)
+    assert (made.work, made.takers) == ({}, {"telegram": Takers(count=2, due=60)})
     clock.pass_s(31)
-    assert plan(store, Settings(wave_max_batches=1), run_id="w2", clock=clock).next_run_id is None
-    assert unclaimed(store) == 0
+    assert ring_for_rest(store, settings, clock=clock) is None, "its tasks will find all"
 
 
-@pytest.fixture
-def small() -> Settings:
-    """Room for three deliveries of each integration: in half a minute, one slot begins so many."""
-    return Settings(pool_slots=1, wave_timeout_s=60)
-
-
-def claimed_by(made: Plan, kind: str) -> list[str]:
-    return [ref.lead_id for ref in made.work.get(kind, ())]
-
-
-def test_the_waves_together_claim_what_they_can_begin_soon(
-    store: Store, small: Settings, accept: Accept, deliverer: Deliverer, clock: StoppedClock
+def test_an_integration_that_stands_still_keeps_no_other_from_being_sent(
+    store: Store, settings: Settings, accept: Accept, deliverer: Deliverer, clock: StoppedClock
 ) -> None:
-    for lead_id in range(6):
-        run_id = accept("telegram", lead_id=lead_id).run_id
-        clock.pass_s(1)
-    first = plan(store, small, run_id=str(run_id), clock=clock)
-    assert (claimed_by(first, "telegram"), first.next_run_id) == (["0", "1", "2"], None), "the rest has no room"
-    assert claimed_by(plan(store, small, run_id="w1", clock=clock), "telegram") == []
-    assert ring_for_rest(store, small, clock=clock) is None, "a run of it would be for nothing"
-    begun = first.work["telegram"][0].delivery_id
-    deliverer.deliver(begun, integration=Service(), last_in_run=True, action=by_hand(deliverer), run_id=str(run_id))
-    assert ring_for_rest(store, small, clock=clock) is not None
-    assert claimed_by(plan(store, small, run_id="w2", clock=clock), "telegram") == ["3"], "the oldest of the rest"
-
-
-def test_an_integration_that_stands_still_keeps_no_other_from_being_claimed(
-    store: Store, small: Settings, accept: Accept, deliverer: Deliverer, clock: StoppedClock
-) -> None:
-    for number in range(8):  # amocrm's queue has no worker: what is claimed of it is never begun
+    for number in range(8):  # amocrm's queue has no worker: its tasks never begin
         accept("amocrm", "webhook", lead_id=number)
         run_id = f"w{number}"
-        made = plan(store, small, run_id=run_id, clock=clock)
+        made = plan(store, settings, run_id=run_id, clock=clock)
         (webhook,) = made.work["webhook"]
         assert webhook.lead_id == str(number)
+        with store.begin() as connection:
+            lanes.begin(connection, "webhook", run_id=run_id)
         deliverer.deliver(
             webhook.delivery_id, integration=Service(), last_in_run=True, action=by_hand(deliverer), run_id=run_id
         )
     accept("amocrm", lead_id=100)
-    assert claimed_by(plan(store, small, run_id="w", clock=clock), "amocrm") == [], "it waits in the inbox"
     accept("telegram", lead_id=101)
-    made = plan(store, small, run_id="w", clock=clock)
-    assert (claimed_by(made, "telegram"), claimed_by(made, "amocrm")) == (["101"], [])
+    made = plan(store, settings, run_id="w", clock=clock)
+    assert (its_leads(made), its_leads(made, "amocrm")) == (["101"], [])
 
 
-def test_a_long_queue_of_one_integration_that_has_some_room_hides_nobody_behind_it(
-    store: Store, accept: Accept, clock: StoppedClock
+def test_a_run_that_was_triggered_with_a_batch_has_that_one_in_any_case(
+    store: Store, settings: Settings, accept: Accept, clock: StoppedClock
 ) -> None:
-    small = Settings(pool_slots=1, wave_timeout_s=60, wave_max_batches=8)
-    for number in range(8):
-        accept("email", lead_id=number)
-        clock.pass_s(1)
-    for number in range(8):
-        accept("email", "amocrm", lead_id=100 + number)
-        clock.pass_s(1)
-    accept("telegram", lead_id=200)
-    made = plan(store, small, run_id="w", clock=clock)
-    assert claimed_by(made, "telegram") == ["200"], "it has room, and its wave has, too"
-    assert claimed_by(made, "email")[:3] == ["0", "1", "2"], "the oldest first"
-
-
-def test_the_batch_that_a_run_was_triggered_with_needs_no_room(store: Store, small: Settings, accept: Accept) -> None:
-    for lead_id in range(4):
-        accept(lead_id=lead_id)
-    plan(store, small, run_id="w0")
-    own = accept(lead_id=7)
-    assert claimed_by(plan(store, small, run_id="own", own_batch_id=own.batch_id), "telegram") == ["7"]
-
-
-def test_what_a_full_wave_leaves_behind_has_a_wave_of_its_own(store: Store, accept: Accept) -> None:
-    first = accept(lead_id=1)
-    accept(lead_id=2)
-    made = plan(store, Settings(wave_max_batches=1), run_id=str(first.run_id))
-    assert made.next_run_id is not None
-    assert unclaimed(store) == 1
-
-
-def test_a_run_that_was_triggered_with_a_batch_claims_that_one_first(store: Store, accept: Accept) -> None:
-    accept(lead_id=1, priority="high")
-    own = accept(lead_id=2, priority="low")
-    made = plan(store, Settings(wave_max_batches=1), run_id="w", own_batch_id=own.batch_id)
-    assert [ref.lead_id for ref in made.work["telegram"]] == ["2"]
+    for lead_id in range(60):
+        accept(lead_id=lead_id, priority="high")
+    plan(store, settings, run_id="w0", clock=clock)
+    own = accept(lead_id=100, priority="low")
+    assert its_leads(plan(store, settings, run_id="own", own_batch_id=own.batch_id, clock=clock)) == ["100"]
 
 
 def test_a_batch_that_its_own_run_brings_makes_nobody_wait_for_another_run(inbox: Inbox, accept: Accept) -> None:
@@ -171,29 +120,15 @@ def test_a_batch_that_its_own_run_brings_makes_nobody_wait_for_another_run(inbox
     assert accept(lead_id=2).must_ring, "the next arrival must not ride with a run that nobody has asked for"
 
 
-def test_a_wave_takes_no_more_of_one_kind_than_airflow_maps_over(
-    store: Store, settings: Settings, accept: Accept, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("leadcast.flow.plan.MAX_MAPPED", 4)
-    for lead_id in range(3):
-        accept("email", "email", "telegram", lead_id=lead_id)
-        clock.pass_s(1)
-    made = plan(store, settings, run_id="w1")
-    assert {kind: len(refs) for kind, refs in made.work.items()} == {"email": 4, "telegram": 2}
-    assert unclaimed(store) == 1
-    assert [ref.lead_id for ref in plan(store, settings, run_id="w2").work["telegram"]] == ["2"]
-
-
-def test_a_plan_that_is_done_again_finds_its_claims(store: Store, settings: Settings, accept: Accept) -> None:
+def test_a_plan_that_is_done_again_finds_its_tasks(store: Store, settings: Settings, accept: Accept) -> None:
     accepted = accept("email", "telegram")
     first = plan(store, settings, run_id=str(accepted.run_id))
-    assert plan(store, settings, run_id=str(accepted.run_id)).work == first.work
+    assert plan(store, settings, run_id=str(accepted.run_id)) == first
+    assert first.count("email") == first.count("telegram") == 1
 
 
-def test_a_wave_without_batches_has_no_work(store: Store, settings: Settings) -> None:
-    made = plan(store, settings, run_id="w")
-    assert made.work == {}
-    assert made.next_run_id is None
+def test_a_wave_for_which_nothing_is_due_has_no_tasks(store: Store, settings: Settings) -> None:
+    assert plan(store, settings, run_id="w") == Plan(work={}, takers={})
 
 
 LATE = NewBatch(
@@ -218,8 +153,7 @@ def test_a_plan_waits_for_an_arrival_that_rides_with_it(
             assert not bell.ring_if_needed(arriving, now=clock(), timeout=timedelta(days=1)).must_ring
             planned = pool.submit(plan, store, settings, run_id=run_id)
             waits_or_ends(store, planned)
-        planned.result()
-    assert unclaimed(store) == 0, "it rode with a wave that never saw it"
+        assert its_leads(planned.result()) == ["1", "2"], "it rode with a wave that never saw it"
 
 
 def test_an_arrival_waits_for_a_plan_and_then_rings(store: Store, accept: Accept) -> None:
@@ -234,17 +168,16 @@ def test_an_arrival_waits_for_a_plan_and_then_rings(store: Store, accept: Accept
 
 @pytest.fixture
 def while_planning(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
-    """Told what another process does while a plan is being made: after its claims, before they are committed."""
+    """Told what another process does while a plan is being made: it has looked, and nothing is committed."""
 
     def set_up(act: Callable[[], object]) -> None:
-        def claim(*args: object, **more: object) -> set[str]:
-            claimed = real(*args, **more)  # type: ignore[arg-type]
-            monkeypatch.setattr(claims, "claim", real)
+        def hand_to(*args: object, **more: object) -> None:
+            real(*args, **more)  # type: ignore[arg-type]
+            monkeypatch.setattr(opening, "hand_to", real)
             act()
-            return claimed
 
-        real = claims.claim
-        monkeypatch.setattr(claims, "claim", claim)
+        real = opening.hand_to
+        monkeypatch.setattr(opening, "hand_to", hand_to)
 
     return set_up
 
@@ -267,29 +200,53 @@ def test_no_arrival_waits_for_a_plan_that_looks_through_what_waits(
 
         while_planning(arrives)
         made = plan(store, settings, run_id=run_id, clock=clock)
-    assert (claimed_by(made, "telegram"), made.next_run_id) == (["1"], None)
+    assert its_leads(made) == ["1"]
     assert arrived[0].result().must_ring, "it came too late for that wave, and needs one of its own"
 
 
-def test_two_plans_at_once_claim_no_more_than_there_is_room_for(
-    store: Store, accept: Accept, while_planning: Callable[[Callable[[], object]], None]
+def test_of_two_plans_at_once_one_has_the_tasks(
+    store: Store, settings: Settings, accept: Accept, while_planning: Callable[[Callable[[], object]], None]
 ) -> None:
-    small = Settings(pool_slots=1, wave_timeout_s=60, wave_max_batches=3)
-    for lead_id in range(6):
+    for lead_id in range(3):
         accept(lead_id=lead_id)
     with ThreadPoolExecutor(1) as pool:
         other: list[Future[Plan]] = []
 
         def plans() -> None:
-            other.append(pool.submit(plan, store, small, run_id="w1"))
+            other.append(pool.submit(plan, store, settings, run_id="w1"))
             waits_or_ends(store, other[0])
+            assert not other[0].done()
 
         while_planning(plans)
-        assert len(claimed_by(plan(store, small, run_id="w0"), "telegram")) == 3
-        assert claimed_by(other[0].result(), "telegram") == []
+        assert len(its_leads(plan(store, settings, run_id="w0"))) == 3
+        assert other[0].result() == Plan(work={}, takers={})
 
 
-def test_nobody_rings_for_what_a_plan_is_claiming(
+def test_who_sends_waits_for_no_plan(
+    store: Store,
+    settings: Settings,
+    accept: Accept,
+    deliverer: Deliverer,
+    clock: StoppedClock,
+    while_planning: Callable[[Callable[[], object]], None],
+) -> None:
+    """It has read what is due, and locked nothing of it."""
+    delivery_id = f"{accept(lead_id=1).batch_id}-0"
+    worker = deliverer.new_worker()
+    with ThreadPoolExecutor(1) as pool, worker.lease.of_process():
+        taken: list[Future[Sequence[Part]]] = []
+
+        def takes() -> None:
+            taken.append(pool.submit(worker.lane("telegram").take, 1))
+            waits_or_ends(store, taken[0])
+            assert taken[0].done()
+
+        while_planning(takes)
+        plan(store, settings, run_id="w", clock=clock)
+        assert [part.delivery_id for part in taken[0].result()] == [delivery_id]
+
+
+def test_nobody_rings_for_what_a_plan_is_looking_at(
     store: Store,
     settings: Settings,
     accept: Accept,
@@ -313,41 +270,53 @@ def test_a_plan_that_dies_after_it_has_cleared_the_bell_leaves_what_waits_to_who
     store: Store, settings: Settings, accept: Accept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_id = str(accept(lead_id=1).run_id)
-    monkeypatch.setattr("leadcast.flow.plan.claims.claim", lambda *_, **__: (_ for _ in ()).throw(SystemExit))
+    monkeypatch.setattr("leadcast.flow.plan.lanes.feed", lambda *_, **__: (_ for _ in ()).throw(SystemExit))
     with pytest.raises(SystemExit):
         plan(store, settings, run_id=run_id)
     monkeypatch.undo()
     rung = ring_for_rest(store, settings)
     assert rung is not None
-    assert [ref.lead_id for ref in plan(store, settings, run_id=rung).work["telegram"]] == ["1"]
+    assert its_leads(plan(store, settings, run_id=rung)) == ["1"]
 
 
-def test_a_look_at_what_has_no_room_waits_for_no_arrival_and_holds_up_none(
-    store: Store, small: Settings, accept: Accept, clock: StoppedClock
+def test_a_look_at_what_is_due_waits_for_no_arrival_and_holds_up_none(
+    store: Store, settings: Settings, accept: Accept, clock: StoppedClock
 ) -> None:
+    """As long as nothing is to be rung for."""
     for lead_id in range(4):
         accept(lead_id=lead_id)
-    plan(store, small, run_id="w0", clock=clock)
+    plan(store, settings, run_id="w0", clock=clock)
     with ThreadPoolExecutor(1) as pool, store.begin() as arriving:
         bell.ring_if_needed(arriving, now=clock(), timeout=timedelta(seconds=30))
-        looked = pool.submit(ring_for_rest, store, small, clock=clock)
+        looked = pool.submit(ring_for_rest, store, settings, clock=clock)
         waits_or_ends(store, looked)
         assert looked.done()
 
 
-def test_no_batch_is_left_without_a_wave_however_arrivals_and_plans_fall_together(
-    store: Store, settings: Settings, accept: Accept
+def test_nothing_is_left_unsent_however_arrivals_plans_and_tasks_fall_together(
+    store: Store, settings: Settings, accept: Accept, deliverer: Deliverer
 ) -> None:
-    """Whoever must ring starts a plan at once, in its own thread, as Airflow would. Nothing else starts plans."""
-    claimed: list[str] = []
+    """Whoever must ring starts a run at once, in its own thread, as Airflow would. Nothing else starts runs."""
+    taken: list[str] = []
     guard = threading.Lock()
 
     def run(run_id: str) -> None:
         made = plan(store, settings, run_id=run_id)
-        with guard:
-            claimed.extend(ref.batch_id for refs in made.work.values() for ref in refs)
-        if made.next_run_id:
-            run(made.next_run_id)
+        for _ in range(made.count("telegram")):
+            task(run_id)
+
+    def task(run_id: str) -> None:
+        with store.begin() as connection:
+            lanes.begin(connection, "telegram", run_id=run_id)
+        worker = deliverer.new_worker()
+        with worker.lease.of_process():
+            while parts := worker.lane("telegram").take(3):
+                for part in parts:
+                    deliverer.deliver(
+                        part.delivery_id, integration=Service(), last_in_run=True, run_id=run_id, by=worker
+                    )
+                with guard:
+                    taken.extend(part.batch_id for part in parts)
 
     def arrive(number: int) -> str:
         accepted = accept(lead_id=number)
@@ -357,5 +326,4 @@ def test_no_batch_is_left_without_a_wave_however_arrivals_and_plans_fall_togethe
 
     with ThreadPoolExecutor(8) as pool:
         accepted = list(pool.map(arrive, range(200)))
-    assert unclaimed(store) == 0
-    assert sorted(claimed) == sorted(accepted), "each is claimed exactly once"
+    assert sorted(taken) == sorted(accepted), "each is taken exactly once"

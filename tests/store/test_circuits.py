@@ -14,15 +14,17 @@ from leadcast.core.ending import Ending
 from leadcast.core.errors import AttemptFailed, CredentialsError, Gone, RejectedError, TransientError
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.core.settings import Settings
+from leadcast.engine.dags.sweep_steps import pick_up
 from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Accepted
-from leadcast.flow.plan import plan, ring_for_rest
+from leadcast.flow.plan import ring_for_rest
 from leadcast.flow.settle import Settler
 from leadcast.store.accounts import circuits
-from leadcast.store.batches import claims, views
+from leadcast.store.batches import snapshots, views
 from leadcast.store.database import Store
 from leadcast.store.schema import notifications
 from tests.support.by_hand import by_hand
+from tests.support.planned import plan
 
 from .conftest import Service, StoppedClock
 
@@ -111,7 +113,7 @@ def test_a_success_or_a_refused_lead_in_between_begins_the_count_anew(store: Sto
     assert told(store) == []
 
 
-def test_when_the_time_is_over_one_goes_as_a_probe_and_its_success_lets_all_go(
+def test_when_the_time_is_over_one_goes_as_a_probe_and_after_its_success_all_go_on(
     store: Store, send: Any, clock: StoppedClock, settings: Settings
 ) -> None:
     service = Service(answers=[REFUSED] * 5)
@@ -168,33 +170,35 @@ def test_another_account_of_the_same_service_is_not_concerned(send: Any, deliver
     assert send(Other()).state is D.DELIVERED
 
 
-def test_what_waits_is_let_go_by_its_run_and_carried_on_by_a_later_one(
+def test_what_waits_outlives_its_run_and_is_sent_by_later_ones(
     store: Store, accept: Accept, deliverer: Deliverer, settler: Settler, settings: Settings, clock: StoppedClock
 ) -> None:
-    for _ in range(6):
-        accept("telegram")
-    first = plan(store, settings, run_id="run-1", clock=clock)
+    def carry(delivery_id: str, run_id: str) -> None:
+        deliverer.deliver(delivery_id, integration=service, last_in_run=False, run_id=run_id)
+
+    waiting = [f"{accept('telegram').batch_id}-0" for _ in range(6)]
+    plan(store, settings, run_id="run-1", clock=clock)
     service = Service(answers=[REFUSED] * 5)
-    for ref in first.work["telegram"]:
+    for delivery_id in waiting:
         with pytest.raises(AttemptFailed):
-            deliverer.deliver(ref.delivery_id, integration=service, last_in_run=False, action=by_hand(deliverer))
-    statuses = [item.status for item in settler.wave("run-1", Ending())]
-    assert (statuses.count(BatchStatus.FAILED), statuses.count(BatchStatus.PROCESSING)) == (4, 2)
-    settler.wave("run-1", Ending(critical="the run timed out"))
-    with store.begin() as connection:
-        assert len(claims.open_waves(connection, limit=9)) == 0, "nothing is left for the sweep to end"
+            carry(delivery_id, "run-1")
+    settled = {item.batch_id: item.status for item in settler.wave("run-1", Ending(critical="the run timed out"))}
+    statuses = [settled[delivery_id[:-2]] for delivery_id in waiting]
+    assert statuses == [BatchStatus.FAILED] * 4 + [BatchStatus.PROCESSING] * 2
+    pick_up(settler)
     assert ring_for_rest(store, settings, clock=clock) is None, "nothing is due yet"
 
     clock.pass_s(settings.circuit_open_s)
     assert ring_for_rest(store, settings, clock=clock) is not None
-    second = plan(store, settings, run_id="run-2", clock=clock)
-    (probe,) = second.work["telegram"]
-    deliverer.deliver(probe.delivery_id, integration=service, last_in_run=False, action=by_hand(deliverer))
-    settler.wave("run-2", Ending())
+    (probe,) = plan(store, settings, run_id="run-2", clock=clock).work["telegram"]
+    carry(probe.delivery_id, "run-2")
     (other,) = plan(store, settings, run_id="run-3", clock=clock).work["telegram"]
-    deliverer.deliver(other.delivery_id, integration=service, last_in_run=False, action=by_hand(deliverer))
-    (done,) = settler.wave("run-3", Ending())
-    assert done.status is BatchStatus.COMPLETED
+    assert {probe.delivery_id, other.delivery_id} == set(waiting[4:])
+    carry(other.delivery_id, "run-3")
+    settler.so_far([probe.batch_id, other.batch_id])
+    with store.begin() as connection:
+        done = snapshots.of_batches(connection, batch_ids=[probe.batch_id, other.batch_id])
+    assert [item.status for item in done] == [BatchStatus.COMPLETED] * 2
 
 
 def test_after_four_hours_a_delivery_no_longer_waits(send: Any, clock: StoppedClock, settings: Settings) -> None:

@@ -23,17 +23,20 @@ from leadcast.core.ending import Ending
 from leadcast.core.errors import NotBegun, StoreError
 from leadcast.core.model import AttemptOutcome, BatchStatus, DeliveryState, Lead, Receipt
 from leadcast.core.settings import Settings
+from leadcast.flow import plan as flow_plan
 from leadcast.flow.deliver.begin import Beginning
 from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.deliver.outcome import Endings
 from leadcast.flow.inbox import Accepted, Inbox
-from leadcast.flow.plan import plan
 from leadcast.flow.settle import Settler
+from leadcast.flow.take_over import take_over
 from leadcast.integrations.base import Account, Call
 from leadcast.store.database import POOL_TIMEOUT_S, Store, open_engine
-from leadcast.store.schema import attempts, batches, deliveries, leads, notifications
+from leadcast.store.schema import attempts, batches, deliveries, lanes, leads, notifications
 from tests.store.conftest import AnySettings, OneSecret, Service, StoppedClock
 from tests.support.by_hand import by_hand
+from tests.support.leases import run_out
+from tests.support.planned import plan
 
 pytestmark = pytest.mark.store
 Accept = Callable[..., Accepted]
@@ -151,14 +154,46 @@ def test_a_batch_is_stored_whole_or_not_at_all_wherever_its_session_ends(
         assert counted(store, leads, batches, deliveries) == [1, stored + 1, 2 * stored + 2]
 
 
-def test_a_plan_claims_all_or_nothing_wherever_its_session_ends(
-    store: Store, settings: Settings, accept: Accept, deaths: Deaths
+def test_a_plan_is_written_whole_or_not_at_all_wherever_its_session_ends(
+    store: Store, settings: Settings, accept: Accept, clock: StoppedClock, deaths: Deaths
 ) -> None:
     accept("telegram")
-    for _, error in deaths.of(lambda _: plan(store, settings, run_id="w")):
+    for _, error in deaths.of(lambda _: flow_plan.plan(store, settings, run_id="w", clock=clock)):
         assert isinstance(error, StoreError)
         assert values(store, batches.c.status, batches.c.wave_id) == [(BatchStatus.PENDING, None)]
-    assert values(store, batches.c.status, batches.c.wave_id) == [(BatchStatus.PROCESSING, "w")]
+        assert values(store, lanes.c.waiting) == []
+    assert values(store, batches.c.status, batches.c.wave_id) == [(BatchStatus.PENDING, "w")]
+    assert ("telegram", "w", 1) in values(store, lanes.c.type, lanes.c.run_id, lanes.c.waiting)
+
+
+def test_what_is_taken_from_a_lane_goes_out_once_wherever_a_session_of_its_process_ends(
+    store: Store,
+    settler: Settler,
+    deliverer: Deliverer,
+    accept: Accept,
+    clock: StoppedClock,
+    deaths: Deaths,
+    no_pauses: None,
+) -> None:
+    """While it is taken, begun, ended or given back; what such a process leaves is free once its lease is over."""
+    service = Crm()
+
+    def take_and_deliver(_: str = "") -> None:
+        worker = deliverer.new_worker()
+        lane = worker.lane("amocrm")
+        with worker.lease.of_process():
+            while parts := lane.take(1) or lane.take_doubtful():
+                deliverer.deliver(parts[0].delivery_id, integration=service, last_in_run=False, by=worker)
+
+    for delivery_id, error in deaths.of(take_and_deliver, ready=lambda: f"{accept('amocrm').batch_id}-0"):
+        assert error is None or isinstance(error, StoreError)
+        run_out(store)
+        take_over(settler)
+        clock.pass_s(60)
+        take_and_deliver()
+        assert service.sent.count(delivery_id) == 1
+    assert set(values(store, deliveries.c.state, deliveries.c.worker_id)) == {(DeliveryState.DELIVERED, None)}
+    assert AttemptOutcome.RUNNING not in values(store, attempts.c.outcome)
 
 
 def test_a_delivery_goes_out_once_wherever_one_of_its_sessions_ends(
@@ -185,7 +220,7 @@ def test_a_batch_is_settled_and_told_of_once_wherever_a_session_ends(
     def planned() -> str:
         batch_id = accept("telegram").batch_id
         plan(store, settings, run_id=batch_id)
-        # what was never begun would go back to the inbox
+        # it has ended, and nobody has settled it
         with store.begin() as connection:
             connection.execute(update(deliveries).values(state=DeliveryState.FAILED))
         return batch_id
@@ -371,7 +406,7 @@ def test_batches_are_settled_side_by_side_with_two_connections(
 ) -> None:
     runs = [accept("telegram", lead_id=number).batch_id for number in range(12)]
     for run_id in runs:
-        plan(narrow, settings.model_copy(update={"wave_max_batches": 1}), run_id=run_id)
+        plan(narrow, settings, run_id=run_id, own_batch_id=run_id)
     with narrow.begin() as connection:
         connection.execute(update(deliveries).values(state=DeliveryState.FAILED))
     settler = Settler(store=narrow, settings=settings)

@@ -22,7 +22,6 @@ from leadcast.core.request_errors import BatchErased, IdempotencyConflict, LeadN
 from leadcast.core.settings import Settings
 from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Inbox
-from leadcast.flow.plan import plan
 from leadcast.flow.settle import Settler
 from leadcast.integrations.base import Call
 from leadcast.store import outbox
@@ -34,6 +33,7 @@ from leadcast.store.schema import batches, metadata
 from leadcast.store.schema import leads as leads_table
 from tests.support.by_hand import by_hand
 from tests.support.leases import dead, living
+from tests.support.planned import plan
 
 from .conftest import Service, StoppedClock, waits_or_ends
 from .mortal_store import Place, Point, Process
@@ -363,12 +363,10 @@ def test_erased_between_the_look_and_the_attempt_nothing_is_sent(store: Store, s
     process = Process(store, Point(Place.AFTER, 1), lambda: ask(eraser))
     deliverer = replace(sender.deliverer, store=process.store)
     service = Service()
-    assert (
+    with pytest.raises(AttemptFailed, match="has been erased"):
         deliverer.deliver(
             f"{batch_id}-0", integration=service, last_in_run=True, action=by_hand(deliverer), run_id="run-1"
         )
-        is None
-    )
     sender.settler.so_far([batch_id])
     assert (service.got, found_in(store)) == ([], [])
 

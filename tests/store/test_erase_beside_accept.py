@@ -18,19 +18,19 @@ from leadcast.control.erase import Eraser, InAirflow, Report
 from leadcast.control.retry import Retrier
 from leadcast.core.clock import utc_now
 from leadcast.core.ending import Ending
-from leadcast.core.errors import RejectedError, StoreError, TransientError
+from leadcast.core.errors import CredentialsError, RejectedError, StoreError, TransientError
 from leadcast.core.model import BatchStatus, Lead
 from leadcast.core.request_errors import BatchErased, LeadNotFound, NothingToCancel, NothingToErase
 from leadcast.core.settings import Settings
 from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Inbox
-from leadcast.flow.plan import plan
 from leadcast.flow.settle import Settler
 from leadcast.store.batches import leads as stored_leads
 from leadcast.store.database import Store
 from leadcast.store.erasing import erasures
 from leadcast.store.schema import batches, leads
 from tests.support.by_hand import chosen
+from tests.support.planned import plan
 
 from .conftest import Service, StoppedClock, waits_or_ends
 from .mortal_store import Died, Place, Point, Process, dies
@@ -182,20 +182,33 @@ def test_a_lead_that_is_just_coming_for_the_first_time_comes_before_or_after_and
     assert ("Needle" in rows_of(store)) is not comes_first
 
 
+SENT_SO = {
+    "retry": REFUSED,
+    "retry_leads": CredentialsError("The service does not take the token (401).", code="401"),
+    "settle": REFUSED,
+    "cancel": TransientError("away", code="away"),
+}
+"""What its deliveries were answered before: they have ended, or one may come again soon and can be cancelled."""
+
+
 @pytest.mark.parametrize("at", POINTS, ids=str)
-@pytest.mark.parametrize("what", ["retry", "retry_leads", "plan", "settle", "cancel"])
+@pytest.mark.parametrize("what", ["plan", *SENT_SO])
 def test_whatever_is_done_with_its_batches_meanwhile_nothing_of_it_is_left_or_sent(
     store: Store, settings: Settings, sender: Sender, eraser: Eraser, what: str, at: Point
 ) -> None:
-    failed = REFUSED if what == "retry" else TransientError("away", code="away")
-    batch_id = sender.accept() if what == "plan" else sender.through(failed, failed)
-    clock = eraser.clock
+    clock, batch_id = eraser.clock, sender.accept()
+    if what != "plan":
+        run_id, service = sender.plan(), Service(answers=[SENT_SO[what]] * 2)
+        for index in range(2):
+            sender.send(batch_id, service, run_id=run_id, index=index)
+        if what != "settle":
+            sender.settler.wave(run_id, Ending())
 
     def act(beside: Store) -> object:
         if what == "plan":
             return plan(beside, settings, run_id="beside", clock=clock)
         if what == "settle":
-            return replace(sender.settler, store=beside).batch(batch_id, run_id="run-1", ending=Ending())
+            return replace(sender.settler, store=beside).wave("run-1", Ending())
         if what == "cancel":
             with suppress(NothingToCancel):
                 Canceller(store=beside, settings=settings, clock=clock).batch(batch_id)

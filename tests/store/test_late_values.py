@@ -9,6 +9,7 @@ from sqlalchemy import select, text, update
 
 from leadcast.core.settings import Settings
 from leadcast.flow.inbox import Accepted, Inbox
+from leadcast.store.batches import lanes
 from leadcast.store.batches.listing import Filter, listing
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, deliveries
@@ -43,6 +44,13 @@ def accept(older: Store, clock: StoppedClock) -> Callable[..., str]:
     return accept
 
 
+def all_ended(store: Store) -> None:
+    """What is still to be sent has its place with the upgrade itself: it is little, and lanes go by it."""
+    with store.begin() as connection:
+        connection.execute(text("UPDATE deliveries SET state = 'delivered'"))
+        connection.execute(text("UPDATE batches SET status = 'completed'"))
+
+
 def not_listed(store: Store) -> list[str]:
     with store.begin() as connection:
         return list(connection.execute(select(deliveries.c.id).where(deliveries.c.listed_at.is_(None))).scalars())
@@ -67,6 +75,7 @@ def test_an_upgrade_fills_it_in_step_by_step(
     monkeypatch.setattr(late_values, "STEP", 3)
     for _ in range(5):
         accept("email", "telegram")
+    all_ended(older)
     migrate.upgrade(older.engine)
     with older.begin() as connection:
         query = select(deliveries.c.listed_at, batches.c.accepted_at).join(batches)
@@ -84,6 +93,7 @@ def test_what_somebody_works_on_is_stepped_over_and_filled_in_by_the_next(
 ) -> None:
     monkeypatch.setattr(late_values, "STEP", 1)
     first, held, last = (accept("email", "email") for _ in range(3))
+    all_ended(older)
     with monkeypatch.context() as in_time:
         in_time.setattr(late_values, "fill", lambda *_: None)
         migrate.upgrade(older.engine)
@@ -116,3 +126,20 @@ def test_before_the_upgrade_leads_are_accepted_all_the_same(older: Store, accept
     accept("email")
     with older.begin() as connection:
         assert connection.execute(text("SELECT count(*) FROM deliveries")).scalar_one() == 1
+
+
+@pytest.mark.parametrize("state", ["pending", "retrying"])
+def test_what_is_still_to_be_sent_is_in_its_lane_as_soon_as_the_tables_are_changed(
+    older: Store, accept: Callable[..., str], clock: StoppedClock, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """The urgent first, then the oldest; what the schedule has sent again behind all of the same priority."""
+    monkeypatch.setattr(late_values, "fill", lambda *_: None)
+    again, normal, low, high = (accept("email") for _ in range(4))
+    with older.begin() as connection:
+        connection.execute(text(f"UPDATE deliveries SET state = '{state}'"))
+        for batch_id, values in ((again, "rounds = 2"), (low, "priority = 2"), (high, "priority = 0")):
+            connection.execute(text(f"UPDATE batches SET {values} WHERE id = '{batch_id}'"))
+    migrate.upgrade(older.engine)
+    with older.begin() as connection:
+        due = lanes.due(connection, "email", now=clock(), limit=10)
+    assert [ref.batch_id for ref in due] == [high, normal, again, low]

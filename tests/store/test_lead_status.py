@@ -20,14 +20,14 @@ from leadcast.core.settings import Settings
 from leadcast.engine.tell.lead_status import LeadStatus
 from leadcast.flow.inbox import Inbox, look_up
 from leadcast.flow.notify import Dispatcher, Sender, Story
-from leadcast.flow.plan import plan
 from leadcast.flow.settle import Settler
 from leadcast.lead_table.table import LeadTable
-from leadcast.store.batches import batches, leads, views
+from leadcast.store.batches import batches, leads, opening, views
 from leadcast.store.database import Store
 from leadcast.store.paces import Channel
 from leadcast.store.schema import batches as batch_rows
 from leadcast.store.schema import deliveries, notifications
+from tests.support.planned import plan
 
 from .conftest import StoppedClock
 from .test_notify import Post
@@ -294,8 +294,10 @@ def test_while_the_newest_batch_is_under_way_the_lead_has_the_status_of_the_one_
 def reopen(store: Store, settler: Settler, batch_id: str) -> None:
     """A person clears the batch's failed deliveries in Airflow: they are being sent."""
     with store.begin() as connection:
+        locked = opening.lock_of(connection, delivery_ids=[f"{batch_id}-0"])
         of_batch = update(deliveries).where(deliveries.c.batch_id == batch_id)
         connection.execute(of_batch.values(state=DeliveryState.SENDING))
+        opening.open_all(connection, locked.values(), run_id=f"run-{batch_id}")
     settler.so_far([batch_id])
 
 

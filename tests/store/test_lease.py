@@ -17,13 +17,14 @@ from leadcast.core.errors import LEASE_OVER, AttemptFailed, RejectedError, Trans
 from leadcast.core.model import AttemptOutcome, BatchStatus, DeliveryState, Receipt
 from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Accepted
-from leadcast.flow.plan import plan
 from leadcast.flow.settle import Settler
+from leadcast.flow.take_over import take_over
 from leadcast.store.batches import ledger
 from leadcast.store.database import Store
 from leadcast.store.lease import Lease, forget_old
 from leadcast.store.schema import attempts, batches, deliveries, workers
 from tests.support.leases import age, dead, held, living
+from tests.support.planned import plan
 
 from .conftest import Service, StoppedClock
 
@@ -295,18 +296,16 @@ def test_but_that_it_has_arrived_is_while_nobody_sends_it(
     if since is D.RETRYING:  # another has begun, and was told to come again
         again = begin(store, delivery_id, living(store))
         end(store, again, D.RETRYING, waits_for="service", next_attempt_at=utc_now())
-        settler.batch(again.batch_id, run_id="w", ending=Ending())
+        settler.so_far([again.batch_id])
     else:
         with store.begin() as connection:
             state = D.FAILED if since is D.PENDING else since
             ledger.close(connection, delivery_id=delivery_id, state=state, error=None, now=utc_now())
-        settler.batch(late.batch_id, run_id="w", ending=Ending())
+        settler.so_far([late.batch_id])
     if since is D.PENDING:  # and a person retries it
         Retrier(store=store, settings=settler.settings, clock=settler.clock).batch(late.batch_id)
     assert end(store, late, D.DELIVERED, receipt=Receipt(external_id="1")) is D.DELIVERED
-    if since is D.PENDING:
-        plan(store, settler.settings, run_id="w", clock=settler.clock)
-    settler.batch(late.batch_id, run_id="w", ending=Ending())
+    settler.so_far([late.batch_id])
     with store.begin() as connection:
         status = connection.execute(select(batches.c.status).where(batches.c.id == late.batch_id)).scalar_one()
     assert status == BatchStatus.COMPLETED
@@ -323,7 +322,7 @@ def test_that_it_has_arrived_is_heard_while_another_sends_it_whatever_becomes_of
     refuses = RejectedError("It is there already.", code="duplicate")
     another = Service(repeatable=True, answers=[refuses], while_sending=arrive)
     assert deliverer.deliver(delivery_id, integration=another, last_in_run=False, run_id="w") is None
-    settler.batch(late.batch_id, run_id="w", ending=Ending())
+    settler.so_far([late.batch_id])
     with store.begin() as connection:
         status = connection.execute(select(batches.c.status)).scalar_one()
     assert (status, row(store, delivery_id).receipt["external_id"]) == (BatchStatus.COMPLETED, "1")
@@ -373,13 +372,29 @@ def test_while_a_call_lasts_no_lock_is_held_and_no_transaction_is_open(
     assert seen == [(0, 0)]
 
 
-def test_settling_leaves_to_a_living_process_what_it_sends(store: Store, settler: Settler, delivery_id: str) -> None:
-    begun = begin(store, delivery_id, living(store))
+def test_settling_leaves_to_a_living_process_what_it_sends_though_a_person_has_seen_to_it(
+    store: Store, settler: Settler, delivery_id: str
+) -> None:
+    begin(store, delivery_id, living(store))
+    ending = Ending(critical="the run timed out", given_up=lambda: {delivery_id})
     with held(store, delivery_id):
-        settler.batch(begun.batch_id, run_id="w", ending=Ending(critical="the run timed out"))
+        settler.wave("w", ending)
         assert row(store, delivery_id).state == D.SENDING
-    settler.batch(begun.batch_id, run_id="w", ending=Ending(critical="the run timed out"))
+    settler.wave("w", ending)
     assert row(store, delivery_id).state == D.UNKNOWN
+
+
+def test_the_sweep_leaves_to_a_living_process_what_it_sends_and_takes_over_what_a_dead_one_sent(
+    store: Store, settler: Settler, delivery_id: str
+) -> None:
+    begin(store, delivery_id, living(store))
+    with held(store, delivery_id):
+        assert take_over(settler) == 0
+        assert row(store, delivery_id).state == D.SENDING
+    assert take_over(settler) == 1
+    found = row(store, delivery_id)
+    assert (found.state, found.in_doubt, found.losses) == (D.RETRYING, True, 1)
+    assert outcomes(store, delivery_id) == ["died"]
 
 
 def test_a_worker_is_known_for_as_long_as_it_works_and_one_that_died_for_an_hour(
@@ -408,10 +423,10 @@ def test_what_has_ended_takes_no_progress(store: Store, delivery_id: str) -> Non
 
 def test_settling_knows_what_is_still_being_sent(store: Store, settler: Settler, delivery_id: str) -> None:
     begin(store, delivery_id, living(store))
-    assert settler.held("w") == {delivery_id}
-    assert settler.held("another") == set()
+    assert settler.held([delivery_id]) == {delivery_id}
+    assert settler.held(["another"]) == set()
     age(store, 3601)
-    assert settler.held("w") == set()
+    assert settler.held([delivery_id]) == set()
 
 
 def test_progress_of_one_that_was_given_up_for_dead_does_not_replace_anothers(store: Store, delivery_id: str) -> None:

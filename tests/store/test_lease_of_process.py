@@ -13,12 +13,13 @@ from leadcast.core.model import DeliveryState, Receipt
 from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.deliver.worker import Worker
 from leadcast.flow.inbox import Accepted
-from leadcast.flow.plan import plan
 from leadcast.flow.settle import Settler
+from leadcast.flow.take_over import take_over
 from leadcast.store.database import Store
 from leadcast.store.lease import Lease
 from leadcast.store.schema import deliveries, workers
 from tests.support.leases import age
+from tests.support.planned import plan
 
 from .conftest import Service, StoppedClock
 
@@ -30,7 +31,7 @@ LEASE_S = 30
 
 @pytest.fixture
 def ids(accept: Accept, store: Store, settler: Settler, clock: StoppedClock) -> list[str]:
-    """Deliveries that a run has claimed."""
+    """Deliveries that a run has tasks for."""
     made = [f"{accept('telegram').batch_id}-0" for _ in range(3)]
     plan(store, settler.settings, run_id="w", clock=clock)
     return made
@@ -128,7 +129,7 @@ def test_once_it_is_over_nothing_goes_out_that_was_begun(
     assert failed.value.error.code == LEASE_OVER
 
 
-def test_a_process_that_is_told_to_end_gives_back_what_it_has_not_sent(
+def test_a_process_that_is_told_to_end_leaves_to_others_what_it_has_not_sent(
     store: Store, deliverer: Deliverer, worker: Worker, lease: Lease, ids: list[str]
 ) -> None:
     service = Service()
@@ -143,3 +144,36 @@ def test_a_process_that_is_told_to_end_gives_back_what_it_has_not_sent(
         deliver(deliverer, ids[0], service, worker)
     found = state(store, ids[0])
     assert (found.state, found.in_doubt, found.tries, count(store)) == (D.RETRYING, False, 0, 0)
+
+
+def test_what_it_has_taken_nobody_else_begins_and_at_its_end_what_it_has_not_begun_is_anybodys(
+    store: Store, deliverer: Deliverer, worker: Worker, lease: Lease, ids: list[str]
+) -> None:
+    with lease.of_process():
+        assert [part.delivery_id for part in worker.lane("telegram").take(2)] == sorted(ids)[:2]
+        with pytest.raises(AttemptFailed, match="still on its way"):
+            deliver(deliverer, sorted(ids)[0], Service(), None)
+        assert deliver(deliverer, sorted(ids)[1], Service(), worker)
+    first, second, third = (state(store, delivery_id) for delivery_id in sorted(ids))
+    assert (first.state, second.state, third.state) == (D.PENDING, D.DELIVERED, D.PENDING)
+    assert deliver(deliverer, first.id, Service(), None)
+
+
+def test_what_a_process_had_taken_that_died_is_taken_over(
+    store: Store, settler: Settler, worker: Worker, lease: Lease, ids: list[str]
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def takes_one_and_is_killed() -> None:
+        with lease.of_process():
+            worker.lane("telegram").take(1)
+            raise Killed
+
+    with pytest.raises(Killed):
+        takes_one_and_is_killed()
+    assert take_over(settler) == 0, "it may live"
+    age(store, LEASE_S + 1)
+    assert take_over(settler) == 1
+    assert [state(store, delivery_id).losses for delivery_id in sorted(ids)] == [1, 0, 0]
+    assert {(row.state, row.worker_id) for row in (state(store, each) for each in ids)} == {(D.PENDING, None)}

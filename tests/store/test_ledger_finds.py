@@ -15,7 +15,7 @@ from leadcast.core.ending import Ending
 from leadcast.core.errors import Postponed, RejectedError, TransientError, UnknownOutcome
 from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.flow.settle import Settler
-from leadcast.store.batches import claims, ledger
+from leadcast.store.batches import batches, ledger
 from leadcast.store.database import Store
 from tests.support.leases import dead, run_out
 
@@ -29,7 +29,7 @@ DOWN = TransientError("down", code="503")
 REFUSED = RejectedError("no such pipeline", code="400")
 
 
-def test_who_settles_late_takes_no_batch_out_of_the_inbox(ground: Ground, settler: Settler) -> None:
+def test_who_settles_late_leaves_alone_what_is_to_be_sent_again(ground: Ground, settler: Settler) -> None:
     delivery_id = ground.claimed()
     ground.attempt(delivery_id, Service(answers=[REFUSED]))
     settler.wave("w", Ending())
@@ -39,18 +39,15 @@ def test_who_settles_late_takes_no_batch_out_of_the_inbox(ground: Ground, settle
     assert ground.plan("x") == [delivery_id]
 
 
-def test_a_batch_in_which_nothing_is_open_any_more_gets_its_status_from_the_wave_that_claims_it(
+def test_a_batch_whose_last_delivery_ends_while_its_run_is_settled_gets_its_status_from_the_sweep(
     ground: Ground, store: Store, settler: Settler
 ) -> None:
     delivery_id = ground.claimed()
     ground.attempt(delivery_id, Service(answers=[DOWN]))
     # what was open when settling began is delivered before it has its lock
     late = Process(store, Point(Place.AFTER, 1), lambda: ground.attempt(delivery_id, Service()))
-    Settler(store=late.store, settings=ground.settings, clock=ground.deliverer.clock).wave(
-        "w", Ending(requeue_begun=True)
-    )
-    ground.plan("x")
-    settler.wave("x", Ending())
+    Settler(store=late.store, settings=ground.settings, clock=ground.deliverer.clock).wave("w", Ending())
+    ground.sweep()
     assert ground.stands(delivery_id) == (S.COMPLETED, D.DELIVERED)
 
 
@@ -68,7 +65,8 @@ def test_a_cleared_task_whose_worker_dies_is_found_by_the_sweep(ground: Ground, 
     assert ground.stands(delivery_id) == (S.PROCESSING, D.SENDING)
     run_out(store)
     ground.sweep("w")
-    assert ground.stands(delivery_id) == (S.FAILED, D.FAILED)
+    assert ground.stands(delivery_id) == (S.PROCESSING, D.RETRYING)
+    assert ground.plan("x") == [delivery_id]
 
 
 def test_a_slow_attempt_that_died_is_not_sent_again_before_its_call_can_no_longer_arrive(
@@ -86,8 +84,8 @@ def test_a_slow_attempt_that_died_is_not_sent_again_before_its_call_can_no_longe
     assert len(service.got) == 1
 
 
-def test_a_batch_is_not_let_go_while_a_cleared_task_is_about_to_send_what_waits_in_it(
-    ground: Ground, store: Store, settler: Settler
+def test_what_a_cleared_task_is_about_to_send_goes_on_though_its_run_is_settled_just_then(
+    ground: Ground, store: Store, settler: Settler, clock: StoppedClock
 ) -> None:
     delivery_id = ground.claimed()
     ground.attempt(delivery_id, Service(answers=[Postponed("later", wait_s=3600)]))
@@ -97,28 +95,23 @@ def test_a_batch_is_not_let_go_while_a_cleared_task_is_about_to_send_what_waits_
         settler.wave("w", Ending())
 
     process = Process(store, Point(Place.AFTER, 1), settles)
-    ground.deliverer = replace(ground.deliverer, store=process.store)
-    ground.attempt(delivery_id, Service(answers=[DOWN]), asked=True)
+    service = Service(answers=[DOWN])
+    whole, ground.deliverer = ground.deliverer, replace(ground.deliverer, store=process.store)
+    ground.attempt(delivery_id, service, asked=True)
+    ground.deliverer = whole
     ground.sweep("w")
-    assert ground.stands(delivery_id) == (S.FAILED, D.FAILED)
+    assert len(service.got) == 1
+    assert ground.stands(delivery_id) == (S.PROCESSING, D.RETRYING)
+    clock.pass_s(60)  # and not an hour
+    assert ground.plan("x") == [delivery_id]
 
 
-def test_who_plans_again_takes_no_batch_from_a_task_of_the_same_run(
-    ground: Ground, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_plans_does_not_wait_for_a_batch_that_somebody_is_about_to_begin(ground: Ground, store: Store) -> None:
     delivery_id = f"{ground.accept('telegram').batch_id}-0"
-    open_refs = claims.open_refs
-
-    def open_refs_and_then(*args: Any, **kwargs: Any) -> Any:
-        found = open_refs(*args, **kwargs)
-        with store.begin() as connection:
-            assert claims.ensure_claim(connection, batch_id=delivery_id[:-2], run_id="w")
-        return found
-
-    monkeypatch.setattr(claims, "claim", lambda *_, **__: set())  # the task holds the batch's row just then
-    monkeypatch.setattr(claims, "open_refs", open_refs_and_then)
-    ground.plan("w")
-    assert ground.stands(delivery_id) == (S.PROCESSING, D.PENDING)
+    with store.begin() as connection:
+        batches.lock(connection, batch_id=delivery_id[:-2])
+        assert ground.plan("w") == [delivery_id]
+    assert ground.stands(delivery_id) == (S.PENDING, D.PENDING)
 
 
 def taken_over(ground: Ground, delivery_id: str, service: Service, then: Callable[[], None]) -> None:
@@ -151,9 +144,15 @@ def test_an_attempt_that_was_given_up_for_dead_and_dies_after_it_has_delivered_l
     assert ground.stands(delivery_id) == (S.COMPLETED, D.DELIVERED)
 
 
-def test_an_attempt_that_was_given_up_for_dead_does_not_open_what_has_ended(ground: Ground) -> None:
+def test_an_attempt_that_was_given_up_for_dead_does_not_open_what_has_ended(ground: Ground, settler: Settler) -> None:
     delivery_id = ground.claimed()
-    taken_over(ground, delivery_id, Service(answers=[DOWN]), lambda: ground.sweep("w"))
+
+    def ends() -> None:
+        ground.sweep("w")
+        ground.attempt(delivery_id, Service(), run_id="x")  # which cannot be asked
+        settler.so_far([delivery_id[:-2]])
+
+    taken_over(ground, delivery_id, Service(answers=[DOWN]), ends)
     assert ground.stands(delivery_id) == (S.FAILED, D.UNKNOWN)
 
 
@@ -199,7 +198,7 @@ def test_a_webhook_that_may_have_arrived_is_not_called_cancelled_after_a_person_
 def test_a_cancel_that_dies_before_the_batch_has_its_status_leaves_it_to_the_sweep(
     ground: Ground, store: Store, settler: Settler
 ) -> None:
-    """What waited was in no wave's hands, and is cancelled now: no later wave would ever claim its batch."""
+    """What waited is cancelled now: no later wave has a task for anything of its batch."""
     delivery_id = ground.claimed("webhook")
     later = TransientError("greylisted", code="450", retry_after_s=600, counts=False)
     ground.attempt(delivery_id, Service(repeatable=True, answers=[later]))
@@ -213,7 +212,7 @@ def test_a_cancel_that_dies_before_the_batch_has_its_status_leaves_it_to_the_swe
     assert ground.stands(delivery_id) == (S.CANCELLED, D.CANCELLED)
 
 
-def test_a_clear_that_was_seen_to_counts_no_more_when_another_run_has_carried_the_batch_since(
+def test_a_clear_that_was_seen_to_counts_no_more_when_another_run_has_sent_it_since(
     ground: Ground, settler: Settler
 ) -> None:
     """The engine may start the task of the first run again, since it has lost sight of it; nobody wants it sent."""

@@ -52,11 +52,18 @@ accepts = st.builds(
     has_callback=seldom,
     is_heard=often,
 )
-plans = st.builds(Plan, pick=picks, is_manual=seldom, again=seldom, is_heard=often)
+plans = st.builds(Plan, pick=picks, is_manual=seldom, again=seldom)
 attempts = st.builds(
-    Attempt, pick=picks, script=scripts, is_last_in_run=seldom, is_cleared=seldom, is_ghost=seldom, settles=often
+    Attempt,
+    pick=picks,
+    script=scripts,
+    is_last_in_run=seldom,
+    is_cleared=seldom,
+    is_ghost=seldom,
+    takes=st.sampled_from([0, 0, 1, 2]),
+    settles=often,
 )
-settles = st.builds(Settle, pick=picks, are_marked=seldom, is_heard=often)
+settles = st.builds(Settle, pick=picks, are_marked=seldom, are_failed=seldom, is_heard=often)
 run_ends = st.builds(
     RunEnds,
     pick=picks,
@@ -94,9 +101,7 @@ class Ledger(RuleBasedStateMachine):
         settings = Settings(
             notify_emails=("sales@example.com",),
             on_unknown=on_unknown,
-            wave_max_batches=2,
-            pool_slots=1,  # with the next: the waves hold at most three of each that they have not begun
-            wave_timeout_s=60,
+            pool_slots=1,
             circuit_failures=2,
         )
         self.world = World(self.store, settings)

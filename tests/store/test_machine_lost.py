@@ -15,7 +15,6 @@ from leadcast.core.model import Receipt
 from leadcast.core.settings import Settings
 from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Inbox
-from leadcast.flow.plan import plan
 from leadcast.integrations.base import Account
 from leadcast.store.accounts.tokens import StoredTokens
 from leadcast.store.database import Store, open_engine
@@ -25,6 +24,7 @@ from tests.store.conftest import OneSecret, Service
 from tests.store.machine import Machine, machine
 from tests.support.by_hand import by_hand
 from tests.support.own_postgres import OwnPostgres, own_postgres
+from tests.support.planned import plan
 
 pytestmark = pytest.mark.store
 

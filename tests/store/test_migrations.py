@@ -12,8 +12,10 @@ from sqlalchemy import Engine, create_engine, inspect, make_url, text
 from sqlalchemy.exc import OperationalError
 
 from leadcast.core.errors import IndexesUnmade
+from leadcast.core.settings import Settings
 from leadcast.engine.settings import config
 from leadcast.engine.setup import doctor, init
+from leadcast.flow.inbox import Inbox
 from leadcast.store.database import Store, open_engine
 from leadcast.store.schema import metadata
 from leadcast.store.sealing import Sealer
@@ -72,7 +74,10 @@ def large_tables(empty: Engine) -> Engine:
 
 def indexes(engine: Engine) -> dict[str, bool]:
     """Index → whether it is whole."""
-    query = "SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE indrelid IN ('batches'::regclass)"
+    query = (
+        "SELECT indexrelid::regclass::text, indisvalid FROM pg_index "
+        "WHERE indrelid IN ('batches'::regclass, 'deliveries'::regclass)"
+    )
     with engine.connect() as connection:
         return dict(connection.execute(text(query)).tuples().all())
 
@@ -100,8 +105,8 @@ def test_an_index_that_an_interrupted_upgrade_has_left_half_made_is_made_again(l
         with large_tables.begin() as long_one:
             long_one.execute(text("LOCK TABLE batches IN ROW EXCLUSIVE MODE"))
             with pytest.raises(OperationalError):
-                connection.execute(text("CREATE INDEX CONCURRENTLY ix_batches_let_go ON batches (id)"))
-    assert indexes(large_tables)["ix_batches_let_go"] is False
+                connection.execute(text("CREATE INDEX CONCURRENTLY ix_batches_status_accepted_at_id ON batches (id)"))
+    assert indexes(large_tables)["ix_batches_status_accepted_at_id"] is False
     migrate.upgrade(large_tables)
     assert all(indexes(large_tables).values())
     assert migrate.unmade_indexes(large_tables) == []
@@ -129,11 +134,13 @@ def test_beside_a_transaction_that_stays_open_all_are_tried_and_what_they_replac
         with large_tables.connect() as long_one:
             # what it has seen is nothing that a table's change waits for
             long_one.execution_options(isolation_level="REPEATABLE READ").execute(text("SELECT 1"))
-            with pytest.raises(IndexesUnmade, match=r"ix_batches_new.*ix_notifications_waiting.*leadcast upgrade"):
+            with pytest.raises(
+                IndexesUnmade, match=r"ix_batches_status_accepted_at_id.*ix_notifications_waiting.*leadcast upgrade"
+            ):
                 migrate.upgrade(large_tables)
     with large_tables.connect() as connection:
         assert migrate.current(connection) == migrate.newest(), "the tables are those of this version"
-    assert {"ix_batches_new", "ix_notifications_waiting"} <= set(migrate.unmade_indexes(large_tables))
+    assert {"ix_batches_status_accepted_at_id", "ix_notifications_waiting"} <= set(migrate.unmade_indexes(large_tables))
     assert there(large_tables, REPLACED) == REPLACED
     migrate.upgrade(large_tables)
     assert migrate.unmade_indexes(large_tables) == []
@@ -141,12 +148,50 @@ def test_beside_a_transaction_that_stays_open_all_are_tried_and_what_they_replac
     assert there(large_tables, REPLACED) == set()
 
 
+def test_indexes_of_what_waits_stay_until_that_of_the_lanes_has_been_made(large_tables: Engine) -> None:
+    """A version that still claims goes by them."""
+    of_claims = {"ix_batches_let_go", "ix_batches_open"}
+    with large_tables.begin() as connection:
+        for name in of_claims:
+            connection.execute(text(f"CREATE INDEX {name} ON batches (id)"))
+        connection.execute(text("CREATE TABLE ix_deliveries_lane ()"))
+    with pytest.raises(IndexesUnmade, match="ix_deliveries_lane"):
+        migrate.upgrade(large_tables)
+    assert there(large_tables, of_claims) == of_claims
+    with large_tables.begin() as connection:
+        connection.execute(text("DROP TABLE ix_deliveries_lane"))
+    migrate.upgrade(large_tables)
+    assert there(large_tables, of_claims) == set()
+    assert indexes(large_tables)["ix_deliveries_lane"]
+
+
+def test_an_older_version_finds_what_is_open_where_it_looks(empty: Engine, fernet_key: str) -> None:
+    """It claims what is pending and no wave's. What waits for something waits on."""
+    migrate.upgrade(empty)
+    inbox = Inbox(Store(empty, Sealer(fernet_key)), Settings())
+    body = {"lead_id": "1", "lead": {}, "integrations": [{"type": "email"}, {"type": "telegram"}]}
+    begun, ended = (inbox.accept(body).batch_id for _ in range(2))
+    with empty.begin() as connection:
+        connection.execute(text("UPDATE batches SET status = 'processing', wave_id = 'w'"))
+        connection.execute(text("UPDATE deliveries SET state = 'retrying', next_attempt_at = now()"))
+        connection.execute(text("UPDATE deliveries SET waits_for = 'circuit' WHERE type = 'telegram'"))
+        connection.execute(text(f"UPDATE batches SET status = 'completed' WHERE id = '{ended}'"))
+        connection.execute(text(f"UPDATE deliveries SET state = 'delivered' WHERE batch_id = '{ended}'"))
+    migrate.downgrade(empty, revision="0015")
+    with empty.begin() as connection:
+        stands = connection.execute(text("SELECT id, status, wave_id FROM batches")).tuples().all()
+        of_begun = text(f"SELECT type, state FROM deliveries WHERE batch_id = '{begun}'")
+        states = connection.execute(of_begun).tuples().all()
+    assert set(stands) == {(begun, "pending", None), (ended, "completed", "w")}
+    assert dict(states) == {"email": "pending", "telegram": "retrying"}
+
+
 def test_one_index_that_cannot_be_made_keeps_no_other_from_being_made(large_tables: Engine) -> None:
     with large_tables.begin() as connection:
-        connection.execute(text("CREATE TABLE ix_batches_new ()"))
-    with pytest.raises(IndexesUnmade, match=r"ix_batches_new: .*already exists.*leadcast upgrade"):
+        connection.execute(text("CREATE TABLE ix_batches_status_accepted_at_id ()"))
+    with pytest.raises(IndexesUnmade, match=r"ix_batches_status_accepted_at_id: .*already exists.*leadcast upgrade"):
         migrate.upgrade(large_tables)
-    assert migrate.unmade_indexes(large_tables) == ["ix_batches_new"]
+    assert migrate.unmade_indexes(large_tables) == ["ix_batches_status_accepted_at_id"]
     assert there(large_tables, REPLACED) == {"ix_batches_waiting"}, "what has a successor by now is gone"
 
 
@@ -156,14 +201,14 @@ def test_init_and_upgrade_go_on_without_an_index_and_say_how_to_make_it(
     """Airflow may be started: the store works."""
     monkeypatch.setattr(config, "store", lambda *_: Store(large_tables, Sealer(fernet_key)))
     with large_tables.begin() as connection:
-        connection.execute(text("CREATE TABLE ix_batches_new ()"))
+        connection.execute(text("CREATE TABLE ix_batches_status_accepted_at_id ()"))
     at, lacks = init._migrate()
     assert at == f"store: at revision {migrate.newest()} (was 0004)"
     assert lacks.startswith("store: ")
-    assert "ix_batches_new" in lacks
+    assert "ix_batches_status_accepted_at_id" in lacks
     assert "leadcast upgrade" in lacks
     (warning,) = [finding for finding in doctor._store() if finding.level == "warn"]
-    assert "ix_batches_new" in warning.what
+    assert "ix_batches_status_accepted_at_id" in warning.what
     assert "leadcast upgrade" in warning.mend
 
 

@@ -14,11 +14,11 @@ from leadcast.core.backoff import LONGEST_WAIT_S
 from leadcast.core.ending import Ending
 from leadcast.core.errors import HELD_FOR_AGE, CredentialsError, RateLimited, TransientError
 from leadcast.core.limits import Limit
-from leadcast.core.model import DeliveryState
+from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.core.settings import Settings
 from leadcast.engine.runs.ended import STOPPED
 from leadcast.flow.plan import ring_for_rest
-from leadcast.store.batches import views
+from leadcast.store.batches import lanes, views
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, limits, pauses
 
@@ -67,8 +67,13 @@ class Line:
             self.wave(run_id)
 
     def wave(self, run_id: str) -> None:
-        for delivery_id in self.ground.plan(run_id):
-            self.ground.attempt(delivery_id, self.service, run_id=run_id)
+        """Its tasks send all that is due, each what it finds, and settle it."""
+        self.ground.plan(run_id)
+        with self.ground.store.begin() as connection:
+            due = lanes.due(connection, "telegram", now=self.clock(), limit=1000)
+        for ref in due:
+            self.ground.attempt(ref.delivery_id, self.service, run_id=run_id)
+        self.ground.settler.so_far({ref.batch_id for ref in due})
         self.ground.settler.wave(run_id, Ending())
 
     def views(self) -> list[views.DeliveryView]:
@@ -203,7 +208,7 @@ def test_whatever_ends_its_run_it_goes_on_however_long_it_has_waited(line: Calla
     assert waiting.ground.plan("y") == late
 
 
-def test_what_waits_in_its_run_for_a_moment_goes_back_when_somebody_stops_the_run(
+def test_what_waits_for_a_moment_in_its_run_is_sent_by_another_when_somebody_stops_the_run(
     ground: Ground, clock: StoppedClock
 ) -> None:
     ids = [f"{ground.accept('telegram').batch_id}-0" for _ in range(2)]
@@ -237,7 +242,11 @@ def test_those_that_wait_for_an_account_are_held_at_once_when_they_are_too_old_a
     assert [item.state for item in waiting.views()].count(D.RETRYING) >= 19
     clock.pass_s(60)
     waiting.waves(2)
+    of_line = [delivery_id[:-2] for delivery_id in waiting.ids]
     codes = [(item.error or {}).get("code") for item in waiting.views()]
     assert codes.count(HELD_FOR_AGE) >= 19
     with store.begin() as connection:
-        assert connection.execute(select(func.count()).where(batches.c.let_go)).scalar_one() == 0
+        ended = connection.execute(
+            select(func.count()).where(batches.c.status == BatchStatus.FAILED, batches.c.id.in_(of_line))
+        )
+        assert ended.scalar_one() == codes.count(HELD_FOR_AGE)

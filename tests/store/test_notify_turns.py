@@ -8,19 +8,19 @@ from threading import Event
 import pytest
 from sqlalchemy import event, select, text
 
-from leadcast.core.ending import Ending
 from leadcast.core.errors import RateLimited, TransientError, UnknownOutcome
 from leadcast.core.model import BatchStatus
 from leadcast.engine.dags.sweep_steps import forget_old
 from leadcast.flow.inbox import Accepted
 from leadcast.flow.notify import Dispatcher, Story
-from leadcast.flow.plan import plan
 from leadcast.flow.settle import Settler
+from leadcast.flow.take_over import take_over
 from leadcast.store.batches import views
 from leadcast.store.database import Store
 from leadcast.store.paces import IN_HAND_S, PACES, Channel
 from leadcast.store.receivers import FIRST_REST_S, Receiver
 from leadcast.store.schema import places
+from tests.support.planned import plan
 
 from .conftest import StoppedClock
 from .test_deliver import die_in_mid_air
@@ -287,8 +287,9 @@ def test_a_batch_has_its_status_before_anybody_is_told(
         seen.append(view.status)
 
     receivers.own = dict.fromkeys(("email", "hook", "shop.example"), looks)
-    die_in_mid_air(store, f"{batch_id}-0", clock)
-    settler.wave("w", Ending(critical="the run timed out"))
+    for _ in range(settler.settings.max_claims):
+        die_in_mid_air(store, f"{batch_id}-0", clock)
+        take_over(settler)
     receivers.dispatcher().flush(bound_s=60)
     assert seen == [BatchStatus.FAILED] * 5, "the e-mail, three hooks, the caller"
 

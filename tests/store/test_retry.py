@@ -30,14 +30,16 @@ from leadcast.core.request_errors import BatchBusy, BatchErased, BatchNotFound, 
 from leadcast.core.settings import Settings
 from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Accepted
-from leadcast.flow.plan import plan
 from leadcast.flow.settle import Settler
 from leadcast.integrations.base import Account
 from leadcast.store.batches import bell, views
+from leadcast.store.batches.batches import of_wave
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, deliveries, notifications
 from tests.support.by_hand import by_hand, chosen
+from tests.support.planned import plan
 
+from .carried import due_for
 from .conftest import OneSecret, Service, StoppedClock
 
 pytestmark = pytest.mark.store
@@ -78,11 +80,12 @@ class Ground:
         """One wave; every delivery is tried until it ends or waits. Returns the ids of those that were."""
         with self.store.begin() as connection:
             run_id = self.run_id = bell.waiting_run(connection) or f"sweep-{len(service.got)}"
-        work = plan(self.store, self.settings, run_id=run_id, clock=self.deliverer.clock).work
-        sent = [ref.delivery_id for refs in work.values() for ref in refs]
+        made = plan(self.store, self.settings, run_id=run_id, clock=self.deliverer.clock)
+        sent = due_for(self.store, made, now=self.deliverer.clock())
         for delivery_id in sent:
             self.send(delivery_id, service, run_id=run_id)
         if settle:
+            self.settler.so_far({delivery_id.rpartition("-")[0] for delivery_id in sent})  # as each of the tasks does
             self.settler.wave(run_id, Ending())
         return sent
 
@@ -154,14 +157,58 @@ def test_where_nobody_can_be_asked_the_person_has_decided(ground: Ground, retrie
     assert ground.states(batch_id) == [D.DELIVERED]
 
 
-def test_a_batch_that_is_on_its_way_is_not_retried(ground: Ground, retrier: Retrier) -> None:
+def test_a_batch_in_which_nothing_has_failed_yet_is_not_retried(ground: Ground, retrier: Retrier) -> None:
     batch_id = ground.accept("telegram").batch_id
     with pytest.raises(BatchBusy, match="pending"):
         retrier.batch(batch_id)
-    ground.run(Service(answers=[REFUSED]), settle=False)
+    ground.run(Service(answers=[Postponed("later", wait_s=3600)]))
     assert ground.batch(batch_id).status is S.PROCESSING
     with pytest.raises(BatchBusy, match="processing"):
         retrier.batch(batch_id)
+
+
+def test_what_has_failed_is_retried_while_others_of_its_batch_are_still_to_be_sent(
+    ground: Ground, retrier: Retrier
+) -> None:
+    batch_id = ground.accept("amocrm", "email").batch_id
+    plan(ground.store, ground.settings, run_id="w", clock=ground.deliverer.clock)
+    ground.send(f"{batch_id}-0", Service(answers=[REFUSED]), run_id="w")
+    assert (ground.batch(batch_id).status, ground.states(batch_id)) == (S.PROCESSING, [D.FAILED, D.PENDING])
+    assert retrier.batch(batch_id).deliveries == 1
+    assert (ground.batch(batch_id).status, ground.states(batch_id)) == (S.PROCESSING, [D.PENDING, D.PENDING])
+    assert ground.run(Service()) == [f"{batch_id}-0", f"{batch_id}-1"]
+    assert ground.batch(batch_id).status is S.COMPLETED
+
+
+def test_who_sends_is_left_to_it_by_a_retry_of_another_delivery(ground: Ground, retrier: Retrier) -> None:
+    """Both go on in one batch: each delivery has its own lease."""
+    batch_id = ground.accept("amocrm", "email").batch_id
+    plan(ground.store, ground.settings, run_id="w", clock=ground.deliverer.clock)
+    ground.send(f"{batch_id}-0", Service(answers=[REFUSED]), run_id="w")
+    found: list[list[str]] = []
+
+    def meanwhile() -> None:
+        retrier.batch(batch_id)
+        found.append(ground.run(Service()))
+
+    ground.send(f"{batch_id}-1", Service(while_sending=meanwhile), run_id="w")
+    assert found == [[f"{batch_id}-0"]]
+    ground.settler.so_far([batch_id])
+    assert (ground.batch(batch_id).status, ground.states(batch_id)) == (S.COMPLETED, [D.DELIVERED, D.DELIVERED])
+
+
+def test_what_a_person_retries_belongs_to_the_run_that_sends_it(ground: Ground, retrier: Retrier, store: Store) -> None:
+    """And the run of before settles nothing of it any more."""
+    batch_id = ground.accept("telegram").batch_id
+    ground.run(Service(answers=[REFUSED]))
+    first = ground.run_id
+    retrier.batch(batch_id)
+    with store.begin() as connection:
+        assert of_wave(connection, run_id=first) == []
+    ground.run(Service())
+    assert ground.run_id != first
+    with store.begin() as connection:
+        assert of_wave(connection, run_id=ground.run_id) == [batch_id]
 
 
 def test_there_must_be_something_to_retry(ground: Ground, retrier: Retrier) -> None:
@@ -286,7 +333,7 @@ def test_the_schedule_leaves_alone_what_a_person_has_seen_to(
     service, marked = Service(answers=[error], can_find=True), f"{batch_id}-0"
     with suppress(AttemptFailed):
         ground.deliverer.deliver(marked, integration=service, last_in_run=False, run_id="w")
-    ground.settler.wave("w", Ending(requeue_begun=True, given_up=lambda: {marked}))
+    ground.settler.wave("w", Ending(given_up=lambda: {marked}))
     assert (ground.batch(batch_id).status, ground.states(batch_id)) == (S.FAILED, [state])
     assert retrier.window(**everything(clock)).deliveries == 0
     assert retrier.batch(batch_id).deliveries == 1, "a person may"
@@ -339,9 +386,21 @@ def test_what_the_schedule_sends_again_goes_after_what_is_new(
     retrier.window(**everything(clock))
     clock.pass_s(1)
     new = ground.accept("telegram").batch_id
-    one_at_once = ground.settings.model_copy(update={"wave_max_batches": 1})
-    assert plan(ground.store, one_at_once, run_id="w").work["telegram"][0].batch_id == new
-    assert plan(ground.store, one_at_once, run_id="x").work["telegram"][0].batch_id == old
+    work = plan(ground.store, ground.settings, run_id="w", clock=clock).work
+    assert [ref.batch_id for ref in work["telegram"]] == [new, old]
+
+
+def test_what_a_person_sends_again_has_its_place_by_its_priority(
+    ground: Ground, retrier: Retrier, clock: StoppedClock
+) -> None:
+    old = ground.accept("telegram", priority="high").batch_id
+    ground.run(Service(answers=[DOWN] * 3))
+    retrier.window(**everything(clock))
+    ground.run(Service(answers=[REFUSED]))
+    new = ground.accept("telegram").batch_id
+    retrier.batch(old)
+    work = plan(ground.store, ground.settings, run_id="w", clock=clock).work
+    assert [ref.batch_id for ref in work["telegram"]] == [old, new]
 
 
 # --- leads that are too old

@@ -13,9 +13,9 @@ from leadcast.core.errors import RejectedError, TransientError
 from leadcast.core.model import BatchStatus
 from leadcast.engine.runs import own_request
 from leadcast.flow.inbox import Accepted
-from leadcast.flow.plan import plan
 from leadcast.flow.settle import all_failed
 from leadcast.store.batches.batches import of_wave
+from tests.support.planned import plan
 
 from .conftest import Service, StoppedClock
 from .ground import Ground
@@ -67,12 +67,16 @@ def test_it_has_failed_when_all_of_its_own_have(ground: Ground, accept: Accept, 
     assert all_failed(ground.settler.wave("w", Ending(since=again)))
 
 
-def test_what_the_run_before_has_left_open_it_carries_on(ground: Ground, clock: StoppedClock) -> None:
-    """Nobody else would: to the sweep it is of a run that lives."""
+def test_what_the_run_before_has_left_open_it_sends_as_any_run_would(ground: Ground, clock: StoppedClock) -> None:
+    """It is in its lane, and no run's."""
     open_one = ground.claimed()
     ground.attempt(open_one, Service(answers=[TransientError("down")]))
     clock.pass_s(3600)
+    assert ground.plan("another") == [open_one]
     assert planned(ground, made_at(clock())) == [open_one]
+    ground.attempt(open_one, Service())
+    ground.settler.so_far([open_one[:-2]])
+    assert ground.stands(open_one)[0] is BatchStatus.COMPLETED
 
 
 def test_a_run_that_is_cleared_long_after_sends_its_own_again(ground: Ground, clock: StoppedClock) -> None:

@@ -10,11 +10,9 @@ from dataclasses import dataclass, field, replace
 import pytest
 from sqlalchemy import Connection, select
 
-from leadcast.core.ending import Ending
 from leadcast.core.errors import AttemptFailed, DeliveryError, StoreError, TransientError
 from leadcast.core.model import DeliveryState
 from leadcast.flow.deliver.outcome import Endings
-from leadcast.flow.settle import Settler
 from leadcast.integrations.base import Account, Call
 from leadcast.store.database import Store
 from leadcast.store.schema import circuits, notifications
@@ -97,14 +95,16 @@ def test_the_one_that_opened_the_circuit_waits_for_it_though_its_commit_was_not_
 
 
 def test_what_an_attempt_that_was_given_up_for_dead_says_of_the_account_is_not_heard(
-    ground: Ground, settler: Settler
+    ground: Ground,
 ) -> None:
     delivery_id = ground.claimed()
 
     def is_given_up() -> None:
         run_out(ground.store)
-        settler.wave("w", Ending())
+        ground.sweep()
 
-    ground.attempt(delivery_id, Service(answers=[AWAY], while_sending=is_given_up))
-    assert ground.stands(delivery_id)[1] is D.UNKNOWN
+    service = Service(answers=[AWAY], while_sending=is_given_up)
+    ground.attempt(delivery_id, service)
+    assert len(service.got) == 1
+    assert ground.stands(delivery_id)[1] is D.RETRYING
     assert failures(ground.store) == 0

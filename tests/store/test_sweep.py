@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 
 from leadcast.core.ending import Ending
-from leadcast.core.errors import LeadcastError, StoreError
+from leadcast.core.errors import AttemptFailed, LeadcastError, RejectedError, StoreError
 from leadcast.core.model import BatchStatus, DeliveryState, Receipt
 from leadcast.core.settings import Settings
 from leadcast.engine.dags import sweep_steps as sweep
-from leadcast.engine.runs import ended
 from leadcast.engine.runs.trouble import SILENT_AFTER, Trouble, UnsweptError
+from leadcast.flow import plan as flow_plan
 from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Accepted
-from leadcast.flow.plan import plan
 from leadcast.flow.settle import Settler
+from leadcast.flow.take_over import DIED
 from leadcast.flow.told import Moment
-from leadcast.store.batches import bell, claims, views
+from leadcast.store.batches import bell, lanes, views
 from leadcast.store.database import Store
-from leadcast.store.schema import attempts, batches, deliveries, notifications
-from tests.support.leases import held
+from leadcast.store.schema import attempts, deliveries, notifications
+from tests.support.leases import dead
+from tests.support.planned import plan
 
+from .carried import due_for
 from .conftest import Service, StoppedClock
 from .test_deliver import die_in_mid_air
 
@@ -37,13 +39,10 @@ S = BatchStatus
 
 
 class Airflow:
-    """Knows its runs: id → state. `clears`: how often each was cleared; `silent`: it does not answer."""
+    """Knows its runs: id → state. `silent`: of these it does not answer."""
 
     def __init__(self) -> None:
         self.runs: dict[str, str] = {}
-        self.clears: Counter[str] = Counter()
-        self.settles: dict[str, str | None] = {}
-        self.timed_out: set[str] = set()
         self.silent: set[str] = set()
         self.asked: list[str] = []
 
@@ -52,15 +51,6 @@ class Airflow:
         if "*" in self.silent or run_id in self.silent:
             raise ConnectionError("the API is away")
         return self.runs.get(run_id)
-
-    def settle_state(self, run_id: str) -> str | None:
-        return self.settles.get(run_id, "skipped")
-
-    def has_timed_out(self, run_id: str) -> bool:
-        return run_id in self.timed_out
-
-    def told_as(self, run_id: str) -> str:
-        return f"{run_id} made at nine {self.clears[run_id]}"
 
 
 class Ground:
@@ -72,44 +62,60 @@ class Ground:
         self.store, self.settings, self.clock, self.deliverer, self.accept = store, settings, clock, deliverer, accept
         self.airflow = Airflow()
 
-    def settle(self, *, hooks: Collection[str] = ()) -> int:
-        settler = Settler(store=self.store, settings=self.settings, clock=self.clock, hooks=hooks)
-        return sweep.settle_dead_waves(settler, runs=self.airflow)
+    def sweep(self, *, hooks: Collection[str] = ()) -> None:
+        """Picks up what the dead have left, and frees the lanes of runs that are over."""
+        sweep.pick_up(Settler(store=self.store, settings=self.settings, clock=self.clock, hooks=hooks))
+        sweep.free_lanes(
+            self.store, will_begin=lambda run_id, kind: self.airflow.run_state(run_id) in ("queued", "running")
+        )
 
     def ring(self) -> str | None:
         """The run that the sweep has to create."""
-        return sweep.ring(self.store, self.settings, run_state=self.airflow.run_state, clock=self.clock)
+        return sweep.ring(
+            self.store,
+            self.settings,
+            run_state=self.airflow.run_state,
+            clock=self.clock,
+        )
 
-    def claimed(self, run_id: str, *types: str, state: str | None = None, **more: int) -> str:
-        """A batch that this run has claimed and left; returns its id."""
-        batch_id = self.accept(*types or ("telegram",), **more).batch_id
-        plan(self.store, self.settings, run_id=run_id, own_batch_id=batch_id, clock=self.clock)
+    def planned(self, run_id: str, *types: str, state: str | None = None) -> str:
+        """A batch that this run has tasks for, of which none has begun; returns its id."""
+        batch_id = self.accept(*types or ("telegram",)).batch_id
+        flow_plan.plan(self.store, self.settings, run_id=run_id, own_batch_id=batch_id, clock=self.clock)
         if state is not None:
             self.airflow.runs[run_id] = state
         return batch_id
 
     def wave(self, run_id: str, service: Service) -> list[str]:
         """A run from its plan to its settle. Returns the ids of the deliveries that it had."""
-        work = plan(self.store, self.settings, run_id=run_id, clock=self.clock).work
-        sent = [ref.delivery_id for refs in work.values() for ref in refs]
+        made = plan(self.store, self.settings, run_id=run_id, clock=self.clock)
+        sent = due_for(self.store, made, now=self.clock())
         for delivery_id in sent:
             self.deliverer.deliver(delivery_id, integration=service, last_in_run=True, run_id=run_id)
-        Settler(store=self.store, settings=self.settings, clock=self.clock).wave(run_id, Ending(requeue_begun=True))
+        settler = Settler(store=self.store, settings=self.settings, clock=self.clock)
+        settler.so_far({delivery_id.rpartition("-")[0] for delivery_id in sent})
+        settler.wave(run_id, Ending())
         return sent
+
+    def ended(self, *outcomes: Exception | None) -> str:
+        """A batch whose deliveries have all ended so, and that nobody has settled; returns its id."""
+        batch_id = self.accept(*("telegram", "email")[: len(outcomes)]).batch_id
+        for index, outcome in enumerate(outcomes):
+            with suppress(AttemptFailed):
+                self.deliverer.deliver(
+                    f"{batch_id}-{index}",
+                    integration=Service(answers=[outcome] if outcome else []),
+                    last_in_run=True,
+                    run_id="w",
+                )
+        assert self.status(batch_id) is S.PROCESSING
+        return batch_id
 
     def batch(self, batch_id: str) -> views.BatchView:
         with self.store.begin() as connection:
             found = views.batch(connection, batch_id)
         assert found is not None
         return found
-
-    def letters(self) -> list[str]:
-        """What operators are told, and why."""
-        with self.store.begin() as connection:
-            rows = connection.execute(
-                select(notifications.c.payload).where(notifications.c.channel == "email").order_by(notifications.c.id)
-            )
-            return [row.payload["reason"] for row in rows]
 
     def status(self, batch_id: str) -> S:
         return self.batch(batch_id).status
@@ -120,7 +126,7 @@ def ground(store: Store, settings: Settings, clock: StoppedClock, deliverer: Del
     return Ground(store, settings, clock, deliverer, accept)
 
 
-# --- accepted and never claimed
+# --- accepted and never planned
 
 
 def test_a_bell_that_nobody_has_heard_is_rung_again(ground: Ground, settings: Settings) -> None:
@@ -181,63 +187,48 @@ def test_an_airflow_that_does_not_answer_stops_no_bell(ground: Ground, settings:
     assert ground.ring() is not None
 
 
-# --- claimed by a run that is gone
+# --- what the dead have left
 
 
-ENDINGS = [
-    ("failed", "failed", False, S.PENDING, ""),  # it came to its end and could not settle, the store being away say
-    ("success", "success", False, S.PENDING, ""),  # it has settled, but for what a process still held
-    ("failed", "skipped", True, S.PENDING, ended.TIMED_OUT),
-    ("failed", None, False, S.PENDING, ended.ENDED_EARLY),  # none of its tasks could go on
-    (None, None, False, S.PENDING, ended.GONE),
-    ("failed", "skipped", False, S.FAILED, ended.STOPPED),  # a person has marked it
-    ("success", "skipped", False, S.FAILED, ended.STOPPED),
-    ("running", None, False, S.PROCESSING, ""),
-    ("queued", None, False, S.PROCESSING, ""),  # cleared by a person: it begins anew
-]
-"""How a run and its settle stand, whether it has timed out; what becomes of what it has begun, and what is told."""
-
-
-@pytest.mark.parametrize(("run", "settle", "timed_out", "becomes", "reason"), ENDINGS)
-def test_what_a_run_has_begun_goes_where_its_end_says(
-    ground: Ground, run: str | None, settle: str | None, timed_out: bool, becomes: S, reason: str
-) -> None:
-    batch_id = ground.claimed("w", state=run)
-    ground.airflow.settles["w"] = settle
-    ground.airflow.timed_out = {"w"} if timed_out else set()
-    die_in_mid_air(ground.store, f"{batch_id}-0", ground.clock)
-    ground.clock.pass_s(3600)
-    ground.settle()
-    assert ground.status(batch_id) is becomes
-    assert ground.letters() == ([reason] if reason else [])
-
-
-@pytest.mark.parametrize(("run", "settle", "timed_out", "becomes", "reason"), ENDINGS)
-def test_what_a_run_has_not_begun_goes_back_whatever_its_end_was(
-    ground: Ground, run: str | None, settle: str | None, timed_out: bool, becomes: S, reason: str
-) -> None:
-    ids = [ground.claimed("w", state=run) for _ in range(3)]
-    ground.airflow.settles["w"] = settle
-    ground.airflow.timed_out = {"w"} if timed_out else set()
-    ground.clock.pass_s(3600)
-    ground.settle()
-    is_over = becomes is not S.PROCESSING
-    assert [ground.status(each) for each in ids] == [S.PENDING if is_over else S.PROCESSING] * 3
-    not_begun = f"{reason}. Deliveries that it had not begun: 3. A later run sends them."
-    assert ground.letters() == ([not_begun] if reason else [])
-
-
-def test_what_a_vanished_run_held_is_delivered_once_by_the_next(ground: Ground) -> None:
-    batch_id = ground.claimed("w", "telegram", "email")
+def test_what_a_dead_process_had_taken_is_delivered_once_by_the_next(ground: Ground) -> None:
+    ground.airflow.runs["w"] = "running"
+    batch_id = ground.planned("w", "telegram", "email")
     first = Service(answers=[Receipt(external_id="1")])
     ground.deliverer.deliver(f"{batch_id}-0", integration=first, last_in_run=True, run_id="w")
+    with ground.store.begin() as connection:
+        worker_id = dead(ground.store).take(connection)
+        lanes.take_these(connection, [f"{batch_id}-1"], worker_id=worker_id)
     ground.clock.pass_s(61)
-    assert ground.settle() == 1
+    assert ground.ring() is None, "he may live"
+    del ground.airflow.runs["w"]
+    ground.sweep()
     run_id = ground.ring()
     assert run_id is not None
     service = Service()
     assert ground.wave(run_id, service) == [f"{batch_id}-1"]
     assert (ground.status(batch_id), len(first.got), len(service.got)) == (S.COMPLETED, 1, 1)
+
+
+@pytest.mark.parametrize(("state", "is_over"), [("failed", True), ("success", True), (None, True), ("running", False)])
+def test_whatever_has_become_of_a_run_what_it_has_not_begun_waits_for_no_other_reason_than_a_run_to_come(
+    ground: Ground, state: str | None, is_over: bool
+) -> None:
+    batch_id = ground.planned("w", state=state)
+    ground.clock.pass_s(61)
+    ground.sweep()
+    assert ground.status(batch_id) is S.PENDING
+    run_id = ground.ring()
+    assert (run_id is not None) == is_over
+    assert ground.wave(run_id or "w", Service()) == [f"{batch_id}-0"]
+
+
+def test_a_batch_that_ends_by_a_death_is_settled_by_the_same_sweep(ground: Ground) -> None:
+    batch_id = ground.planned("w")
+    for _ in range(ground.settings.tries):
+        die_in_mid_air(ground.store, f"{batch_id}-0", ground.clock)
+        ground.sweep()
+    assert ground.status(batch_id) is S.FAILED
+    assert ground.batch(batch_id).critical == DIED
 
 
 def hooks_told(store: Store) -> list[str]:
@@ -248,94 +239,34 @@ def hooks_told(store: Store) -> list[str]:
 
 @pytest.mark.parametrize("hooks", [(), (Moment.CATCH, Moment.FINALLY)])
 def test_the_sweep_calls_the_hooks_that_there_are(ground: Ground, store: Store, hooks: Collection[Moment]) -> None:
-    batch_id = ground.claimed("w", state="failed")
-    die_in_mid_air(store, f"{batch_id}-0", ground.clock)
-    ground.settle(hooks=hooks)
+    batch_id = ground.planned("w")
+    for _ in range(ground.settings.tries):
+        die_in_mid_air(ground.store, f"{batch_id}-0", ground.clock)
+        ground.sweep(hooks=hooks)
     assert ground.status(batch_id) is S.FAILED
     assert hooks_told(store) == list(hooks)
-
-
-# --- a run that was cleared
-
-
-@pytest.mark.parametrize(("run", "settle", "timed_out", "becomes", "reason"), ENDINGS[2:4] + ENDINGS[5:6])
-def test_a_run_that_is_cleared_and_ends_so_again_is_told_again(
-    ground: Ground, run: str, settle: str | None, timed_out: bool, becomes: S, reason: str
-) -> None:
-    ground.airflow.settles["w"] = settle
-    ground.airflow.timed_out = {"w"} if timed_out else set()
-    batch_id = ground.claimed("w", state=run)
-
-    for clears in range(2):
-        ground.airflow.clears["w"] = clears
-        with ground.store.begin() as connection:  # it takes the batch up, and dies in the middle of it
-            claims.ensure_claim(connection, batch_id=batch_id, run_id="w")
-        die_in_mid_air(ground.store, f"{batch_id}-0", ground.clock)
-        assert [ground.settle(), ground.settle()] == [1, 0]
-        assert ground.status(batch_id) is becomes
-        assert ground.letters() == [reason] * (clears + 1)
-
-
-def test_what_the_runs_own_callback_has_told_the_sweep_does_not_tell_again(ground: Ground) -> None:
-    batch_id = ground.claimed("w", state="failed")
-    ground.airflow.timed_out = {"w"}
-    settler = Settler(store=ground.store, settings=ground.settings, clock=ground.clock)
-    die_in_mid_air(ground.store, f"{batch_id}-0", ground.clock)
-    with held(ground.store, f"{batch_id}-0"):  # its process still sends
-        told_as = ground.airflow.told_as("w")
-        settler.wave("w", Ending(critical=ended.TIMED_OUT, requeue_begun=True, told_as=told_as))
-    assert ground.settle() == 1
-    assert (ground.status(batch_id), ground.letters()) == (S.PENDING, [ended.TIMED_OUT])
-
-
-def test_a_run_that_vanishes_is_told_again_when_its_id_is_used_again(ground: Ground) -> None:
-    for _ in range(2):
-        ground.claimed("order-5")
-        ground.clock.pass_s(61)
-        assert [ground.settle(), ground.settle()] == [1, 0]
-    assert [letter.split(".")[0] for letter in ground.letters()] == [ended.GONE] * 2
 
 
 # --- it survives
 
 
-def test_a_dead_wave_behind_as_many_living_ones_as_may_run_is_seen(ground: Ground) -> None:
-    living = [f"run-{number}" for number in range(256)]
-    ground.airflow.runs |= dict.fromkeys(living, "running")
-    with ground.store.begin() as connection:
-        batch = {"lead_id": "1", "lead": {}, "status": S.PROCESSING, "priority": 1, "body_sha256": ""}
-        held = [{"id": run_id, "wave_id": run_id, "started_at": ground.clock(), **batch} for run_id in living]
-        connection.execute(insert(batches), held)
-    ground.clock.pass_s(1)
-    dead = ground.claimed("dead", state="failed")
-    assert ground.settle() == 1
-    assert ground.status(dead) is S.PENDING
-
-
-def test_what_was_given_back_is_not_taken_for_what_has_been_held_all_the_time(ground: Ground) -> None:
-    """A run that has just claimed it again may be unknown to Airflow for a moment."""
-    batch_id = ground.claimed("dead", state="failed")
-    ground.settle()
-    ground.clock.pass_s(3600)
-    plan(ground.store, ground.settings, run_id="new", clock=ground.clock)
-    assert ground.settle() == 0
-    assert ground.status(batch_id) is S.PROCESSING
-
-
-def test_a_run_that_airflow_does_not_tell_of_keeps_no_other_waiting(ground: Ground) -> None:
-    stuck, others = ground.claimed("w0", state="failed"), [ground.claimed(f"w{n}", state="failed") for n in (1, 2)]
+def test_a_run_that_airflow_does_not_tell_of_keeps_no_other_lane_waiting(ground: Ground) -> None:
+    ground.planned("w0", "amocrm", state="failed")
+    others = [ground.planned("w1", "telegram", state="failed"), ground.planned("w2", "email", state="failed")]
     ground.airflow.silent = {"w0"}
-    with pytest.raises(UnsweptError, match="1 of 3 open waves not settled: asking for w0"):
-        ground.settle()
-    assert [ground.status(batch_id) for batch_id in (stuck, *others)] == [S.PROCESSING, S.PENDING, S.PENDING]
+    with pytest.raises(UnsweptError, match=r"Not known how they stand: asking for w0$"):
+        ground.sweep()
+    assert sorted(ground.wave("next", Service())) == sorted(f"{batch_id}-0" for batch_id in others)
 
 
-def test_an_airflow_that_does_not_answer_is_not_asked_for_every_wave(ground: Ground) -> None:
-    for number in range(6):
-        ground.claimed(f"w{number}")
+def test_an_airflow_that_does_not_answer_is_not_asked_for_every_run(ground: Ground) -> None:
+    kinds = ("amocrm", "bitrix24", "email", "telegram", "webhook")
+    assert len(kinds) > SILENT_AFTER
+    for kind in kinds:
+        ground.planned(f"of {kind}", kind)
     ground.airflow.silent = {"*"}
     with pytest.raises(UnsweptError):
-        ground.settle()
+        ground.sweep()
     assert len(ground.airflow.asked) == SILENT_AFTER
 
 
@@ -354,18 +285,25 @@ def poisonous(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     return ids
 
 
-def test_a_batch_that_cannot_be_settled_keeps_no_other_from_it(ground: Ground, poisonous: set[str]) -> None:
-    first, sound = ground.claimed("w", state="failed"), ground.claimed("w", state="failed")
-    other = ground.claimed("v", state="failed")
-    for batch_id in (first, sound, other):
-        die_in_mid_air(ground.store, f"{batch_id}-0", ground.clock)
+def test_a_batch_that_cannot_be_settled_keeps_no_other_of_its_run_from_it(
+    ground: Ground, settler: Settler, poisonous: set[str]
+) -> None:
+    first, sound = ground.ended(RejectedError("no")), ground.ended(None)
     poisonous.add(first)
-    with pytest.raises(UnsweptError, match="1 of 2 open waves not settled: settling w"):
-        ground.settle()
-    assert [ground.status(each) for each in (first, sound, other)] == [S.PROCESSING, S.FAILED, S.FAILED]
+    with pytest.raises(ValueError, match="not what it should be"):
+        settler.wave("w", Ending())
+    assert [ground.status(each) for each in (first, sound)] == [S.PROCESSING, S.COMPLETED]
     poisonous.clear()
-    ground.settle()
+    settler.wave("w", Ending())
     assert ground.status(first) is S.FAILED
+
+
+def test_a_batch_that_cannot_be_settled_keeps_no_other_from_being_swept(ground: Ground, poisonous: set[str]) -> None:
+    first, sound = ground.ended(RejectedError("no")), ground.ended(None)
+    poisonous.add(first)
+    with suppress(ValueError, UnsweptError):
+        ground.sweep()
+    assert [ground.status(each) for each in (first, sound)] == [S.PROCESSING, S.COMPLETED]
 
 
 def test_a_wave_whose_store_is_away_is_not_tried_batch_by_batch(
@@ -373,20 +311,19 @@ def test_a_wave_whose_store_is_away_is_not_tried_batch_by_batch(
 ) -> None:
     tried: list[str] = []
 
-    def away(self: Settler, batch_id: str, **_: object) -> None:
-        tried.append(batch_id)
+    def away(self: Settler, batch_ids: Collection[str], **_: object) -> None:
+        tried.extend(batch_ids)
         raise StoreError("away")
 
     def no_answer() -> None:
         raise StoreError("still away")
 
-    for _ in range(3):
-        ground.claimed("w")
-    monkeypatch.setattr(Settler, "batch", away)
+    batch_ids = [ground.ended(None) for _ in range(3)]
+    monkeypatch.setattr(Settler, "so_far", away)
     monkeypatch.setattr(store, "ping", no_answer)
     with pytest.raises(StoreError, match="still away"):
         settler.wave("w", Ending())
-    assert len(tried) == 1
+    assert sorted(tried) == sorted(batch_ids), "all at once, and then none by itself"
 
 
 def test_trouble_in_one_thing_is_noted_and_the_next_is_done(capsys: pytest.CaptureFixture[str]) -> None:
@@ -405,12 +342,15 @@ def test_trouble_in_one_thing_is_noted_and_the_next_is_done(capsys: pytest.Captu
     assert "+79990000007" not in said, "an unforeseen error may hold a lead's data"
 
 
-def test_two_sweeps_at_once_settle_once_and_ring_once(ground: Ground) -> None:
-    ids = [ground.claimed(f"w{number}") for number in range(4)]
+def test_two_sweeps_at_once_take_over_once_and_ring_once(ground: Ground) -> None:
+    ids = [ground.planned(f"w{number}") for number in range(4)]
+    with ground.store.begin() as connection:
+        worker_id = dead(ground.store).take(connection)
+        lanes.take_these(connection, [f"{batch_id}-0" for batch_id in ids], worker_id=worker_id)
     ground.clock.pass_s(61)
 
     def swept(_: int) -> str | None:
-        ground.settle()
+        ground.sweep()
         return ground.ring()
 
     with ThreadPoolExecutor(2) as pool:
@@ -439,6 +379,7 @@ def waves(ground: Ground, *, for_s: float) -> int:
     count = 0
     for _ in range(int(for_s // 60)):
         ground.clock.pass_s(60)
+        ground.sweep()
         run_id = ground.ring()
         if run_id is not None:
             count += 1
@@ -483,7 +424,7 @@ def test_a_batch_of_which_nobody_can_send_anything_makes_no_waves(ground: Ground
     with ground.store.begin() as connection:
         connection.execute(update(deliveries).values(type="slack"))
     assert ground.wave("w", Service()) == []
-    assert ground.status(batch_id) is S.PROCESSING
+    assert ground.status(batch_id) is S.PENDING
     assert waves(ground, for_s=3600) <= 8
 
 
@@ -491,7 +432,7 @@ def test_a_batch_of_which_nobody_can_send_anything_makes_no_waves(ground: Ground
 
 
 def test_what_waits_is_rung_for_when_it_is_due_and_not_before(ground: Ground, store: Store) -> None:
-    batch_id = ground.claimed("w")
+    batch_id = ground.planned("w", state="success")
     with store.begin() as connection:
         values = {
             "state": D.RETRYING,
@@ -500,8 +441,6 @@ def test_what_waits_is_rung_for_when_it_is_due_and_not_before(ground: Ground, st
             "next_attempt_at": ground.clock() + timedelta(seconds=600),
         }
         connection.execute(update(deliveries).values(**values))
-    ground.airflow.runs["w"] = "success"
-    ground.settle()
     assert waves(ground, for_s=540) == 0
     assert waves(ground, for_s=120) == 1
     assert ground.status(batch_id) is S.COMPLETED

@@ -15,18 +15,18 @@ from leadcast.core.ending import Ending
 from leadcast.core.errors import AttemptFailed, TransientError, UnknownOutcome
 from leadcast.core.model import BatchStatus, Lead, Receipt
 from leadcast.core.settings import Settings
-from leadcast.engine.dags.sweep_steps import settle_dead_waves
+from leadcast.engine.dags.sweep_steps import free_lanes, pick_up
 from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Accepted
 from leadcast.flow.notify import Dispatcher, Story
-from leadcast.flow.plan import plan, ring_for_rest
+from leadcast.flow.plan import ring_for_rest
 from leadcast.flow.settle import Settler
 from leadcast.integrations.base import Account, Call
 from leadcast.store.database import Store
 from leadcast.store.paces import Channel
 from leadcast.store.schema import batches, notifications
 from tests.store.conftest import AnySettings, OneSecret, Service, StoppedClock
-from tests.store.ground import Runs
+from tests.support.planned import plan
 
 pytestmark = pytest.mark.store
 Accept = Callable[..., Accepted]
@@ -72,6 +72,10 @@ class Engine:
     told: list[str] = field(default_factory=list)
     moments: int = 0
 
+    @property
+    def settler(self) -> Settler:
+        return Settler(store=self.store, settings=self.settings, clock=self.clock)
+
     def moment(self) -> None:
         if self.moments == self.at:
             self.clock.pass_s(self.jump_s)
@@ -86,8 +90,9 @@ class Engine:
     def minute(self) -> None:
         while self.runs:
             self.wave(self.runs.pop(0))
-        settler = Settler(store=self.store, settings=self.settings, clock=self.clock)
-        settle_dead_waves(settler, runs=Runs(lambda run_id: "success", settle="success"))
+        pick_up(self.settler)
+        self.moment()
+        free_lanes(self.store, will_begin=lambda run_id, kind: False)
         self.moment()
         if run_id := ring_for_rest(self.store, self.settings, clock=self.clock):
             self.runs.append(run_id)
@@ -99,12 +104,13 @@ class Engine:
         self.moment()
         made = plan(self.store, self.settings, run_id=run_id, clock=self.clock)
         self.moment()
-        if made.next_run_id:
-            self.runs.append(made.next_run_id)
+        assert not made.takers, "so few have a task each"
         for refs in made.work.values():
             for ref in refs:
                 self.task(ref.delivery_id, run_id)
-        Settler(store=self.store, settings=self.settings, clock=self.clock).wave(run_id, Ending())
+                self.settler.so_far([ref.batch_id])
+                self.moment()
+        self.settler.wave(run_id, Ending())
         self.moment()
         self.tell()
 

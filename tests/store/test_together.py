@@ -22,13 +22,15 @@ from leadcast.flow.deliver import deliverer as module
 from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.deliver.outcome import Endings
 from leadcast.flow.inbox import Accepted
-from leadcast.flow.plan import plan
 from leadcast.flow.settle import Settler
 from leadcast.integrations.base import Account, Call
 from leadcast.store.accounts import circuits as circuits_of
 from leadcast.store.accounts.tokens import StoredTokens
+from leadcast.store.batches import lanes
 from leadcast.store.database import Store, open_engine
 from leadcast.store.schema import attempts, batches, circuits, deliveries
+from tests.support.leases import living
+from tests.support.planned import plan
 
 from .conftest import AnySettings, OneSecret, Service, StoppedClock
 
@@ -217,11 +219,12 @@ def test_what_is_cancelled_while_it_is_sent_is_not_sent_again_and_the_others_are
     assert states(store, ids) == [D.RETRYING, D.CANCELLED, D.RETRYING, D.RETRYING]
 
 
-def test_what_another_run_carries_is_left_to_it(store: Store, deliverer: Deliverer, ids: list[str]) -> None:
-    with store.begin() as connection:
-        connection.execute(update(batches).where(batches.c.id == ids[2][:-2]).values(wave_id="another"))
-    service = Meeting([None] * 3, [ids[0], ids[1], ids[3]])
-    outcomes = send(deliverer, ids, service)
+def test_what_another_process_has_taken_is_left_to_it(store: Store, deliverer: Deliverer, ids: list[str]) -> None:
+    service, another = Meeting([None] * 3, [ids[0], ids[1], ids[3]]), living(store)
+    with another.of_process():
+        with store.begin() as connection:
+            lanes.take_these(connection, [ids[2]], worker_id=another.take(connection))
+        outcomes = send(deliverer, ids, service)
     assert isinstance(outcomes[2], AttemptFailed)
     assert outcomes[2].error.code == "busy"
     assert states(store, ids) == [D.DELIVERED, D.DELIVERED, D.PENDING, D.DELIVERED]
@@ -234,7 +237,7 @@ def test_of_batches_settled_together_only_what_has_ended_has_its_status(
         send(deliverer, [delivery_id], Meeting([outcome], [delivery_id]))
     settler.so_far({delivery_id[:-2] for delivery_id in ids})
     status = dict(tuple(row) for row in rows(store, batches, batches.c.id, batches.c.status))
-    assert [status[delivery_id[:-2]] for delivery_id in ids] == ["completed", "failed", "processing", "processing"]
+    assert [status[delivery_id[:-2]] for delivery_id in ids] == ["completed", "failed", "pending", "pending"]
 
 
 def test_one_whom_another_session_holds_up_holds_up_nobody(

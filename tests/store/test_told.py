@@ -13,22 +13,24 @@ from sqlalchemy import insert, select, update
 from leadcast.control.erase import Eraser, InAirflow
 from leadcast.control.retry import Retrier
 from leadcast.core.ending import Ending
-from leadcast.core.errors import CredentialsError, RejectedError, TransientError
+from leadcast.core.errors import CredentialsError, RejectedError
 from leadcast.core.model import BatchStatus, DeliveryState, Receipt
 from leadcast.core.settings import Settings
 from leadcast.flow.inbox import Accepted
 from leadcast.flow.notify import Dispatcher
-from leadcast.flow.plan import plan
 from leadcast.flow.settle import Settler
+from leadcast.flow.take_over import take_over
 from leadcast.flow.told import Moment
 from leadcast.sandbox import Sandbox, SandboxPorts
 from leadcast.store import events
+from leadcast.store.batches import lanes
 from leadcast.store.database import Store
 from leadcast.store.outbox import OutboxState
 from leadcast.store.paces import Channel
 from leadcast.store.schema import batches as batch_rows
 from leadcast.store.schema import events as event_rows
 from leadcast.store.schema import notifications
+from tests.support.planned import plan
 
 from .conftest import Service, StoppedClock
 from .dies_while_telling import real_sender
@@ -59,8 +61,11 @@ class Batches:
         """One wave: everything that is due is tried once, and settled."""
         self.waves += 1
         service = Service(answers=list(answers))
-        for delivery_id in self.ground.plan(f"w{self.waves}"):
-            self.ground.attempt(delivery_id, service, run_id=f"w{self.waves}")
+        self.ground.plan(f"w{self.waves}")
+        with self.ground.store.begin() as connection:
+            due = lanes.due(connection, "webhook", now=self.ground.deliverer.clock(), limit=100)
+        for ref in due:
+            self.ground.attempt(ref.delivery_id, service, run_id=f"w{self.waves}")
         self.ground.settler.wave(f"w{self.waves}", Ending())
 
 
@@ -159,21 +164,22 @@ def test_hooks_are_queued_where_there_are_some_and_elsewhere_not(
 ) -> None:
     accept("webhook")
     plan(store, settings, run_id="w", clock=clock)
-    die_in_mid_call(store, "w")
-    Settler(store=store, settings=settings, clock=clock, hooks={moment}).wave("w", Ending(critical="it timed out"))
+    settler = Settler(store=store, settings=settings, clock=clock, hooks={moment})
+    for _ in range(settings.max_claims):
+        die_in_mid_call(store, "w")
+        take_over(settler)
     with store.begin() as connection:
         told = connection.execute(select(notifications.c.channel, notifications.c.occasion)).all()
     assert sorted(told) == [("email", "critical"), ("hook", moment)]
 
 
 def test_a_hook_that_one_process_does_not_know_of_is_queued_by_the_next_that_settles(
-    store: Store, settings: Settings, settler: Settler, clock: StoppedClock, accept: Accept
+    store: Store, settings: Settings, settler: Settler, clock: StoppedClock, batches: Batches
 ) -> None:
-    accept("webhook")
-    plan(store, settings, run_id="w", clock=clock)
-    die_in_mid_call(store, "w")
-    Settler(store=store, settings=settings, clock=clock, hooks=()).wave("w", Ending())
-    settler.wave("w", Ending())
+    batches.accept()
+    batches.ground.settler = Settler(store=store, settings=settings, clock=clock, hooks=())
+    batches.send(REFUSED)
+    settler.wave("w1", Ending())
     with store.begin() as connection:
         told = connection.execute(select(notifications.c.occasion).order_by(notifications.c.id))
         assert list(told.scalars()) == ["failed", "then", "finally"]
@@ -238,7 +244,8 @@ def outcomes(store: Store) -> list[tuple[int, str, list[str]]]:
     return [(row.sequence, row.snapshot["status"], [d["state"] for d in row.snapshot["deliveries"]]) for row in rows]
 
 
-AWAY = TransientError("away", code="503")
+NO_RIGHT = CredentialsError("The service does not take the token (401).", code="401")
+"""What the schedule sends again, and no run by itself."""
 ALL = ("batch.partial", "finally", "partial", "then")
 
 
@@ -247,10 +254,10 @@ def test_what_is_partial_and_then_more_of_it_is_delivered_is_told_again(
 ) -> None:
     """The caller's last word would say that what has arrived since has failed."""
     batch_id = batches.accept("webhook", "webhook", callback_url="https://shop.example/done")
-    batches.send(Receipt(external_id="1"), AWAY, AWAY)
+    batches.send(Receipt(external_id="1"), NO_RIGHT, NO_RIGHT)
     clock.pass_s(3600)
     batches.retry_on_schedule()
-    batches.send(Receipt(external_id="2"), AWAY)
+    batches.send(Receipt(external_id="2"), NO_RIGHT)
     assert outcomes(store) == [
         (1, "partial", [D.DELIVERED, D.FAILED, D.FAILED]),
         (2, "partial", [D.DELIVERED, D.DELIVERED, D.FAILED]),
@@ -267,10 +274,10 @@ def test_what_fails_again_as_before_when_the_schedule_sends_it_is_not_told_again
     store: Store, clock: StoppedClock, batches: Batches
 ) -> None:
     batches.accept("webhook", callback_url="https://shop.example/done")
-    batches.send(Receipt(external_id="1"), AWAY)
+    batches.send(Receipt(external_id="1"), NO_RIGHT)
     clock.pass_s(3600)
     batches.retry_on_schedule()
-    batches.send(AWAY)
+    batches.send(NO_RIGHT)
     assert outcomes(store) == [(1, "partial", [D.DELIVERED, D.FAILED])]
 
 

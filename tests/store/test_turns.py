@@ -14,6 +14,7 @@ from sqlalchemy import text
 from leadcast.core.ending import Ending
 from leadcast.core.errors import (
     AttemptFailed,
+    CredentialsError,
     RateLimited,
     RejectedError,
     StoreError,
@@ -21,26 +22,28 @@ from leadcast.core.errors import (
     UnknownOutcome,
     Unsendable,
 )
-from leadcast.core.model import DeliveryState
+from leadcast.core.model import BatchStatus, DeliveryState
 from leadcast.core.settings import Settings
+from leadcast.engine.dags.sweep_steps import pick_up
 from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Accepted, Inbox
-from leadcast.flow.plan import plan, ring_for_rest
+from leadcast.flow.plan import ring_for_rest
 from leadcast.flow.settle import Settler
 from leadcast.integrations.telegram.settings import TelegramSettings
 from leadcast.store.accounts import circuits
-from leadcast.store.batches import claims, snapshots
+from leadcast.store.batches import ledger, snapshots
 from leadcast.store.database import Store
 from tests.support.by_hand import by_hand
+from tests.support.planned import plan
 
 from .conftest import Service, StoppedClock
-from .ground import Runs
 
 pytestmark = pytest.mark.store
 Accept = Callable[..., Accepted]
 D = DeliveryState
 LATER = RateLimited("Come back in two minutes.", retry_after_s=120)
 AWAY = TransientError("away", code="unreachable")
+REFUSED = CredentialsError("The service does not take the token (401).", code="401")
 
 
 class Other(Service):
@@ -56,9 +59,21 @@ def attempt(
         deliverer.deliver(delivery_id, integration=service, **{"last_in_run": False, "action": action, **more})
 
 
+def left_alone(accept: Accept, deliverer: Deliverer, kind: type[Service] = Service) -> None:
+    """Its account has failed five times in a row. Four of the leads have ended by it, and the fifth waits."""
+    for _ in range(5):
+        attempt(deliverer, f"{accept('telegram').batch_id}-0", kind(answers=[REFUSED]))
+
+
 def states(store: Store, batch_id: str) -> list[D]:
     with store.begin() as connection:
         return [item.state for item in snapshots.of_batch(connection, batch_id=batch_id)]
+
+
+def status(store: Store, batch_id: str) -> BatchStatus:
+    with store.begin() as connection:
+        (batch,) = snapshots.of_batches(connection, batch_ids=[batch_id])
+    return batch.status
 
 
 def ids(made: Any) -> list[str]:
@@ -75,8 +90,7 @@ def test_an_account_that_stays_away_does_not_hold_up_the_probe_of_another(
     store: Store, settings: Settings, clock: StoppedClock, accept: Accept, deliverer: Deliverer, settler: Settler
 ) -> None:
     """A has been away for hours, its circuit is open for 15 minutes at a time; B was away for a minute."""
-    for _ in range(5):
-        attempt(deliverer, f"{accept('telegram').batch_id}-0", Service(answers=[AWAY]))
+    left_alone(accept, deliverer)
     waits_for_a = [accept("telegram").batch_id for _ in range(2)]
     plan(store, settings, run_id="run-0", clock=clock)
     for batch_id in waits_for_a:
@@ -85,8 +99,7 @@ def test_an_account_that_stays_away_does_not_hold_up_the_probe_of_another(
     for _ in range(4):  # probes of A, by what comes in
         clock.pass_s(1000)
         attempt(deliverer, f"{accept('telegram').batch_id}-0", Service(answers=[AWAY]))
-    for _ in range(5):
-        attempt(deliverer, f"{accept('telegram').batch_id}-0", Other(answers=[AWAY]))
+    left_alone(accept, deliverer, Other)
     waits_for_b = accept("telegram").batch_id
     plan(store, settings, run_id="run-1", clock=clock)
     attempt(deliverer, f"{waits_for_b}-0", Other())
@@ -99,24 +112,27 @@ def test_an_account_that_stays_away_does_not_hold_up_the_probe_of_another(
     assert len(ids(made)) == 1, "nobody tries B, though its time is over"
 
 
-def test_one_whose_batch_is_busy_does_not_hold_up_the_probe_of_its_account(
-    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, deliverer: Deliverer, settler: Settler
+def test_one_is_the_probe_of_its_account_while_another_of_its_batch_is_being_sent(
+    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, deliverer: Deliverer
 ) -> None:
-    """The one that has waited longest stands in a batch whose run is still at work on another of its deliveries."""
-    for _ in range(5):
-        attempt(deliverer, f"{accept('telegram').batch_id}-0", Service(answers=[AWAY]))
-    longest, other = accept("telegram", "webhook").batch_id, accept("telegram").batch_id
+    # they wait from the same moment, so the one of the lower id goes first
+    first, other = sorted(accept("telegram", "webhook").batch_id for _ in range(2))
     plan(store, settings, run_id="run-1", clock=clock)
-    attempt(deliverer, f"{longest}-0", Service(), run_id="run-1")
+    over = CredentialsError("The subscription is over (244).", code="244", for_all=True)
+    attempt(deliverer, f"{first}-0", Service(answers=[over]), run_id="run-1", asked=False)
+    attempt(deliverer, f"{other}-0", Service(), run_id="run-1", asked=False)
+    assert states(store, first) == [D.RETRYING, D.PENDING]
     clock.pass_s(settings.circuit_open_s)
-    attempt(deliverer, f"{accept('telegram').batch_id}-0", Service(answers=[AWAY]))  # a probe that fails
-    attempt(deliverer, f"{other}-0", Service(), run_id="run-1")
-    for batch_id in (longest, other):  # the webhook of the first is still to be begun: its pool is full
-        settler.so_far([batch_id])
-    plan(store, settings, run_id="run-2", clock=clock)  # takes what else is there, and lets it go
-    settler.wave("run-2", Ending())
-    clock.pass_s(settings.circuit_open_s * 2)
-    assert ring_for_rest(store, settings, clock=clock) is not None, "nobody is the probe for as long as run-1 takes"
+    probes: list[list[str]] = []
+
+    def look() -> None:
+        made = plan(store, settings, run_id="run-2", clock=clock)
+        probes.append([ref.delivery_id for ref in made.work["telegram"]])
+        attempt(deliverer, f"{first}-0", Service(), run_id="run-2", asked=False)
+
+    attempt(deliverer, f"{first}-1", Other(while_sending=look), run_id="run-1", asked=False)
+    assert probes == [[f"{first}-0"]]
+    assert states(store, first) == [D.DELIVERED, D.DELIVERED]
 
 
 def test_a_person_who_clears_what_was_never_begun_has_it_sent_by_the_run_that_is_cleared(
@@ -134,38 +150,41 @@ def test_a_person_who_clears_what_was_never_begun_has_it_sent_by_the_run_that_is
     assert states(store, batch_id) == [D.DELIVERED], "refused: 'To send it again, clear its task.'"
 
 
-def test_a_cleared_task_that_finds_the_batch_held_by_another_run_is_sent_afterwards(
+def test_a_cleared_task_is_sent_at_once_while_another_run_sends_the_rest_of_its_batch(
     store: Store, settings: Settings, clock: StoppedClock, accept: Accept, deliverer: Deliverer, settler: Settler
 ) -> None:
     batch_id = accept("webhook", "amocrm").batch_id
     plan(store, settings, run_id="run-1", clock=clock)
     attempt(deliverer, f"{batch_id}-0", Service(answers=[RejectedError("no")]), run_id="run-1", asked=False)
     attempt(deliverer, f"{batch_id}-1", Service(answers=[LATER]), run_id="run-1", asked=False)
-    settler.so_far([batch_id])
     settler.wave("run-1", Ending())
     clock.pass_s(200)
-    plan(store, settings, run_id="run-2", clock=clock)  # now run-2 has it
-    # a person clears deliver_webhook in run-1: try 2, max_tries 3; it is told to come back in 10 s
-    attempt(deliverer, f"{batch_id}-0", Service(), run_id="run-1", asked=was_cleared(3))
-    attempt(deliverer, f"{batch_id}-1", Service(), run_id="run-2", asked=False)
+    assert ids(plan(store, settings, run_id="run-2", clock=clock)) == [f"{batch_id}-1"]
+    cleared = Service()
+
+    def clear() -> None:  # a person clears deliver_webhook in run-1: try 2, max_tries 3
+        attempt(deliverer, f"{batch_id}-0", cleared, run_id="run-1", asked=was_cleared(3))
+        settler.wave("run-1", Ending())
+
+    attempt(deliverer, f"{batch_id}-1", Service(while_sending=clear), run_id="run-2", asked=False)
+    assert len(cleared.got) == 1
     settler.so_far([batch_id])
-    settler.wave("run-2", Ending())
-    clock.pass_s(10)
-    attempt(deliverer, f"{batch_id}-0", Service(), run_id="run-1", asked=was_cleared(3), last_in_run=False)
-    assert states(store, batch_id) == [D.DELIVERED, D.DELIVERED], "it waited until run-2 was through, and was refused"
+    assert status(store, batch_id) is BatchStatus.COMPLETED
 
 
-def test_the_sweep_survives_a_batch_that_was_given_back_and_adopted(
+def test_what_a_late_task_of_a_run_that_has_ended_has_begun_goes_on_in_another(
     store: Store, settings: Settings, clock: StoppedClock, accept: Accept, deliverer: Deliverer, settler: Settler
 ) -> None:
-    from leadcast.engine.dags.sweep_steps import settle_dead_waves
-
     batch_id = accept("webhook").batch_id
     plan(store, settings, run_id="run-1", clock=clock)
-    settler.wave("run-1", Ending(requeue_begun=True))  # `started_at` is empty again
-    attempt(deliverer, f"{batch_id}-0", Service(answers=[TransientError("503")]), run_id="run-1")
+    settler.wave("run-1", Ending(critical="the run timed out"))
+    assert status(store, batch_id) is BatchStatus.PENDING, "nothing of it has begun"
+    attempt(deliverer, f"{batch_id}-0", Service(answers=[TransientError("503")]), run_id="run-1", asked=False)
+    assert status(store, batch_id) is BatchStatus.PROCESSING
     clock.pass_s(3600)
-    settle_dead_waves(settler, runs=Runs(lambda run_id: None))
+    pick_up(settler)
+    assert states(store, batch_id) == [D.RETRYING], "nobody has died"
+    assert ids(plan(store, settings, run_id="run-2", clock=clock)) == [f"{batch_id}-0"]
 
 
 def test_a_cleared_task_whose_first_try_met_a_store_that_was_away_is_sent_by_the_second(
@@ -182,10 +201,10 @@ def test_a_cleared_task_whose_first_try_met_a_store_that_was_away_is_sent_by_the
     attempt(deliverer, f"{batch_id}-0", Service(answers=[RejectedError("no")]), run_id="run-1", asked=False)
     with monkeypatch.context() as patch, suppress(StoreError):
 
-        def away(*_: Any, **__: Any) -> bool:
+        def away(*_: Any, **__: Any) -> object:
             raise StoreError("away for a moment")
 
-        patch.setattr(claims, "ensure_claim", away)
+        patch.setattr(ledger, "due_all", away)
         attempt(deliverer, f"{batch_id}-0", Service(), run_id="run-1", asked=was_cleared(3))
     attempt(deliverer, f"{batch_id}-0", Service(), run_id="run-1", asked=was_cleared(3))  # Airflow's own retry
     assert states(store, batch_id) == [D.DELIVERED]
@@ -208,8 +227,7 @@ def test_what_a_person_has_decided_to_send_again_is_not_held_after_a_429(
 def test_those_that_have_tried_an_account_end_when_they_were_put_off_for_long_and_the_others_wait_on(
     store: Store, settings: Settings, clock: StoppedClock, accept: Accept, deliverer: Deliverer, settler: Settler
 ) -> None:
-    for _ in range(5):
-        attempt(deliverer, f"{accept('telegram').batch_id}-0", Service(answers=[AWAY]))
+    left_alone(accept, deliverer)
     waiting = [accept("telegram").batch_id for _ in range(40)]
     plan(store, settings, run_id="run-0", clock=clock)
     for batch_id in waiting:
@@ -237,8 +255,7 @@ def test_those_that_have_tried_an_account_end_when_they_were_put_off_for_long_an
 def test_a_probe_that_we_refuse_ourselves_leaves_the_turn_to_the_next(
     store: Store, settings: Settings, clock: StoppedClock, accept: Accept, deliverer: Deliverer
 ) -> None:
-    for _ in range(5):
-        attempt(deliverer, f"{accept('telegram').batch_id}-0", Service(answers=[AWAY]))
+    left_alone(accept, deliverer)
     clock.pass_s(settings.circuit_open_s)
     attempt(deliverer, f"{accept('telegram').batch_id}-0", Service(answers=[Unsendable("No chat.")]))
     following = accept("telegram").batch_id
@@ -246,13 +263,13 @@ def test_a_probe_that_we_refuse_ourselves_leaves_the_turn_to_the_next(
     assert states(store, following) == [D.DELIVERED], "left alone for timeout_s more, and the service was not asked"
 
 
-def test_of_many_that_were_let_go_at_one_moment_one_has_the_turn(store: Store, settings: Settings) -> None:
+def test_of_many_that_are_due_at_one_moment_one_has_the_turn(store: Store, settings: Settings) -> None:
     """An account has closed and let all go at one moment, then opened again: 800 with one `next_attempt_at`."""
     with store.begin() as connection:
         connection.execute(
             text(
-                "INSERT INTO batches (id, lead_id, lead, status, priority, body_sha256, wave_id, let_go, claims) "
-                "SELECT 'b' || i, 'x', '{}', 'processing', 1, 'x', 'old', true, 1 FROM generate_series(1, 800) i"
+                "INSERT INTO batches (id, lead_id, lead, status, priority, body_sha256, wave_id) "
+                "SELECT 'b' || i, 'x', '{}', 'processing', 1, 'x', 'old' FROM generate_series(1, 800) i"
             )
         )
         connection.execute(

@@ -1,4 +1,4 @@
-"""What waits: no run holds it, no wave takes what another has, none is sent twice, and each has its end."""
+"""What waits: no run holds it, any may send it, none is sent twice, and each has its end."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from sqlalchemy import func, select, update
 from leadcast.core.ending import Ending
 from leadcast.core.errors import (
     AttemptFailed,
+    CredentialsError,
     Gone,
     Postponed,
     RateLimited,
@@ -25,20 +26,23 @@ from leadcast.core.errors import (
     UnknownOutcome,
 )
 from leadcast.core.limits import Limit
-from leadcast.core.model import BatchStatus, DeliveryState
+from leadcast.core.model import DeliveryState
 from leadcast.core.settings import Settings
+from leadcast.flow import plan as flow_plan
 from leadcast.flow.deliver import account_watch
 from leadcast.flow.deliver.deliverer import Deliverer
 from leadcast.flow.inbox import Accepted
-from leadcast.flow.plan import plan, ring_for_rest
+from leadcast.flow.plan import ring_for_rest
 from leadcast.flow.settle import Settler
+from leadcast.flow.take_over import DIED, take_over
 from leadcast.store.accounts import circuits
 from leadcast.store.accounts.circuits import AccountRef
 from leadcast.store.accounts.limits import StoredLimits
-from leadcast.store.batches import snapshots
+from leadcast.store.batches import lanes, snapshots
 from leadcast.store.database import Store
 from leadcast.store.schema import batches, deliveries, limits, notifications
 from tests.support.by_hand import by_hand
+from tests.support.planned import plan
 
 from .conftest import Service, StoppedClock, waits_or_ends
 from .test_deliver import die_in_mid_air
@@ -112,33 +116,36 @@ def two_that_wait(
         attempt(deliverer, f"{batch_id}-{index}", Service(answers=[LATER]))
     settler.wave("run-1", Ending())
     clock.pass_s(200)
-    assert ids(plan(store, settings, run_id="run-2", clock=clock)) == [f"{batch_id}-0", f"{batch_id}-1"]
     return batch_id
 
 
-def test_a_wave_keeps_a_batch_whose_other_delivery_it_has_still_to_begin(
+def test_while_a_task_is_to_come_for_the_other_delivery_of_a_batch_nobody_rings_for_it(
     store: Store, settings: Settings, clock: StoppedClock, accept: Accept, deliverer: Deliverer, settler: Settler
 ) -> None:
     batch_id = two_that_wait(store, settings, clock, accept, deliverer, settler)
-    attempt(deliverer, f"{batch_id}-0", Service())
+    made = flow_plan.plan(store, settings, run_id="run-2", clock=clock)
+    assert ids(made) == [f"{batch_id}-0", f"{batch_id}-1"]
+    attempt(deliverer, f"{batch_id}-0", Service(), run_id="run-2")
     settler.so_far([batch_id])
-    assert row(store, batch_id).wave_id == "run-2"
     assert ring_for_rest(store, settings, clock=clock) is None
+    with store.begin() as connection:
+        lanes.begin(connection, "telegram", run_id="run-2")  # and its worker dies before it has sent anything
+    assert ring_for_rest(store, settings, clock=clock) is not None
 
 
-def test_two_waves_with_one_batch_send_a_held_telegram_twice(
+def test_a_held_telegram_that_is_due_in_two_waves_is_sent_once(
     store: Store, settings: Settings, clock: StoppedClock, accept: Accept, deliverer: Deliverer, settler: Settler
 ) -> None:
     batch_id = two_that_wait(store, settings, clock, accept, deliverer, settler)
-    attempt(deliverer, f"{batch_id}-0", Service())
-    settler.so_far([batch_id])
+    plan(store, settings, run_id="run-2", clock=clock)
     third = plan(store, settings, run_id="run-3", clock=clock)
+    assert f"{batch_id}-1" in ids(third), "both waves have a task for it"
     telegram = Service(answers=[UnknownOutcome("no answer")])
-    attempt(deliverer, f"{batch_id}-1", telegram)  # the task of run-2
+    attempt(deliverer, f"{batch_id}-1", telegram, run_id="run-2", asked=False)
     settler.so_far([batch_id])
-    for delivery_id in ids(third):
-        attempt(deliverer, delivery_id, telegram)
+    attempt(deliverer, f"{batch_id}-1", telegram, run_id="run-3", asked=False)
     assert len(telegram.got) == 1
+    assert states(store, batch_id)[1] is D.UNKNOWN
 
 
 @pytest.mark.parametrize("asked_s", [0, -1, 0.2])
@@ -180,18 +187,25 @@ def test_all_who_go_there_leave_a_service_alone_that_asks_for_nothing(
     assert slept[-1] > 0.5
 
 
-def test_two_waves_with_one_batch_give_it_a_final_status_while_one_still_works_on_it(
-    store: Store, settings: Settings, clock: StoppedClock, accept: Accept, deliverer: Deliverer, settler: Settler
+@pytest.mark.parametrize("ended", ["run-1", "run-2"])
+def test_a_batch_of_two_waves_has_no_final_status_while_one_still_works_on_it(
+    store: Store,
+    settings: Settings,
+    clock: StoppedClock,
+    accept: Accept,
+    deliverer: Deliverer,
+    settler: Settler,
+    ended: str,
 ) -> None:
     batch_id = two_that_wait(store, settings, clock, accept, deliverer, settler)
-    attempt(deliverer, f"{batch_id}-0", Service())
+    plan(store, settings, run_id="run-2", clock=clock)
+    attempt(deliverer, f"{batch_id}-0", Service(), run_id="run-2")
     settler.so_far([batch_id])
-    plan(store, settings, run_id="run-3", clock=clock)
-    # run-2 makes its next attempt in 20 s
-    attempt(deliverer, f"{batch_id}-1", Service(answers=[TransientError("503", code="503")]))
+    # run-3 makes its next attempt in 20 s
+    attempt(deliverer, f"{batch_id}-1", Service(answers=[TransientError("503", code="503")]), run_id="run-3")
     assert states(store, batch_id)[1] is D.RETRYING
-    settler.wave("run-3", Ending())  # say, its run was marked failed
-    assert not BatchStatus(row(store, batch_id).status).is_final
+    settler.wave(ended, Ending())  # say, its run was marked failed
+    assert row(store, batch_id).status == "processing"
 
 
 @pytest.fixture
@@ -206,7 +220,8 @@ def partial_after_two_runs(
     settler.wave("run-1", Ending())
     clock.pass_s(200)
     plan(store, settings, run_id="run-2", clock=clock)
-    attempt(deliverer, f"{batch_id}-1", Service())
+    attempt(deliverer, f"{batch_id}-1", Service(), run_id="run-2")
+    settler.so_far([batch_id])  # as the operator does
     settler.wave("run-2", Ending())
     return batch_id
 
@@ -217,8 +232,7 @@ def test_an_old_runs_cleared_task_counts_for_the_status(
     batch_id = partial_after_two_runs
     assert row(store, batch_id).status == "partial"
     # a person mends it and clears deliver_webhook where it failed: in run-1; settle is cleared with it
-    attempt(deliverer, f"{batch_id}-0", Service())
-    settler.so_far([batch_id])
+    attempt(deliverer, f"{batch_id}-0", Service(), run_id="run-1")
     settler.wave("run-1", Ending())
     assert states(store, batch_id) == [D.DELIVERED, D.DELIVERED]
     assert row(store, batch_id).status == "completed"
@@ -233,51 +247,54 @@ def test_an_old_runs_cleared_task_that_has_to_wait_is_carried_on(
     partial_after_two_runs: str,
 ) -> None:
     batch_id = partial_after_two_runs
-    attempt(deliverer, f"{batch_id}-0", Service(answers=[LATER]))  # cleared in run-1
-    settler.so_far([batch_id])
+    attempt(deliverer, f"{batch_id}-0", Service(answers=[LATER]), run_id="run-1")  # cleared in run-1
     settler.wave("run-1", Ending())
+    assert row(store, batch_id).status == "processing"
     clock.pass_s(86400)
     assert ring_for_rest(store, settings, clock=clock) is not None, f"{states(store, batch_id)} waits for ever"
 
 
-def test_what_was_critical_before_it_waited_is_told(
+def test_what_was_critical_while_another_of_its_batch_waited_is_told_with_its_end(
     store: Store, settings: Settings, clock: StoppedClock, accept: Accept, deliverer: Deliverer, settler: Settler
 ) -> None:
     batch_id = accept("webhook", "amocrm").batch_id
     plan(store, settings, run_id="run-1", clock=clock)
     attempt(deliverer, f"{batch_id}-1", Service(answers=[LATER]))
-    die_in_mid_air(store, f"{batch_id}-0", clock)
-    settler.wave("run-1", Ending(critical="the run timed out"))
-    assert row(store, batch_id).critical == "the run timed out"
+    for _ in range(settings.max_claims):
+        die_in_mid_air(store, f"{batch_id}-0", clock)
+        take_over(settler)
+    settler.wave("run-1", Ending())
+    assert states(store, batch_id) == [D.FAILED, D.RETRYING]
+    assert row(store, batch_id).critical == DIED
     clock.pass_s(200)
     plan(store, settings, run_id="run-2", clock=clock)
     attempt(deliverer, f"{batch_id}-1", Service())
-    settler.wave("run-2", Ending())
+    settler.so_far([batch_id])
     with store.begin() as connection:
         told = list(
             connection.execute(select(notifications.c.occasion).where(notifications.c.batch_id == batch_id)).scalars()
         )
-    assert row(store, batch_id).critical == "the run timed out"
+    assert (row(store, batch_id).status, row(store, batch_id).critical) == ("partial", DIED)
     assert "catch" in told
 
 
-def test_what_no_wave_can_carry_ends_after_give_up(
+def test_what_no_task_has_tried_since_ends_at_the_first_try_after_give_up(
     store: Store, settings: Settings, clock: StoppedClock, accept: Accept, deliverer: Deliverer, settler: Settler
 ) -> None:
-    """Its integration was uninstalled meanwhile (or plan fails for ever): no task, no attempt, no end."""
+    """Its pool was full, or its queue had no workers: wave after wave ends before its task has begun."""
     batch_id = accept("webhook").batch_id
     plan(store, settings, run_id="run-0", clock=clock)
     attempt(deliverer, f"{batch_id}-0", Service(answers=[LATER]))
     settler.wave("run-0", Ending())
-    waves = 0
     for number in range(1, 10):
         clock.pass_s(settings.give_up_after_s)
-        if ring_for_rest(store, settings, clock=clock) is None:
-            break
-        waves += 1
-        plan(store, settings, run_id=f"run-{number}", clock=clock)  # the DAG has no operator of this type
+        assert ring_for_rest(store, settings, clock=clock) is not None
+        assert ids(plan(store, settings, run_id=f"run-{number}", clock=clock)) == [f"{batch_id}-0"]
         settler.wave(f"run-{number}", Ending())
-    assert BatchStatus(row(store, batch_id).status).is_final, f"{waves} waves for nothing"
+    assert states(store, batch_id) == [D.RETRYING], "nobody has tried it, so nothing is known of it"
+    attempt(deliverer, f"{batch_id}-0", Service(answers=[LATER]), asked=False)
+    settler.so_far([batch_id])
+    assert row(store, batch_id).status == "failed"
 
 
 def test_a_429_that_cannot_be_noted_for_all_is_still_a_429(
@@ -442,7 +459,7 @@ def test_a_delivery_that_meets_an_open_circuit_while_it_closes_does_not_sleep_on
     assert due_at == clock()
 
 
-def test_no_wave_claims_a_batch_that_an_old_runs_cleared_task_works_on(
+def test_no_wave_has_a_task_for_what_an_old_runs_cleared_task_is_sending(
     store: Store, settings: Settings, clock: StoppedClock, accept: Accept, deliverer: Deliverer, settler: Settler
 ) -> None:
     batch_id = accept("webhook").batch_id
@@ -463,8 +480,8 @@ def test_a_wave_whose_plan_failed_is_told_of_though_its_batches_wait(
     attempt(deliverer, f"{batch_id}-0", Service(answers=[LATER]))
     settler.wave("run-1", Ending())
     clock.pass_s(200)
-    plan(store, settings, run_id="run-2", clock=clock)  # claims; then writing the lists fails three times
-    settler.wave("run-2", Ending(critical="the plan of the wave failed", requeue_begun=True))
+    plan(store, settings, run_id="run-2", clock=clock)  # then writing the lists fails three times
+    settler.wave("run-2", Ending(critical="the plan of the wave failed"))
     with store.begin() as connection:
         told = list(connection.execute(select(notifications.c.occasion)).scalars())
     assert "critical" in told
@@ -525,8 +542,9 @@ def test_of_those_that_wait_for_an_account_one_goes_ahead_and_then_another(
 ) -> None:
     """A lead that fails whatever happens must not be the only one that is ever tried."""
     away = TransientError("away", code="unreachable")
-    for _ in range(5):
-        attempt(deliverer, f"{accept('telegram').batch_id}-0", Service(answers=[away]))
+    for _ in range(5):  # four of them have failed for good, and the fifth waits, too
+        refused = CredentialsError("The service does not take the token (401).", code="401")
+        attempt(deliverer, f"{accept('telegram').batch_id}-0", Service(answers=[refused]))
     waiting = {accept("telegram").batch_id for _ in range(4)}
     plan(store, settings, run_id="run-0", clock=clock)
     for batch_id in waiting:
@@ -541,28 +559,33 @@ def test_of_those_that_wait_for_an_account_one_goes_ahead_and_then_another(
             (open_one,) = circuits.listing(connection)
         assert open_one.until is not None
         clock.pass_s((open_one.until - clock()).total_seconds())
-        made = plan(store, settings, run_id=f"run-{number}", clock=clock)
-        assert made.next_run_id is None, "nor does the next one go ahead while this one has not been tried yet"
-        (probe,) = ids(made)
+        (probe,) = ids(plan(store, settings, run_id=f"run-{number}", clock=clock))
+        beside = plan(store, settings, run_id=f"beside-{number}", clock=clock)
+        assert ids(beside) == [probe], "nor does the next one go ahead while this one has not been tried yet"
         tried.append(probe)
         attempt(deliverer, probe, Service(answers=[away]), asked=False)
         settler.wave(f"run-{number}", Ending())
     assert len(set(tried)) == len(tried)
 
 
-def test_a_task_of_an_old_run_waits_while_another_run_works_on_the_batch(
+def test_a_task_of_an_old_run_waits_while_another_run_sends_its_delivery_and_not_for_others_of_its_batch(
     store: Store, settings: Settings, clock: StoppedClock, accept: Accept, deliverer: Deliverer
 ) -> None:
     batch_id = accept("webhook", "amocrm").batch_id
     plan(store, settings, run_id="run-2", clock=clock)
-    with pytest.raises(AttemptFailed, match="Another run") as busy:
-        deliverer.deliver(
-            f"{batch_id}-0", integration=Service(), last_in_run=False, action=by_hand(deliverer), run_id="run-1"
-        )
-    assert busy.value.retry_in_s is not None
-    deliverer.deliver(
-        f"{batch_id}-0", integration=Service(), last_in_run=False, action=by_hand(deliverer), run_id="run-2"
-    )
+    old = partial(deliverer.deliver, last_in_run=False, action=by_hand(deliverer), run_id="run-1")
+    waits: list[float | None] = []
+
+    def meanwhile() -> None:
+        with pytest.raises(AttemptFailed, match="still on its way") as busy:
+            old(f"{batch_id}-0", integration=Service())
+        waits.append(busy.value.retry_in_s)
+        old(f"{batch_id}-1", integration=Service())
+
+    deliverer.deliver(f"{batch_id}-0", integration=Service(while_sending=meanwhile), last_in_run=False, run_id="run-2")
+    assert waits
+    assert None not in waits, "what a person wants, it comes back for"
+    assert states(store, batch_id) == [D.DELIVERED, D.DELIVERED]
 
 
 def test_what_has_ended_is_started_again_by_a_person_and_by_nobody_else(

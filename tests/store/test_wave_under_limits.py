@@ -1,4 +1,4 @@
-"""A wave of 80 leads to each service that publishes limits, carried by several processes at once: none meets a 429."""
+"""80 leads to each service that publishes limits, sent by several processes at once: none meets a 429."""
 
 from __future__ import annotations
 
@@ -10,25 +10,29 @@ from multiprocessing import get_context
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import exists, select, text
 
-from leadcast.core.errors import AttemptFailed
+from leadcast.core.model import DeliveryState
 from leadcast.core.settings import Settings
+from leadcast.flow.deliver.chunk import Chunk, Part
 from leadcast.flow.deliver.deliverer import Deliverer
+from leadcast.flow.deliver.worker import Worker
 from leadcast.flow.inbox import Inbox
-from leadcast.flow.plan import plan
 from leadcast.integrations import registry
 from leadcast.sandbox import Sandbox, SandboxPorts
 from leadcast.store.accounts.tokens import StoredTokens
 from leadcast.store.database import Store, open_engine
+from leadcast.store.schema import deliveries
 from leadcast.store.sealing import Sealer
-from tests.support.by_hand import by_hand
+from tests.support.planned import plan
 
 pytestmark = pytest.mark.store
 LEADS = 80
 """A call each, and more than any of them takes at once: Bitrix24 50, and then two a second."""
 CHATS = 10
 PROCESSES_EACH = 2
+PAUSE_S = 0.5
+"""From one task to the next."""
 LONGEST_S = 300
 ENFORCED: dict[str, dict[str, Any]] = {
     "amocrm": {"requests_per_second": 7, "block_after_429": 3},
@@ -51,8 +55,9 @@ def strict() -> Iterator[Sandbox]:
         yield sandbox
 
 
-def carry(store_url: str, key: str, base_urls: dict[str, str], kind: str, delivery_ids: list[str]) -> int:
-    """What a worker does, without Airflow: attempts, and pauses where it is told to. How many deliveries it made."""
+def carry(store_url: str, key: str, base_urls: dict[str, str], kind: str) -> int:
+    """What a worker does, without Airflow: one task after the other takes what is due in its lane, until nothing is
+    open. How many deliveries it made."""
     settings = Settings.of({**base_urls, "allowed_networks": "127.0.0.0/8"})
     store = Store(open_engine(store_url), Sealer(key))
     integration = registry.get(kind)
@@ -65,20 +70,27 @@ def carry(store_url: str, key: str, base_urls: dict[str, str], kind: str, delive
         tokens=StoredTokens(store),
         hide=lambda secret: None,
     )
-    until = time.monotonic() + LONGEST_S
-    waiting, made = [(0.0, item) for item in delivery_ids], 0
-    while waiting and time.monotonic() < until:
-        due_at, delivery_id = min(waiting)
-        waiting.remove((due_at, delivery_id))
-        time.sleep(max(0.0, due_at - time.monotonic()))
-        try:
-            deliverer.deliver(delivery_id, integration=integration, last_in_run=False, action=by_hand(deliverer))
-            made += 1
-        except AttemptFailed as failed:
-            if failed.retry_in_s is not None:
-                waiting.append((time.monotonic() + failed.retry_in_s, delivery_id))
+    until, made = time.monotonic() + LONGEST_S, 0
+    while is_open(store, kind) and time.monotonic() < until:
+        worker = deliverer.new_worker(sends_many=True)
+
+        def send(part: Part, by: Worker = worker) -> None:
+            deliverer.deliver(part.delivery_id, integration=integration, last_in_run=False, run_id="wave", by=by)
+
+        chunk = Chunk([], send, at_once=settings.delivering(kind).at_once, lane=worker.lane(kind))
+        with worker.lease.of_process():
+            chunk.run()
+        made += chunk.end().arrived
+        time.sleep(PAUSE_S)
     store.engine.dispose()
     return made
+
+
+def is_open(store: Store, kind: str) -> bool:
+    """Whether something is still to be sent there."""
+    to_send = deliveries.c.state.in_([DeliveryState.PENDING, DeliveryState.RETRYING])
+    with store.begin() as connection:
+        return bool(connection.execute(select(exists().where(deliveries.c.type == kind, to_send))).scalar())
 
 
 def test_eighty_leads_at_once_meet_no_429(store: Store, postgres_url: str, fernet_key: str, strict: Sandbox) -> None:
@@ -88,21 +100,15 @@ def test_eighty_leads_at_once_meet_no_429(store: Store, postgres_url: str, ferne
         integrations = [{"type": "amocrm"}, {"type": "bitrix24"}, chat]
         lead = {"name": f"Анна {number}"}
         inbox.accept({"lead_id": number, "lead": lead, "integrations": integrations, "credentials": CREDENTIALS})
-    work = plan(store, Settings(wave_max_batches=LEADS), run_id="wave").work
+    made_plan = plan(store, Settings(), run_id="wave")
+    assert {kind: takers.due for kind, takers in made_plan.takers.items()} == dict.fromkeys(ENFORCED, LEADS)
     base_urls = {f"{kind}_base_url": getattr(strict, f"{kind}_url") for kind in ENFORCED}
 
     with ProcessPoolExecutor(len(ENFORCED) * PROCESSES_EACH, mp_context=get_context("spawn")) as pool:
         jobs = [
-            pool.submit(
-                carry,
-                postgres_url,
-                fernet_key,
-                base_urls,
-                kind,
-                [ref.delivery_id for ref in refs][part::PROCESSES_EACH],
-            )
-            for kind, refs in work.items()
-            for part in range(PROCESSES_EACH)
+            pool.submit(carry, postgres_url, fernet_key, base_urls, kind)
+            for kind in ENFORCED
+            for _ in range(PROCESSES_EACH)
         ]
         made = sum(job.result() for job in jobs)
 

@@ -154,6 +154,15 @@ def test_a_sentence_within_a_sentence_is_translated_too() -> None:
     ("english", "russian"),
     [
         (
+            "the run timed out. Deliveries that it leaves: 3. A later run sends them.",
+            "превышено время выполнения запуска. Отправок, которые он оставил: 3. "
+            "Их выполнит один из следующих запусков.",
+        ),
+        (
+            "the run timed out. A later run sends what is due.",
+            "превышено время выполнения запуска. Всё, чему пришёл срок, отправит один из следующих запусков.",
+        ),
+        (
             "integrations.0.settings.emails: there is no such field here; it belongs to credentials.email",
             "integrations.0.settings.emails: здесь такого поля нет; его место в credentials.email",
         ),

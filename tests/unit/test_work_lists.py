@@ -1,4 +1,4 @@
-"""Which delivery a mapped task of a run has, also once its plan was run again."""
+"""What a mapped task of a run is for, also once its plan was run again."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from leadcast.core.errors import AttemptFailed, TransientError
+from leadcast.core.errors import AttemptFailed, NotBegun, TransientError
 from leadcast.engine.dags import work_lists
-from leadcast.flow.deliver.chunk import ChunkEnd
+from leadcast.flow.deliver.chunk import ChunkEnd, Part
+from leadcast.flow.plan import Plan, Takers
 from leadcast.integrations import registry
-from leadcast.store.batches.claims import Ref
+from leadcast.store.batches.lanes import Ref
 
 
 def context(states: Mapping[str, str | None], lists: Mapping[str, Sequence[str]]) -> Any:
@@ -22,22 +23,26 @@ def context(states: Mapping[str, str | None], lists: Mapping[str, Sequence[str]]
         (task_id,) = task_ids
         return {run_ids[0]: {name: state for name, state in states.items() if name.startswith(task_id)}}
 
-    def pulled(task_ids: str) -> list[dict[str, Any]] | None:
+    def pulled(task_ids: str, key: str = "return_value") -> list[Any] | None:
+        if key == work_lists.OWN:
+            return [delivery_id for listed in lists.values() for task in listed for delivery_id in task.split()]
         return work(*lists[task_ids]) if task_ids in lists else None
 
     return {"run_id": "w", "ti": SimpleNamespace(get_task_states=states_of, xcom_pull=pulled)}
 
 
-def work(*chunks: str) -> list[dict[str, Any]]:
-    """Chunks, each of these deliveries."""
-    return [{"parts": [{"delivery_id": part} for part in chunk.split()], "label": chunk} for chunk in chunks]
+MANY = ""
+"""Stands for a task that is for whatever is due."""
 
 
-def planned_again(
-    states: Mapping[str, str | None], *, had: Sequence[str], found: Sequence[str], at_most: int = 1000
-) -> list[str]:
+def work(*tasks: str) -> list[dict[str, Any]]:
+    """What tasks are for, each for these deliveries."""
+    return [{"parts": [{"delivery_id": part} for part in task.split()], "label": task} for task in tasks]
+
+
+def planned_again(states: Mapping[str, str | None], *, had: Sequence[str], found: Sequence[str]) -> list[str]:
     lists = {work_lists.stub_of(kind): work() for kind in registry.types()} | {"in_telegram": work(*found)}
-    work_lists.keep_places(context(states, {"in_telegram": had}), lists, at_most=at_most)
+    work_lists.keep_places(context(states, {"in_telegram": had}), lists)
     return [" ".join(part["delivery_id"] for part in item["parts"]) for item in lists["in_telegram"]]
 
 
@@ -62,61 +67,74 @@ def test_where_no_task_is_under_way_the_list_is_what_plan_has_found(states: dict
     assert planned_again(states, had=["a", "b"], found=["c", "b"]) == ["c", "b"]
 
 
-def test_there_are_never_more_than_airflow_maps_over() -> None:
-    states = {"deliver_telegram_0": "success"}
-    assert planned_again(states, had=["a", "b"], found=["c", "d"], at_most=3) == ["a", "b", "c"]
+@pytest.mark.parametrize("state", ["success", "running"])
+def test_a_task_that_was_made_for_whatever_is_due_keeps_its_place_too(state: str) -> None:
+    states = {"deliver_telegram_0": state, "deliver_telegram_1": state}
+    assert planned_again(states, had=["a", MANY], found=["a", "b", MANY]) == ["a", MANY, "b", MANY]
+
+
+def marked(of_run: Any, *, ended: Sequence[str] = ()) -> set[str]:
+    return work_lists.marked_as_done(of_run, still_open=lambda ids: set(ids) - set(ended))
 
 
 def test_a_task_speaks_for_its_own_delivery() -> None:
     states = {"deliver_telegram_0": "success", "deliver_telegram_1": "failed", "deliver_telegram_10": "skipped"}
     ids = [f"d{index}" for index in range(12)]
     of_run = context(states, {"in_telegram": ids})
-    assert work_lists.marked_as_done(of_run) == {"d0"}
-    assert work_lists.failed(of_run) == {"d1"}, "not what came to the list later, and has no task"
+    assert marked(of_run) == {"d0"}, "not what came to the list later, and has no task"
 
 
-@pytest.mark.parametrize(("state", "blamed"), [("upstream_failed", {"a"}), ("failed", {"a"}), ("skipped", set())])
-def test_where_no_tasks_could_be_made_all_that_were_to_be_made_have_failed(state: str, blamed: set[str]) -> None:
-    assert work_lists.failed(context({"deliver_telegram": state}, {"in_telegram": ["a"]})) == blamed
+def test_what_has_ended_nobody_has_marked() -> None:
+    states = {"deliver_telegram_0": "success", "deliver_telegram_1": "success"}
+    assert marked(context(states, {"in_telegram": ["a", "b"]}), ended=["a"]) == {"b"}
+
+
+@pytest.mark.parametrize("state", ["success", "skipped", "upstream_failed"])
+def test_where_no_task_could_be_made_none_has_been_marked(state: str) -> None:
+    assert marked(context({"deliver_telegram": state}, {"in_telegram": ["a"]})) == set()
 
 
 def refs(count: int) -> list[Ref]:
     return [Ref(f"d{number}", f"b{number}", f"lead-{number}", "telegram") for number in range(count)]
 
 
-@pytest.mark.parametrize("count", [0, 1, 4, 5, 49, 50, 51, 100, 101, 1000])
-def test_the_chunks_of_a_list_are_all_of_it_once_in_its_order(count: int) -> None:
-    chunks = work_lists.chunks(refs(count), "telegram")
-    parts = [(part["delivery_id"], part["batch_id"]) for item in chunks for part in item["parts"]]
-    assert parts == [(f"d{number}", f"b{number}") for number in range(count)]
-    sizes = [len(item["parts"]) for item in chunks]
-    assert max(sizes, default=0) <= work_lists.MOST
-    assert max(sizes, default=0) - min(sizes, default=0) <= len(sizes), "as even as they can be"
+def made(*, own: int = 0, takers: int = 0) -> Plan:
+    """Of a run with this many tasks of each sort for telegram."""
+    its_own = {"telegram": refs(own)} if own else {}
+    return Plan(work=its_own, takers={"telegram": Takers(count=takers, due=50 * takers)} if takers else {})
 
 
-def test_a_few_leads_have_a_task_each_which_is_called_after_them() -> None:
-    assert [item["label"] for item in work_lists.chunks(refs(2), "telegram")] == [
-        "lead-0 → telegram",
-        "lead-1 → telegram",
+def test_a_lead_that_has_a_task_of_its_own_gives_it_its_name() -> None:
+    items = work_lists.items(made(own=2), "telegram")
+    assert [item["parts"] for item in items] == [
+        [{"delivery_id": "d0", "batch_id": "b0"}],
+        [{"delivery_id": "d1", "batch_id": "b1"}],
     ]
-    assert [item["label"] for item in work_lists.chunks(refs(60), "telegram")] == ["30 leads → telegram"] * 2
+    assert [item["label"] for item in items] == ["lead-0 → telegram", "lead-1 → telegram"]
 
 
-def test_one_with_which_a_wave_has_died_has_a_task_of_its_own() -> None:
-    """What it does to its process, it does to no other."""
-    doubtful = [Ref(f"x{number}", "b", "lead", "telegram", claims=2) for number in range(2)]
-    chunks = work_lists.chunks([doubtful[0], *refs(9), doubtful[1]], "telegram")
-    assert [[part["delivery_id"] for part in item["parts"]] for item in chunks] == [
-        [f"d{number}" for number in range(9)],
-        ["x0"],
-        ["x1"],
-    ]
+def test_where_many_leads_wait_the_tasks_are_for_whichever_are_due() -> None:
+    assert work_lists.items(made(takers=2), "telegram") == [{"parts": [], "label": "leads → telegram"}] * 2
 
 
-def test_a_task_speaks_for_its_whole_chunk() -> None:
+def test_what_is_a_runs_own_has_its_task_also_where_many_leads_wait() -> None:
+    labels = [item["label"] for item in work_lists.items(made(own=1, takers=1), "telegram")]
+    assert labels == ["lead-0 → telegram", "leads → telegram"]
+
+
+def test_a_lane_in_which_nothing_is_due_has_no_tasks() -> None:
+    assert work_lists.items(made(own=1, takers=1), "email") == []
+
+
+def test_a_task_that_was_made_for_whatever_is_due_speaks_for_no_delivery() -> None:
+    """What it has sent, the ledger knows; a person who marks it has seen to none in particular."""
+    states = {"deliver_telegram_0": "success", "deliver_telegram_1": "success"}
+    assert marked(context(states, {"in_telegram": [MANY, "a"]})) == {"a"}
+
+
+def test_a_task_of_a_run_that_was_planned_before_an_upgrade_speaks_for_all_that_it_has() -> None:
     of_run = context({"deliver_telegram_0": "success", "deliver_telegram_1": "failed"}, {"in_telegram": ["a b", "c d"]})
-    assert work_lists.marked_as_done(of_run) == {"a", "b"}
-    assert work_lists.failed(of_run) == {"c", "d"}
+    assert marked(of_run) == {"a", "b"}
 
 
 def test_a_run_that_was_planned_before_an_upgrade_goes_on() -> None:
@@ -124,13 +142,35 @@ def test_a_run_that_was_planned_before_an_upgrade_goes_on() -> None:
     assert work_lists.parts_of(planned) == [{"delivery_id": "d0", "batch_id": "b0"}]
 
 
-def test_of_a_chunk_that_plan_has_found_again_only_what_is_new_comes_after_the_others() -> None:
+def test_of_a_lead_that_has_its_task_already_plan_makes_no_second_one() -> None:
     states = {"deliver_telegram_0": "success"}
-    assert planned_again(states, had=["a b", "c"], found=["b c d", "a"]) == ["a b", "c", "d"]
+    assert planned_again(states, had=["a b", "c"], found=["b", "d", "a"]) == ["a b", "c", "d"]
 
 
-def test_what_has_come_of_a_chunk_stands_in_its_label() -> None:
+def ended_label(end: ChunkEnd, *, others: int = 0) -> str:
+    return work_lists.ended_label("leads → telegram", end, is_own=False, others=others)
+
+
+def test_what_has_come_of_many_stands_in_the_label_of_their_task() -> None:
     failed = AttemptFailed(TransientError("No."), retry_in_s=None)
-    end = ChunkEnd(arrived=20, failed=[failed, failed], waits=[failed], not_begun=2)
-    ended = work_lists.ended_label("25 leads → telegram", end)
-    assert ended == "25 leads → telegram: 20 delivered, 2 failed, 1 wait, 2 to be sent"
+    end = ChunkEnd(
+        arrived=20,
+        failed=[failed, failed],
+        waits=[failed],
+        comes_back=[(1.0, failed)],
+        away=[NotBegun("Away.")],
+        broken=[(Part("d0", "b0"), RuntimeError())],
+    )
+    assert ended_label(end, others=26) == "leads → telegram: 20 delivered, 2 failed, 1 wait, 3 to be sent"
+    assert ended_label(ChunkEnd(arrived=1), others=1) == "leads → telegram: 1 delivered"
+
+
+def test_one_that_comes_when_others_have_sent_all_says_so() -> None:
+    assert ended_label(ChunkEnd()) == "leads → telegram: nothing was left"
+
+
+@pytest.mark.parametrize(("others", "said"), [(0, "123 → telegram"), (3, "123 → telegram, and 3 more")])
+def test_a_task_of_one_lead_keeps_its_name_and_says_how_many_more_it_has_sent(others: int, said: str) -> None:
+    failed = AttemptFailed(TransientError("No."), retry_in_s=None)
+    for end in (ChunkEnd(arrived=1), ChunkEnd(failed=[failed])):
+        assert work_lists.ended_label("123 → telegram", end, is_own=True, others=others) == said

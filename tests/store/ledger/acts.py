@@ -9,7 +9,7 @@ from datetime import timedelta
 from leadcast.control.cancel import Canceller
 from leadcast.control.retry import Retrier
 from leadcast.core.request_errors import IdempotencyConflict, RequestRejected
-from leadcast.engine.dags.sweep_steps import ring, settle_dead_waves
+from leadcast.engine.dags.sweep_steps import free_lanes, pick_up, ring
 from leadcast.flow.inbox import Inbox
 from leadcast.flow.notify import Dispatcher
 from leadcast.flow.settle import Settler
@@ -56,36 +56,20 @@ class Accept:
 
 
 @dataclass(frozen=True)
-class WorldsRuns:
-    """The runs of a world, as the sweep asks for them."""
-
-    world: World
-
-    def run_state(self, run_id: str) -> str | None:
-        return self.world.runs[run_id].state if run_id in self.world.runs else None
-
-    def settle_state(self, run_id: str) -> str | None:
-        return self.world.runs[run_id].settle_state if run_id in self.world.runs else None
-
-    def has_timed_out(self, run_id: str) -> bool:
-        return run_id in self.world.runs and self.world.runs[run_id].has_timed_out
-
-    def told_as(self, run_id: str) -> str:
-        return run_id
-
-
-@dataclass(frozen=True)
 class Sweep:
     """The sweep, but for the outbox."""
 
     is_heard: bool = True
 
     def perform(self, world: World, process: Process) -> None:
-        """Settles dead waves, and rings for what waits."""
+        """Takes over from the dead, forgets tasks that will never begin, and rings for what is due."""
 
-        runs, settings, clock = WorldsRuns(world), world.settings, world.clock
-        settle_dead_waves(Settler(store=process.store, settings=settings, clock=clock), runs=runs)
-        run_id = ring(process.store, settings, run_state=runs.run_state, clock=clock)
+        def run_state(run_id: str) -> str | None:
+            return world.runs[run_id].state if run_id in world.runs else None
+
+        pick_up(Settler(store=process.store, settings=world.settings, clock=world.clock))
+        free_lanes(process.store, will_begin=lambda run_id, kind: run_state(run_id) in ("queued", "running"))
+        run_id = ring(process.store, world.settings, run_state=run_state, clock=world.clock)
         world.ring(run_id, is_heard=self.is_heard)
 
 

@@ -1,20 +1,25 @@
-"""What a run does, each as one act of one process: it plans, makes attempts, settles, ends early."""
+"""What a run does, each as one act of one process: it plans, sends, settles, ends early."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from leadcast.core.ending import Ending
-from leadcast.core.errors import AttemptFailed
+from leadcast.core.errors import AttemptFailed, NotBegun, StoreError
+from leadcast.core.model import ManualAction
+from leadcast.flow.deliver.chunk import Part
 from leadcast.flow.deliver.deliverer import Deliverer
+from leadcast.flow.deliver.worker import Worker
 from leadcast.flow.plan import plan, ring_for_rest
 from leadcast.flow.settle import Settler, all_failed
+from leadcast.flow.take_over import blame
 from leadcast.integrations.base import Account
 from leadcast.store.accounts.tokens import StoredTokens
-from leadcast.store.batches.batches import of_wave
-from leadcast.store.batches.claims import Ref
+from leadcast.store.batches import lanes
+from leadcast.store.batches.lanes import Ref
 from leadcast.store.database import Store
 from leadcast.store.lease import Lease
 from tests.store.conftest import OneSecret
@@ -47,10 +52,9 @@ class Plan:
     pick: int = 0
     is_manual: bool = False
     again: bool = False
-    is_heard: bool = True
 
     def perform(self, world: World, process: Process) -> None:
-        """Plans it, and rings for the rest."""
+        """Plans it."""
         if self.is_manual:
             run_id = f"manual-{next(world.events):03}"
             run = world.runs[run_id] = Run(run_id)
@@ -64,15 +68,16 @@ class Plan:
         made = plan(process.store, world.settings, run_id=run.id, clock=world.clock)
         run.is_planned = True
         run.work, run.done = [ref for listed in made.work.values() for ref in listed], set()
-        world.ring(made.next_run_id, is_heard=self.is_heard)
+        run.takers = [kind for kind, takers in made.takers.items() for _ in range(takers.count)]
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A task of a run makes an attempt.
+    """A task of a run sends: its own delivery, and then what else is due in its lane.
 
     is_cleared: a person has cleared the task.
     is_ghost: the engine starts it though it, or its run, has ended: a worker that is taken for dead lives.
+    takes: how many of the others it takes at once, and sends.
     settles: it comes to settle the batch after it.
     """
 
@@ -81,6 +86,7 @@ class Attempt:
     is_last_in_run: bool = False
     is_cleared: bool = False
     is_ghost: bool = False
+    takes: int = 0
     settles: bool = True
 
     def perform(self, world: World, process: Process) -> None:
@@ -90,28 +96,24 @@ class Attempt:
         found = one_of(self._tasks(world), self.pick)
         if found is None:
             return
-        run, ref = found
-        if self.is_cleared:
+        run, kind, ref = found
+        if self.is_cleared and ref is not None:
             world.pass_s(1)  # no two wishes come at the same moment
             world.clears[run.id, ref.delivery_id] += 1
             run.state, run.settle_state = "running", None
-        self.of(world, process, run, ref)
+        self.of(world, process, run, kind, ref)
 
-    def _tasks(self, world: World) -> list[tuple[Run, Ref]]:
+    def _tasks(self, world: World) -> list[tuple[Run, str, Ref | None]]:
         """Whose turn it may be: anything's where a person, or an engine that has lost sight of it, starts it again."""
         is_again = self.is_cleared or self.is_ghost
-        return [
-            (run, ref)
-            for run in list(world.runs.values())
-            if run.state is not None and (is_again or not run.is_over)
-            for ref in run.work
-            if is_again or ref.delivery_id not in run.done
+        runs = [run for run in list(world.runs.values()) if run.state is not None and (is_again or not run.is_over)]
+        own: list[tuple[Run, str, Ref | None]] = [
+            (run, ref.type, ref) for run in runs for ref in run.work if is_again or ref.delivery_id not in run.done
         ]
+        return [*own, *((run, kind, None) for run in runs for kind in run.takers)]
 
-    def of(self, world: World, process: Process, run: Run, ref: Ref) -> bool:
-        """Makes it for this task of this run. Says whether the run tries it again."""
-        clears = world.clears[run.id, ref.delivery_id]
-        trip = Trip(next(world.events), run.id)
+    def of(self, world: World, process: Process, run: Run, kind: str, ref: Ref | None) -> bool:
+        """Makes it for this task of this run. Says whether the run tries its own delivery again."""
         leases: list[Lease] = []
 
         def new_lease(store: Store, **kwargs: Any) -> Lease:
@@ -130,31 +132,69 @@ class Attempt:
             sleep=lambda seconds: None,
             new_lease=new_lease,
         )
+        with process.store.begin() as connection:
+            lanes.begin(connection, kind, run_id=run.id)
+        worker = deliverer.new_worker()
+        tries_again = False
+        with worker.lease.of_process():
+            if ref is not None:
+                part = Part(ref.delivery_id, ref.batch_id)
+                clears = world.clears[run.id, ref.delivery_id]
+                action = by_hand(deliverer, which=f"{run.id}:{clears}") if clears > 0 else None
+                tries_again = self._send(world, process, run, kind, part, deliverer, worker, leases, action=action)
+                if not tries_again:
+                    run.done.add(ref.delivery_id)
+            with suppress(StoreError):  # its lease is over: it takes nothing more
+                for _ in range(2):
+                    lane = worker.lane(kind)
+                    for part in lane.take(self.takes) or (lane.take_doubtful() if self.takes else []):
+                        self._send(world, process, run, kind, part, deliverer, worker, leases)
+        return tries_again
+
+    def _send(
+        self,
+        world: World,
+        process: Process,
+        run: Run,
+        kind: str,
+        part: Part,
+        deliverer: Deliverer,
+        worker: Worker,
+        leases: list[Lease],
+        *,
+        action: ManualAction | None = None,
+    ) -> bool:
+        trip = Trip(next(world.events), run.id)
         tries_again = False
         try:
             deliverer.deliver(
-                ref.delivery_id,
-                integration=ScriptedService(ref.type, world, trip, self.script, process, leases),
+                part.delivery_id,
+                integration=ScriptedService(kind, world, trip, self.script, process, leases),
                 last_in_run=self.is_last_in_run,
-                action=by_hand(deliverer, which=f"{run.id}:{clears}") if clears > 0 else None,
+                action=action,
                 run_id=run.id,
+                by=worker,
             )
         except AttemptFailed as failed:
             tries_again = failed.retry_in_s is not None and not failed.waits
-        if not tries_again:
-            run.done.add(ref.delivery_id)
+        except NotBegun:  # its lease is over
+            pass
         if self.settles:
-            settler = Settler(store=process.store, settings=world.settings, clock=world.clock)
-            settler.so_far([ref.batch_id])
+            Settler(store=process.store, settings=world.settings, clock=world.clock).so_far([part.batch_id])
         return tries_again
 
 
 @dataclass(frozen=True)
 class Settle:
-    """The settle task of a run. `are_marked`: a person has marked the tasks of what is open as done."""
+    """The settle task of a run.
+
+    are_marked: a person has marked the tasks of what is open as done.
+    are_failed: its tasks have failed, whatever they had sent by then.
+    """
 
     pick: int = 0
     are_marked: bool = False
+    are_failed: bool = False
     is_heard: bool = True
 
     def perform(self, world: World, process: Process) -> None:
@@ -163,17 +203,11 @@ class Settle:
         if run is None:
             return
         marked = {ref.delivery_id for ref in run.work} if self.are_marked else set()
-        with world.store.begin() as connection:
-            world.chances.update(of_wave(connection, run_id=run.id))
-        settled = Settler(store=process.store, settings=world.settings, clock=world.clock).wave(
-            run.id,
-            Ending(
-                critical="" if run.is_planned else "the plan of the wave failed",
-                requeue_begun=True,
-                had_its_chance=not run.is_planned,
-                given_up=lambda: marked,
-                failed_with=lambda: {ref.delivery_id for ref in run.work} - run.done,
-            ),
+        settler = Settler(store=process.store, settings=world.settings, clock=world.clock)
+        if self.are_failed:
+            blame(settler, [ref.delivery_id for ref in run.work])
+        settled = settler.wave(
+            run.id, Ending(critical="" if run.is_planned else "the plan of the wave failed", given_up=lambda: marked)
         )
         world.ring(ring_for_rest(process.store, world.settings, clock=world.clock), is_heard=self.is_heard)
         is_failed = not run.is_planned or all_failed(settled)
@@ -210,7 +244,7 @@ class Callback:
             return
         settler = Settler(store=process.store, settings=world.settings, clock=world.clock)
         critical = "" if self.is_task_failure else "the run timed out"
-        settler.wave(run.id, Ending(critical=critical, requeue_begun=True))
+        settler.wave(run.id, Ending(critical=critical))
 
 
 @dataclass(frozen=True)
@@ -225,11 +259,11 @@ class Wave:
         Plan().perform(world, process)
         runs = list(world.runs.values())
         for index, run in enumerate(run for run in runs if run.state == "running"):
-            for ref in run.work:
-                attempt = Attempt(script=self.script)
+            tasks: list[tuple[str, Ref | None]] = [(ref.type, ref) for ref in run.work]
+            for kind, own in (*tasks, *((kind, None) for kind in run.takers)):
                 for number in range(4):
-                    again = replace(attempt, is_last_in_run=number == 3)
-                    if not again.of(world, process, run, ref):
+                    attempt = Attempt(script=self.script, takes=2, is_last_in_run=number == 3)
+                    if not attempt.of(world, process, run, kind, own):
                         break
                     world.pass_s(30)
             if self.settles:

@@ -24,7 +24,7 @@ from leadcast.core.setting_choices import OnUnknown
 from leadcast.core.settings import Settings
 from leadcast.flow.notify import Sender, Story
 from leadcast.integrations.base import Account, Call, Integration
-from leadcast.store.batches.claims import Ref
+from leadcast.store.batches.lanes import Ref
 from leadcast.store.database import Store
 from leadcast.store.lease import Lease
 from leadcast.store.paces import Channel
@@ -45,7 +45,8 @@ SIGN_OF_LIFE_S = 10.0
 class Run:
     """A run as Airflow knows it. `state` None: it is deleted.
 
-    work: what its plan has handed on; done: of that, the ids of those whose tasks have ended.
+    work: deliveries that have a task each; done: of that, the ids of those whose tasks have ended.
+    takers: integrations that have tasks besides, which take what is due.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Run:
     is_planned: bool = False
     work: list[Ref] = field(default_factory=list)
     done: set[str] = field(default_factory=set)
+    takers: list[str] = field(default_factory=list)
 
     @property
     def is_over(self) -> bool:
@@ -82,7 +84,6 @@ class World:
 
     sent: what a service may have executed, with what a person had wanted by then; cancelled: the same of batches, and
         at which event.
-    chances: how many waves that held a batch have come to their own settling.
     """
 
     store: Store
@@ -98,7 +99,6 @@ class World:
     cancelled: dict[str, tuple[int, dict[str, Wish]]] = field(default_factory=dict)
     told: Counter[str] = field(default_factory=Counter)
     died_telling: Counter[str] = field(default_factory=Counter)
-    chances: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
     elapsed_s: float = 0.0
     events: Any = field(default_factory=lambda: count(1))
@@ -123,13 +123,13 @@ class World:
         key = call.key
         with self.store.begin() as connection:
             row = connection.execute(
-                select(deliveries.c.state, deliveries.c.attempts, batches.c.status, batches.c.wave_id, batches.c.let_go)
+                select(deliveries.c.state, deliveries.c.attempts, batches.c.status)
                 .join(batches, batches.c.id == deliveries.c.batch_id)
                 .where(deliveries.c.id == key)
             ).one()
         if (row.state, row.attempts) != (DeliveryState.SENDING, call.attempt):
             self.violations.append(f"{key} goes out, and the ledger says {row.state}, attempt {row.attempts}")
-        if (row.status, row.wave_id, row.let_go) != (BatchStatus.PROCESSING, trip.run_id, False):
+        if row.status != BatchStatus.PROCESSING:
             self.violations.append(f"{key} goes out for {trip.run_id}, and of its batch the ledger says {row}")
         wish = self.wishes(call.batch_id)[key]
         cancelled_at, by_then = self.cancelled.get(call.batch_id, (trip.number, {}))
