@@ -76,9 +76,11 @@ POINTS = {
     "ring.before": "before the bell",
     "ring.after": "bell rung",
     "worker.before": "worker has the task, not begun",
-    "claim.before": "before the claim",
-    "claim.after": "claimed, not committed",
-    "plan.after": "claimed and committed",
+    "look.before": "before plan looks what is due",
+    "look.after": "lanes locked, not committed",
+    "plan.after": "planned and committed",
+    "lane.before": "before it takes more from its lane",
+    "lane.after": "taken from its lane, not committed",
     "feed.before": "planned, lists not written",
     "feed.after": "lists written",
     "begin.before": "before it is marked sending",
@@ -136,7 +138,7 @@ def chosen(count: int, *, afters: Sequence[After], seed: int, big: int | None = 
 
 
 def _small() -> Iterator[Scenario]:
-    for point in ("claim.before", "claim.after", "plan.after"):
+    for point in ("look.before", "look.after", "plan.after"):
         for who in (Who.TASK, Who.WORKER):
             yield Scenario(point=point, who=who)
     for point in ("feed.before", "feed.after"):
@@ -153,6 +155,10 @@ def _small() -> Iterator[Scenario]:
                 yield Scenario(point=point, who=Who.TASK, kind=kind, times=3, after=lasting)
         for point in ("begin.after", "call.sent", "end.after"):
             yield Scenario(point=point, who=Who.WORKER, kind=kind)
+    for kind in ("webhook", "telegram"):
+        for point in ("lane.before", "lane.after"):
+            yield Scenario(point=point, who=Who.TASK, kind=kind)
+    yield Scenario(point="lane.after", who=Who.WORKER, kind="amocrm")
     for kind in ("amocrm", "bitrix24"):
         for point in ("find.before", "find.after"):
             yield Scenario(point=point, who=Who.TASK, kind=kind)
@@ -223,7 +229,7 @@ def _big() -> Iterator[Scenario]:
         Who.TRIGGERER: ("plan.after", "call.sent"),
         Who.DAG_PROCESSOR: ("plan.after", "run_callback.before"),
         Who.POSTGRES_IMMEDIATE: (
-            *("accept.before", "accept.after", "claim.after", "begin.after", "call.sent", "call.answered"),
+            *("accept.before", "accept.after", "look.after", "begin.after", "call.sent", "call.answered"),
             *("settle.before", "sent.after"),
         ),
         Who.POSTGRES_KILLED: ("call.answered", "feed.before"),

@@ -24,7 +24,7 @@ _ROWS = {
     "batches without a delivery": (
         "SELECT count(*) FROM batches b WHERE NOT EXISTS (SELECT FROM deliveries d WHERE d.batch_id = b.id)"
     ),
-    "batches that have ended and are held": "SELECT count(*) FROM batches WHERE finished_at IS NOT NULL AND let_go",
+    "tasks that lanes wait for": "SELECT count(*) FROM lanes WHERE waiting > 0",
     "deliveries that have ended and wait": (
         "SELECT count(*) FROM deliveries WHERE finished_at IS NOT NULL "
         "AND (waits_for IS NOT NULL OR next_attempt_at IS NOT NULL)"

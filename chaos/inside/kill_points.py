@@ -164,8 +164,9 @@ def _bell(module: Any) -> None:
     _wrap_async(module, "ring", "ring")
 
 
-def _claims(module: Any) -> None:
-    _wrap(module, "claim", "claim", lambda run_id: {"run_id": run_id})
+def _lanes(module: Any) -> None:
+    _wrap(module, "lock", "look", lambda run_id: {"run_id": run_id})
+    _wrap(module, "take", "lane", lambda kind: {"kind": kind})
 
 
 def _plan(module: Any) -> None:
@@ -268,8 +269,7 @@ def _smtp(module: Any) -> None:
 
 
 def _settle(module: Any) -> None:
-    _wrap(module.Settler, "batch", "settle", lambda batch_id: {"batch_id": batch_id})
-    _wrap(module.Settler, "so_far", "settle", lambda batch_ids: {"batch_id": min(batch_ids)})
+    _wrap(module.Settler, "so_far", "settle", lambda batch_ids: {"batch_id": min(batch_ids, default="")})
     _wrap(module.Settler, "wave", "settle_wave", lambda run_id: {"run_id": run_id})
 
 
@@ -309,7 +309,7 @@ def _callbacks(module: Any) -> None:
 
 
 def _sweep(module: Any) -> None:
-    _wrap(module, "settle_dead_waves", "sweep")
+    _wrap(module, "pick_up", "sweep")
 
 
 def _supervisor(module: Any) -> None:
@@ -337,6 +337,6 @@ _MODULES: dict[str, Callable[[Any], None]] = {
     "leadcast.integrations.email.smtp": _smtp,
     "leadcast.flow.plan": _plan,
     "leadcast.flow.settle": _settle,
-    "leadcast.store.batches.claims": _claims,
+    "leadcast.store.batches.lanes": _lanes,
     "leadcast.store.sending": _sending,
 }
