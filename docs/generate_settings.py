@@ -64,7 +64,7 @@ GROUPS = {
     "store_url": ("What must be set", "An empty `fernet_key` means Airflow's own, so only `store_url` is needed."),
     "api_url": ("This installation", ""),
     "tries": ("Delivering", ""),
-    "wave_max_batches": ("Waves", "A wave is a run of `send_lead`: [architecture.md](architecture.md)."),
+    "wave_timeout_s": ("Runs and processes", "A wave is a run of `send_lead`: [architecture.md](architecture.md)."),
     "amocrm_base_url": ("Addresses outside", "Empty base URLs mean the vendors' own addresses."),
     "notify_on": ("Telling people", "See [callbacks.md](callbacks.md)."),
     "leads_conn_id": ("Your own lead table", ""),
