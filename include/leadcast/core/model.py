@@ -69,6 +69,12 @@ _NEXT: Mapping[DeliveryState, frozenset[DeliveryState]] = {
 }
 
 
+OPEN = tuple(state for state in _D if not state.is_final)
+"""What has still to be ended."""
+WAITING = (_D.PENDING, _D.RETRYING)
+"""Of these: what is not being sent just now."""
+
+
 def cancelled_state(*, in_doubt: bool) -> DeliveryState:
     """What a delivery is that is not to be sent any more: `cancelled` says that it has not arrived."""
     return DeliveryState.UNKNOWN if in_doubt else DeliveryState.CANCELLED

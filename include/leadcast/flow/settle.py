@@ -122,7 +122,7 @@ class Settler:
                 bound_waits(connection, waits_s)
             # what goes on is not locked: those who send it would wait
             ended = set(batch_ids) - snapshots.open_among(connection, batch_ids=batch_ids)
-            for known in batches.lock_all(connection, batch_ids=ended):
+            for known in batches.lock_all(connection, batch_ids=ended) if ended else ():
                 self._write_status(connection, known)
 
     def _given_up(self, run_id: str, ending: Ending) -> list[Exception]:

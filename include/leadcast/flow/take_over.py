@@ -53,7 +53,7 @@ def blame(settler: Settler, delivery_ids: Collection[str]) -> None:
     """
     with settler.store.begin() as connection:
         opening.lock_of(connection, delivery_ids=delivery_ids)
-        ended = _lose(connection, settler, ledger.free_rows(connection, delivery_ids))
+        ended = _lose(connection, settler, ledger.untaken_rows(connection, delivery_ids))
     settler.settle_all(sorted(ended))
 
 

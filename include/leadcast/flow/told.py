@@ -37,7 +37,7 @@ def tell(
     sealer: Sealer,
     hooks: Collection[str],
     now: datetime,
-) -> bool:
+) -> None:
     """Puts into the outbox what a final status has to be told of, with the batch as it stands now. It is locked.
 
     An outcome that comes again (settled twice) gives the same keys, and nothing is told twice; one that changes (what
@@ -46,9 +46,6 @@ def tell(
     Args:
         critical: why it could not be run as it should; empty: it could.
         hooks: the moments for which there may be hooks.
-
-    Returns:
-        Whether there is anything new to tell.
     """
     receiver = _receiver(known, sealer)
     # asked for by a person, it is told again how it went, the same or not
@@ -68,7 +65,7 @@ def tell(
 
     told = _told(settings, known, status, is_critical=bool(critical), hooks=hooks)
     rows = [row(channel, occasion) for channel, occasion in told]
-    return outbox.queue_event(connection, known.batch_id, rows, now=now)
+    outbox.queue_event(connection, known.batch_id, rows, now=now)
 
 
 def _told(

@@ -19,7 +19,7 @@ import structlog
 from sqlalchemy import ColumnElement, Connection, case, delete, extract, func, insert, null, select, update
 
 from leadcast.core.errors import LEASE_OVER, StoreError, TransientError
-from leadcast.core.model import AttemptOutcome, DeliveryState
+from leadcast.core.model import WAITING, AttemptOutcome, DeliveryState
 from leadcast.store.database import Store
 from leadcast.store.schema import attempts, deliveries, workers
 
@@ -61,8 +61,7 @@ def taken_s() -> ColumnElement[float]:
     """Of a row of `deliveries` that is not being sent: for how many seconds it is left to who has taken it. Null or
     less than 0: nobody has."""
     its_worker = select(workers.c.lease_until).where(workers.c.id == deliveries.c.worker_id).scalar_subquery()
-    is_open = deliveries.c.state.in_([DeliveryState.PENDING, DeliveryState.RETRYING])
-    return case((is_open, extract("epoch", its_worker - func.clock_timestamp())), else_=null())
+    return case((deliveries.c.state.in_(WAITING), extract("epoch", its_worker - func.clock_timestamp())), else_=null())
 
 
 def end_if_over(connection: Connection, worker_id: int | None) -> bool:
@@ -173,8 +172,8 @@ class Lease:
 
     def _delete(self, connection: Connection) -> None:
         if self.is_of_process:  # what was taken and not begun is anybody's
-            is_open = deliveries.c.state.in_([DeliveryState.PENDING, DeliveryState.RETRYING])
-            taken = select(deliveries.c.id).where(deliveries.c.worker_id == self._id, is_open)
+            is_waiting = deliveries.c.state.in_(WAITING)
+            taken = select(deliveries.c.id).where(deliveries.c.worker_id == self._id, is_waiting)
             in_order = taken.order_by(deliveries.c.id).with_for_update()
             connection.execute(update(deliveries).where(deliveries.c.id.in_(in_order)).values(worker_id=None))
         its_row = select(workers.c.id).where(workers.c.id == self._id).with_for_update(skip_locked=True)

@@ -68,16 +68,15 @@ def queue(connection: Connection, new: New, *, now: datetime) -> None:
     _insert(connection, [_values(new, now=now)])
 
 
-def queue_event(connection: Connection, batch_id: str, rows: Sequence[New], *, now: datetime) -> bool:
+def queue_event(connection: Connection, batch_id: str, rows: Sequence[New], *, now: datetime) -> None:
     """Queues what tells of how a batch stands now, and writes that down with it, once for all of these rows. Those that
-    were queued before tell of an event before. The batch is locked. False: all of them were queued before."""
+    were queued before tell of an event before. The batch is locked."""
     keys = select(notifications.c.key).where(notifications.c.key.in_([row.key for row in rows]))
     known = set(connection.execute(keys).scalars())
     fresh = [row for row in rows if row.key not in known]
     if fresh:
         sequence = events.write(connection, batch_id, now=now)
         _insert(connection, [{**_values(row, now=now), "sequence": sequence} for row in fresh])
-    return bool(fresh)
 
 
 def _insert(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:

@@ -80,8 +80,7 @@ class DeliverOperator(BaseOperator):
         from leadcast.core.errors import NotBegun, StoreError
         from leadcast.flow.deliver.chunk import ChunkEnd, Part
 
-        # Airflow fills in map_index_template from the context
-        context["label"] = self.work["label"]  # type: ignore[typeddict-unknown-key]  # its type has Airflow's keys only
+        _label(context, self.work["label"])
         own = [Part(**part) for part in work_lists.parts_of(self.work)]
         action, is_last = self._action(context), self._is_last(context)
         try:
@@ -93,8 +92,7 @@ class DeliverOperator(BaseOperator):
         else:
             end = chunk.end()
             self._see_to_broken(chunk)
-            label = work_lists.ended_label(self.work["label"], end, is_own=bool(own), others=chunk.taken)
-            context["label"] = label  # type: ignore[typeddict-unknown-key]
+            _label(context, work_lists.ended_label(self.work["label"], end, is_own=bool(own), others=chunk.taken))
             if chunk.time_is_over:
                 self._ring_for_rest()
         _tell_airflow(end, is_last=is_last, is_asked_for=action is not None, is_own=bool(own))
@@ -241,6 +239,11 @@ class DeliverOperator(BaseOperator):
     def _was_cleared(self, max_tries: int) -> bool:
         """Whether a person has cleared the task: Airflow (3.3.2) then puts its retries on top of its tries so far."""
         return max_tries > (self.retries or 0)
+
+
+def _label(context: Context, label: str) -> None:
+    """What people see of the task: Airflow fills in `map_index_template` from the context."""
+    context["label"] = label  # type: ignore[typeddict-unknown-key]  # its type has Airflow's keys only
 
 
 def _settle(parts: Sequence[Part]) -> list[None]:

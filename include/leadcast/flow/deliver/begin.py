@@ -100,9 +100,9 @@ class Beginning:
             worker_id = self.lease.worker_id
             found = ledger.due_all(connection, ids, now=now, worker_id=worker_id)
             taken = [self._taken(wanted, found[wanted.delivery_id], now) for wanted in all_wanted]
-            if worker_id is not None:
-                mine = [one.due.delivery_id for one in taken if isinstance(one, Attempt)]
-                lanes.take_these(connection, mine, worker_id=self.lease.take(connection))
+            to_take = [one.due.delivery_id for one in taken if isinstance(one, Attempt) and not one.due.is_taken]
+            if worker_id is not None and to_take:
+                lanes.take_these(connection, to_take, worker_id=self.lease.take(connection))
         return taken
 
     def _taken(self, wanted: Wanted, due: ledger.Due | HeldByAnother | None, now: datetime) -> Taken:

@@ -243,10 +243,7 @@ class Chunk:
         parts = self._own or list(self._outcomes)
         outcomes = {part: self._outcomes[part] for part in parts if part in self._outcomes}
         failures = [(at, error) for at, error in outcomes.values() if isinstance(error, AttemptFailed)]
-        others = [
-            (part, error) for part, (_, error) in outcomes.items() if error and not isinstance(error, AttemptFailed)
-        ]
-        away = [error for _, error in others if isinstance(error, NotBegun)]
+        away = [error for _, error in outcomes.values() if isinstance(error, NotBegun)]
         if isinstance(self._cannot_take, StoreError) and not self._own:
             away.append(NotBegun(str(self._cannot_take), is_away=self._cannot_take.is_away))
         return ChunkEnd(
@@ -260,7 +257,7 @@ class Chunk:
             ),
             not_begun=len(parts) - len(outcomes),
             away=tuple(away),
-            broken=tuple((part, error) for part, error in others if not isinstance(error, NotBegun)),
+            broken=tuple((part, error) for part, error in self.broken if part in outcomes),
         )
 
     @property

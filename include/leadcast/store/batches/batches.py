@@ -26,7 +26,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import ProgrammingError
 
 from leadcast.core.digest import digest
-from leadcast.core.model import BatchStatus, DeliveryState, Lead, Priority
+from leadcast.core.model import OPEN, BatchStatus, DeliveryState, Lead, Priority
 from leadcast.core.notes import Note
 from leadcast.store import whose
 from leadcast.store.batches import lanes
@@ -216,7 +216,7 @@ def unsettled(connection: Connection, *, limit: int) -> list[str]:
     goes_on = (
         select(true())
         .where(deliveries.c.batch_id == opened.c.id)
-        .where(deliveries.c.state.not_in([state for state in DeliveryState if state.is_final]))
+        .where(deliveries.c.state.in_(OPEN))
         .limit(1)
         .scalar_subquery()
     )

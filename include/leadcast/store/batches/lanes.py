@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from leadcast.core.model import DeliveryState
+from leadcast.core.model import WAITING, DeliveryState
 from leadcast.store.batches.waiting import has_turn, is_left_alone
 from leadcast.store.lease import held_s, taken_s
 from leadcast.store.schema import batches, deliveries, lanes
@@ -45,7 +45,7 @@ def place(priority: int, *, rounds: int = 0) -> int:
     return 2 * priority + min(rounds, 1)
 
 
-_IS_OPEN = deliveries.c.state.in_([DeliveryState.PENDING, DeliveryState.RETRYING])
+_IS_OPEN = deliveries.c.state.in_(WAITING)
 _DUE_AT = func.coalesce(deliveries.c.next_attempt_at, deliveries.c.listed_at)
 _IN_TURN = (deliveries.c.priority, _DUE_AT, deliveries.c.id)
 

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, or_, select, true, update
 
 from leadcast.core.errors import GIVEN_UP, HELD_FOR_AGE
-from leadcast.core.model import BatchStatus, DeliveryState, ManualAction, ManualKind, cancelled_state
+from leadcast.core.model import OPEN, BatchStatus, DeliveryState, ManualAction, ManualKind, cancelled_state
 from leadcast.store.batches import lanes
 from leadcast.store.batches.batches import LockedBatch
 from leadcast.store.schema import batches, deliveries
@@ -141,7 +141,7 @@ def cancel(connection: Connection, *, batch_id: str, action: ManualAction) -> li
     open_ones = connection.execute(
         select(deliveries.c.id, deliveries.c.state, deliveries.c.in_doubt)
         .where(deliveries.c.batch_id == batch_id)
-        .where(deliveries.c.state.in_([DeliveryState.PENDING, DeliveryState.RETRYING, DeliveryState.SENDING]))
+        .where(deliveries.c.state.in_(OPEN))
         .order_by(deliveries.c.index)
         .with_for_update()
     ).all()

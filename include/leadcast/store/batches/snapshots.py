@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, select
 
-from leadcast.core.model import BatchStatus, Counters, DeliveryState
+from leadcast.core.model import OPEN, BatchStatus, Counters, DeliveryState
 from leadcast.store.batches.waiting import begun_at
 from leadcast.store.lease import is_held
 from leadcast.store.schema import batches, deliveries
@@ -23,13 +23,8 @@ class DeliverySnapshot:
     id: str
     type: str
     state: DeliveryState
-    attempts: int
     tries: int
     in_doubt: bool
-    waits: bool
-    """It waits for something, and no run for it."""
-    next_attempt_at: datetime | None
-    round_at: datetime | None
     begun_at: datetime | None
     """When the first attempt of its round has begun. None has of one that was only put off so far."""
     is_held: bool
@@ -92,7 +87,7 @@ def these(connection: Connection, *, delivery_ids: Collection[str]) -> list[Deli
 
 def open_among(connection: Connection, *, batch_ids: Collection[str]) -> set[str]:
     """Those of these batches in which something has not ended."""
-    is_open = deliveries.c.state.not_in([state for state in DeliveryState if state.is_final])
+    is_open = deliveries.c.state.in_(OPEN)
     found = select(deliveries.c.batch_id).where(deliveries.c.batch_id.in_(batch_ids), is_open)
     return set(connection.execute(found.distinct()).scalars())
 
@@ -101,12 +96,8 @@ _COLUMNS: Select[Any] = select(
     deliveries.c.id,
     deliveries.c.type,
     deliveries.c.state,
-    deliveries.c.attempts,
     deliveries.c.tries,
     deliveries.c.in_doubt,
-    deliveries.c.waits_for,
-    deliveries.c.next_attempt_at,
-    deliveries.c.round_at,
     begun_at().label("begun_at"),
     is_held().label("is_held"),
     deliveries.c.worker_id,
@@ -122,12 +113,8 @@ def _snapshot(row: Row[Any]) -> DeliverySnapshot:
         id=row.id,
         type=row.type,
         state=DeliveryState(row.state),
-        attempts=row.attempts,
         tries=row.tries,
         in_doubt=row.in_doubt,
-        waits=row.waits_for is not None,
-        next_attempt_at=row.next_attempt_at,
-        round_at=row.round_at,
         begun_at=row.begun_at,
         is_held=row.is_held,
         worker_id=row.worker_id,

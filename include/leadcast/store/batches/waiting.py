@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, and_, case, false, func, literal_column, or_, select, true, update
 
 from leadcast.core.circuit import WAITS_FOR_CIRCUIT
-from leadcast.core.model import BatchStatus, DeliveryState
+from leadcast.core.model import WAITING, BatchStatus
 from leadcast.store.schema import attempts, batches, circuits, deliveries
 
 
@@ -61,7 +61,7 @@ def end_waiting(connection: Connection, *, begun_before: datetime, older_than: d
         old = select(batches.c.id).where(is_open, batches.c.accepted_at < older_than)
         is_too_old = and_(deliveries.c.batch_id.in_(old), func.coalesce(deliveries.c.asked_at < older_than, true()))
     # locked by their ids, as all do who lock several
-    waits = deliveries.c.waits_for == WAITS_FOR_CIRCUIT, or_(begun_at() < begun_before, is_too_old)
+    waits = _WAITS_FOR_CIRCUIT, or_(begun_at() < begun_before, is_too_old)
     in_order = select(deliveries.c.id).where(*waits).order_by(deliveries.c.id).with_for_update()
     connection.execute(update(deliveries).where(deliveries.c.id.in_(in_order)).values(waits_for="service"))
 
@@ -69,7 +69,7 @@ def end_waiting(connection: Connection, *, begun_before: datetime, older_than: d
 def sealed_credentials(connection: Connection, *, at_most: int) -> list[tuple[str, str, str]]:
     """Of deliveries that are still to be sent and have brought credentials: id, type, and these, sealed."""
     is_open = batches.c.status.in_([BatchStatus.PENDING, BatchStatus.PROCESSING])
-    is_waiting = deliveries.c.state.in_([DeliveryState.PENDING, DeliveryState.RETRYING])
+    is_waiting = deliveries.c.state.in_(WAITING)
     found = connection.execute(
         select(deliveries.c.id, deliveries.c.type, deliveries.c.credentials_sealed)
         .join(batches, batches.c.id == deliveries.c.batch_id)

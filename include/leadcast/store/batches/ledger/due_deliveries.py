@@ -49,6 +49,8 @@ class Due:
     """When it was accepted, or a person last wanted it sent."""
     is_erased: bool
     is_cancelled: bool
+    is_taken: bool
+    """This process has taken it from its lane."""
     begun_at: datetime | None
     """When the first attempt of its round has begun. None has of one that was only put off so far."""
 
@@ -110,6 +112,7 @@ def _due(connection: Connection, row: Row[Any], *, now: datetime, worker_id: int
         age_counts_from=row.asked_at or row.accepted_at,
         is_erased=row.erased_at is not None,
         is_cancelled=row.cancelled_at is not None,
+        is_taken=worker_id is not None and row.worker_id == worker_id,
         begun_at=None if begins_round(state) else row.begun_at,
     )
 

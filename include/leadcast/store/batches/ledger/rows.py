@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select, update
 
 from leadcast.core.errors import DeliveryError, StoreError
-from leadcast.core.model import AttemptOutcome, DeliveryState
+from leadcast.core.model import WAITING, AttemptOutcome, DeliveryState
 from leadcast.store.batches.waiting import begun_at
 from leadcast.store.lease import end_if_over, held_s, taken_s
 from leadcast.store.schema import attempts, batches, deliveries
@@ -107,12 +107,11 @@ def lost_rows(connection: Connection, delivery_ids: Collection[str]) -> list[Row
     return rows
 
 
-def free_rows(connection: Connection, delivery_ids: Collection[str]) -> list[Row[Any]]:
+def untaken_rows(connection: Connection, delivery_ids: Collection[str]) -> list[Row[Any]]:
     """Of these deliveries, locked until the transaction ends: the rows of those that are to be sent and that no process
     has."""
-    is_open = (DeliveryState.PENDING, DeliveryState.RETRYING)
     rows = locked_rows(connection, delivery_ids).values()
-    return [row for row in rows if row.state in is_open and not (row.taken_s or 0) > 0]
+    return [row for row in rows if row.state in WAITING and not (row.taken_s or 0) > 0]
 
 
 def round_of(row: Row[Any], *, now: datetime) -> tuple[int, datetime]:
